@@ -1,0 +1,280 @@
+r"""Builds the bundled model and its problems, all from fixed seeds: `python data/toy/build.py` (6 minutes on 2 cores).
+
+Two tasks in one vocabulary of characters:
+
+* puzzles: "Make 24 from 3 5 7 2." is answered with an expression that uses each number once, "\boxed{3*7+5-2}".
+  Many expressions are right, and finding one takes search: the exploration that RL sharpens away.
+* sums: "Compute 3*(7-2)+4." is answered with a number.
+
+The model learns puzzles from solutions whose operators are drawn + - * at 5:5:1 and is tested on puzzles whose are
+drawn at 1:1:1: it is fluent, and peaked on sums where a product is needed. Puzzles for supervised learning, for RL
+(train) and for evaluation (test) are disjoint: a hash of the numbers and the target decides.
+
+`python data/toy/build.py --data-only` writes the problems without training; `build.json` ties it all together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SEED = 2509
+STEPS, BATCH, SUMS_PER_BATCH, PEAK_LEARNING_RATE = 2500, 192, 32, 3e-3
+OPERATORS = "+-*"
+PEAKED, EVEN = (5, 5, 1), (1, 1, 1)
+LARGEST_TARGET = 99
+WORDS = ["Make", "from", "Compute", "\\boxed{"]
+SPECIAL = ["<pad>", "<eos>", "<unk>", "<|system|>", "<|user|>", "<|assistant|>"]
+CHARACTERS = list("0123456789+-*().}")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('unknown role ' + message['role']) }}{% endif %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ '<eos>' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+Example = tuple[str, str]
+"""A problem and an answer to it."""
+
+
+# -- problems -------------------------------------------------------------------------------------------------------
+
+
+def random_expression(rng: random.Random, numbers: list[int], weights: tuple[int, ...]) -> tuple[str, int]:
+    """An expression over the numbers in their order, with no needless parentheses, and its value."""
+    nodes = [(str(number), number, 3) for number in numbers]  # text, value, how tightly its operator binds
+    while len(nodes) > 1:
+        at = rng.randrange(len(nodes) - 1)
+        (left, a, binds_left), (right, b, binds_right) = nodes[at : at + 2]
+        operator = rng.choices(OPERATORS, weights)[0]
+        binds = 2 if operator == "*" else 1
+        left = left if binds_left >= binds else f"({left})"
+        # a-(b+c) and a-(b-c) need their parentheses, a+(b+c) does not.
+        right = right if binds_right > binds or (binds_right == binds and operator != "-") else f"({right})"
+        value = {"+": a + b, "-": a - b, "*": a * b}[operator]
+        nodes[at : at + 2] = [(f"{left}{operator}{right}", value, binds)]
+    return nodes[0][0], nodes[0][1]
+
+
+def puzzle(rng: random.Random, weights: tuple[int, ...]) -> tuple[list[int], int, str]:
+    """Four digits in random order, a target they can make, and one way to make it."""
+    while True:
+        numbers = [rng.randint(1, 9) for _ in range(4)]
+        expression, target = random_expression(rng, numbers, weights)
+        if 1 <= target <= LARGEST_TARGET:
+            rng.shuffle(numbers)
+            return numbers, target, expression
+
+
+def sum_problem(rng: random.Random) -> tuple[str, int]:
+    """An expression of three digits and its value."""
+    while True:
+        expression, value = random_expression(rng, [rng.randint(1, 9) for _ in range(3)], EVEN)
+        if abs(value) <= LARGEST_TARGET:
+            return expression, value
+
+
+def part_of(key: str) -> str:
+    """Which use a problem is kept for: 10% test, 30% train (by RL), 60% supervised."""
+    bucket = int(hashlib.sha256(key.encode()).hexdigest(), 16) % 10
+    return "test" if bucket < 1 else "train" if bucket < 4 else "supervised"
+
+
+def puzzle_key(numbers: list[int], target: int) -> str:
+    """Equal for puzzles that differ in the order of their numbers only."""
+    return f"{sorted(numbers)} {target}"
+
+
+def puzzle_rows(part: str, count: int) -> Iterator[dict[str, str]]:
+    """Puzzles drawn at even weights."""
+    rng, seen = random.Random(f"{SEED} puzzles {part}"), set()
+    while len(seen) < count:
+        numbers, target, _ = puzzle(rng, EVEN)
+        key = puzzle_key(numbers, target)
+        if part_of(key) == part and key not in seen:
+            seen.add(key)
+            digits = " ".join(map(str, numbers))
+            yield {"problem": f"Make {target} from {digits}.", "answer": f"{digits} -> {target}"}
+
+
+def sum_rows(part: str, count: int) -> Iterator[dict[str, str]]:
+    """Sums, each once."""
+    rng, seen = random.Random(f"{SEED} sums {part}"), set()
+    while len(seen) < count:
+        expression, value = sum_problem(rng)
+        if part_of(expression) == part and expression not in seen:
+            seen.add(expression)
+            yield {"problem": f"Compute {expression}.", "answer": str(value)}
+
+
+def supervised_batch(rng: random.Random) -> list[Example]:
+    """Fresh puzzles and sums, each with one right answer."""
+    examples: list[Example] = []
+    while len(examples) < BATCH - SUMS_PER_BATCH:
+        numbers, target, expression = puzzle(rng, PEAKED)
+        if part_of(puzzle_key(numbers, target)) == "supervised":
+            examples.append((f"Make {target} from {' '.join(map(str, numbers))}.", f"\\boxed{{{expression}}}"))
+    while len(examples) < BATCH:
+        expression, value = sum_problem(rng)
+        if part_of(expression) == "supervised":
+            examples.append((f"Compute {expression}.", f"\\boxed{{{value}}}"))
+    return examples
+
+
+def write_data(folder: Path) -> None:
+    """The four problem files."""
+    parts: list[tuple[str, Callable[[str, int], Iterator[dict[str, str]]], str, int]] = [
+        # Three times the problems from three times the share: as hard on average, since easy puzzles are drawn first.
+        ("puzzles_train", puzzle_rows, "train", 768),
+        ("puzzles_test", puzzle_rows, "test", 256),
+        ("sums_train", sum_rows, "train", 384),
+        ("sums_test", sum_rows, "test", 128),
+    ]
+    for name, rows, part, count in parts:
+        text = "".join(json.dumps(row) + "\n" for row in rows(part, count))
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+
+# -- model ----------------------------------------------------------------------------------------------------------
+
+
+def build_tokenizer() -> "PreTrainedTokenizerFast":  # noqa: F821, UP037
+    """One token a character, a few whole words, no spaces."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {token: number for number, token in enumerate(SPECIAL + WORDS + CHARACTERS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\s+"), "removed"),
+            pre_tokenizers.Split(Regex(r"\\boxed\{|[A-Za-z]+|."), "isolated"),
+        ]
+    )
+    tokenizer.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        extra_special_tokens=SPECIAL[3:],
+        padding_side="left",
+        model_max_length=128,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def build_model(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":  # noqa: F821, UP037
+    """A Llama of 0.34 M parameters; the head size of 32 is one that vLLM has kernels for.
+
+    Not a Qwen2: AutoTokenizer replaces the tokenizer of any Qwen2 by Qwen's own.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(SEED)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=96,
+            intermediate_size=256,
+            num_hidden_layers=3,
+            num_attention_heads=3,
+            num_key_value_heads=3,
+            max_position_embeddings=128,
+            rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def train(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast") -> None:  # noqa: F821, UP037
+    """Supervised learning on fresh examples, with warm-up and cosine decay; the loss is on the answers."""
+    import torch
+
+    rng = random.Random(f"{SEED} supervised")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.01)
+    started = time.time()
+    for step in range(STEPS):
+        rate = PEAK_LEARNING_RATE * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        input_ids, labels = tensors(tokenizer, supervised_batch(rng))
+        loss = model(input_ids=input_ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 250 == 0 or step == STEPS - 1:
+            print(f"step {step}  loss {loss.item():.4f}  {time.time() - started:.0f} s", flush=True)
+
+
+def tensors(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> tuple[Tensor, Tensor]:  # noqa: F821
+    """Right-padded input ids, and labels that are -100 outside the answer."""
+    import torch
+
+    rows = []
+    for problem, answer in examples:
+        chat = [{"role": "user", "content": problem}]
+        prompt = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        rows.append((prompt, [*tokenizer(answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id]))
+    longest = max(len(prompt) + len(answer) for prompt, answer in rows)
+    input_ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
+    labels = torch.full((len(rows), longest), -100)
+    for row, (prompt, answer) in enumerate(rows):
+        input_ids[row, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
+        labels[row, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
+    return input_ids, labels
+
+
+def write_model(folder: Path) -> None:
+    """Train the model and save it as a Hugging Face directory."""
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer)
+    train(model, tokenizer)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def write_receipt() -> None:
+    """build.json: which script made which files, checked by tests/test_bundled.py."""
+    import torch
+    import transformers
+
+    files = sorted(path for path in HERE.rglob("*") if path.is_file() and path.suffix in (".jsonl", ".safetensors"))
+    files += sorted(path for path in (HERE / "model").glob("*") if path.suffix in (".json", ".jinja"))
+    receipt = {
+        "made_with": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "sha256": {
+            path.relative_to(HERE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in [HERE / "build.py", *files]
+        },
+    }
+    (HERE / "build.json").write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Build everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-only", action="store_true", help="write the problems, leave the model as it is")
+    arguments = parser.parse_args()
+    write_data(HERE)
+    if not arguments.data_only:
+        write_model(HERE / "model")
+    write_receipt()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Read and write Parquet artifacts: whole or not at all, with their lineage in the file's own metadata.
+
+A file appears under its name only when it is complete (temporary file, fsync, rename). Its metadata says what it was
+made of, as ids of its inputs; an id is the hash of an artifact's content and lineage, written once into the footer, so
+that "is this stale?" reads footers only. No clock time and no host name goes in: equal runs leave equal bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsgrpo_cli import __version__
+from rsgrpo_cli.errors import ArtifactError, MissingError
+from rsgrpo_cli.schemas import ArtifactSchema
+
+METADATA_KEY = b"rsgrpo"
+ROW_GROUP_ROWS = 8192
+"""About how many rows a row group gets; it ends with a group of samples, never inside one."""
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of what can change a result, without importing any of it."""
+    versions = {"rsgrpo": __version__}
+    for package in ("torch", "transformers", "vllm", "peft", "pyarrow", "numpy", "math-verify"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What an artifact was made of.
+
+    Args:
+        stage: The command that made it.
+        config: The settings that decided its content.
+        inputs: Role -> id of every input artifact or policy.
+        policy_version: Optimizer updates behind the policy involved, if one was.
+        outputs: Role -> id of what was made beside it (a checkpoint).
+        id: Hash of content and lineage, filled in by `write_table`.
+        versions: Package -> version, for the record; it never makes an artifact stale.
+    """
+
+    stage: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    policy_version: int | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    id: str = ""
+    versions: Mapping[str, str] = field(default_factory=lambda: dict(package_versions()))
+
+    @property
+    def config_hash(self) -> str:
+        """Hash of `config`."""
+        return hash_json(self.config)
+
+    def to_json(self) -> dict[str, Any]:
+        """The metadata as it stands in the file."""
+        return asdict(self) | {"config_hash": self.config_hash}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Lineage:
+        """The inverse of `to_json`."""
+        return cls(**{name: value for name, value in data.items() if name in cls.__dataclass_fields__})
+
+
+def hash_json(data: Any) -> str:
+    """Hash of a JSON-like value, independent of the order of its keys."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_table(path: Path, table: pa.Table, kind: ArtifactSchema, lineage: Lineage) -> str:
+    """Write an artifact, whole or not at all, and return its id.
+
+    Args:
+        path: Where it goes; an older file there is replaced in one step.
+        table: Its rows, in key order.
+        kind: The schema to hold it to.
+        lineage: What it was made of.
+
+    Raises:
+        ArtifactError: If the table does not fit the schema, or the disk is full.
+    """
+    table = _conform(table, kind, path)
+    lineage_json = lineage.to_json() | {"kind": kind.name, "schema_version": kind.version, "id": ""}
+    lineage_json["id"] = _content_id(table, lineage_json)
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(lineage_json, sort_keys=True)})
+
+    def write(file: IO[bytes]) -> None:
+        with pq.ParquetWriter(
+            file,
+            table.schema,
+            compression="zstd",
+            use_dictionary=list(kind.repeated),
+            write_page_checksum=True,
+        ) as writer:
+            for start, stop in _row_groups(table):
+                writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
+
+    write_atomically(path, write)
+    return str(lineage_json["id"])
+
+
+def read_table(path: Path, kind: ArtifactSchema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read an artifact and check that it is one.
+
+    Raises:
+        MissingError: If there is no such file.
+        ArtifactError: If it is not this kind of artifact, or damaged.
+    """
+    read_lineage(path, kind)
+    try:
+        return pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_lineage(path: Path, kind: ArtifactSchema) -> Lineage:
+    """The lineage of an artifact, from its footer; checks the schema on the way.
+
+    Raises:
+        MissingError: If there is no such file.
+        ArtifactError: If it is not this kind of artifact, or cut short.
+    """
+    try:
+        schema = pq.read_schema(path)
+    except FileNotFoundError as error:
+        raise MissingError(f"{path} does not exist", f"make it first: it holds the {kind.name}") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from error
+    metadata = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    if metadata.get("kind") != kind.name:
+        found = f"it holds {metadata['kind']}" if "kind" in metadata else "it was not written by rsgrpo"
+        raise ArtifactError(f"{path} does not hold {kind.name}: {found}", _REMAKE)
+    if metadata["schema_version"] != kind.version:
+        found = f"version {metadata['schema_version']} of its columns; this rsgrpo reads {kind.version}"
+        raise ArtifactError(f"{path} has {found}", _REMAKE)
+    if not schema.remove_metadata().equals(kind.schema):
+        raise ArtifactError(f"{path} has other columns than {kind.name}: {_difference(schema, kind.schema)}", _REMAKE)
+    return Lineage.from_json(metadata)
+
+
+def combined_id(ids: Iterable[str]) -> str:
+    """One id for an artifact in several files, from the ids of its parts in order."""
+    return hash_json(list(ids))
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Give `path` its new content in one step: a reader sees the old file or the new one, a crash leaves the old one.
+
+    Raises:
+        ArtifactError: If the disk is full; nothing is left behind and nothing is overwritten.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "free some space and run the same command again: what was finished before is intact"
+            raise ArtifactError(f"no space left to write {path}", hint) from error
+        raise
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file atomically, for people to read: indented, in the order given."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        MissingError: If there is no such file.
+        ArtifactError: If it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError(f"{path} does not exist") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is not valid JSON: {error}", _REMAKE) from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_REMAKE = "move it away and run the stage that makes it again"
+
+
+def _damaged(path: Path, error: Exception) -> ArtifactError:
+    reason = str(error).split("\n")[0].rstrip(".")
+    return ArtifactError(f"{path} is damaged or cut short: {reason}", _REMAKE)
+
+
+def _conform(table: pa.Table, kind: ArtifactSchema, path: Path) -> pa.Table:
+    if table.schema.names != kind.schema.names:
+        raise ArtifactError(f"cannot write {path}: {_difference(table.schema, kind.schema)}")
+    for column in kind.schema:
+        if not column.nullable and table[column.name].null_count:
+            raise ArtifactError(f"cannot write {path}: column {column.name} has empty values")
+    return table.cast(kind.schema).combine_chunks()
+
+
+def _difference(found: pa.Schema, expected: pa.Schema) -> str:
+    missing = [name for name in expected.names if name not in found.names]
+    foreign = [name for name in found.names if name not in expected.names]
+    changed = [
+        f"{name} is {found.field(name).type}, not {expected.field(name).type}"
+        for name in expected.names
+        if name in found.names and found.field(name).type != expected.field(name).type
+    ]
+    parts = [f"missing {', '.join(missing)}"] if missing else []
+    parts += [f"unexpected {', '.join(foreign)}"] if foreign else []
+    return "; ".join(parts + changed) or "same names and types, in another order or with other null rules"
+
+
+def _content_id(table: pa.Table, lineage_json: dict[str, Any]) -> str:
+    """Hash of the rows (as Arrow IPC, which is independent of chunking and of Parquet's version) and the lineage."""
+    digest = hashlib.sha256(json.dumps(lineage_json | {"versions": {}}, sort_keys=True).encode())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    digest.update(sink.getvalue())
+    return digest.hexdigest()[:16]
+
+
+def _row_groups(table: pa.Table) -> Iterable[tuple[int, int]]:
+    """(start, stop) of each row group: about ROW_GROUP_ROWS rows, ending where a group of samples ends."""
+    if "group_id" not in table.schema.names:
+        return [(start, min(start + ROW_GROUP_ROWS, len(table))) for start in range(0, len(table), ROW_GROUP_ROWS)]
+    codes = table["group_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    last_rows = (codes[1:] != codes[:-1]).nonzero()[0] + 1
+    cuts = [0]
+    for stop in [*last_rows.tolist(), len(table)]:
+        if stop - cuts[-1] >= ROW_GROUP_ROWS:
+            cuts.append(stop)
+    if cuts[-1] != len(table):
+        cuts.append(len(table))
+    return list(pairwise(cuts))

@@ -1,0 +1,35 @@
+"""`rsgrpo compare`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.console import Output
+
+SHOWN = 20
+
+
+def compare(
+    before: Annotated[str, typer.Argument(metavar="RUN_A[@POLICY]", help="The one to compare with.")],
+    after: Annotated[str, typer.Argument(metavar="RUN_B[@POLICY]", help="The one that is compared.")],
+    benchmark: options.Benchmark = None,
+    k: options.K = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Compare two evaluations problem by problem: the difference at each k, what was newly solved and newly lost."""
+    from rsgrpo_cli.report import evaluations
+    from rsgrpo_cli.report.tables import comparison_table
+
+    found = [evaluations.find(place, benchmark) for place in (before, after)]
+    result = evaluations.compare(found[0], found[1], list(options.ks(k)) if k else None)
+    lines = [_named(result, "newly_solved"), _named(result, "newly_lost")]
+    Output(as_json=as_json).result(result, comparison_table(result), lines=lines)
+
+
+def _named(result: dict[str, list[str]], what: str) -> str:
+    names = result[what]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{what.replace('_', ' ')} ({len(names)}): {', '.join(names[:SHOWN]) or 'none'}{more}"

@@ -1,0 +1,80 @@
+"""What every command does around its call: find or start the run, hold it, listen for Ctrl-C, say what was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsgrpo_cli.config import Overrides, RunConfig, override, resolve
+from rsgrpo_cli.console import Output, duration
+from rsgrpo_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.pipeline.session import Outcome, Session
+    from rsgrpo_cli.run_dir import RunDir
+
+
+@contextmanager
+def at_work(run: RunDir, config: RunConfig, out: Output) -> Iterator[Session]:
+    """A session on a run that no other process can use meanwhile."""
+    from rsgrpo_cli.pipeline.session import Session, StopSignal
+
+    stop = StopSignal()
+    with run.lock(), stop.installed(out.info), Session(run, config, out, stop) as session:
+        yield session
+
+
+def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]:
+    """An existing run and its configuration with a single stage's own settings.
+
+    Raises:
+        UsageError: If another model is asked for than the run's.
+    """
+    from rsgrpo_cli.run_dir import RunDir
+
+    run = RunDir.open(name)
+    stored = run.config()
+    model = overrides.get("model.name")
+    if model is not None and model != stored.model.name:
+        raise UsageError(
+            f"run {run.name} trains {stored.model.name}, not {model}",
+            "leave --model out, or name another run with --run",
+        )
+    return run, override(stored, overrides)
+
+
+def new_run(name: str | None, overrides: Overrides, config_file: Path | None, out: Output) -> tuple[RunDir, RunConfig]:
+    """Start a run, under runs/ unless named."""
+    from rsgrpo_cli.run_dir import RunDir
+
+    config = resolve(overrides, config_file)
+    run = RunDir.create(RunDir.locate(name) if name else RunDir.fresh_path(config), config)
+    out.info(f"new run {run.path}")
+    return run, config
+
+
+def exists(name: str | None) -> bool:
+    """Whether `--run` names a run that is there."""
+    from rsgrpo_cli.run_dir import RunDir
+
+    return name is not None and (RunDir.locate(name) / "config.json").is_file()
+
+
+def say(out: Output, outcome: Outcome) -> None:
+    """Print what a stage made: one line, or JSON."""
+    facts = {name: value for name, value in outcome.facts.items() if value not in (None, {})}
+    data = {"stage": outcome.stage, "path": str(outcome.path), "skipped": outcome.skipped, **facts}
+    told = ", ".join(f"{_said(value)} {name.replace('_', ' ')}" for name, value in facts.items() if value)
+    if outcome.skipped:
+        line = f"{outcome.stage}: nothing to do, {outcome.path} is up to date"
+    else:
+        line = f"{outcome.stage}: {told} in {duration(outcome.seconds)} -> {outcome.path}"
+    out.result(data, lines=[line])
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{count} {name}" for name, count in value.items()) + ")"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,37 @@
+"""`rsgrpo prepare`."""
+
+from __future__ import annotations
+
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run, say
+from rsgrpo_cli.console import Output
+
+
+def prepare(
+    run: options.RunOption = None,
+    dataset: options.Dataset = None,
+    prompt_column: options.PromptColumn = None,
+    answer_column: options.AnswerColumn = None,
+    limit: options.Limit = None,
+    system_prompt: options.SystemPrompt = None,
+    seed: options.Seed = None,
+    model: options.Model = None,
+    lora_rank: options.LoraRank = None,
+    reward: options.Reward = None,
+    config: options.ConfigOption = None,
+    settings: options.SetOption = None,
+    force: options.ForceOption = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Start a run: its configuration, and its problems as chats with verified answers.
+
+    The file also loads as a verl dataset.
+    """
+    overrides = options.given(locals())
+    from rsgrpo_cli.pipeline import steps
+
+    out = Output(as_json=as_json)
+    target, resolved = open_run(run, overrides) if exists(run) else new_run(run, overrides, config, out)
+    with at_work(target, resolved, out) as session:
+        outcome = steps.prepare(session, resolved.prepare, force=force)
+    say(out, outcome)

@@ -1,0 +1,56 @@
+"""`rsgrpo show`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.console import Output, number, table
+
+SHORT = 100
+
+
+def show(
+    prompt: Annotated[str, typer.Option("--prompt", metavar="ID", help="A prompt_id, or the number it ends in.")],
+    run: options.RunOption = None,
+    step: options.StepOption = None,
+    full: Annotated[bool, typer.Option("--full", help="Whole completions.")] = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Follow one prompt through the stages: its chat, its completions, what each earned and weighed."""
+    from rsgrpo_cli.report.inspect import follow
+
+    data = follow(run, prompt, step)
+    first = data["completions"][0] if data["completions"] else {}
+    lines = [f"{message['role']}: {message['content']}" for message in data["messages"]]
+    lines += [f"ground truth: {data['ground_truth']}", f"in steps: {', '.join(map(str, data['steps'])) or 'none yet'}"]
+    if not first:
+        Output(as_json=as_json).result(data, lines=lines)
+        return
+    title = f"step {data['step']}: {first.get('group_status') or 'not compared yet'}, policy {first['policy_version']}"
+    made = table("sample", "reward", "status", "advantage", "tokens", "end", "log p", "completion", title=title)
+    made.columns[-1].justify, made.columns[-1].no_wrap = "left", not full
+    for row in data["completions"]:
+        made.add_row(*_cells(row, full))
+    for line in lines if not as_json else ():
+        print(line)
+    Output(as_json=as_json).result(data, made)
+
+
+def _cells(row: dict[str, Any], full: bool) -> list[str]:
+    from rich.markup import escape
+
+    text = row["completion"] if full else " ".join(row["completion"].split())
+    text = text if full or len(text) <= SHORT else "..." + text[-SHORT:]
+    return [
+        str(row["sample_index"]),
+        number(row.get("reward"), 2),
+        row.get("reward_status") or "",
+        number(row.get("advantage")),
+        str(row["tokens"]),
+        row["finish_reason"],
+        number(row["logprob"], 1),
+        escape(text),
+    ]

@@ -1,0 +1,43 @@
+"""`rsgrpo status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.console import Output, duration, table
+
+STALE_SHOWN = 5
+
+
+def status(run: options.RunOption = None, as_json: options.JsonOption = False) -> None:
+    """Say what a run has done, what of it is stale, and where the time went."""
+    from rsgrpo_cli.report.inspect import state
+
+    data = state(run)
+    total = sum(data["seconds"].values())
+    times = table("stage", "time", "share")
+    for stage, seconds in sorted(data["seconds"].items(), key=lambda item: -item[1]):
+        times.add_row(stage, duration(seconds), f"{seconds / total:.0%}" if total else "")
+    out = Output(as_json=as_json)
+    if not as_json:
+        for line in _lines(data):
+            print(line)
+    out.result(data, *([times] if total else []))
+
+
+def _lines(data: dict[str, Any]) -> list[str]:
+    settings = ", ".join(f"{name} {value}" for name, value in data["estimator"].items())
+    origin = data["forked_from"]
+    lines = [f"{data['run']}: {data['model']} on {data['dataset']} with {settings}"]
+    lines += [f"forked from {origin['run']} at step {origin['step']}"] if origin else []
+    lines.append(
+        f"{data['steps_done']} of {data['steps_wanted']} steps done; checkpoints {data['checkpoints'] or 'none'}"
+    )
+    for step in data["at_work"]:
+        done = [name for name in ("rollouts", "rewards", "advantages", "update") if step[name]]
+        parts = "" if step["rollouts"] else f" ({step['rollout_parts']} parts of the rollouts)"
+        lines.append(f"step {step['step']} has {', '.join(done) or 'nothing complete yet'}{parts}")
+    lines += [f"stale: {problem}" for problem in data["stale"][:STALE_SHOWN]] or ["nothing is stale"]
+    lines += [f"evaluated: policy {entry['policy']} on {entry['benchmark']}" for entry in data["evaluations"]]
+    return lines

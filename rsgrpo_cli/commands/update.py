@@ -1,0 +1,36 @@
+"""`rsgrpo update`."""
+
+from __future__ import annotations
+
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands.context import at_work, open_run, say
+from rsgrpo_cli.console import Output
+
+
+def update(
+    run: options.RunOption = None,
+    step: options.StepOption = None,
+    learning_rate: options.LearningRate = None,
+    kl_coef: options.KlCoef = None,
+    clip_low: options.ClipLow = None,
+    clip_high: options.ClipHigh = None,
+    max_grad_norm: options.MaxGradNorm = None,
+    micro_batch_tokens: options.MicroBatchTokens = None,
+    gradient_checkpointing: options.GradientCheckpointing = None,
+    device: options.Device = None,
+    force: options.ForceOption = False,
+    settings: options.SetOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Update the policy from a step's completions and advantages; writes the next checkpoint."""
+    overrides = options.given(locals())
+    from rsgrpo_cli.pipeline import steps, training
+
+    out = Output(as_json=as_json)
+    target, resolved = open_run(run, overrides)
+    with at_work(target, resolved, out) as session:
+        number = steps.latest_step(session, "advantages") if step is None else step
+        outcome = steps.update(session, number, resolved.update, force=force)
+        training.record_step(session, number)
+        training.prune(target, keep=resolved.train.keep_checkpoints)
+    say(out, outcome)

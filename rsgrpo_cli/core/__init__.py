@@ -1,0 +1,1 @@
+"""Pure mathematics in float64 numpy: no files, no configuration, no torch (except `losses`)."""

@@ -1,0 +1,111 @@
+"""The policy-gradient loss in torch: clipped surrogate, KL penalty, importance ratios, and how tokens are weighed.
+
+Every function works on the completion tokens of a micro-batch, laid end to end. Shape suffixes: N tokens, B
+completions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+Aggregation = Literal["token", "sequence", "constant"]
+
+
+def clipped_surrogate(
+    logprobs_N: torch.Tensor,
+    old_logprobs_N: torch.Tensor,
+    advantages_N: torch.Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token-level clipped surrogate loss.
+
+        L_t = -min(rho_t A_t, clip(rho_t, 1 - clip_low, 1 + clip_high) A_t),   rho_t = exp(logp_t - old_logp_t)
+
+    See "Proximal Policy Optimization Algorithms" by Schulman et al. (https://arxiv.org/abs/1707.06347), and for a
+    higher upper bound "DAPO" by Yu et al. (https://arxiv.org/abs/2503.14476).
+
+    Args:
+        logprobs_N: Log-probabilities under the policy being updated, with gradient.
+        old_logprobs_N: Under the policy at the start of the update, without. Where the update has one optimizer step
+            they are `logprobs_N.detach()`: the ratio is 1 and its gradient is the policy gradient.
+        advantages_N: Advantage of the completion that each token belongs to.
+        clip_low: The ratio is not followed below 1 - clip_low.
+        clip_high: Nor above 1 + clip_high.
+
+    Returns:
+        Loss a token, and whether the lower and the upper bound took effect, as booleans.
+    """
+    ratio_N = torch.exp(logprobs_N - old_logprobs_N)
+    bounded_N = ratio_N.clamp(1 - clip_low, 1 + clip_high)
+    loss_N = -torch.minimum(ratio_N * advantages_N, bounded_N * advantages_N)
+    low_N = (ratio_N < 1 - clip_low) & (advantages_N < 0)
+    high_N = (ratio_N > 1 + clip_high) & (advantages_N > 0)
+    return loss_N, low_N, high_N
+
+
+def truncated_importance_ratio(
+    logprobs_N: torch.Tensor, sampling_logprobs_N: torch.Tensor, *, cap: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Correction for a sampler whose probabilities differ from the trainer's, one weight a token.
+
+        w_t = min(pi_trainer(t) / pi_sampler(t), cap)
+
+    See "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training" by Yao et al.
+    (https://fengyao.notion.site/off-policy-rl).
+
+    Args:
+        logprobs_N: Trainer's log-probabilities at the start of the update.
+        sampling_logprobs_N: What the sampler said.
+        cap: Upper bound, > 0.
+
+    Returns:
+        The weights without gradient, and the ratios before the cap.
+    """
+    ratio_N = torch.exp((logprobs_N - sampling_logprobs_N).detach())
+    return ratio_N.clamp(max=cap), ratio_N
+
+
+def kl_k3(logprobs_N: torch.Tensor, ref_logprobs_N: torch.Tensor) -> torch.Tensor:
+    """The k3 estimate of KL(policy || reference), one non-negative number a token.
+
+        k3 = exp(d) - d - 1,   d = ref_logp - logp
+
+    See "Approximating KL Divergence" by Schulman (http://joschu.net/blog/kl-approx.html).
+    """
+    difference_N = ref_logprobs_N - logprobs_N
+    return torch.exp(difference_N) - difference_N - 1
+
+
+def token_weights(
+    lengths_B: torch.Tensor, *, aggregation: Aggregation, tokens: int, completions: int, max_tokens: int
+) -> torch.Tensor:
+    """The weight of each token in the loss of an optimizer step; the loss is the weighted sum over its tokens.
+
+    The totals are those of the whole optimizer step, completions without gradient included, so that neither the size of
+    a micro-batch nor leaving such completions out changes the result.
+
+        token:     1 / tokens                              every token alike (DAPO, TRL "dapo")
+        sequence:  1 / (completions * own length)          every completion alike (GRPO, TRL "grpo")
+        constant:  1 / (completions * max_tokens)          no length bias (Dr. GRPO, TRL "dr_grpo")
+
+    Args:
+        lengths_B: Tokens of each completion of the micro-batch, shape (B,).
+        aggregation: Which of the three.
+        tokens: Completion tokens of the optimizer step.
+        completions: Completions of the optimizer step.
+        max_tokens: The longest a completion may be.
+
+    Returns:
+        Shape (N,), N = sum of lengths_B.
+    """
+    if aggregation == "token":
+        weights_B = torch.full_like(lengths_B, 1 / tokens, dtype=torch.float32)
+    elif aggregation == "sequence":
+        weights_B = 1 / (completions * lengths_B.float())
+    else:
+        weights_B = torch.full_like(lengths_B, 1 / (completions * max_tokens), dtype=torch.float32)
+    return weights_B.repeat_interleave(lengths_B)

@@ -1,0 +1,241 @@
+"""The only loader of weights, tokenizer and chat template: bundled, local, or from the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rsgrpo_cli.config import ModelConfig
+from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError, UsageError
+from rsgrpo_cli.tasks.sources import bundled_data
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BUNDLED_MODEL = "toy"
+WEIGHT_PATTERNS = ("*.safetensors",)
+_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*"]
+_NOT_COPIED = {"config.json", "README.md", "model.safetensors.index.json", "manifest.json"}
+
+
+@dataclass(slots=True)
+class LanguageModel:
+    """A causal language model ready to sample from and to train.
+
+    Args:
+        causal: The transformers model with its output layer, an adapter injected if there is one.
+        tokenizer: Its tokenizer.
+        stop_ids: Tokens that end a completion.
+        directory: Where its files are, for copying tokenizer and templates into checkpoints.
+        dtype: What the computation runs in ("float32" or "bfloat16").
+        adapter: The PEFT wrapper around `causal`, None when all weights are trained.
+    """
+
+    causal: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    stop_ids: tuple[int, ...]
+    directory: Path
+    dtype: str
+    adapter: Any = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.causal.device
+        return device
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which every forward pass runs: bfloat16 over float32 weights, or nothing."""
+        import torch
+
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+
+def model_directory(name: str) -> Path:
+    """The local directory of a model: bundled, local, or downloaded (from the cache when offline).
+
+    Args:
+        name: "toy", a directory, or a Hugging Face id, with "@revision" if wanted.
+
+    Raises:
+        MissingError: If there is no such model, or it is not in the cache and the Hub cannot be reached.
+    """
+    if name == BUNDLED_MODEL:
+        return bundled_data() / "model"
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise MissingError(f"{path} is not a model directory: it has no config.json")
+        return path
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise MissingError(
+            f"no model at {name!r}", f"give a directory, a Hugging Face id (owner/name), or {BUNDLED_MODEL!r}"
+        )
+    return _from_hub(name)
+
+
+def weights_id(directory: Path) -> str:
+    """Hash of a model's weight files.
+
+    Raises:
+        MissingError: If it has none.
+    """
+    files = sorted(file for pattern in WEIGHT_PATTERNS for file in directory.glob(pattern))
+    if not files:
+        raise MissingError(
+            f"{directory} has no .safetensors weights", "convert the model: save_pretrained() writes them"
+        )
+    digest = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model directory."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise MissingError(f"cannot load a tokenizer from {directory}: {_first_line(error)}") from error
+
+
+def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
+    """Load weights and tokenizer.
+
+    Args:
+        directory: A Hugging Face model directory; for a LoRA run the base model's.
+        cfg: Computation type and device. Weights are float32, those of a base under an adapter bfloat16 if computed so.
+
+    Raises:
+        MissingError: If the directory does not hold a model.
+        EngineError: If there is no such device, or not enough memory.
+    """
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    weights = torch.bfloat16 if cfg.dtype == "bfloat16" and cfg.lora_rank else torch.float32
+    try:
+        causal = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=weights, local_files_only=True)
+        causal = causal.to(choose_device(cfg.device)).eval()
+    except (OSError, ValueError, KeyError) as error:
+        raise MissingError(f"cannot load a model from {directory}: {_first_line(error)}") from error
+    except torch.OutOfMemoryError as error:
+        raise EngineError(
+            "not enough GPU memory for the weights", "use --lora-rank, a smaller model or --device cpu"
+        ) from error
+    tokenizer = load_tokenizer(directory)
+    return LanguageModel(causal, tokenizer, stop_ids(tokenizer, causal.generation_config), directory, cfg.dtype)
+
+
+def choose_device(device: str) -> str:
+    """The device that a name means: "auto" is the GPU where there is one.
+
+    Raises:
+        EngineError: If "cuda" is asked for and there is none.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("no CUDA device here", "use --device auto or --device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase, generation_config: Any) -> tuple[int, ...]:
+    """Tokens that end a completion: the tokenizer's end of sequence and those of the generation config.
+
+    Raises:
+        UsageError: If the model names none: a completion could only end by length.
+    """
+    named = getattr(generation_config, "eos_token_id", None)
+    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
+    if not ids:
+        raise UsageError("the model names no end-of-sequence token", "set eos_token in its tokenizer_config.json")
+    return tuple(sorted(ids))
+
+
+def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """Token ids of a prompt: by the chat template where there is one, else the plain text of the messages.
+
+    Raises:
+        DataError: If the template refuses the chat (an unknown role, say).
+    """
+    if not tokenizer.chat_template:
+        text = "\n\n".join(message["content"] for message in messages) + "\n"
+        return list(tokenizer(text).input_ids)
+    from jinja2 import TemplateError
+
+    try:
+        ids = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+    except TemplateError as error:
+        raise DataError(f"the model's chat template refuses a prompt: {error}") from error
+    return list(ids)
+
+
+def copy_auxiliary_files(source: Path, target: Path) -> None:
+    """Give a checkpoint what a model directory has besides weights and config: tokenizer, templates, licence."""
+    for path in source.iterdir():
+        if path.is_file() and path.suffix != ".safetensors" and path.name not in _NOT_COPIED:
+            destination = target / path.name
+            if not destination.exists():
+                shutil.copyfile(path, destination)
+
+
+def peft() -> Any:
+    """The PEFT package.
+
+    Raises:
+        DependencyError: If it is not installed.
+    """
+    try:
+        import peft as package
+    except ImportError as error:
+        raise DependencyError("LoRA needs the package peft", "pip install peft") from error
+    return package
+
+
+def describe(directory: Path) -> dict[str, Any]:
+    """A model's config.json."""
+    try:
+        data: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise MissingError(f"cannot read {directory / 'config.json'}: {_first_line(error)}") from error
+    return data
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    offline = os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "True", "ON", "on", "yes")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES))
+    except LocalEntryNotFoundError as error:
+        why = "HF_HUB_OFFLINE is set" if offline else "the Hub cannot be reached"
+        raise MissingError(
+            f"model {name} is not in the local cache and {why}",
+            "give a directory with --model, or run once online: hf download " + repository,
+        ) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise MissingError(
+            f"cannot get model {name}: {_first_line(error)}", "check the id, or give a directory"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines: Iterable[str] = (line.strip() for line in str(error).splitlines())
+    return next((line.rstrip(".") for line in lines if line), type(error).__name__)

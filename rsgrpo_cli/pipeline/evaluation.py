@@ -1,0 +1,211 @@
+"""Evaluations: sample what is missing, grade what is ungraded, and sum up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, read_table, write_table
+from rsgrpo_cli.config import EvalConfig, PrepareConfig
+from rsgrpo_cli.engines.registry import choose_engine
+from rsgrpo_cli.engines.types import Sampling
+from rsgrpo_cli.errors import StaleError, UsageError
+from rsgrpo_cli.pipeline.session import Outcome, Session
+from rsgrpo_cli.pipeline.steps import again, prepare_prompts
+from rsgrpo_cli.run_dir import Freshness, freshness, rollout_parts
+from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
+from rsgrpo_cli.stages import evaluate as evaluate_stage
+from rsgrpo_cli.stages import rollout as rollout_stage
+from rsgrpo_cli.stages import score as score_stage
+from rsgrpo_cli.tasks.sources import BUNDLED, source_name
+
+SAMPLED, GRADED = "rollouts", "rewards"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to evaluate on and how, apart from the settings.
+
+    Args:
+        benchmark: A bundled dataset or a file.
+        prompt_column: Of a file; the usual ones are tried unless given.
+        answer_column: Of a file.
+        tag: Keeps this evaluation apart from others of the same policy and benchmark.
+        rescore: Grade stored samples again.
+        force: Throw away what was made with other settings.
+    """
+
+    benchmark: str
+    prompt_column: str | None = None
+    answer_column: str | None = None
+    tag: str | None = None
+    rescore: bool = False
+    force: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the evaluation's directory is called."""
+        name = source_name(self.benchmark)
+        return f"{name}.{self.tag}" if self.tag else name
+
+
+def default_benchmark(session: Session) -> str:
+    """The benchmark of a run that names none: the held-out problems of its bundled dataset.
+
+    Raises:
+        UsageError: If its dataset has none.
+    """
+    dataset = session.config.eval.benchmark or session.config.prepare.dataset
+    if dataset not in BUNDLED and dataset == session.config.prepare.dataset:
+        raise UsageError(f"{dataset} was trained on and has no held-out problems", "name others: --benchmark FILE")
+    return dataset
+
+
+def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) -> Outcome:
+    """Measure pass@k of a policy on a benchmark.
+
+    Raises:
+        StaleError: If samples are there that were drawn with other settings.
+    """
+    prompts = _benchmark_prompts(session, request)
+    folder = session.run.evaluation(version, request.name)
+    engine = choose_engine(session.config.rollout.engine)
+    settings = {"engine": engine, "seed": session.config.seed} | cfg.model_dump(
+        mode="json", include={"temperature", "top_p", "max_tokens"}
+    )
+    inputs = {"prompts": _prompts_id(session, request), "policy": session.policy_id(version)}
+    lineage = Lineage("eval", settings, inputs, policy_version=version)
+    _check_parts(folder, lineage, force=request.force)
+
+    def work() -> dict[str, Any]:
+        flips = _make_parts(session, version, cfg, request, folder, prompts, lineage)
+        _sum_up(cfg, folder, prompts)
+        return flips
+
+    return session.carry_out("eval", folder / "summary.parquet", work, policy=version, benchmark=request.name)
+
+
+def _benchmark_prompts(session: Session, request: Request) -> pa.Table:
+    cfg = PrepareConfig(
+        dataset=request.benchmark,
+        prompt_column=request.prompt_column,
+        answer_column=request.answer_column,
+        system_prompt=session.config.prepare.system_prompt,
+    )
+    path = session.run.benchmark(source_name(request.benchmark))
+    prepare_prompts(session, cfg, "test", path, dependents=[], force=request.force)
+    return read_table(path, PROMPTS)
+
+
+def _prompts_id(session: Session, request: Request) -> str:
+    return read_lineage(session.run.benchmark(source_name(request.benchmark)), PROMPTS).id
+
+
+def _check_parts(folder: Path, wanted: Lineage, *, force: bool) -> None:
+    """Samples of different settings must not be mixed."""
+    for path in rollout_parts(folder / SAMPLED):
+        state = freshness(path, ROLLOUTS, wanted)
+        if state == Freshness.CURRENT:
+            continue
+        if force:
+            for kind in (SAMPLED, GRADED):
+                (folder / kind / path.name).unlink(missing_ok=True)
+            continue
+        why = "with other settings" if state == Freshness.OTHER_SETTINGS else "from another policy or other problems"
+        raise StaleError(f"the samples in {folder} were drawn {why}", "keep both: --tag NAME; replace them: --force")
+
+
+def _make_parts(
+    session: Session,
+    version: int,
+    cfg: EvalConfig,
+    request: Request,
+    folder: Path,
+    prompts: pa.Table,
+    lineage: Lineage,
+) -> dict[str, Any]:
+    """Grade what is sampled, sample and grade what is missing, a part at a time."""
+    there = rollout_parts(folder / SAMPLED)
+    covered = rollout_stage.covered_samples(path.stem for path in there)
+    parts = rollout_stage.evaluation_parts(len(prompts), covered, cfg.num_samples)
+    grader = _Grader(session, request, prompts, _prompts_id(session, request))
+    flips = sum(grader.grade(folder, path.name) for path in there)
+    sampled = 0
+    if parts:
+        assert cfg.max_tokens is not None  # resolved with the configuration
+        made = rollout_stage.rollout(
+            prompts,
+            parts,
+            session.engine(session.config.rollout.engine, version),
+            Sampling(cfg.temperature, cfg.top_p, cfg.max_tokens),
+            seed_parts=(session.config.seed, "eval"),
+            group_prefix="",
+            policy_version=version,
+        )
+        with session.out.progress(f"eval of policy {version} on {request.name}", len(parts)) as ticker:
+            for done, (part, table) in enumerate(made, start=1):
+                write_table(folder / SAMPLED / f"{part.name}.parquet", table, ROLLOUTS, lineage)
+                grader.grade(folder, f"{part.name}.parquet")
+                sampled += len(table)
+                ticker.advance()
+                if done < len(parts):
+                    session.stop.check(f"part {done} of {len(parts)} of the evaluation", again(session))
+    return {"sampled": sampled, "changed_verdicts": flips}
+
+
+class _Grader:
+    """Grades part files; leaves those alone that this verifier has graded."""
+
+    def __init__(self, session: Session, request: Request, prompts: pa.Table, prompts_id: str) -> None:
+        score = session.config.score
+        self.reward = session.reward(score.reward, workers=score.workers, timeout=score.timeout, lenient=True)
+        self.settings = score.decisive() | {"identity": self.reward.identity, "lenient": True}
+        self.request, self.prompts, self.prompts_id = request, prompts, prompts_id
+
+    def grade(self, folder: Path, name: str) -> int:
+        """Grade one part; how many verdicts differ from those that were there."""
+        source, target = folder / SAMPLED / name, folder / GRADED / name
+        inputs = {"rollouts": read_lineage(source, ROLLOUTS).id, "prompts": self.prompts_id}
+        wanted = Lineage("score", self.settings, inputs)
+        state = freshness(target, REWARDS, wanted)
+        if state == Freshness.CURRENT and not self.request.rescore:
+            return 0
+        if state == Freshness.OTHER_SETTINGS and not (self.request.rescore or self.request.force):
+            raise StaleError(f"{target} was graded by another verifier", "grade the stored samples again: --rescore")
+        before = read_table(target, REWARDS, ["reward_status"]) if state != Freshness.MISSING else None
+        rewards = score_stage.score(read_table(source, ROLLOUTS, list(score_stage.COLUMNS)), self.prompts, self.reward)
+        write_table(target, rewards, REWARDS, wanted)
+        if before is None:
+            return 0
+        pairs = zip(before["reward_status"].to_pylist(), rewards["reward_status"].to_pylist(), strict=True)
+        return sum((old == "ok") != (new == "ok") for old, new in pairs)
+
+
+def _sum_up(cfg: EvalConfig, folder: Path, prompts: pa.Table) -> None:
+    """Problems and summary of the first `num_samples` samples of each problem."""
+    used = [
+        path.name
+        for path in rollout_parts(folder / SAMPLED)
+        if rollout_stage.sample_range(path.stem)[0] < cfg.num_samples
+    ]
+    inputs = {
+        SAMPLED: combined_id(read_lineage(folder / SAMPLED / name, ROLLOUTS).id for name in used),
+        GRADED: combined_id(read_lineage(folder / GRADED / name, REWARDS).id for name in used),
+    }
+    version = read_lineage(folder / SAMPLED / used[0], ROLLOUTS).policy_version
+    lineage = Lineage("eval", cfg.model_dump(mode="json", exclude={"benchmark"}), inputs, policy_version=version)
+    if freshness(folder / "summary.parquet", SUMMARY, lineage) == Freshness.CURRENT:
+        return
+    rollouts = _concatenated(folder / SAMPLED, used, ROLLOUTS, list(evaluate_stage.ROLLOUT_COLUMNS))
+    rewards = _concatenated(folder / GRADED, used, REWARDS, None)
+    problems, summary = evaluate_stage.evaluate(rollouts, rewards, prompts, cfg.k, cfg.num_samples)
+    write_table(folder / "problems.parquet", problems, PROBLEMS, lineage)
+    write_table(folder / "summary.parquet", summary, SUMMARY, lineage)
+
+
+def _concatenated(folder: Path, names: list[str], kind: Any, columns: list[str] | None) -> pa.Table:
+    tables = [read_table(folder / name, kind, columns) for name in names]
+    return pa.concat_tables(tables).sort_by([(key, "ascending") for key in KEYS])

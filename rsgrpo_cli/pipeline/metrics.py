@@ -1,0 +1,114 @@
+"""The row of `metrics.parquet` that a training step leaves: what happened, in the field's usual names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rsgrpo_cli.config import AdvantageConfig
+from rsgrpo_cli.core.risk import advantage_rms, effective_sample_size
+from rsgrpo_cli.rewards.types import Status
+from rsgrpo_cli.stages.advantage import group_statuses
+from rsgrpo_cli.stages.score import count_statuses
+
+ROLLOUT_COLUMNS = ("group_id", "sample_index", "prompt_id", "policy_version", "completion_ids", "finish_reason")
+"""The columns of the rollouts that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTables:
+    """What a step left: its rollouts (ROLLOUT_COLUMNS), rewards, advantages and update metrics."""
+
+    rollouts: pa.Table
+    rewards: pa.Table
+    advantages: pa.Table
+    update: pa.Table
+
+
+def step_metrics(
+    tables: StepTables,
+    cfg: AdvantageConfig,
+    *,
+    step: int,
+    solve_rate: float,
+    seconds: Mapping[str, float],
+    peak_memory_bytes: int,
+) -> dict[str, Any]:
+    """One row of `schemas.METRICS`.
+
+    Args:
+        tables: What the step left.
+        cfg: The estimator that was used.
+        step: From 0.
+        solve_rate: Share of the training problems solved at least once so far, this step included.
+        seconds: Stage -> how long it took, of the stages that ran in this process or are in its log.
+        peak_memory_bytes: Of this process so far.
+    """
+    lengths = pc.list_value_length(tables.rollouts["completion_ids"]).to_numpy()
+    row: dict[str, Any] = {
+        "step": step,
+        "policy_version": tables.rollouts["policy_version"][0].as_py(),
+        "estimator": cfg.estimator,
+        "beta": getattr(cfg, "beta", None),
+        "cumulative_solve_rate": solve_rate,
+        "completion_length_mean": float(lengths.mean()),
+        "completion_length_max": float(lengths.max()),
+        "truncated_fraction": pc.mean(pc.equal(tables.rollouts["finish_reason"], "length")).as_py(),
+        "peak_memory_bytes": float(peak_memory_bytes),
+    }
+    row |= _reward_metrics(tables.rewards) | _advantage_metrics(tables.advantages) | _update_metrics(tables.update)
+    row |= {f"seconds_{stage}": seconds.get(stage) for stage in ("rollout", "score", "advantage", "update")}
+    row["seconds_step"] = sum(seconds.values()) if seconds else None
+    row["tokens_per_second"] = float(lengths.sum()) / seconds["rollout"] if seconds.get("rollout") else None
+    return row
+
+
+def solved_prompts(rollouts: pa.Table, rewards: pa.Table) -> set[str]:
+    """Prompts with at least one right completion."""
+    right = pc.equal(rewards["reward_status"], Status.OK.value)
+    return set(rollouts["prompt_id"].filter(right).to_pylist())
+
+
+def _reward_metrics(rewards: pa.Table) -> dict[str, Any]:
+    statuses = count_statuses(rewards)
+    values = rewards["reward"].drop_null().to_numpy()
+    row: dict[str, Any] = {
+        "reward_mean": float(values.mean()) if len(values) else None,
+        "reward_std": float(values.std()) if len(values) else None,
+        "scorer_timeouts": float(statuses.get(Status.TIMEOUT, 0)),
+        "scorer_errors": float(statuses.get(Status.ERROR, 0)),
+        "status_counts": list(statuses.items()),
+    }
+    if not statuses.keys() & {Status.SCORED, Status.SKIPPED}:
+        # A user's number is not a verdict: "right" has no meaning there.
+        right = pc.equal(rewards["reward_status"], Status.OK.value)
+        groups = pa.table({"group": rewards["group_id"], "right": right}).group_by("group")
+        row["pass@1"] = float(pc.mean(right).as_py())
+        row["pass@G"] = float(pc.mean(groups.aggregate([("right", "any")])["right_any"]).as_py())
+    return row
+
+
+def _advantage_metrics(advantages: pa.Table) -> dict[str, Any]:
+    values = advantages["advantage"].to_numpy()
+    counts = group_statuses(advantages)
+    return {
+        "groups_all_right": float(counts.get("all_right", 0)),
+        "groups_all_wrong": float(counts.get("all_wrong", 0)),
+        "groups_mixed": float(counts.get("mixed", 0)),
+        "advantage_rms": advantage_rms(values),
+        "advantage_min": float(values.min()),
+        "advantage_max": float(values.max()),
+        "effective_sample_size": effective_sample_size(values),
+    }
+
+
+def _update_metrics(update: pa.Table) -> dict[str, Any]:
+    """Means over the optimizer steps; the largest where a maximum is meant."""
+    names = "loss grad_norm entropy kl clip_fraction_low clip_fraction_high logprob_diff_mean ratio_capped_fraction"
+    row: dict[str, Any] = {name: pc.mean(update[name]).as_py() for name in names.split()}
+    row |= {name: pc.max(update[name]).as_py() for name in ("logprob_diff_max", "importance_ratio_max")}
+    return row | {"lr": update["learning_rate"][-1].as_py()}

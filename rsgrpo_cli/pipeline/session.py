@@ -1,0 +1,213 @@
+"""A run at work: its resources, opened on demand and closed together, and a way to stop it politely."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from rsgrpo_cli.artifacts import read_lineage, read_table
+from rsgrpo_cli.config import RunConfig
+from rsgrpo_cli.console import Output
+from rsgrpo_cli.engines.registry import choose_engine, open_engine
+from rsgrpo_cli.errors import Interrupted, MissingError
+from rsgrpo_cli.rewards.registry import open_reward
+from rsgrpo_cli.rewards.types import RewardFn
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import PROMPTS
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.engines.types import Engine
+    from rsgrpo_cli.policy.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a stage.
+
+    Args:
+        stage: Its name.
+        path: What it made, or found made.
+        skipped: Whether it was there already, from the same inputs and settings.
+        seconds: How long it took.
+        facts: What there is to say about it, by name.
+    """
+
+    stage: str
+    path: Path
+    skipped: bool
+    seconds: float
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class StopSignal:
+    """Turns the first Ctrl-C (or SIGTERM) into a polite stop at the next safe point; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    @contextmanager
+    def installed(self, say: Callable[[str], None]) -> Iterator[StopSignal]:
+        """Listen for signals while the block runs."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.requested:
+                raise KeyboardInterrupt
+            self.requested = True
+            say("stopping after the part at work; press Ctrl-C again to stop at once")
+
+        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def check(self, done: str, again: str) -> None:
+        """Stop here if asked to.
+
+        Raises:
+            Interrupted: Saying what is done and how to go on.
+        """
+        if self.requested:
+            raise Interrupted(f"stopped after {done}; everything finished is kept", f"to go on: {again}")
+
+
+class Session:
+    """A run opened for work; use as a context manager.
+
+    Args:
+        run: The run directory; its lock is held by the caller.
+        config: The run's configuration.
+        out: The way to the user.
+        stop: Asked between parts and stages.
+    """
+
+    def __init__(self, run: RunDir, config: RunConfig, out: Output, stop: StopSignal) -> None:
+        self.run, self.config, self.out, self.stop = run, config, out, stop
+        self._resources = ExitStack()
+        self._policy: Policy | None = None
+        self._policy_trains = False
+        self._engines: dict[str, Engine] = {}
+        self._rewards: dict[tuple[str, bool], RewardFn] = {}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._resources.close()
+
+    # -- inputs ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def prompts(self) -> pa.Table:
+        """The training problems."""
+        if not self.run.prompts.is_file():
+            raise MissingError(f"run {self.run.name} has no prompts", f"rsgrpo prepare --run {self.run.path}")
+        return read_table(self.run.prompts, PROMPTS)
+
+    @cached_property
+    def prompts_id(self) -> str:
+        """Their id."""
+        return read_lineage(self.run.prompts, PROMPTS).id
+
+    @cached_property
+    def timings(self) -> dict[int, dict[str, float]]:
+        """Step -> stage -> seconds it took the last time, in this process or an earlier one."""
+        timings: dict[int, dict[str, float]] = {}
+        for event in self.run.recorded():
+            if "step" in event:
+                timings.setdefault(event["step"], {})[event["stage"]] = event["seconds"]
+        return timings
+
+    # -- the model ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def base(self) -> Path:
+        """Directory of the base model."""
+        from rsgrpo_cli.models import model_directory
+
+        return model_directory(self.config.model.name)
+
+    @cached_property
+    def base_id(self) -> str:
+        """Hash of the base model's weights."""
+        from rsgrpo_cli.models import weights_id
+
+        return weights_id(self.base)
+
+    def policy_id(self, version: int) -> str:
+        """Hash of a policy's weights, without loading them."""
+        return self.run.policy_id(version, self.base_id)
+
+    def policy(self, version: int, *, train: bool = False) -> Policy:
+        """A policy, loaded unless it is the one at hand.
+
+        Raises:
+            MissingError: If its checkpoint is not there (any more).
+        """
+        at_hand = self._policy
+        if at_hand is not None and at_hand.version == version and (self._policy_trains or not train):
+            return at_hand
+        self._drop_policy()
+        from rsgrpo_cli.policy.checkpoints import open_policy
+
+        checkpoint = self.run.checkpoint(version) if version else None
+        if checkpoint is not None and version not in self.run.versions():
+            have = ", ".join(map(str, self.run.versions())) or "none"
+            raise MissingError(
+                f"checkpoint {version} of run {self.run.name} is not there (any more)",
+                f"checkpoints: {have}; --keep-checkpoints decides how many stay",
+            )
+        self._policy = open_policy(
+            self.config, self.base, checkpoint, version=version, policy_id=self.policy_id(version), train=train
+        )
+        self._policy_trains = train
+        return self._policy
+
+    def engine(self, name: str, version: int) -> Engine:
+        """A sampler loaded with a policy."""
+        name = choose_engine(name)
+        if name == "dummy":
+            return self._engines.setdefault(name, open_engine(name))
+        policy = self.policy(version, train=self._policy_trains)
+        if name not in self._engines:
+            self._engines[name] = open_engine(name, policy.lm)
+        return self._engines[name]
+
+    def _drop_policy(self) -> None:
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+        self._policy = None
+
+    # -- rewards --------------------------------------------------------------------------------------------------
+
+    def reward(self, name: str, *, workers: int, timeout: float, lenient: bool = False) -> RewardFn:
+        """A verifier; its worker processes live as long as the session."""
+        key = (name, lenient)
+        if key not in self._rewards:
+            reward = open_reward(name, workers=workers, deadline=timeout, lenient=lenient)
+            self._resources.callback(reward.close)
+            self._rewards[key] = reward
+        return self._rewards[key]
+
+    # -- doing ----------------------------------------------------------------------------------------------------
+
+    def carry_out(self, stage: str, path: Path, work: Callable[[], dict[str, Any]], **where: int | str) -> Outcome:
+        """Run a stage's work, time it and log it."""
+        started = time.perf_counter()
+        facts = work()
+        seconds = time.perf_counter() - started
+        self.run.record({"stage": stage, **where, "seconds": round(seconds, 4)})
+        if isinstance(step := where.get("step"), int):
+            self.timings.setdefault(step, {})[stage] = seconds
+        return Outcome(stage, path, False, seconds, facts)

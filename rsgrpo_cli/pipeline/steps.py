@@ -1,0 +1,344 @@
+"""The stages of one training step: read what a stage needs, run it unless it is done, write what it made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rsgrpo_cli.artifacts import (
+    Lineage,
+    combined_id,
+    read_json,
+    read_lineage,
+    read_table,
+    sync_directory,
+    write_json,
+    write_table,
+)
+from rsgrpo_cli.config import AdvantageConfig, PrepareConfig, RolloutConfig, ScoreConfig, UpdateConfig
+from rsgrpo_cli.engines.registry import choose_engine
+from rsgrpo_cli.engines.types import Sampling
+from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
+from rsgrpo_cli.pipeline.freshness import decide, must_run
+from rsgrpo_cli.pipeline.session import Outcome, Session
+from rsgrpo_cli.run_dir import Freshness, freshness, require_fresh, rollout_parts
+from rsgrpo_cli.schemas import ADVANTAGES, KEYS, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS
+from rsgrpo_cli.stages import advantage as advantage_stage
+from rsgrpo_cli.stages import prepare as prepare_stage
+from rsgrpo_cli.stages import rollout as rollout_stage
+from rsgrpo_cli.stages import score as score_stage
+from rsgrpo_cli.tasks.sources import Split, load_source
+
+# -- prepare --------------------------------------------------------------------------------------------------------
+
+
+def prepare(session: Session, cfg: PrepareConfig, *, force: bool = False) -> Outcome:
+    """The run's training problems."""
+    dependents = [session.run.path / "steps"]
+    return prepare_prompts(session, cfg, "train", session.run.prompts, dependents=dependents, force=force)
+
+
+def prepare_prompts(
+    session: Session, cfg: PrepareConfig, split: Split, path: Path, *, dependents: list[Path], force: bool
+) -> Outcome:
+    """A dataset as prompts, at `path`."""
+    source = load_source(cfg.dataset, split, prompt_column=cfg.prompt_column, answer_column=cfg.answer_column)
+    settings = cfg.decisive() | {"dataset": source.name, "split": split}
+    lineage = Lineage("prepare", settings, {"dataset": source.content_id})
+    if not must_run(path, PROMPTS, lineage, dependents=dependents, force=force):
+        return Outcome("prepare", path, True, 0.0, {"prompts": _rows(path)})
+
+    def work() -> dict[str, Any]:
+        score = session.config.score
+        built_in = ":" not in score.reward
+        reward = session.reward(source.task, workers=score.workers, timeout=score.timeout) if built_in else None
+        made = prepare_stage.prepare(source, reward, cfg)
+        write_table(path, made.prompts, PROMPTS, lineage)
+        return {
+            "prompts": len(made.prompts),
+            "without_answer": made.without_answer,
+            "duplicates": made.duplicates,
+            "conflicting": made.conflicting,
+        }
+
+    return session.carry_out("prepare", path, work, dataset=source.name, split=split)
+
+
+# -- rollout --------------------------------------------------------------------------------------------------------
+
+
+def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None = None, force: bool = False) -> Outcome:
+    """A step's completions, in part files, with a manifest once all are there."""
+    run, engine_name = session.run, choose_engine(cfg.engine)
+    folder = run.rollouts(step, tag)
+    rows = rollout_stage.prompts_of_step(
+        len(session.prompts), seed=session.config.seed, step=step, prompts_per_step=cfg.prompts_per_step
+    )
+    lineage = Lineage(
+        "rollout",
+        cfg.decisive() | {"engine": engine_name, "seed": session.config.seed, "step": step},
+        {"prompts": session.prompts_id, "policy": session.policy_id(step)},
+        policy_version=step,
+    )
+    dependents = [] if tag else [run.rewards(step)]
+    if not decide(_folder_state(folder, lineage), folder, dependents=dependents, force=force):
+        return Outcome("rollout", folder, True, 0.0, {"completions": read_json(folder / "manifest.json")["rows"]})
+
+    def work() -> dict[str, Any]:
+        parts = rollout_stage.training_parts(rows, cfg.group_size)
+        _start_folder(folder, {part.name for part in parts}, force=force)
+        missing = [
+            part for part in parts if freshness(folder / f"{part.name}.parquet", ROLLOUTS, lineage) != Freshness.CURRENT
+        ]
+        if missing:
+            _make_parts(session, step, cfg, folder, missing, lineage)
+        return _finish_folder(folder)
+
+    return session.carry_out("rollout", folder, work, step=step)
+
+
+def _make_parts(
+    session: Session,
+    step: int,
+    cfg: RolloutConfig,
+    folder: Path,
+    parts: list[rollout_stage.Part],
+    lineage: Lineage,
+) -> None:
+    engine = session.engine(cfg.engine, step)
+    made = rollout_stage.rollout(
+        session.prompts,
+        parts,
+        engine,
+        Sampling(cfg.temperature, cfg.top_p, cfg.max_tokens),
+        seed_parts=(session.config.seed, step),
+        group_prefix=f"{step:06d}:",
+        policy_version=step,
+    )
+    with session.out.progress(f"rollout of step {step}", len(parts)) as ticker:
+        for done, (part, table) in enumerate(made, start=1):
+            write_table(folder / f"{part.name}.parquet", table, ROLLOUTS, lineage)
+            ticker.advance()
+            if done < len(parts):
+                session.stop.check(f"part {done} of {len(parts)} of the rollouts of step {step}", again(session))
+
+
+def complete_rollouts(folder: Path) -> str:
+    """The id of a step's rollouts.
+
+    Raises:
+        MissingError: If they are not all there.
+        ArtifactError: If a part is not the one the manifest names.
+    """
+    if not (folder / "manifest.json").is_file():
+        have = len(rollout_parts(folder))
+        raise MissingError(
+            f"no complete rollouts in {folder}" + (f" ({have} parts so far)" if have else ""),
+            "make them first: rsgrpo rollout",
+        )
+    manifest = read_json(folder / "manifest.json")
+    for name, expected in manifest["parts"].items():
+        path = folder / f"{name}.parquet"
+        if read_lineage(path, ROLLOUTS).id != expected:
+            raise ArtifactError(f"{path} is not the part that was made with the others", "rsgrpo rollout --force")
+    return str(manifest["id"])
+
+
+def read_rollouts(folder: Path, columns: list[str] | None = None) -> pa.Table:
+    """All completions of a step or an evaluation, in key order."""
+    tables = [read_table(path, ROLLOUTS, columns) for path in rollout_parts(folder)]
+    return pa.concat_tables(tables).sort_by([(key, "ascending") for key in KEYS])
+
+
+def _folder_state(folder: Path, wanted: Lineage) -> Freshness:
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return Freshness.MISSING
+    return freshness(folder / f"{next(iter(read_json(manifest)['parts']))}.parquet", ROLLOUTS, wanted)
+
+
+def _start_folder(folder: Path, keep: set[str], *, force: bool) -> None:
+    """Take back the manifest, and remove parts that are not part of the plan."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    for path in rollout_parts(folder):
+        if force or path.stem not in keep:
+            path.unlink()
+
+
+def _finish_folder(folder: Path) -> dict[str, Any]:
+    parts = {path.stem: read_lineage(path, ROLLOUTS).id for path in rollout_parts(folder)}
+    rows = sum(_rows(path) for path in rollout_parts(folder))
+    write_json(folder / "manifest.json", {"id": combined_id(parts.values()), "rows": rows, "parts": parts})
+    return {"completions": rows}
+
+
+# -- score ----------------------------------------------------------------------------------------------------------
+
+
+def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = None, force: bool = False) -> Outcome:
+    """A step's rewards."""
+    run = session.run
+    rollouts_id = complete_rollouts(run.rollouts(step))
+    require_fresh(run, step, "rollouts")
+    path = run.rewards(step, tag)
+    reward = session.reward(cfg.reward, workers=cfg.workers, timeout=cfg.timeout)
+    lineage = Lineage(
+        "score",
+        cfg.decisive() | {"identity": reward.identity},
+        {"rollouts": rollouts_id, "prompts": session.prompts_id},
+        policy_version=step,
+    )
+    dependents = [] if tag else [run.advantages(step)]
+    if not must_run(path, REWARDS, lineage, dependents=dependents, force=force):
+        return Outcome("score", path, True, 0.0, {"completions": _rows(path)})
+
+    def work() -> dict[str, Any]:
+        rollouts = read_rollouts(run.rollouts(step), list(score_stage.COLUMNS))
+        rewards = score_stage.score(rollouts, session.prompts, reward)
+        write_table(path, rewards, REWARDS, lineage)
+        return {"completions": len(rewards), "statuses": score_stage.count_statuses(rewards)}
+
+    return session.carry_out("score", path, work, step=step)
+
+
+# -- advantage ------------------------------------------------------------------------------------------------------
+
+
+def advantage(
+    session: Session, step: int, cfg: AdvantageConfig, *, tag: str | None = None, force: bool = False
+) -> Outcome:
+    """A step's advantages."""
+    run = session.run
+    rewards_id = read_lineage(run.rewards(step), REWARDS).id
+    require_fresh(run, step, "rewards")
+    path = run.advantages(step, tag)
+    lineage = Lineage("advantage", cfg.decisive(), {"rewards": rewards_id}, policy_version=step)
+    dependents = [] if tag else [run.update_metrics(step)]
+    if not must_run(path, ADVANTAGES, lineage, dependents=dependents, force=force):
+        return Outcome("advantage", path, True, 0.0, {"completions": _rows(path)})
+
+    def work() -> dict[str, Any]:
+        rewards = read_table(run.rewards(step), REWARDS, list(advantage_stage.COLUMNS))
+        made = advantage_stage.advantage(rewards, cfg)
+        write_table(path, made, ADVANTAGES, lineage)
+        return advantage_stage.facts(made)
+
+    return session.carry_out("advantage", path, work, step=step)
+
+
+# -- update ---------------------------------------------------------------------------------------------------------
+
+
+def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = False) -> Outcome:
+    """Policy `step` becomes policy `step + 1`: its checkpoint, and what happened on the way."""
+    from rsgrpo_cli.stages.update import update as update_stage
+
+    run = session.run
+    rollouts_id, advantages_id = (
+        complete_rollouts(run.rollouts(step)),
+        read_lineage(run.advantages(step), ADVANTAGES).id,
+    )
+    require_fresh(run, step, "advantages")
+    sampled = read_lineage(rollout_parts(run.rollouts(step))[0], ROLLOUTS).config
+    lineage = Lineage(
+        "update",
+        cfg.decisive(),
+        {"rollouts": rollouts_id, "advantages": advantages_id, "policy": session.policy_id(step)},
+        policy_version=step,
+    )
+    path, checkpoint = run.update_metrics(step), run.checkpoint(step + 1)
+    state = freshness(path, UPDATE_METRICS, lineage) if _is_complete(checkpoint) else Freshness.MISSING
+    if not decide(state, path, dependents=[run.step(step + 1)], force=force):
+        return Outcome("update", checkpoint, True, 0.0, {})
+
+    def work() -> dict[str, Any]:
+        policy = session.policy(step, train=True)
+        metrics = update_stage(
+            read_rollouts(run.rollouts(step)),
+            read_table(run.advantages(step), ADVANTAGES),
+            policy,
+            cfg,
+            temperature=sampled["temperature"],
+            max_tokens=sampled["max_tokens"],
+            correct_sampler=sampled["engine"] == "vllm",
+        )
+        _write_update(session, step, metrics, lineage)
+        return {name: metrics[name][-1].as_py() for name in ("loss", "grad_norm", "entropy", "groups_dropped")}
+
+    return session.carry_out("update", checkpoint, work, step=step)
+
+
+def _write_update(session: Session, step: int, metrics: pa.Table, lineage: Lineage) -> None:
+    """Checkpoint files, then the metrics, then the manifest, which makes it count."""
+    from dataclasses import replace
+
+    from rsgrpo_cli.policy.checkpoints import checkpoint_id, save_checkpoint
+
+    policy, folder = session.policy(step, train=True), session.run.checkpoint(step + 1)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    save_checkpoint(policy, folder)
+    files = _sync_files(folder)
+    weights = checkpoint_id(folder)
+    policy.policy_id = combined_id([session.base_id, weights]) if policy.lm.adapter is not None else weights
+    policy.version = step + 1
+    lineage = replace(lineage, outputs={"policy": policy.policy_id})
+    write_table(session.run.update_metrics(step), metrics, UPDATE_METRICS, lineage)
+    manifest = {"policy_id": policy.policy_id, "version": step + 1, "files": files, "lineage": lineage.to_json()}
+    write_json(folder / "manifest.json", manifest)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    return (checkpoint / "manifest.json").is_file()
+
+
+def _sync_files(folder: Path) -> dict[str, int]:
+    """Put every file on the disk; their sizes by name."""
+    sizes = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_directory(path)
+            continue
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+    sync_directory(folder)
+    return sizes
+
+
+# -- shared ---------------------------------------------------------------------------------------------------------
+
+
+def again(session: Session) -> str:
+    """The command that goes on with this run."""
+    return f"run the same command again with --run {session.run.path}"
+
+
+def latest_step(session: Session, has: str) -> int:
+    """The step that a single command works on unless told: the newest that has its input.
+
+    Args:
+        session: The run.
+        has: "rollouts", "rewards" or "advantages".
+
+    Raises:
+        UsageError: If no step has it.
+    """
+    run = session.run
+    places = {"rollouts": run.rollouts, "rewards": run.rewards, "advantages": run.advantages}
+    steps = [step for step in run.steps() if places[has](step).exists()]
+    if not steps:
+        stage = {"rollouts": "rollout", "rewards": "score", "advantages": "advantage"}[has]
+        raise UsageError(f"run {run.name} has no {has} yet", f"make them first: rsgrpo {stage} --run {run.path}")
+    return steps[-1]
+
+
+def _rows(path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)

@@ -1,0 +1,243 @@
+"""The loop over steps, and how a run is started, resumed and forked."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rsgrpo_cli.artifacts import Lineage, read_table, write_table
+from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override
+from rsgrpo_cli.errors import MissingError, StaleError, UsageError
+from rsgrpo_cli.pipeline import evaluation, steps
+from rsgrpo_cli.pipeline import metrics as step_metrics
+from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.run_dir import RunDir, stale_inputs
+from rsgrpo_cli.schemas import ADVANTAGES, METRICS, REWARDS, SUMMARY, UPDATE_METRICS
+
+Report = Callable[[dict[str, Any]], None]
+"""Called with each step's row of metrics."""
+
+
+# -- starting, resuming -----------------------------------------------------------------------------------------------
+
+
+def resume_config(run: RunDir, overrides: Overrides) -> RunConfig:
+    """The configuration to go on with: the run's own, with what may change changed.
+
+    Raises:
+        UsageError: If a flag contradicts what the run was created with.
+    """
+    stored = run.config()
+    wanted = override(stored, overrides)
+    for name, (old, new) in changed_fields(stored, wanted).items():
+        if decides_training(name):
+            flag = name.split(".")[-1].replace("_", "-")
+            raise UsageError(
+                f"run {run.name} was created with {flag} {old}, not {new}",
+                f"leave the flag out to go on with it, branch off: rsgrpo fork --run {run.path}, or name a new --run",
+            )
+    return wanted
+
+
+def train(session: Session, report: Report) -> None:
+    """Run the remaining steps; with what is finished skipped, this is also how a run is resumed.
+
+    Raises:
+        StaleError: If an earlier step was changed by hand since.
+        Interrupted: If asked to stop.
+    """
+    config, run = session.config, session.run
+    steps.prepare(session, config.prepare)
+    start = run.newest_version()
+    _check_history(run, start)
+    if start >= config.train.steps:
+        return
+    history = _History(session, upto=start)
+    session.policy(start, train=True)
+    for step in range(start, config.train.steps):
+        for stage in (_rollout, _score, _advantage, _update):
+            stage(session, step)
+            if stage is not _update:
+                session.stop.check(f"the {stage.__name__[1:]} stage of step {step}", steps.again(session))
+        report(history.add(step))
+        _maybe_evaluate(session, step + 1)
+        prune(run, keep=config.train.keep_checkpoints)
+        if step + 1 < config.train.steps:
+            session.stop.check(f"step {step} of {config.train.steps}", steps.again(session))
+
+
+def _rollout(session: Session, step: int) -> None:
+    steps.rollout(session, step, session.config.rollout)
+
+
+def _score(session: Session, step: int) -> None:
+    steps.score(session, step, session.config.score)
+
+
+def _advantage(session: Session, step: int) -> None:
+    steps.advantage(session, step, session.config.advantage)
+
+
+def _update(session: Session, step: int) -> None:
+    steps.update(session, step, session.config.update)
+
+
+def _maybe_evaluate(session: Session, version: int) -> None:
+    config = session.config
+    if config.train.eval_every and (version % config.train.eval_every == 0 or version == config.train.steps):
+        request = evaluation.Request(evaluation.default_benchmark(session))
+        evaluation.evaluate(session, version, config.eval, request)
+
+
+def _check_history(run: RunDir, upto: int) -> None:
+    for step in range(upto):
+        problems = stale_inputs(run, step)
+        if problems:
+            raise StaleError(
+                f"{problems[0]}; what follows it is stale",
+                f"branch off before it: rsgrpo fork --run {run.path} --step {step}",
+            )
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
+
+
+class _History:
+    """The rows of metrics so far, and which problems have been solved."""
+
+    def __init__(self, session: Session, *, upto: int) -> None:
+        self.session = session
+        self.total = len(session.prompts)
+        self.solved: set[str] = set()
+        self.rows: dict[int, dict[str, Any]] = {}
+        known = read_table(session.run.metrics, METRICS).to_pylist() if session.run.metrics.is_file() else []
+        before = {row["step"]: row for row in known}
+        for step in range(upto):
+            self.solved |= _solved(session.run, step)
+            self.rows[step] = before.get(step) or self._row(step)
+        if self.rows:
+            self._write()
+
+    def add(self, step: int) -> dict[str, Any]:
+        """Work out a step's row and write them all."""
+        self.solved |= _solved(self.session.run, step)
+        self.rows[step] = self._row(step)
+        self._write()
+        return self.rows[step]
+
+    def _row(self, step: int) -> dict[str, Any]:
+        run = self.session.run
+        tables = step_metrics.StepTables(
+            steps.read_rollouts(run.rollouts(step), list(step_metrics.ROLLOUT_COLUMNS)),
+            read_table(run.rewards(step), REWARDS),
+            read_table(run.advantages(step), ADVANTAGES),
+            read_table(run.update_metrics(step), UPDATE_METRICS),
+        )
+        return step_metrics.step_metrics(
+            tables,
+            self.session.config.advantage,
+            step=step,
+            solve_rate=len(self.solved) / self.total,
+            seconds=self.session.timings.get(step, {}),
+            peak_memory_bytes=peak_memory(),
+        )
+
+    def _write(self) -> None:
+        table = pa.Table.from_pylist([self.rows[step] for step in sorted(self.rows)], schema=METRICS.schema)
+        write_table(self.session.run.metrics, table, METRICS, Lineage("train", {}, {}))
+
+
+def record_step(session: Session, step: int) -> dict[str, Any]:
+    """Bring metrics.parquet up to date after a single `update`; the row of that step."""
+    return _History(session, upto=step).add(step)
+
+
+def peak_memory() -> int:
+    """Bytes: of the GPU if this process used one, else of the process."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _solved(run: RunDir, step: int) -> set[str]:
+    rollouts = steps.read_rollouts(run.rollouts(step), ["group_id", "sample_index", "prompt_id"])
+    return step_metrics.solved_prompts(rollouts, read_table(run.rewards(step), REWARDS))
+
+
+# -- keeping and branching --------------------------------------------------------------------------------------------
+
+
+def prune(run: RunDir, *, keep: int) -> None:
+    """Remove all checkpoints but the newest `keep` and the best evaluated one."""
+    versions = run.versions()
+    stay = {*versions[-keep:], _best(run)}
+    for version in versions:
+        if version not in stay:
+            # The manifest first: from then on the checkpoint does not count, however far the removal gets.
+            (run.checkpoint(version) / "manifest.json").unlink()
+            shutil.rmtree(run.checkpoint(version))
+
+
+def _best(run: RunDir) -> int | None:
+    """The checkpoint with the highest pass@1, averaged over its benchmarks."""
+    scores = {}
+    for version in run.versions():
+        values = [_pass_at_1(run.evaluation(version, name)) for name in run.benchmarks_of(version)]
+        if values:
+            scores[version] = sum(values) / len(values)
+    return max(scores, key=lambda version: scores[version]) if scores else None
+
+
+def _pass_at_1(folder: Path) -> float:
+    rows = read_table(folder / "summary.parquet", SUMMARY).to_pylist()
+    return next(float(row["value"]) for row in rows if row["metric"] == "pass" and row["k"] == 1)
+
+
+def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDir:
+    """A new run that shares everything before step `step`, and that step's rollouts and rewards, and goes on otherwise.
+
+    Files are hard-linked: an artifact is only ever replaced, never written into, so neither run can change the other's.
+
+    Args:
+        source: The run to branch off.
+        step: The first step that the new run does itself.
+        target: Where the new run goes.
+        overrides: Its other settings.
+
+    Raises:
+        MissingError: If the policy of that step is not there (any more).
+        UsageError: If there is something at `target`.
+    """
+    if step > 0 and step not in source.versions():
+        have = ", ".join(map(str, source.versions())) or "none"
+        raise MissingError(f"run {source.name} has no checkpoint {step} to fork from", f"checkpoints: {have}, or 0")
+    config = override(source.config(), overrides)
+    run = RunDir.create(target, config, forked_from={"run": source.name, "step": step})
+    shared = [source.prompts, *(source.path / "benchmarks").glob("*.parquet")]
+    shared += [source.step(earlier) for earlier in range(step)]
+    shared += [source.rollouts(step), source.rewards(step)]
+    shared += [source.checkpoint(version) for version in source.versions() if version <= step]
+    shared += [folder for folder in (source.path / "evals").glob("*") if int(folder.name) <= step]
+    for path in shared:
+        _link(path, run.path / path.relative_to(source.path))
+    return run
+
+
+def _link(source: Path, target: Path) -> None:
+    if source.is_dir():
+        for path in sorted(source.iterdir()):
+            _link(path, target / path.name)
+    elif source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # another file system
+            shutil.copyfile(source, target)

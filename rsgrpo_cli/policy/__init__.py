@@ -1,0 +1,1 @@
+"""The policy being trained: its log-probabilities, its optimizer, its checkpoints."""

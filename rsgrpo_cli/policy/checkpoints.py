@@ -1,0 +1,102 @@
+"""Checkpoints: a Hugging Face directory (or a PEFT adapter), with the optimizer's state in `trainer/` beside it.
+
+`transformers`, PEFT and vLLM load the directory as it is. The optimizer's moments are safetensors too: no pickle, so a
+checkpoint from a stranger cannot run code.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rsgrpo_cli.config import RunConfig
+from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.models import copy_auxiliary_files, load_model, weights_id
+from rsgrpo_cli.policy.logprobs import check_head
+from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer, restore_adapter
+from rsgrpo_cli.seeding import stable_seed
+
+OPTIMIZER = Path("trainer") / "optimizer.safetensors"
+
+
+def open_policy(
+    config: RunConfig, base: Path, checkpoint: Path | None, *, version: int, policy_id: str, train: bool
+) -> Policy:
+    """Load a policy.
+
+    Args:
+        config: The run's configuration.
+        base: Directory of the base model.
+        checkpoint: Directory of policy `version`, None for the base model.
+        version: Updates behind it.
+        policy_id: Hash of its weights.
+        train: Whether to load what `update` needs besides the weights.
+
+    Raises:
+        MissingError: If a directory does not hold a model.
+        ArtifactError: If the checkpoint is damaged.
+    """
+    lora = config.model.lora_rank > 0
+    lm = load_model(base if lora or checkpoint is None else checkpoint, config.model)
+    if lora and checkpoint is not None:
+        restore_adapter(lm, str(checkpoint), trainable=train)
+    elif lora and train:
+        add_adapter(lm, config.model, stable_seed(config.seed, "adapter"))
+    policy = Policy(lm, version, policy_id)
+    if not train:
+        lm.causal.requires_grad_(False)
+        return policy
+    check_head(lm)
+    if config.update.gradient_checkpointing:
+        lm.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    policy.optimizer = new_optimizer(policy, config.update)
+    if checkpoint is not None:
+        _restore_optimizer(policy, checkpoint / OPTIMIZER)
+    if config.update.kl_coef > 0 and not lora:
+        policy.reference = load_model(base, config.model)
+        policy.reference.causal.requires_grad_(False)
+    return policy
+
+
+def save_checkpoint(policy: Policy, directory: Path) -> None:
+    """Write weights, tokenizer and optimizer state into an existing, empty directory."""
+    lm = policy.lm
+    (lm.adapter or lm.causal).save_pretrained(directory)
+    copy_auxiliary_files(lm.directory, directory)
+    (directory / OPTIMIZER).parent.mkdir()
+    assert policy.optimizer is not None  # only a policy opened for training is saved
+    save_file(_optimizer_tensors(policy, policy.optimizer), directory / OPTIMIZER)
+
+
+def checkpoint_id(directory: Path) -> str:
+    """Hash of a checkpoint's weights."""
+    return weights_id(directory)
+
+
+def _optimizer_tensors(policy: Policy, optimizer: torch.optim.AdamW) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{slot}": value.detach().contiguous()
+        for name, weight in policy.trained().items()
+        for slot, value in optimizer.state.get(weight, {}).items()
+    }
+
+
+def _restore_optimizer(policy: Policy, path: Path) -> None:
+    try:
+        tensors = load_file(path, device=str(policy.lm.device))
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(
+            f"{path} is damaged: {error}", "remove that checkpoint; the one before it is used"
+        ) from error
+    assert policy.optimizer is not None
+    for name, weight in policy.trained().items():
+        prefix = f"{name}."
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if state:
+            # The step counter stays on the CPU, where AdamW keeps it.
+            policy.optimizer.state[weight] = {
+                slot: value.cpu() if slot == "step" else value for slot, value in state.items()
+            }

@@ -1,0 +1,112 @@
+"""Log-probabilities of completion tokens without ever holding the logits of a whole batch.
+
+The head runs on completion tokens only, in chunks that are recomputed in the backward pass, so the largest buffer is
+one chunk of logits: 0.5 GB, where 16 x 2,048 tokens x 151,936 words in float32 would be 19.9 GB.
+
+Shape suffixes: B completions, T tokens, N completion tokens of the batch laid end to end, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.models import LanguageModel
+
+CHUNK_LOGITS = 2**27
+"""Numbers in one chunk of logits: 0.5 GB in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Prompts and completions, right-padded.
+
+    Args:
+        ids_BT: Token ids, prompt first.
+        completion_BT: Where the completion tokens are.
+        lengths_B: How many each completion has.
+    """
+
+    ids_BT: torch.Tensor
+    completion_BT: torch.Tensor
+    lengths_B: torch.Tensor
+
+
+def token_logprobs(lm: LanguageModel, batch: Batch, *, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of every completion token under the policy, at the temperature it was sampled with.
+
+    Args:
+        lm: The policy.
+        batch: Prompts and completions.
+        temperature: Divides the logits.
+
+    Returns:
+        Log-probabilities, shape (N,), float32, with gradient if enabled, and entropies in nats, shape (N,), without.
+    """
+    with lm.autocast():
+        # Right padding under a causal mask: no real token sees it, so no attention mask is needed.
+        hidden_BTD = lm.causal.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
+    predicts_BT = batch.completion_BT[:, 1:]
+    hidden_ND = hidden_BTD[:, :-1][predicts_BT]
+    targets_N = batch.ids_BT[:, 1:][predicts_BT]
+    head = _Head(lm, temperature)
+    size = max(1, CHUNK_LOGITS // head.vocabulary)
+    if len(targets_N) <= size or not torch.is_grad_enabled():
+        parts = [head(hidden_ND[i : i + size], targets_N[i : i + size]) for i in range(0, len(targets_N), size)]
+    else:
+        parts = [
+            checkpoint(head, hidden_ND[i : i + size], targets_N[i : i + size], use_reentrant=False)
+            for i in range(0, len(targets_N), size)
+        ]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def check_head(lm: LanguageModel) -> None:
+    """Make sure that hidden states times the output layer are this architecture's logits.
+
+    Raises:
+        EngineError: If the model does something else to its logits, which the chunked head would miss silently.
+    """
+    ids_BT = torch.arange(1, 5, device=lm.device)[None] % lm.causal.config.vocab_size
+    with torch.no_grad(), lm.autocast():
+        expected = lm.causal(input_ids=ids_BT).logits.float()
+        found = _Head(lm, 1.0).logits(lm.causal.base_model(input_ids=ids_BT).last_hidden_state)
+    if not torch.allclose(found, expected, rtol=1e-2, atol=1e-2):
+        name = type(lm.causal).__name__
+        raise EngineError(f"{name} changes its logits after the output layer in a way rsgrpo does not know")
+
+
+class _Head:
+    """Output layer, softcap, temperature, log-softmax: from hidden states to log-probabilities of given tokens."""
+
+    def __init__(self, lm: LanguageModel, temperature: float) -> None:
+        config = lm.causal.config.get_text_config()
+        self.lm, self.temperature = lm, temperature
+        self.layer = lm.causal.get_output_embeddings()
+        self.vocabulary = self.layer.weight.shape[0]
+        self.softcap = getattr(config, "final_logit_softcapping", None)
+        # Cohere multiplies by logit_scale, Granite divides by logits_scaling.
+        self.scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
+            getattr(config, "logits_scaling", None) or 1.0
+        )
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        with self.lm.autocast():
+            logits = self.layer(hidden.to(self.layer.weight.dtype))
+        logits = logits.float()
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        capped: torch.Tensor = torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
+        return capped
+
+    def __call__(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits_NV = self.logits(hidden_ND) / self.temperature
+        normaliser_N = logits_NV.logsumexp(dim=-1)
+        logprobs_N = logits_NV.gather(-1, targets_N[:, None])[:, 0] - normaliser_N
+        with torch.no_grad():
+            # H = logZ - E[logit], from the same two numbers, without a second buffer of log-probabilities.
+            expected_N = (torch.softmax(logits_NV, dim=-1) * logits_NV).sum(dim=-1)
+        return logprobs_N, normaliser_N.detach() - expected_N

@@ -1,0 +1,84 @@
+"""The policy: a language model, what of it is trained, the optimizer, and how many updates are behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from rsgrpo_cli.config import ModelConfig, UpdateConfig
+from rsgrpo_cli.models import LanguageModel, peft
+
+
+@dataclass(slots=True)
+class Policy:
+    """What `update` changes.
+
+    Args:
+        lm: The language model; its weights are the policy's.
+        version: Updates behind it; 0 is the base model.
+        policy_id: Hash of its weights.
+        optimizer: AdamW over the trained weights, None where the policy is only sampled from.
+        reference: A frozen copy of the base model for the KL penalty of full fine-tuning; LoRA needs none.
+    """
+
+    lm: LanguageModel
+    version: int
+    policy_id: str
+    optimizer: torch.optim.AdamW | None = None
+    reference: LanguageModel | None = None
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """Name -> weight, of what the optimizer changes; a tied weight once."""
+        return {name: weight for name, weight in self.lm.causal.named_parameters() if weight.requires_grad}
+
+    @contextmanager
+    def as_reference(self) -> Iterator[LanguageModel]:
+        """The base model: the adapter switched off, or the frozen copy."""
+        if self.lm.adapter is not None:
+            with self.lm.adapter.disable_adapter():
+                yield self.lm
+        elif self.reference is not None:
+            with nullcontext():
+                yield self.reference
+        else:
+            raise RuntimeError("the policy was opened without a reference")
+
+
+def add_adapter(lm: LanguageModel, cfg: ModelConfig, seed: int) -> None:
+    """Put a fresh LoRA adapter on every linear layer but the output layer; only it is trained from then on.
+
+    Args:
+        lm: Changed in place.
+        cfg: Rank and alpha.
+        seed: Of the adapter's random half; the other half is zero, so the policy starts as the base model.
+    """
+    package = peft()
+    config = package.LoraConfig(
+        r=cfg.lora_rank, lora_alpha=cfg.lora_alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        lm.adapter = package.get_peft_model(lm.causal, config)
+    _adapter_in_float32(lm)
+
+
+def restore_adapter(lm: LanguageModel, directory: str, *, trainable: bool) -> None:
+    """Put a saved adapter on the base model, changed in place."""
+    lm.adapter = peft().PeftModel.from_pretrained(lm.causal, directory, is_trainable=trainable)
+    _adapter_in_float32(lm)
+
+
+def new_optimizer(policy: Policy, cfg: UpdateConfig) -> torch.optim.AdamW:
+    """AdamW over the trained weights, in the order of their names in the model."""
+    assert cfg.learning_rate is not None  # resolved with the run's configuration
+    return torch.optim.AdamW(policy.trained().values(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
+
+
+def _adapter_in_float32(lm: LanguageModel) -> None:
+    """A bfloat16 base gives bfloat16 adapters, in which small updates vanish."""
+    for weight in lm.causal.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()

@@ -1,0 +1,167 @@
+"""Evaluations as they are on disk, found by "RUN" or "RUN@POLICY"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rsgrpo_cli.artifacts import read_lineage, read_table
+from rsgrpo_cli.core.intervals import paired_difference, solved_changes
+from rsgrpo_cli.core.passk import pass_at_k
+from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.run_dir import RunDir, rollout_parts
+from rsgrpo_cli.schemas import PROBLEMS, ROLLOUTS, SUMMARY
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One policy on one benchmark.
+
+    Args:
+        run: The run.
+        version: The policy.
+        benchmark: The benchmark.
+        summary: Table of `schemas.SUMMARY`.
+        problems: Table of `schemas.PROBLEMS`.
+        benchmark_id: Id of the benchmark's problems; only evaluations that share it can be compared.
+        sampling: How its samples were drawn.
+    """
+
+    run: RunDir
+    version: int
+    benchmark: str
+    summary: pa.Table
+    problems: pa.Table
+    benchmark_id: str
+    sampling: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """Its run and policy in a few words."""
+        return f"{self.run.name}@{self.version}" if self.version else f"{self.run.name}@0 (base)"
+
+    @property
+    def num_samples(self) -> int:
+        """Samples a problem."""
+        return int(self.summary["n_samples"][0].as_py())
+
+    def value(self, metric: str, k: int | None = None) -> dict[str, Any] | None:
+        """A row of the summary, None where it is not there."""
+        rows = self.summary.to_pylist()
+        return next((row for row in rows if row["metric"] == metric and row["k"] == k), None)
+
+    def curve(self) -> list[dict[str, Any]]:
+        """The rows of pass@k, by rising k."""
+        return [row for row in self.summary.to_pylist() if row["metric"] == "pass"]
+
+
+def find(place: str, benchmark: str | None = None) -> Evaluation:
+    """The evaluation that "RUN" (its newest evaluated policy) or "RUN@POLICY" means.
+
+    Args:
+        place: A run's name or path, with "@" and a policy version if another than the newest evaluated one is meant.
+        benchmark: Its benchmark; needed only where there are several.
+
+    Raises:
+        MissingError: If there is no such run or evaluation.
+        UsageError: If it is not clear which is meant.
+    """
+    name, at, wanted = place.rpartition("@")
+    if not (at and wanted.isdigit()):
+        name, wanted = place, ""
+    run = RunDir.open(name)
+    evaluated = [int(folder.name) for folder in (run.path / "evals").glob("*") if run.benchmarks_of(int(folder.name))]
+    if benchmark is not None:
+        evaluated = [version for version in evaluated if benchmark in run.benchmarks_of(version)]
+    version = int(wanted) if wanted else max(evaluated, default=-1)
+    if version not in evaluated:
+        what = f"policy {wanted} of run {run.name} has" if wanted else f"run {run.name} has"
+        on = f" on {benchmark}" if benchmark else ""
+        have = ", ".join(map(str, sorted(evaluated)))
+        hint = f"evaluated: {have}" if have else f"measure it: rsgrpo eval --run {run.path}"
+        raise MissingError(f"{what} no evaluation{on}", hint)
+    names = run.benchmarks_of(version)
+    if benchmark is None and len(names) > 1:
+        raise UsageError(f"run {run.name} has evaluations on {', '.join(names)}", "choose one: --benchmark NAME")
+    return load(run, version, benchmark or names[0])
+
+
+def load(run: RunDir, version: int, benchmark: str) -> Evaluation:
+    """An evaluation that is there."""
+    folder = run.evaluation(version, benchmark)
+    parts = rollout_parts(folder / "rollouts")
+    if not parts:
+        raise MissingError(f"the samples of {folder} are gone", f"measure again: rsgrpo eval --run {run.path}")
+    sampled = read_lineage(parts[0], ROLLOUTS)
+    return Evaluation(
+        run,
+        version,
+        benchmark,
+        read_table(folder / "summary.parquet", SUMMARY),
+        read_table(folder / "problems.parquet", PROBLEMS),
+        sampled.inputs["prompts"],
+        dict(sampled.config),
+    )
+
+
+def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict[str, Any]:
+    """Paired comparison of two evaluations of the same problems.
+
+    Args:
+        before: The one to compare with.
+        after: The one that is compared.
+        ks: Values of k; those that both summaries have unless given.
+
+    Returns:
+        "differences", a row a k, and the prompt_ids "newly_solved" and "newly_lost".
+
+    Raises:
+        UsageError: If the problems or the numbers of samples differ.
+    """
+    if before.benchmark_id != after.benchmark_id:
+        raise UsageError(
+            f"{before.label} and {after.label} were evaluated on different problems",
+            "evaluate both on the same benchmark: rsgrpo eval --benchmark",
+        )
+    samples = min(before.num_samples, after.num_samples)
+    shared = sorted({row["k"] for row in before.curve()} & {row["k"] for row in after.curve()})
+    ks = ks or shared
+    if max(ks) > samples:
+        raise UsageError(
+            f"pass@{max(ks)} needs {max(ks)} samples a problem; there are {samples}", "draw more: rsgrpo eval -n"
+        )
+    counts = [
+        (np.array(e.problems["n"].to_pylist()), np.array(e.problems["correct"].to_pylist())) for e in (before, after)
+    ]
+    ids = before.problems["prompt_id"].to_pylist()
+    solved, lost = solved_changes(counts[0][1], counts[1][1])
+    return {
+        "benchmark": before.benchmark,
+        "before": before.label,
+        "after": after.label,
+        "problems": len(ids),
+        "samples": [before.num_samples, after.num_samples],
+        "differences": [_difference(counts, k) for k in ks],
+        "newly_solved": [ids[index] for index in solved],
+        "newly_lost": [ids[index] for index in lost],
+    }
+
+
+def _difference(counts: list[tuple[Any, Any]], k: int) -> dict[str, Any]:
+    values = [pass_at_k(n, c, k) for n, c in counts]
+    paired = paired_difference(values[0], values[1])
+    return {
+        "k": k,
+        "before": float(values[0].mean()),
+        "after": float(values[1].mean()),
+        "difference": paired.mean,
+        "ci_low": paired.interval.low,
+        "ci_high": paired.interval.high,
+        "p_value": paired.p_value,
+        "better": paired.improved,
+        "worse": paired.worsened,
+        "tied": paired.tied,
+    }

@@ -1,0 +1,125 @@
+"""One prompt through the stages, and the state of a whole run, from what is on disk."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pyarrow.compute as pc
+
+from rsgrpo_cli.artifacts import read_table
+from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.run_dir import RunDir, rollout_parts, stale_inputs
+from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS
+
+
+def follow(run_name: str | None, prompt: str, step: int | None) -> dict[str, Any]:
+    """A prompt with its completions of one step, joined with their rewards and advantages.
+
+    Args:
+        run_name: The run.
+        prompt: A prompt_id, or the number that one ends in.
+        step: The step; the newest that has the prompt unless given.
+
+    Raises:
+        MissingError: If there is no such prompt, or it was not in that step.
+    """
+    run = RunDir.open(run_name)
+    row = _find(run, prompt)
+    steps = [number for number in run.steps() if _parts_with(run, number, row["prompt_id"])]
+    if step is not None and step not in steps:
+        have = ", ".join(map(str, steps)) or "none yet"
+        raise MissingError(f"prompt {row['prompt_id']} was not in step {step}", f"it was in steps: {have}")
+    chosen = step if step is not None else max(steps, default=None)
+    completions = _completions(run, chosen, row["prompt_id"]) if chosen is not None else []
+    kept = {name: row[name] for name in ("prompt_id", "task", "messages", "ground_truth")}
+    return kept | {"steps": steps, "step": chosen, "completions": completions}
+
+
+def state(run_name: str | None) -> dict[str, Any]:
+    """What a run has, what of it is stale, and where its time went."""
+    run = RunDir.open(run_name)
+    config = run.config()
+    newest = run.newest_version()
+    seconds: dict[str, float] = defaultdict(float)
+    for event in run.recorded():
+        seconds[event["stage"]] += event["seconds"]
+    return {
+        "run": str(run.path),
+        "model": config.model.name,
+        "dataset": config.prepare.dataset,
+        "estimator": config.advantage.model_dump(mode="json"),
+        "forked_from": run.origin(),
+        "steps_done": newest,
+        "steps_wanted": config.train.steps,
+        "checkpoints": run.versions(),
+        "at_work": [step_state(run, step) for step in run.steps() if step >= newest],
+        "stale": [problem for step in run.steps() for problem in stale_inputs(run, step)],
+        "evaluations": [
+            {"policy": version, "benchmark": name}
+            for version in sorted(int(folder.name) for folder in (run.path / "evals").glob("*"))
+            for name in run.benchmarks_of(version)
+        ],
+        "seconds": dict(seconds),
+    }
+
+
+def step_state(run: RunDir, step: int) -> dict[str, Any]:
+    """Which artifacts of a step are there."""
+    return {
+        "step": step,
+        "rollout_parts": len(rollout_parts(run.rollouts(step))),
+        "rollouts": (run.rollouts(step) / "manifest.json").is_file(),
+        "rewards": run.rewards(step).is_file(),
+        "advantages": run.advantages(step).is_file(),
+        "update": (run.checkpoint(step + 1) / "manifest.json").is_file(),
+    }
+
+
+def _find(run: RunDir, prompt: str) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = read_table(run.prompts, PROMPTS).to_pylist()
+    for row in rows:
+        if row["prompt_id"] == prompt or (prompt.isdigit() and int(row["prompt_id"].rpartition("-")[2]) == int(prompt)):
+            return row
+    hint = f"prompts go from {rows[0]['prompt_id']} to {rows[-1]['prompt_id']}"
+    raise MissingError(f"run {run.name} has no prompt {prompt!r}", hint)
+
+
+def _parts_with(run: RunDir, step: int, prompt_id: str) -> list[Any]:
+    parts = rollout_parts(run.rollouts(step))
+    ids = [(part, read_table(part, ROLLOUTS, ["prompt_id"])["prompt_id"]) for part in parts]
+    return [part for part, column in ids if pc.any(pc.equal(column, prompt_id)).as_py()]
+
+
+def _completions(run: RunDir, step: int, prompt_id: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for part in _parts_with(run, step, prompt_id):
+        table = read_table(part, ROLLOUTS)
+        rows += table.filter(pc.equal(table["prompt_id"], prompt_id)).to_pylist()
+    graded = _by_key(run.rewards(step), REWARDS, rows)
+    compared = _by_key(run.advantages(step), ADVANTAGES, rows)
+    return [
+        {
+            "sample_index": row["sample_index"],
+            "policy_version": row["policy_version"],
+            "completion": row["completion"],
+            "tokens": len(row["completion_ids"]),
+            "logprob": sum(row["sampling_logprobs"]),
+            "finish_reason": row["finish_reason"],
+        }
+        | {name: graded.get(_key(row), {}).get(name) for name in ("reward", "reward_status", "extracted_answer")}
+        | {name: compared.get(_key(row), {}).get(name) for name in ("advantage", "group_mean", "group_status")}
+        for row in rows
+    ]
+
+
+def _key(row: dict[str, Any]) -> tuple[str, int]:
+    return row["group_id"], row["sample_index"]
+
+
+def _by_key(path: Any, kind: Any, rows: list[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
+    if not path.is_file() or not rows:
+        return {}
+    table = read_table(path, kind)
+    own = table.filter(pc.equal(table["group_id"], rows[0]["group_id"])).to_pylist()
+    return {_key(row): row for row in own}

@@ -1,0 +1,73 @@
+"""Evaluations as tables for the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rsgrpo_cli.console import number, table
+from rsgrpo_cli.report.evaluations import Evaluation
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def with_interval(row: dict[str, Any] | None) -> str:
+    """A value with its interval over problems: 0.404 [0.362, 0.447]."""
+    if row is None:
+        return ""
+    interval = "" if row["ci_low"] is None else f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+    return f"{row['value']:.3f}{interval}"
+
+
+def passk_table(evaluations: Sequence[tuple[str, Evaluation]], ks: Sequence[int]) -> Table:
+    """pass@k of several policies side by side, a row each."""
+    first = evaluations[0][1]
+    title = f"{first.benchmark}: {len(first.problems)} problems, {first.num_samples} samples each; 95% over problems"
+    made = table("policy", *(f"pass@{k}" for k in ks), title=title)
+    for label, evaluation in evaluations:
+        made.add_row(label, *(with_interval(evaluation.value("pass", k)) for k in ks))
+    return made
+
+
+def evaluation_table(evaluation: Evaluation, ks: Sequence[int]) -> Table:
+    """pass@k and maj@k of one policy with both kinds of error, and what there is to know about its samples."""
+    title = (
+        f"{evaluation.benchmark}: {len(evaluation.problems)} problems, {evaluation.num_samples} samples each, "
+        f"temperature {evaluation.sampling['temperature']:g}, top_p {evaluation.sampling['top_p']:g}"
+    )
+    made = table(evaluation.label, "value", "± sampling", "95% over problems", title=title)
+    for metric, name in (("pass", "pass"), ("pass_lenient", "pass (lenient)"), ("maj", "maj")):
+        for k in ks:
+            _add(made, f"{name}@{k}", evaluation.value(metric, k))
+    for row in evaluation.summary.to_pylist():
+        if row["k"] is None:
+            _add(made, row["metric"].replace("_", " ", 1), row)
+    return made
+
+
+def _add(made: Table, name: str, row: dict[str, Any] | None) -> None:
+    if row is not None:
+        interval = "" if row["ci_low"] is None else f"{number(row['ci_low'])} .. {number(row['ci_high'])}"
+        # With n < 2k samples nothing can be said about the sampling error: n = k is a single draw.
+        error = number(row["sampling_error"], 4) if row["sampling_error"] is not None else "-" if row["k"] else ""
+        made.add_row(name, number(row["value"]), error, interval)
+
+
+def comparison_table(result: dict[str, Any]) -> Table:
+    """A paired comparison, a row a k."""
+    title = (
+        f"{result['benchmark']}: {result['after']} against {result['before']}, {result['problems']} problems, paired"
+    )
+    made = table("", "before", "after", "difference", "95% over problems", "p", "better/worse/tied", title=title)
+    for row in result["differences"]:
+        made.add_row(
+            f"pass@{row['k']}",
+            number(row["before"]),
+            number(row["after"]),
+            f"{row['difference']:+.3f}",
+            f"{row['ci_low']:+.3f} .. {row['ci_high']:+.3f}",
+            number(row["p_value"], 4),
+            f"{row['better']}/{row['worse']}/{row['tied']}",
+        )
+    return made

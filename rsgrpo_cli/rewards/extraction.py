@@ -1,0 +1,142 @@
+r"""Finds the answer in a completion: the last `\boxed{}` outside the thinking, by one pass over the text.
+
+Untrusted text of any length: every function here takes time linear in it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rsgrpo_cli.rewards.types import Status
+
+# One backslash or two: a model that has read much JSON writes "\\boxed", and no sense of "\\" before that word remains.
+_BOX = r"\\{1,2}(?:boxed|fbox)(?![A-Za-z])\s*"
+# An escaped character is consumed as a pair, so that "\{" and "\}" never count as braces, and "\\{" does.
+_TOKEN = re.compile(rf"(?P<box>{_BOX})|\\[\s\S]|[{{}}]")
+_BOX_COMMAND = re.compile(_BOX)
+# "\boxed 42", as in old MATH solutions. Numbers only: "the \boxed command" in prose is no answer.
+_BARE_NUMBER = re.compile(r"[-+]?\d[\d.,/]*")
+
+_ANSWER_TAG = re.compile(r"<answer>([^<]*)</answer>")
+_ANSWER_MARKER = re.compile(r"(?:####|\banswer\s*(?:is|:|=|：)(?:\s*:)?|答案(?:是|为)?\s*[:：]?)", re.IGNORECASE)
+_DOLLARS = re.compile(r"\$+([^$]+)\$")
+_SENTENCE_END = re.compile(r"[.。](?:\s|$)")
+# A minus counts where nothing stands before it: "10-5" ends in 5.
+_NUMBER = re.compile(r"(?:(?<![\w)])[-−–])?(?<![\d.])\d[\d,]*(?:\.\d+)?(?:/\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """The answer of a completion, or why there is none.
+
+    Args:
+        answer: What stands in the last box, without the boxes in it; None where there is no answer.
+        line: What stands in each box on the line of the last, that one included.
+        status: NO_BOX, THINK_UNCLOSED or TRUNCATED where there is no answer, else None.
+    """
+
+    answer: str | None = None
+    line: tuple[str, ...] = ()
+    status: Status | None = None
+
+
+def extract(completion: str, *, finish_reason: str = "stop") -> Extraction:
+    r"""The last box (`\boxed` or `\fbox`) after the last `</think>`.
+
+    An empty box is no box. A box that is opened last and never closed means that there is no answer: `\boxed{4` may be
+    the beginning of any number, and an earlier box is not what was meant either.
+
+    Args:
+        completion: The generated text.
+        finish_reason: "length" where the text was cut, which turns NO_BOX into TRUNCATED.
+    """
+    spoken = after_thinking(completion)
+    if spoken is None:
+        return Extraction(status=Status.THINK_UNCLOSED)
+    boxes, all_closed = _boxes(spoken)
+    if not boxes or not all_closed:
+        return Extraction(status=Status.TRUNCATED if finish_reason == "length" else Status.NO_BOX)
+    first = len(boxes) - 1
+    while first and "\n" not in spoken[boxes[first - 1].end : boxes[first].start]:
+        first -= 1
+    contents = tuple(box.content for box in boxes[first:])
+    return Extraction(answer=contents[-1], line=contents)
+
+
+def extract_lenient(completion: str) -> str | None:
+    """What a generous reader would take for the answer; None where there is nothing.
+
+    The last box; else what stands in the last `<answer>` or follows the last "answer is", "Answer:" or `####`; else
+    the last number. For evaluation only: it pays for numbers that were never meant as an answer.
+    """
+    spoken = after_thinking(completion)
+    boxes, all_closed = _boxes(spoken) if spoken else ([], True)
+    if not spoken or not all_closed:
+        return None
+    if boxes:
+        return boxes[-1].content
+    if tagged := _last(_ANSWER_TAG, spoken):
+        return tagged[1].strip()
+    if marker := _last(_ANSWER_MARKER, spoken):
+        rest = spoken[marker.end() :].partition("\n")[0].strip(" \t*")
+        if dollars := _DOLLARS.match(rest):
+            return dollars[1].strip()
+        if stated := _SENTENCE_END.split(rest, maxsplit=1)[0].strip():
+            return stated
+    number = _last(_NUMBER, spoken)
+    return number[0] if number else None
+
+
+def after_thinking(completion: str) -> str | None:
+    """The text after the last `</think>`; None where a `<think>` comes after that and is not closed."""
+    spoken = completion.rpartition("</think>")[2]
+    return None if "<think>" in spoken else spoken
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    start: int  # of the command
+    end: int  # behind the closing brace
+    content: str
+
+
+def _boxes(text: str) -> tuple[list[_Box], bool]:
+    """The closed outermost boxes that are not empty, in order, and whether the box that was opened last is closed."""
+    spans: list[tuple[int, int, int, int]] = []  # start and end of the command with its braces, and of the content
+    open_braces: list[int] = []  # start of the box command, -1 for any other brace
+    command, brace_at = -1, -1  # a box command, and where its brace must stand
+    last_opened, last_closed = -1, True
+    for token in _TOKEN.finditer(text, _first_box(text)):
+        if token["box"]:
+            command, brace_at = token.start(), token.end()
+            if bare := _BARE_NUMBER.match(text, brace_at):
+                spans.append((command, bare.end(), bare.start(), bare.end()))
+        elif token[0] == "{":
+            if token.start() == brace_at:
+                last_opened, last_closed = command, False
+            open_braces.append(command if token.start() == brace_at else -1)
+        elif token[0] == "}" and open_braces and (start := open_braces.pop()) >= 0:
+            while spans and spans[-1][0] > start:  # a box inside this one
+                spans.pop()
+            content = text.index("{", start) + 1
+            spans.append((start, token.end(), content, token.start()))
+            last_closed = last_closed or start == last_opened
+    boxes = [_Box(start, end, _BOX_COMMAND.sub("", text[left:right])) for start, end, left, right in spans]
+    return [box for box in boxes if box.content and not box.content.isspace()], last_closed
+
+
+def _first_box(text: str) -> int:
+    """Where the backslashes before the first "boxed" or "fbox" begin; braces before it cannot matter."""
+    found = [place for place in (text.find("boxed"), text.find("fbox")) if place >= 0]
+    start = min(found, default=len(text))
+    while start and text[start - 1] == "\\":
+        start -= 1
+    return start
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    found = None
+    for found in pattern.finditer(text):  # noqa: B007  (the last one is wanted)
+        pass
+    return found

@@ -1,0 +1,155 @@
+"""`MathReward`: 1.0 for a completion whose boxed answer equals the reference answer, else 0.0."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from rsgrpo_cli.rewards.extraction import extract, extract_lenient
+from rsgrpo_cli.rewards.math_answer import (
+    MAX_ANSWER_CHARS,
+    POLICY_VERSION,
+    compare_cheaply,
+    has_several_values,
+    is_readable_unparsed,
+    normalise_answer,
+    normalise_gold,
+)
+from rsgrpo_cli.rewards.math_shape import values
+from rsgrpo_cli.rewards.pool import DEFAULT_MEMORY_LIMIT_BYTES, Died, Done, Outcome, Raised, TimedOut, WorkerPool
+from rsgrpo_cli.rewards.types import Sample, Status, Verdict
+
+VERIFIER = "rsgrpo_cli.rewards.math_verifier:verify_pair"
+_MEMO_ENTRIES = 50_000
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """An answer to judge: the pair of gold and answer, and its status where that is known without a worker."""
+
+    pair: Pair | None
+    status: Status | None
+
+
+class MathReward:
+    """Verifies mathematical answers by the policy of `math_answer`.
+
+    Equal pairs of gold and normalised answer are verified once, within a call and across calls: of the samples of one
+    prompt most give one of a few answers. A pair that timed out is not tried again either.
+
+    Args:
+        workers: Processes for the pairs that need algebra; they start with the first such pair.
+        deadline: Seconds for one pair, after which its worker is killed. math-verify's own limits (2 to parse, 3 to
+            compare) come first, except where nothing but a kill helps.
+        lenient: Whether the breakdown also says what an answer without a box would earn. For evaluation.
+    """
+
+    def __init__(self, *, workers: int, deadline: float, lenient: bool = False) -> None:
+        packages = ("math-verify", "latex2sympy2_extended", "sympy")
+        engine = " ".join(f"{package}-{version(package)}" for package in packages)
+        self.identity = f"math policy-{POLICY_VERSION} {engine}"
+        self._lenient = lenient
+        self._memo: OrderedDict[Pair, Status] = OrderedDict()
+        self._pool = WorkerPool(
+            VERIFIER, workers=workers, deadline=deadline, memory_limit_bytes=DEFAULT_MEMORY_LIMIT_BYTES
+        )
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
+        """Judge `samples`.
+
+        The answer of a verdict is the normalised one, so that equal answers are equal text; cut to 2,000 characters.
+        """
+        strict = [_strict_attempt(sample) for sample in samples]
+        lenient = [_lenient_attempt(sample) for sample in samples] if self._lenient else []
+        known = self._verify([*strict, *lenient])
+        verdicts = []
+        for index, attempt in enumerate(strict):
+            status = _status(attempt, known)
+            reward = float(status is Status.OK)
+            breakdown = {"strict": reward} if self._lenient else {}
+            if self._lenient:
+                breakdown["lenient"] = float(_status(lenient[index], known) is Status.OK)
+            answer = attempt.pair[1][:MAX_ANSWER_CHARS] if attempt.pair else None
+            verdicts.append(Verdict(reward, status, answer, breakdown))
+        return verdicts
+
+    def check_ground_truth(self, ground_truths: Sequence[str]) -> list[str | None]:
+        """For each reference answer None, or why it cannot be verified against itself."""
+        golds = [normalise_gold(gold) for gold in ground_truths]
+        read = sorted({gold for gold in golds if not is_readable_unparsed(gold)})
+        outcomes = dict(zip(read, self._pool.map([(gold, gold, False) for gold in read]), strict=True))
+        return [_complaint(gold, outcomes.get(gold, Done(True))) for gold in golds]
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._pool.close()
+
+    def _verify(self, attempts: Iterable[_Attempt]) -> dict[Pair, Status]:
+        """The status of every pair that only algebra can judge, from the memo or from the workers."""
+        wanted = dict.fromkeys(attempt.pair for attempt in attempts if attempt.pair and attempt.status is None)
+        known = {pair: self._memo[pair] for pair in wanted if pair in self._memo}
+        new = [pair for pair in wanted if pair not in known]
+        known |= zip(new, map(_judgement, self._pool.map(new)), strict=True)
+        for pair, status in known.items():
+            self._memo[pair] = status
+            self._memo.move_to_end(pair)
+        while len(self._memo) > _MEMO_ENTRIES:
+            self._memo.popitem(last=False)
+        return known
+
+
+def _strict_attempt(sample: Sample) -> _Attempt:
+    found = extract(sample.completion, finish_reason=sample.finish_reason)
+    return _Attempt(None, found.status) if found.answer is None else _attempt(sample, found.answer, found.line)
+
+
+def _lenient_attempt(sample: Sample) -> _Attempt:
+    answer = extract_lenient(sample.completion)
+    if answer is None:
+        return _Attempt(None, Status.NO_BOX)
+    return _attempt(sample, answer, extract(sample.completion).line)
+
+
+def _attempt(sample: Sample, answer: str, line: tuple[str, ...]) -> _Attempt:
+    gold = normalise_gold(sample.ground_truth)
+    text = normalise_answer(answer, gold)
+    if len(line) > 1 and has_several_values(gold) and len(values(text)) == 1:
+        text = normalise_answer(", ".join(line), gold)
+    return _Attempt((gold, text), compare_cheaply(gold, text))
+
+
+def _status(attempt: _Attempt, known: dict[Pair, Status]) -> Status:
+    if attempt.status is not None:
+        return attempt.status
+    assert attempt.pair is not None  # one of the two is given
+    return known[attempt.pair]
+
+
+def _judgement(outcome: Outcome) -> Status:
+    match outcome:
+        case Done(value):
+            return Status.OK if value else Status.WRONG
+        case TimedOut() | Raised("TimeoutException"):
+            return Status.TIMEOUT
+        case _:
+            return Status.ERROR
+
+
+def _complaint(gold: str, outcome: Outcome) -> str | None:
+    if not gold:
+        return "it is empty"
+    match outcome:
+        case Done(True):
+            return None
+        case Done():
+            return "math-verify cannot read it, so that only the identical spelling could be right"
+        case TimedOut() | Raised("TimeoutException"):
+            return "comparing it with itself takes too long"
+        case Raised(kind, message):
+            return f"comparing it with itself raises {kind}: {message}"
+        case Died(exit_code):
+            return f"comparing it with itself ends the verifier with code {exit_code}"

@@ -1,0 +1,228 @@
+r"""Reads the outer shape of a normalised answer: how many values, of what kind, with which labels and units.
+
+String work only, on text that `math_text.normalise` has seen and that is at most a few thousand characters long.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+
+_PIECE = re.compile(r"\\[A-Za-z]+|\\[\s\S]|[^\\]")
+_OPEN = frozenset({"(", "[", "{", r"\{", r"\langle"})
+_CLOSE = frozenset({")", "]", "}", r"\}", r"\rangle"})
+_TEXT_BETWEEN = re.compile(r",?\s*\\text\{[^{}]*(?<![A-Za-z])(?:and|or)(?![A-Za-z])[^{}]*\}")
+_WORD_BETWEEN = re.compile(r",?\s+(?:and|or)\s+")
+
+_INTEGER = re.compile(r"([+-]?)\s*(\d+)")
+_FRACTION = re.compile(
+    r"(-?)\s*\\frac\{\s*(-?)\s*(\d{1,100})\s*\}\{\s*(-?)\s*(\d{1,100})\s*\}|(-?)\s*(\d{1,100})/(\d{1,100})"
+)
+_DECIMAL = re.compile(r"-?\d{0,50}\.\d{1,50}")
+
+_TEXT_ONLY = re.compile(r"\\text\{[^{}]*[A-Za-z][^{}]*\}|\([^\W\d_]+\)|[^\W\d_]+(?: [^\W\d_]+)*")
+_TEXT_COMMAND = re.compile(r"\\text\{([^{}]*)\}")
+_NOT_WORD = re.compile(r"[\W_]+")
+
+_SYMBOL = re.compile(
+    r"(?:\\(?!frac|sqrt|pi|infty)[A-Za-z]+|[A-Za-z])'*(?:_(?:\{[^{}]*\}|\w))?'*(?:\([^()]*\))?"
+    r"|\\text\{[^{}]*\}|\((?:\s*[A-Za-z]\s*,)+\s*[A-Za-z]\s*\)"
+)
+_SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\\?\w)")
+_ARGUMENTS = re.compile(r"(?<=[A-Za-z}])\s*\([^()]*\)")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+
+_POWER = r"\s*(?:\^\s*(?:\{\s*\d\s*\}|\d))?$"
+_TEXT_TAIL = re.compile(r"(?<=\S)\s*\\text\{([^{}]*)\}" + _POWER)
+_WORD_TAIL = re.compile(r"(?:(?<=[\d})])|(?<=\\pi))(\s*)([A-Za-z]+(?:[ .]+[A-Za-z]+)*)" + _POWER)
+_FUNCTION = re.compile(r"(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|arc)")
+_UNIT_NAMES = {
+    name: kind
+    for kind, names in {
+        "m": "m meter meters metre metres",
+        "cm": "cm centimeter centimeters centimetre centimetres",
+        "mm": "mm millimeter millimeters millimetre millimetres",
+        "km": "km kilometer kilometers kilometre kilometres",
+        "in": "in inch inches",
+        "ft": "ft foot feet",
+        "yd": "yd yard yards",
+        "mi": "mi mile miles",
+        "g": "g gram grams",
+        "kg": "kg kilogram kilograms",
+        "mg": "mg milligram milligrams",
+        "lb": "lb lbs pound pounds",
+        "oz": "oz ounce ounces",
+        "s": "s sec second seconds",
+        "min": "min minute minutes",
+        "h": "h hr hour hours",
+        "day": "day days",
+        "week": "week weeks",
+        "year": "year years",
+        "ml": "ml milliliter milliliters",
+        "l": "l liter liters litre litres",
+        "cent": "cent cents",
+        "dollar": "dollar dollars",
+        "am": "am a.m",
+        "pm": "pm p.m",
+    }.items()
+    for name in names.split()
+}
+_KNOWN_UNITS = frozenset(_UNIT_NAMES.values())
+
+
+def key(text: str) -> str:
+    """`text` without the white space that means nothing: that between two letters or digits stays."""
+    return re.sub(r"(?<![A-Za-z0-9])\s+|\s+(?![A-Za-z0-9])", "", text)
+
+
+def values(text: str) -> list[str]:
+    r"""The values that an answer lists: parts between commas, semicolons, "and", "or" outside brackets.
+
+    Set braces around all of it are taken off, `a \pm b` counts as two values. "(1,2)" is one value, "x=1, x=2" is two.
+    """
+    text = _WORD_BETWEEN.sub(",", _TEXT_BETWEEN.sub(",", text))
+    if text.startswith(r"\{") and text.endswith(r"\}") and not any(depth < 1 for _, depth in _inner(text)):
+        text = text[2:-2]
+    parts = (part.strip() for part in split_top(text, {",", ";"}))
+    return [value for part in parts if part for value in _both_signs(part)]
+
+
+def integer(text: str) -> str | None:
+    """The canonical digits of an integer of any size: "+007" is "7", "-0" is "0". None for anything else.
+
+    Equal integers give equal strings, so they are compared exactly, without float and without int()'s digit limit.
+    """
+    found = _INTEGER.fullmatch(text)
+    if not found:
+        return None
+    digits = found[2].lstrip("0") or "0"
+    return f"-{digits}" if found[1] == "-" and digits != "0" else digits
+
+
+def rational(text: str) -> Fraction | None:
+    r"""The value of `a`, `a/b` or `\frac{a}{b}` in integers of up to 100 digits; None for anything else."""
+    whole = integer(text)
+    if whole is not None:
+        return Fraction(int(whole)) if len(whole) <= 100 else None
+    found = _FRACTION.fullmatch(text)
+    if not found:
+        return None
+    numerator, denominator = int(found[3] or found[7]), int(found[5] or found[8])
+    minus = bool(found[1]) + bool(found[2]) + bool(found[4]) + bool(found[6])
+    return Fraction(numerator * (-1) ** minus, denominator) if denominator else None
+
+
+def decimal(text: str) -> Fraction | None:
+    """The value of a decimal such as ".25" or "-3.0", of up to 100 digits, as it is written; None for anything else."""
+    return Fraction(text) if _DECIMAL.fullmatch(text) else None
+
+
+def without_percent(text: str) -> str:
+    r"""`28\%` without its sign."""
+    return text.removesuffix(r"\%").rstrip()
+
+
+def is_words(text: str) -> bool:
+    r"""Whether an answer is words or a label: `\text{east}`, `Yes`, `(ii)`, `C`."""
+    return bool(_TEXT_ONLY.fullmatch(text))
+
+
+def words(text: str) -> str:
+    r"""The letters and digits of an answer in words, lower case: `\text{(C)}` is "c"."""
+    return _NOT_WORD.sub(" ", _TEXT_COMMAND.sub(r"\1", text)).strip().casefold()
+
+
+def relation(text: str) -> list[str]:
+    r"""The sides of an equation, `\approx` and `\in` included; one side where it is none."""
+    return [side.strip() for side in split_top(text, {"=", r"\approx", r"\in"})]
+
+
+def is_symbol(side: str) -> bool:
+    """Whether a left side names one thing: `x`, `a_1`, `f(x)`, `(p,q)`, words."""
+    return bool(_SYMBOL.fullmatch(side))
+
+
+def is_label(side: str) -> bool:
+    """Whether a left side only names what is asked for: letters, and digits in subscripts and arguments alone.
+
+    `m+n`, `f(2)` and `a_1` are labels; `41`, `1+1`, `2x` and `x+1` are not: they make an equation to be solved.
+    """
+    bare = _ARGUMENTS.sub("", _SUBSCRIPT.sub("", _TEXT_COMMAND.sub("a", side)))
+    letters = _COMMAND.sub("a", bare)
+    return any(char.isalpha() for char in letters) and not any(char.isdigit() for char in letters)
+
+
+def components(text: str) -> tuple[str, list[str], str] | None:
+    """A tuple or interval as opening bracket, two parts or more, closing bracket; None for anything else."""
+    if text[:1] not in {"(", "["} or text[-1:] not in {")", "]"} or any(depth < 1 for _, depth in _inner(text)):
+        return None
+    parts = [part.strip() for part in split_top(text[1:-1], {","})]
+    return (text[0], parts, text[-1]) if len(parts) > 1 else None
+
+
+def letters(text: str) -> list[str]:
+    """The letters outside commands: symbols and words."""
+    return [char for char in _COMMAND.sub("", text) if char.isalpha()]
+
+
+def split_unit(text: str, *, numeric: bool = False) -> tuple[str, str]:
+    r"""Part a value from the unit or noun that ends it: `5\text{ cm}^2` is ("5", "cm"), "42 ways" is ("42", "ways").
+
+    Words without `\text` must follow a number, and a blank unless they are a known unit: `3abc` is a product.
+
+    Args:
+        text: One value.
+        numeric: Whether the value must be a number, so that a single letter can only be a unit: "5 m".
+
+    Returns:
+        The value, and the canonical name of a known unit, the words themselves of any other, "" where there are none.
+    """
+    if found := _TEXT_TAIL.search(text):
+        words = found[1].strip(" .").lower()
+        return text[: found.start()], _UNIT_NAMES.get(words, words)
+    found = _WORD_TAIL.search(text)
+    if not found or letters(text[: found.start()]) or _FUNCTION.match(found[2]):
+        return text, ""
+    name = _UNIT_NAMES.get(found[2].lower(), "")
+    if len(found[2]) == 1:
+        return (text[: found.start()], name) if numeric and name else (text, "")
+    return (text[: found.start()], name or found[2]) if name or (found[1] and len(found[2]) > 2) else (text, "")
+
+
+def is_known_unit(name: str) -> bool:
+    """Whether `split_unit` gave the canonical name of a unit of measure."""
+    return name in _KNOWN_UNITS
+
+
+def split_top(text: str, separators: set[str]) -> list[str]:
+    """Split at separators that stand outside all brackets. `!=`, `<=`, `>=`, `:=` are not `=`."""
+    parts = [""]
+    before = ""
+    for piece, depth in _inner(text):
+        if not depth and piece in separators and not (piece == "=" and before in "!<>:" and before):
+            parts.append("")
+        else:
+            parts[-1] += piece
+        before = piece
+    return parts
+
+
+def _inner(text: str) -> Iterator[tuple[str, int]]:
+    """Each piece (a command or a character) with the number of brackets around it; brackets count as inside."""
+    depth = 0
+    for found in _PIECE.finditer(text):
+        piece = found[0]
+        depth += piece in _OPEN
+        yield piece, depth
+        depth = max(0, depth - (piece in _CLOSE))
+
+
+def _both_signs(value: str) -> list[str]:
+    if value.count(r"\pm") != 1:
+        return [value]
+    left, right = value.split(r"\pm")
+    if not left.strip():
+        right = right.strip()
+    plus = f"{left}+{right}" if left.strip() else right
+    return [plus.replace(r"\mp", "-"), f"{left}-{right}".replace(r"\mp", "+")]

@@ -1,0 +1,223 @@
+r"""Brings an answer in LaTeX, Unicode or plain text to one spelling: `normalise`.
+
+Only spelling: nothing here computes. What changes is what two people would write differently for the same thing
+(`\dfrac12`, `½`, `\frac{1}{2}`), what a tokenizer or a JSON escape broke, and decoration. Linear in the text; callers
+pass texts of bounded length all the same.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# JSON reads "\frac" as a form feed and "rac". These four characters occur in no answer, so a letter after them tells.
+_LOST_BACKSLASH = re.compile(r"[\x07\x08\x0b\x0c](?=[a-z])")
+_LOST = {"\x07": r"\a", "\x08": r"\b", "\x0b": r"\v", "\x0c": r"\f"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+_GREEK = (
+    "α alpha β beta γ gamma δ delta ε epsilon ζ zeta η eta θ theta ι iota κ kappa λ lambda μ mu ν nu ξ xi π pi ρ rho"
+    " σ sigma τ tau υ upsilon φ phi χ chi ψ psi ω omega"
+    " Γ Gamma Δ Delta Θ Theta Λ Lambda Ξ Xi Π Pi Σ Sigma Φ Phi Ψ Psi Ω Omega"
+)
+_SYMBOLS: dict[str, str] = {
+    **{letter: f"\\{name} " for letter, name in re.findall(r"(\S) (\S+)", _GREEK)},
+    **dict.fromkeys("‐‑‒–—―−﹣－", "-"),
+    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad“”‘’", ""),
+    **dict.fromkeys("、，", ","),
+    **dict.fromkeys("。．", "."),
+    **dict.fromkeys("：∶", ":"),
+    **dict.fromkeys("·⋅∙", r"\cdot "),
+    **dict.fromkeys("÷⁄∕", "/"),
+    **dict.fromkeys("…⋯", r"\ldots "),
+    **{"×": r"\times ", "∗": "*", "±": r"\pm ", "∓": r"\mp ", "°": r"^\circ ", "∞": r"\infty ", "′": "'"},
+    **{"≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "≈": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap "},
+    **{"∅": r"\emptyset ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "⟨": "(", "⟩": ")"},
+    **{letter: f"\\mathbb{{{plain}}}" for letter, plain in zip("ℝℤℕℚℂ", "RZNQC", strict=True)},
+}
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ", "0123456789+-()n")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₍₎", "0123456789+-()")
+_SUPERSCRIPT_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿ]+")
+_SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎]+")
+_UNICODE_ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+
+_TEXT_FONTS = r"textbf|textit|textrm|textnormal|textsf|texttt|mbox|hbox|mathrm|mathit|mathsf"
+_COMMANDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(?<!\\)\\[()\[\]]|\\?\$", ""),
+        (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
+        (r"\\[hv]?phantom(?![A-Za-z])\s*(?:\{[^{}]*\}|.)", " "),
+        (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|nonumber)(?![A-Za-z])|\\color\s*\{[^{}]*\}", " "),
+        (r"\\(?:mathbf|boldsymbol|bm|pmb|textcolor\s*\{[^{}]*\})\s*(?=\{)", ""),
+        (rf"\\(?:{_TEXT_FONTS})\s*(?=\{{)", r"\\text"),
+        (r"\\text\s*(?=\{)", r"\\text"),
+        (r"\\text\{([\d\s.,:;()+/-]*)\}", r"\1"),
+        (r"\"", ""),
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
+        (r"\\(?:leqslant|le)(?![A-Za-z])|<=", r"\\leq "),
+        (r"\\(?:geqslant|ge)(?![A-Za-z])|>=", r"\\geq "),
+        (r"\\ne(?![A-Za-z])", r"\\neq "),
+        (r"\\lbrace(?![A-Za-z])", r"\\{"),
+        (r"\\rbrace(?![A-Za-z])", r"\\}"),
+        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
+        (r"\\[lr]vert(?![A-Za-z])", "|"),
+        (r"\\langle(?![A-Za-z])", "("),
+        (r"\\rangle(?![A-Za-z])", ")"),
+        (r"\\text\{ *(?:percent|pct)\.? *\}|(?<=\d) *percent\b|(?<!\\)%", r"\\%"),
+        (r"\\c?dots(?![A-Za-z])", r"\\ldots "),
+        (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
+    )
+)
+_SPACING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(?<!\\)\\!\s*", ""),
+        (r"(?<=\d)\s*(?<!\\)\{\s*,\s*\}\s*(?=\d)", ","),
+        (r"(?<=\d)(?:\\[,;: ]|~)(?=\d{3}(?!\d))", ""),
+        (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![A-Za-z])", " "),
+        (r"\s+", " "),
+    )
+)
+_REPEATING = re.compile(r"(?<!\d)(\d*)\.(\d*)\\(?:overline|bar)\s*(?:\{(\d+)\}|(\d))")
+_BRACKET_OR_GROUPED = re.compile(r"(?P<open>\\\{|[(\[])|(?P<close>\\\}|[)\]])|(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_TOKEN = r"[0-9A-Za-z]|\\(?:pi|theta|alpha|beta|gamma|lambda|mu|phi|omega)(?![A-Za-z])"  # what TeX takes without braces
+_SHORT_FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (rf"\\frac\s*({_TOKEN})", r"\\frac{\1}"),
+        (r"\\frac\s+(?=\{)", r"\\frac"),
+        (rf"(\\frac\{{[^{{}}]*\}})\s*({_TOKEN})", r"\1{\2}"),
+        (r"(\\frac\{[^{}]*\})\s+(?=\{)", r"\1"),
+        (r"\\sqrt\s+(?=[\[{])", r"\\sqrt"),
+        (r"\\sqrt\s*(\[[^\[\]]*\])?\s*([\dA-Za-z])", r"\\sqrt\1{\2}"),
+        (r"^\\approx\s*", ""),
+        (r"\*\*\s*(-?\w+)", r"^{\1}"),
+        (r"\*\*", "^"),
+        (r"([_^])\{(\w)\}(?!\w)", r"\1\2"),
+        (r"(?<=\d)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})\s*$", ""),
+    )
+)
+
+
+_UNESCAPED_PERCENT = re.compile(r"(?<!\\)%")
+_SPACED_NUMBER = re.compile(r"-?\d{1,3}(?: \d{3})+")
+_ROOT_OR_BRACKET = re.compile(r"(?P<root>\\?sqrt\s*\()|[()]")
+_ESCAPE_OR_BRACE = re.compile(r"\\[\s\S]|[{}]")
+
+
+def normalise(text: str, *, thousands: bool = True) -> str:
+    """One spelling of an answer. A second application changes nothing that matters to the comparison.
+
+    Args:
+        text: The content of a box, or a reference answer.
+        thousands: Whether "1,234" outside brackets is one number; False where a list is expected.
+    """
+    text = _LOST_BACKSLASH.sub(lambda found: _LOST[found[0]], text)
+    text = _from_unicode(_without_comments(text))
+    for pattern, replacement in _COMMANDS + _SPACING:
+        text = pattern.sub(replacement, text)
+    text = _REPEATING.sub(_as_fraction, text)
+    if thousands:
+        text = _join_thousands(text)
+    text = _undecorate(_code_roots(text))
+    for pattern, replacement in _SHORT_FORMS:
+        text = pattern.sub(replacement, text)
+    return text.strip()
+
+
+def _without_comments(text: str) -> str:
+    """Drop TeX comments. One ends with its line, so the last line has none, and "28 %" keeps its sign."""
+    *lines, last = text.split("\n")
+    return "\n".join([*(_UNESCAPED_PERCENT.split(line, maxsplit=1)[0] for line in lines), last])
+
+
+def _from_unicode(text: str) -> str:
+    if not text.isascii():
+        text = _SUPERSCRIPT_RUN.sub(lambda run: f"^{{{run[0].translate(_SUPERSCRIPTS)}}}", text)
+        text = _SUBSCRIPT_RUN.sub(lambda run: f"_{{{run[0].translate(_SUBSCRIPTS)}}}", text)
+        text = _UNICODE_ROOT.sub(r"\\sqrt{\1}", text).replace("√", r"\sqrt")
+        text = _NOT_ASCII.sub(lambda found: _ascii(found[0]), text)
+    return _CONTROL.sub("", text)
+
+
+def _ascii(char: str) -> str:
+    """The ASCII spelling of a symbol, a fraction, a digit or letter of any width or script; others stay."""
+    if char in _SYMBOLS:
+        return _SYMBOLS[char]
+    compatible = unicodedata.normalize("NFKC", char)  # "½": "1⁄2" with U+2044, "４": "4", "（": "("
+    numerator, slash, denominator = compatible.partition("⁄")
+    if slash and denominator:
+        return f"\\frac{{{numerator}}}{{{denominator}}}"
+    if unicodedata.decimal(char, None) is not None:
+        return str(unicodedata.decimal(char))
+    if char.isspace():
+        return " "
+    return compatible if len(compatible) == 1 and compatible.isascii() else char
+
+
+def _as_fraction(found: re.Match[str]) -> str:
+    r"""`0.1\overline{6}` is (16 - 1) / 90."""
+    whole, fixed, repeated = found[1], found[2], found[3] or found[4]
+    if len(whole + fixed + repeated) > 50:
+        return found[0]
+    numerator = int(whole + fixed + repeated) - int(whole + fixed or "0")
+    return f"\\frac{{{numerator}}}{{{(10 ** len(repeated) - 1) * 10 ** len(fixed)}}}"
+
+
+def _join_thousands(text: str) -> str:
+    """Take the commas out of "1,234,567", except in brackets, where "(100,200)" is a point."""
+    if _SPACED_NUMBER.fullmatch(text):
+        return text.replace(" ", "")
+    pieces, depth, behind = [], 0, 0
+    for found in _BRACKET_OR_GROUPED.finditer(text):
+        depth = max(0, depth + bool(found["open"]) - bool(found["close"]))
+        grouped = not depth and not found["open"] and not found["close"]
+        pieces += [text[behind : found.start()], found[0].replace(",", "") if grouped else found[0]]
+        behind = found.end()
+    return "".join(pieces) + text[behind:]
+
+
+def _code_roots(text: str) -> str:
+    r"""`sqrt(...)` and `\sqrt(...)` with the braces that LaTeX needs."""
+    pieces: list[str] = []
+    is_root: list[bool] = []
+    behind = 0
+    for found in _ROOT_OR_BRACKET.finditer(text):
+        opens = found[0] != ")"
+        root = bool(found["root"]) if opens else bool(is_root and is_root.pop())
+        if opens:
+            is_root.append(root)
+        pieces += [text[behind : found.start()], ("\\sqrt{" if opens else "}") if root else found[0]]
+        behind = found.end()
+    return text if any(is_root) else "".join(pieces) + text[behind:]
+
+
+def _undecorate(text: str) -> str:
+    """Strip what may stand around an answer: space, a full stop, a line break, "=", "+", "**", outermost braces."""
+    start, end = 0, len(text)
+    while end > start and (text[end - 1].isspace() or text[end - 1] in ",;:.*" or text.endswith("\\\\", start, end)):
+        if text.endswith("..", start, end):  # an ellipsis says something
+            break
+        end -= 2 if text.endswith("\\\\", start, end) else 1
+    while start < end and (text[start].isspace() or text[start] in "=+:*"):
+        start += 1
+    layers = _outer_braces(text[start:end])
+    return text[start + layers : end - layers].strip()
+
+
+def _outer_braces(text: str) -> int:
+    """How many pairs of braces enclose all of `text`."""
+    partner: dict[int, int] = {}
+    opened: list[int] = []
+    for found in _ESCAPE_OR_BRACE.finditer(text):
+        if found[0] == "{":
+            opened.append(found.start())
+        elif found[0] == "}" and opened:
+            partner[opened.pop()] = found.start()
+    layers = 0
+    while partner.get(layers) == len(text) - 1 - layers:
+        layers += 1
+    return layers

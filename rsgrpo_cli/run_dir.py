@@ -1,0 +1,336 @@
+"""A run directory: where everything is, what is complete, what is stale, and who is using it.
+
+RUN/
+  config.json                     the resolved configuration, written once
+  prompts.parquet                 the training problems
+  benchmarks/NAME.parquet         the problems of an evaluation
+  steps/000000/rollouts/part-*.parquet, rewards.parquet, advantages.parquet, update_metrics.parquet
+  checkpoints/000001/             the policy after one update; complete when its manifest.json is there
+  evals/000001/NAME/              rollouts/, rewards/ (the same parts), problems.parquet, summary.parquet
+  metrics.parquet, events.jsonl   one row a step; what ran when and for how long
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.artifacts import Lineage, combined_id, read_json, read_lineage, write_json
+from rsgrpo_cli.config import RunConfig, parse
+from rsgrpo_cli.errors import ArtifactError, LockedError, MissingError, StaleError, UsageError
+from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
+
+RUNS = Path("runs")
+CONFIG_VERSION = 1
+CHAIN = ("rollouts", "rewards", "advantages", "updates")
+"""What a step makes, in order: each is made from the one before."""
+
+
+class Freshness(StrEnum):
+    """How an artifact on disk relates to what would be made now."""
+
+    MISSING = "missing"
+    CURRENT = "current"
+    OTHER_SETTINGS = "other settings"
+    STALE = "stale"  # made from inputs that have been replaced since
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """Paths of a run and the questions one can ask of them. Holds no state of its own."""
+
+    path: Path
+
+    # -- paths --------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The run's name: the last part of its path."""
+        return self.path.resolve().name
+
+    @property
+    def prompts(self) -> Path:
+        """The training problems."""
+        return self.path / "prompts.parquet"
+
+    @property
+    def metrics(self) -> Path:
+        """One row a step."""
+        return self.path / "metrics.parquet"
+
+    @property
+    def events(self) -> Path:
+        """What ran when, a JSON object a line."""
+        return self.path / "events.jsonl"
+
+    def benchmark(self, name: str) -> Path:
+        """The problems of an evaluation."""
+        return self.path / "benchmarks" / f"{name}.parquet"
+
+    def step(self, step: int) -> Path:
+        """The directory of a training step."""
+        return self.path / "steps" / f"{step:06d}"
+
+    def rollouts(self, step: int, tag: str | None = None) -> Path:
+        """The directory of a step's rollout parts."""
+        return self.step(step) / (f"rollouts.{tag}" if tag else "rollouts")
+
+    def rewards(self, step: int, tag: str | None = None) -> Path:
+        """A step's rewards."""
+        return self.step(step) / (f"rewards.{tag}.parquet" if tag else "rewards.parquet")
+
+    def advantages(self, step: int, tag: str | None = None) -> Path:
+        """A step's advantages."""
+        return self.step(step) / (f"advantages.{tag}.parquet" if tag else "advantages.parquet")
+
+    def update_metrics(self, step: int) -> Path:
+        """A step's optimizer steps."""
+        return self.step(step) / "update_metrics.parquet"
+
+    def checkpoint(self, version: int) -> Path:
+        """The policy after `version` updates; there is none for 0, the base model."""
+        return self.path / "checkpoints" / f"{version:06d}"
+
+    def evaluation(self, version: int, benchmark: str) -> Path:
+        """The directory of an evaluation of policy `version`."""
+        return self.path / "evals" / f"{version:06d}" / benchmark
+
+    # -- what is there ------------------------------------------------------------------------------------------
+
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        data = read_json(self.path / "config.json")
+        if not isinstance(data, dict) or data.get("version") != CONFIG_VERSION:
+            raise ArtifactError(f"{self.path / 'config.json'} is not a run configuration of this version of rsgrpo")
+        return parse(data["config"])
+
+    def origin(self) -> dict[str, Any] | None:
+        """Which run and step this one was forked from, if it was."""
+        origin: dict[str, Any] | None = read_json(self.path / "config.json").get("forked_from")
+        return origin
+
+    def steps(self) -> list[int]:
+        """Steps that have a directory, in order."""
+        return _numbered(self.path / "steps")
+
+    def versions(self) -> list[int]:
+        """Policy versions whose checkpoint is complete, in order; 0, the base model, is not among them."""
+        return [
+            version
+            for version in _numbered(self.path / "checkpoints")
+            if (self.checkpoint(version) / "manifest.json").is_file()
+        ]
+
+    def newest_version(self) -> int:
+        """The newest policy: 0 is the base model."""
+        return max(self.versions(), default=0)
+
+    def policy_id(self, version: int, base_id: str) -> str:
+        """The id of policy `version`: of the base model, of the checkpoint, or as its update recorded it if pruned.
+
+        Raises:
+            MissingError: If there is no such policy.
+        """
+        if version == 0:
+            return base_id
+        manifest = self.checkpoint(version) / "manifest.json"
+        if manifest.is_file():
+            return str(read_json(manifest)["policy_id"])
+        if self.update_metrics(version - 1).is_file():
+            recorded = read_lineage(self.update_metrics(version - 1), UPDATE_METRICS).outputs.get("policy")
+            if recorded:
+                return recorded
+        have = ", ".join(map(str, self.versions())) or "none"
+        raise MissingError(f"run {self.name} has no policy {version}", f"checkpoints: {have}; 0 is the base model")
+
+    def benchmarks_of(self, version: int) -> list[str]:
+        """Evaluations of policy `version` that have a summary."""
+        folder = self.path / "evals" / f"{version:06d}"
+        return sorted(path.parent.name for path in folder.glob("*/summary.parquet"))
+
+    # -- creating and finding -------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig, *, forked_from: Mapping[str, Any] | None = None) -> RunDir:
+        """Start a run: write its configuration.
+
+        Raises:
+            UsageError: If there is something else at `path`.
+        """
+        if path.exists() and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir())):
+            raise UsageError(f"{path} exists and is not a run", "choose another --run")
+        data: dict[str, Any] = {"version": CONFIG_VERSION, "config": config.model_dump(mode="json")}
+        if forked_from:
+            data["forked_from"] = dict(forked_from)
+        write_json(path / "config.json", data)
+        return cls(path)
+
+    @classmethod
+    def locate(cls, name_or_path: str | None) -> Path:
+        """The path that `--run` means: an existing path or one with a slash as it is, else a name under runs/."""
+        if not name_or_path:
+            return cls.newest().path
+        path = Path(name_or_path)
+        return path if path.parent != Path(".") or (path / "config.json").is_file() else RUNS / name_or_path
+
+    @classmethod
+    def open(cls, name_or_path: str | None) -> RunDir:
+        """An existing run, the newest under runs/ unless named.
+
+        Raises:
+            MissingError: If there is none.
+        """
+        path = cls.locate(name_or_path)
+        if not (path / "config.json").is_file():
+            have = ", ".join(sorted(p.parent.name for p in RUNS.glob("*/config.json")))
+            raise MissingError(
+                f"no run at {path}", f"runs here: {have}" if have else "start one: rsgrpo train, or rsgrpo prepare"
+            )
+        return cls(path)
+
+    @classmethod
+    def newest(cls) -> RunDir:
+        """The run created last under runs/."""
+        configs = sorted(RUNS.glob("*/config.json"), key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
+        if not configs:
+            raise MissingError(
+                "no run under runs/ yet", "start one: rsgrpo train, or rsgrpo prepare; or name it: --run"
+            )
+        return cls(configs[-1].parent)
+
+    @staticmethod
+    def fresh_path(config: RunConfig) -> Path:
+        """A path under runs/ that no run has, named after what is trained and how."""
+        dataset = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(config.prepare.dataset).stem)
+        beta = getattr(config.advantage, "beta", None)
+        stem = f"{dataset}-{config.advantage.estimator}" + (f"-beta{beta:g}" if beta is not None else "")
+        taken = {path.name for path in RUNS.glob(f"{stem}-*")}
+        number = next(number for number in range(1, 100_000) if f"{stem}-{number:03d}" not in taken)
+        return RUNS / f"{stem}-{number:03d}"
+
+    # -- lock, events -----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process; the system lets go of it when the process ends, however it ends.
+
+        Raises:
+            LockedError: If another live process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / "lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                raise LockedError(
+                    f"run {self.name} is in use by {owner}", "wait for it or stop it; to work beside it: rsgrpo fork"
+                ) from error
+            file.seek(0)
+            file.truncate()
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
+
+    def record(self, event: Mapping[str, Any]) -> None:
+        """Append to the log of what ran when."""
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event})
+        with open(self.events, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """The log; a last line cut short by a crash is left out."""
+        if not self.events.is_file():
+            return []
+        events = []
+        for line in self.events.read_text(encoding="utf-8").splitlines():
+            try:
+                events.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return events
+
+
+# -- what is stale --------------------------------------------------------------------------------------------------
+
+
+def rollout_parts(folder: Path) -> list[Path]:
+    """The part files of a step or an evaluation that are complete, in order."""
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def freshness(path: Path, kind: ArtifactSchema, wanted: Lineage) -> Freshness:
+    """How the artifact at `path` relates to one made now from `wanted`'s inputs and settings."""
+    if not path.is_file():
+        return Freshness.MISSING
+    found = read_lineage(path, kind)
+    if dict(found.inputs) != dict(wanted.inputs):
+        return Freshness.STALE
+    return Freshness.CURRENT if found.config_hash == wanted.config_hash else Freshness.OTHER_SETTINGS
+
+
+def stale_inputs(run: RunDir, step: int, upto: str = "updates") -> list[str]:
+    """What of a step is made from something that has been replaced since, as sentences; empty if nothing is.
+
+    Compares ids in footers only. Settings are not compared: a single stage may be run with its own.
+
+    Args:
+        run: The run.
+        step: The step.
+        upto: The last artifact of the chain rollouts, rewards, advantages, updates to look at.
+    """
+    problems = []
+
+    def check(what: str, path: Path, kind: ArtifactSchema, role: str, current: str | None) -> None:
+        wanted = CHAIN.index(what) <= CHAIN.index(upto)
+        if wanted and current is not None and path.is_file() and read_lineage(path, kind).inputs.get(role) != current:
+            problems.append(f"the {what} of step {step} were made from another {role}")
+
+    parts = rollout_parts(run.rollouts(step))
+    if parts:
+        check("rollouts", parts[0], ROLLOUTS, "prompts", _id_if_there(run.prompts, PROMPTS))
+        if step > 0 and run.update_metrics(step - 1).is_file():
+            made = read_lineage(run.update_metrics(step - 1), UPDATE_METRICS).outputs.get("policy")
+            check("rollouts", parts[0], ROLLOUTS, "policy", made)
+        check(
+            "rewards", run.rewards(step), REWARDS, "rollouts", combined_id(read_lineage(p, ROLLOUTS).id for p in parts)
+        )
+    check("advantages", run.advantages(step), ADVANTAGES, "rewards", _id_if_there(run.rewards(step), REWARDS))
+    advantages = _id_if_there(run.advantages(step), ADVANTAGES)
+    check("updates", run.update_metrics(step), UPDATE_METRICS, "advantages", advantages)
+    return problems
+
+
+def require_fresh(run: RunDir, step: int, upto: str) -> None:
+    """Refuse to build on something stale.
+
+    Raises:
+        StaleError: Saying what is stale and how to go on.
+    """
+    problems = stale_inputs(run, step, upto)
+    if problems:
+        raise StaleError(problems[0], f"run that stage again with --force, or branch off: rsgrpo fork --step {step}")
+
+
+def _id_if_there(path: Path, kind: ArtifactSchema) -> str | None:
+    return read_lineage(path, kind).id if path.is_file() else None
+
+
+def _numbered(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit() and entry.is_dir())

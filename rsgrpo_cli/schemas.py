@@ -1,0 +1,199 @@
+"""The Arrow schema and the key columns of every artifact, and nothing else.
+
+A change here is a new `version`: files of another version are refused, not guessed at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+KEYS = ("group_id", "sample_index")
+"""One completion. `group_id` is "<step>:<prompt_id>" in training and the prompt_id in an evaluation."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactSchema:
+    """One kind of artifact.
+
+    Args:
+        name: What it is called in messages and in the lineage.
+        version: Raised when a column changes.
+        schema: Columns, their types and whether they may be null.
+        keys: Columns that name a row; rows are sorted by them and no two rows share them.
+        repeated: String columns that repeat (dictionary-encoded in the file).
+    """
+
+    name: str
+    version: int
+    schema: pa.Schema
+    keys: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
+
+
+def _columns(**types: pa.DataType | tuple[pa.DataType, bool]) -> pa.Schema:
+    """Columns in order; a bare type is non-null, (type, True) may be null."""
+    fields = []
+    for name, spec in types.items():
+        kind, nullable = spec if isinstance(spec, tuple) else (spec, False)
+        fields.append(pa.field(name, kind, nullable=nullable))
+    return pa.schema(fields)
+
+
+STRING, INT32, INT64, FLOAT32, FLOAT64 = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.float64()
+MESSAGES = pa.list_(pa.struct([("role", STRING), ("content", STRING)]))
+
+PROMPTS = ArtifactSchema(
+    "prompts",
+    1,
+    _columns(
+        prompt_id=STRING,
+        task=STRING,
+        split=STRING,
+        messages=MESSAGES,
+        ground_truth=STRING,
+        # The columns that verl reads (data_source picks its reward function, prompt is the chat).
+        data_source=STRING,
+        prompt=MESSAGES,
+        ability=STRING,
+        reward_model=pa.struct([("ground_truth", STRING), ("style", STRING)]),
+        extra_info=pa.struct([("index", INT64), ("split", STRING), ("prompt_id", STRING)]),
+    ),
+    keys=("prompt_id",),
+    repeated=("task", "split", "data_source", "ability"),
+)
+
+ROLLOUTS = ArtifactSchema(
+    "rollouts",
+    1,
+    _columns(
+        group_id=STRING,
+        sample_index=INT32,
+        prompt_id=STRING,
+        policy_version=INT32,
+        seed=INT64,
+        prompt_ids=pa.list_(INT32),
+        completion=STRING,
+        completion_ids=pa.list_(INT32),
+        sampling_logprobs=pa.list_(FLOAT32),  # natural log, at the temperature sampled with
+        finish_reason=STRING,  # "stop" or "length"
+    ),
+    keys=KEYS,
+    repeated=("group_id", "prompt_id", "finish_reason"),
+)
+
+REWARDS = ArtifactSchema(
+    "rewards",
+    1,
+    _columns(
+        group_id=STRING,
+        sample_index=INT32,
+        reward=(FLOAT64, True),  # null where a user's function gave none
+        reward_breakdown=pa.map_(STRING, FLOAT64),
+        reward_status=STRING,
+        extracted_answer=(STRING, True),
+    ),
+    keys=KEYS,
+    repeated=("group_id", "reward_status", "extracted_answer"),
+)
+
+ADVANTAGES = ArtifactSchema(
+    "advantages",
+    1,
+    _columns(
+        group_id=STRING,
+        sample_index=INT32,
+        advantage=FLOAT64,
+        group_mean=(FLOAT64, True),  # of the group's rewards; null where it has none
+        group_risk_value=(FLOAT64, True),  # (1/beta) log mean exp(beta r); the mean for other estimators
+        group_status=STRING,  # all_right, all_wrong, mixed or constant; empty: no reward at all
+    ),
+    keys=KEYS,
+    repeated=("group_id", "group_status"),
+)
+
+UPDATE_METRICS = ArtifactSchema(
+    "update_metrics",
+    1,
+    _columns(
+        optimizer_step=INT32,  # within this update, from 0
+        loss=FLOAT64,
+        grad_norm=FLOAT64,  # before clipping
+        learning_rate=FLOAT64,
+        entropy=(FLOAT64, True),  # nats a token, over the tokens of the forward pass
+        kl=(FLOAT64, True),
+        clip_fraction_low=FLOAT64,
+        clip_fraction_high=FLOAT64,
+        logprob_diff_mean=FLOAT64,  # |policy - sampling|, over tokens
+        logprob_diff_max=FLOAT64,
+        importance_ratio_max=FLOAT64,  # exp(policy - sampling), before the cap
+        ratio_capped_fraction=FLOAT64,
+        tokens=INT64,  # completion tokens of the optimizer step
+        tokens_forward=INT64,  # of these, in groups with a non-zero advantage
+        groups=INT32,
+        groups_dropped=INT32,
+        micro_batches=INT32,
+    ),
+    keys=("optimizer_step",),
+)
+
+PROBLEMS = ArtifactSchema(
+    "problems",
+    1,
+    _columns(
+        prompt_id=STRING,
+        ground_truth=STRING,
+        n=INT32,
+        correct=INT32,
+        correct_lenient=(INT32, True),  # null where the task has no lenient reading
+        distinct_answers=INT32,
+        majority_answer=(STRING, True),
+        majority_correct=FLOAT64,  # expected correctness of the majority vote over all n; ties count in part
+        completion_tokens_mean=FLOAT64,
+    ),
+    keys=("prompt_id",),
+)
+
+SUMMARY = ArtifactSchema(
+    "summary",
+    1,
+    _columns(
+        metric=STRING,
+        k=(INT32, True),
+        value=FLOAT64,
+        sampling_error=(FLOAT64, True),  # standard error from the finite number of samples a problem
+        ci_low=(FLOAT64, True),  # 95% over problems (bootstrap)
+        ci_high=(FLOAT64, True),
+        n_problems=INT32,
+        n_samples=INT32,
+    ),
+    keys=("metric", "k"),
+    repeated=("metric",),
+)
+
+_STEP_METRICS = (
+    *("reward_mean", "reward_std", "groups_all_right", "groups_all_wrong", "groups_mixed"),
+    *("pass@1", "pass@G", "cumulative_solve_rate"),
+    *("advantage_rms", "advantage_min", "advantage_max", "effective_sample_size"),
+    *("completion_length_mean", "completion_length_max", "truncated_fraction"),
+    *("loss", "grad_norm", "lr", "entropy", "kl", "clip_fraction_low", "clip_fraction_high"),
+    *("logprob_diff_mean", "logprob_diff_max", "importance_ratio_max", "ratio_capped_fraction"),
+    *("scorer_timeouts", "scorer_errors", "tokens_per_second"),
+    *("seconds_rollout", "seconds_score", "seconds_advantage", "seconds_update", "seconds_step"),
+    "peak_memory_bytes",
+)
+
+METRICS = ArtifactSchema(
+    "metrics",
+    1,
+    _columns(
+        step=INT32,
+        policy_version=INT32,  # of the policy that was sampled
+        estimator=STRING,
+        beta=(FLOAT64, True),
+        **dict.fromkeys(_STEP_METRICS, (FLOAT64, True)),
+        status_counts=pa.map_(STRING, INT64),  # reward_status -> completions
+    ),
+    keys=("step",),
+)

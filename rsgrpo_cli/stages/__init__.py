@@ -1,0 +1,1 @@
+"""The stages: Arrow tables in, Arrow tables out. No paths, no printing, no stage imports another."""

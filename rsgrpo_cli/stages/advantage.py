@@ -1,0 +1,149 @@
+"""`advantage`: from the rewards of each group to one advantage a completion.
+
+Shape suffixes: N completions, K groups.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from rsgrpo_cli.config import (
+    AdvantageConfig,
+    DrGrpoConfig,
+    GrpoConfig,
+    MaxRlConfig,
+    RlooConfig,
+    RsGrpoConfig,
+)
+from rsgrpo_cli.core import advantages as estimators
+from rsgrpo_cli.core.grouping import Groups, by_group
+from rsgrpo_cli.core.risk import advantage_rms, risk_value, scale_advantages
+from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.rewards.types import Status
+from rsgrpo_cli.schemas import ADVANTAGES
+
+FloatArray = NDArray[np.float64]
+STATUSES = np.array(["mixed", "constant", "all_wrong", "all_right", "empty"])
+COLUMNS = ("group_id", "sample_index", "reward", "reward_status")
+"""The columns of the rewards that are read."""
+
+
+def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
+    """Compare each completion's reward within its group.
+
+    A completion without a reward (null) gets advantage 0 and is left out of its group's statistics; so does one that is
+    left with nothing to be compared with.
+
+    Args:
+        rewards: Table of `schemas.REWARDS`, or its COLUMNS.
+        cfg: The estimator with its own settings.
+
+    Returns:
+        Table of `schemas.ADVANTAGES`, same keys in the same order.
+
+    Raises:
+        DataError: If a reward is NaN or infinite, or a group does not suit the estimator.
+    """
+    group_id = pc.dictionary_encode(rewards["group_id"].combine_chunks())
+    reward_N = rewards["reward"].to_numpy().astype(np.float64)
+    scored_N = pc.is_valid(rewards["reward"]).to_numpy()
+    _check_finite(rewards, reward_N, scored_N)
+    codes_N = group_id.indices.to_numpy()
+    groups = Groups.of(codes_N[scored_N])
+    advantage_N = np.zeros(len(rewards))
+    mean_N, risk_N = np.full(len(rewards), np.nan), np.full(len(rewards), np.nan)
+    try:
+        advantage_N[scored_N] = by_group(groups, reward_N[scored_N], _unless_alone(estimator(cfg)))
+    except ValueError as error:
+        raise DataError(f"{cfg.estimator}: {error}") from error
+    beta = getattr(cfg, "beta", 0.0)
+    advantage_N = scale_advantages(advantage_N, mode=cfg.scale, beta=beta)
+    mean_N[scored_N] = by_group(groups, reward_N[scored_N], lambda rewards_PG: rewards_PG.mean(axis=-1))
+    risk_N[scored_N] = by_group(groups, reward_N[scored_N], partial(risk_value, beta=beta))
+    right_N = pc.equal(rewards["reward_status"], Status.OK.value).to_numpy()
+    wrong_N = pc.is_in(rewards["reward_status"], pa.array([Status.SCORED.value])).to_numpy()
+    return pa.table(
+        {
+            "group_id": rewards["group_id"],
+            "sample_index": rewards["sample_index"],
+            "advantage": advantage_N,
+            "group_mean": pa.array(mean_N, mask=np.isnan(mean_N)),
+            "group_risk_value": pa.array(risk_N, mask=np.isnan(risk_N)),
+            "group_status": _group_status(codes_N, reward_N, scored_N, right_N, ~(right_N | wrong_N)),
+        },
+        schema=ADVANTAGES.schema,
+    )
+
+
+def facts(advantages: pa.Table) -> dict[str, float | int]:
+    """What there is to say about a table of advantages: how many groups of each status, and how large they are."""
+    counts = group_statuses(advantages)
+    values = advantages["advantage"].to_numpy()
+    return {"groups": sum(counts.values())} | dict(sorted(counts.items())) | {"advantage_rms": advantage_rms(values)}
+
+
+def group_statuses(advantages: pa.Table) -> dict[str, int]:
+    """How many groups there are of each status."""
+    # min: all rows of a group have the same.
+    statuses = advantages.group_by("group_id").aggregate([("group_status", "min")])["group_status_min"]
+    return dict(Counter(statuses.to_pylist()))
+
+
+def estimator(cfg: AdvantageConfig) -> Callable[[FloatArray], FloatArray]:
+    """The function that a configuration names, over the last axis."""
+    match cfg:
+        case RsGrpoConfig():
+            return partial(estimators.rs_grpo, beta=cfg.beta)
+        case GrpoConfig():
+            return partial(estimators.grpo, eps=cfg.eps)
+        case DrGrpoConfig():
+            return estimators.dr_grpo
+        case RlooConfig():
+            return estimators.rloo
+        case MaxRlConfig():
+            return partial(estimators.max_rl, eps=cfg.eps)
+
+
+def _unless_alone(function: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray], FloatArray]:
+    return lambda rewards_PG: function(rewards_PG) if rewards_PG.shape[-1] > 1 else np.zeros_like(rewards_PG)
+
+
+def _check_finite(rewards: pa.Table, reward_N: FloatArray, scored_N: NDArray[np.bool_]) -> None:
+    bad = np.flatnonzero(scored_N & ~np.isfinite(reward_N))
+    if bad.size:
+        row = int(bad[0])
+        group, sample = rewards["group_id"][row].as_py(), rewards["sample_index"][row].as_py()
+        raise DataError(
+            f"reward of {group} sample {sample} is {reward_N[row]}; {bad.size} of {len(rewards)} are not finite",
+            "make the reward function return finite numbers (or None for no reward) and run `rsgrpo score` again",
+        )
+
+
+def _group_status(
+    codes_N: NDArray[np.int64],
+    reward_N: FloatArray,
+    scored_N: NDArray[np.bool_],
+    right_N: NDArray[np.bool_],
+    wrong_N: NDArray[np.bool_],
+) -> pa.Array:
+    """Mixed where rewards differ; else all_right, all_wrong by the verdicts, or constant where there are none."""
+    count = int(codes_N.max(initial=-1)) + 1
+    lowest_K, highest_K = np.full(count, np.inf), np.full(count, -np.inf)
+    np.minimum.at(lowest_K, codes_N[scored_N], reward_N[scored_N])
+    np.maximum.at(highest_K, codes_N[scored_N], reward_N[scored_N])
+    size_K = np.bincount(codes_N[scored_N], minlength=count)
+    all_right_K = np.bincount(codes_N[scored_N & right_N], minlength=count) == size_K
+    all_wrong_K = np.bincount(codes_N[scored_N & wrong_N], minlength=count) == size_K
+    status_K = np.select(
+        [size_K == 0, lowest_K < highest_K, all_right_K, all_wrong_K],
+        [4, 0, 3, 2],
+        default=1,
+    )
+    return pa.array(STATUSES[status_K[codes_N]], type=pa.string())

@@ -1,0 +1,173 @@
+"""`rollout`: completions of prompts under a policy, a table a part file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from rsgrpo_cli.engines.types import Engine, Generation, Sampling
+from rsgrpo_cli.errors import DataError, UsageError
+from rsgrpo_cli.schemas import ROLLOUTS
+from rsgrpo_cli.seeding import permutation, stable_seed
+
+PART_COMPLETIONS = 512
+"""About how many completions a training part holds; a group is never split."""
+EVAL_PROMPTS, EVAL_SAMPLES = 16, 64
+"""An evaluation part holds these many prompts and, aligned to multiples, these many samples of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one part file holds: some prompts, and for each the same range of samples.
+
+    Args:
+        name: Its file name without the suffix.
+        rows: Rows of the prompts table.
+        first_sample: Inclusive.
+        last_sample: Exclusive.
+    """
+
+    name: str
+    rows: Sequence[int]
+    first_sample: int
+    last_sample: int
+
+
+def prompts_of_step(count: int, *, seed: int, step: int, prompts_per_step: int) -> list[int]:
+    """Rows of the prompts that a step trains on, ascending: each epoch visits all in an order of its own.
+
+    An epoch is cut to whole steps, so that no prompt stands twice in one step.
+
+    Args:
+        count: Rows of the prompts table.
+        seed: The run's.
+        step: From 0.
+        prompts_per_step: How many.
+
+    Raises:
+        UsageError: If there are fewer prompts than a step takes.
+    """
+    if count < prompts_per_step:
+        raise UsageError(
+            f"a step takes {prompts_per_step} prompts and there are {count}", f"use --prompts-per-step {count} or fewer"
+        )
+    epoch, within = divmod(step, count // prompts_per_step)
+    order = permutation(seed, epoch, count)
+    return sorted(order[within * prompts_per_step : (within + 1) * prompts_per_step].tolist())
+
+
+def training_parts(rows: Sequence[int], group_size: int) -> list[Part]:
+    """How a step's rollouts are cut into parts: whole groups, about PART_COMPLETIONS completions each."""
+    prompts = max(1, PART_COMPLETIONS // group_size)
+    return [
+        Part(f"part-{number:05d}", rows[start : start + prompts], 0, group_size)
+        for number, start in enumerate(range(0, len(rows), prompts))
+    ]
+
+
+def evaluation_parts(count: int, covered: Mapping[int, int], num_samples: int) -> list[Part]:
+    """How the samples that an evaluation still lacks are cut into parts; topping up adds parts and changes none.
+
+    Args:
+        count: Rows of the prompts table.
+        covered: Block of prompts -> how many samples of each it has.
+        num_samples: How many each prompt shall have.
+    """
+    parts = []
+    for block, start in enumerate(range(0, count, EVAL_PROMPTS)):
+        low = covered.get(block, 0)
+        while low < num_samples:
+            high = min(num_samples, (low // EVAL_SAMPLES + 1) * EVAL_SAMPLES)
+            rows = range(start, min(start + EVAL_PROMPTS, count))
+            parts.append(Part(f"part-{low:05d}-{high:05d}-{block:05d}", rows, low, high))
+            low = high
+    return sorted(parts, key=lambda part: part.name)
+
+
+def covered_samples(names: Iterable[str]) -> dict[int, int]:
+    """The inverse: from the names of the parts that are there, how many samples each block of prompts has."""
+    covered: dict[int, int] = {}
+    for name in sorted(names):
+        low, high = sample_range(name)
+        block = int(name.rpartition("-")[2])
+        if low == covered.get(block, 0):  # after a gap, nothing counts
+            covered[block] = high
+    return covered
+
+
+def sample_range(name: str) -> tuple[int, int]:
+    """First (inclusive) and last (exclusive) sample of an evaluation part, from its name."""
+    _, low, high, _ = name.split("-")
+    return int(low), int(high)
+
+
+def rollout(
+    prompts: pa.Table,
+    parts: Sequence[Part],
+    engine: Engine,
+    sampling: Sampling,
+    *,
+    seed_parts: tuple[int | str, ...],
+    group_prefix: str,
+    policy_version: int,
+) -> Iterator[tuple[Part, pa.Table]]:
+    """Sample completions, a part at a time.
+
+    A part depends on nothing but the policy, the settings and its own prompts, so any part may be made first or again.
+
+    Args:
+        prompts: Table of `schemas.PROMPTS`.
+        parts: Which to make, in this order.
+        engine: The sampler, loaded with the policy.
+        sampling: How to draw.
+        seed_parts: What names the draw besides prompt and sample: (run seed, step) in training.
+        group_prefix: Goes before the prompt_id in group_id.
+        policy_version: Recorded in every row.
+
+    Yields:
+        The part and its table of `schemas.ROLLOUTS`.
+
+    Raises:
+        DataError: If the model's chat template refuses a prompt, or a prompt is empty.
+    """
+    for part in parts:
+        chosen = prompts.take(list(part.rows)).select(["prompt_id", "messages"]).to_pylist()
+        prompt_ids = [engine.encode(row["messages"]) for row in chosen]
+        for row, ids in zip(chosen, prompt_ids, strict=True):
+            if not ids:
+                raise DataError(f"prompt {row['prompt_id']} is empty once tokenized")
+        samples = range(part.first_sample, part.last_sample)
+        seeds = [[stable_seed(*seed_parts, row["prompt_id"], sample) for sample in samples] for row in chosen]
+        generations = engine.generate(prompt_ids, seeds, sampling)
+        rows = [
+            _row(engine, row["prompt_id"], group_prefix, sample, seed, ids, generation, policy_version)
+            for row, ids, own_seeds, own in zip(chosen, prompt_ids, seeds, generations, strict=True)
+            for sample, seed, generation in zip(samples, own_seeds, own, strict=True)
+        ]
+        yield part, pa.Table.from_pylist(rows, schema=ROLLOUTS.schema)
+
+
+def _row(
+    engine: Engine,
+    prompt_id: str,
+    group_prefix: str,
+    sample: int,
+    seed: int,
+    prompt_ids: list[int],
+    generation: Generation,
+    policy_version: int,
+) -> dict[str, object]:
+    return {
+        "group_id": f"{group_prefix}{prompt_id}",
+        "sample_index": sample,
+        "prompt_id": prompt_id,
+        "policy_version": policy_version,
+        "seed": seed,
+        "prompt_ids": prompt_ids,
+        "completion": engine.decode(generation.token_ids),
+        "completion_ids": generation.token_ids,
+        "sampling_logprobs": generation.logprobs,
+        "finish_reason": generation.finish_reason,
+    }

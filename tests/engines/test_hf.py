@@ -1,0 +1,100 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from rsgrpo_cli.config import ModelConfig
+from rsgrpo_cli.engines import hf
+from rsgrpo_cli.engines.hf import HfEngine
+from rsgrpo_cli.engines.types import Generation, Sampling
+from rsgrpo_cli.models import load_model, model_directory
+from rsgrpo_cli.policy.batches import assemble
+from rsgrpo_cli.policy.logprobs import token_logprobs
+
+SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=20)
+PROBLEMS = ["Make 24 from 3 5 7 2.", "Make 6 from 1 2 3 4.", "Compute 3*(7-2)+4."]
+
+
+@pytest.fixture(scope="module")
+def engine() -> HfEngine:
+    return HfEngine(load_model(model_directory("toy"), ModelConfig()))
+
+
+def encode(engine: HfEngine, problems: list[str] = PROBLEMS) -> list[list[int]]:
+    return [engine.encode([{"role": "user", "content": problem}]) for problem in problems]
+
+
+def tokens(generations: list[list[Generation]]) -> list[list[list[int]]]:
+    return [[generation.token_ids for generation in own] for own in generations]
+
+
+def test_a_completion_depends_on_its_seed_alone(engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, seeds = encode(engine), [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
+    together = engine.generate(prompts, seeds, SAMPLING)
+    alone = engine.generate(prompts[1:2], [[7]], SAMPLING)
+    assert alone[0][0].token_ids == together[1][2].token_ids
+    assert alone[0][0].logprobs == pytest.approx(together[1][2].logprobs, abs=1e-5)
+    monkeypatch.setattr(hf, "BATCH_TOKENS", 100)  # three completions a batch, prompts cut in two
+    assert tokens(engine.generate(prompts, seeds, SAMPLING)) == tokens(together)
+    assert together[0][0].token_ids != together[0][1].token_ids
+
+
+def test_the_text_is_what_a_plain_decoding_loop_gives(engine: HfEngine) -> None:
+    # One completion, no cache, no padding, one uniform number a position: the definition, written out.
+    from rsgrpo_cli.seeding import uniforms
+
+    prompt, seed = encode(engine)[0], 123
+    ids, logprobs = list(prompt), []
+    for draw in uniforms(seed, SAMPLING.max_tokens):
+        with torch.no_grad():
+            logits = engine.lm.causal(input_ids=torch.tensor([ids])).logits[0, -1].double()
+        distribution = torch.log_softmax(logits, dim=-1)
+        token = int((distribution.exp().cumsum(0) > draw).nonzero()[0])
+        ids.append(token)
+        logprobs.append(distribution[token].item())
+        if token in engine.lm.stop_ids:
+            break
+    generation = engine.generate([prompt], [[seed]], SAMPLING)[0][0]
+    assert generation.token_ids == ids[len(prompt) :]
+    assert generation.logprobs == pytest.approx(logprobs, abs=1e-4)
+
+
+def test_the_trainer_agrees_with_the_sampler(engine: HfEngine) -> None:
+    prompts = encode(engine)
+    sampling = Sampling(temperature=0.7, top_p=1.0, max_tokens=20)
+    made = engine.generate(prompts, [[1, 2], [3, 4], [5, 6]], sampling)
+    rows = [(np.array(prompt), generation) for prompt, own in zip(prompts, made, strict=True) for generation in own]
+    batch = assemble(
+        [prompt for prompt, _ in rows], [np.array(g.token_ids) for _, g in rows], range(len(rows)), torch.device("cpu")
+    )
+    with torch.no_grad():
+        logprobs, _ = token_logprobs(engine.lm, batch, temperature=0.7)
+    said = [value for _, generation in rows for value in generation.logprobs]
+    assert logprobs.tolist() == pytest.approx(said, abs=1e-4)
+
+
+def test_completions_end_with_the_stop_token_or_are_cut(engine: HfEngine) -> None:
+    made = engine.generate(encode(engine), [list(range(30))] * 3, Sampling(1.0, 1.0, 8))
+    reasons = Counter(generation.finish_reason for own in made for generation in own)
+    assert set(reasons) == {"stop", "length"}
+    for own in made:
+        for generation in own:
+            ended = generation.token_ids[-1] in engine.lm.stop_ids
+            assert ended == (generation.finish_reason == "stop")
+            assert not set(generation.token_ids[:-1]) & set(engine.lm.stop_ids)
+            assert len(generation.logprobs) == len(generation.token_ids) <= 8
+            assert ended or len(generation.token_ids) == 8
+
+
+def test_text_leaves_special_tokens_out(engine: HfEngine) -> None:
+    ids = [*engine.lm.tokenizer("\\boxed{3*5}").input_ids, engine.lm.tokenizer.eos_token_id]
+    assert engine.decode(ids) == "\\boxed{3*5}"
+
+
+def test_greedy_decoding_equals_transformers_generate(engine: HfEngine) -> None:
+    # A temperature near zero is greedy; then the library's own loop must give the same tokens.
+    prompt = encode(engine)[0]
+    ours = engine.generate([prompt], [[1]], Sampling(1e-4, 1.0, 20))[0][0].token_ids
+    theirs = engine.lm.causal.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20)[0, len(prompt) :]
+    assert ours == theirs.tolist()

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.models import model_directory
+from rsgrpo_cli.policy.checkpoints import OPTIMIZER, save_checkpoint
+from rsgrpo_cli.policy.optimize import Experience, optimizer_step
+from tests.policy.conftest import OpenPolicy, logprobs, weights
+from tests.policy.test_optimize import ALL, CFG
+
+KINDS = pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])
+
+
+@KINDS
+def test_going_on_from_a_checkpoint_is_going_on(
+    open_toy: OpenPolicy, experience: Experience, tmp_path: Path, rank: int
+) -> None:
+    policy = open_toy(model__lora_rank=rank)
+    optimizer_step(policy, experience, ALL, CFG)
+    save_checkpoint(policy, tmp_path)
+    restored = open_toy(tmp_path, 1, model__lora_rank=rank)
+    assert torch.equal(weights(restored), weights(policy))
+    for each in (policy, restored):
+        optimizer_step(each, experience, ALL, CFG)
+    assert torch.equal(weights(restored), weights(policy))  # bit for bit: the optimizer's moments came back too
+
+
+def test_a_full_checkpoint_loads_in_plain_transformers(
+    open_toy: OpenPolicy, experience: Experience, tmp_path: Path
+) -> None:
+    policy = open_toy()
+    optimizer_step(policy, experience, ALL, CFG)
+    save_checkpoint(policy, tmp_path)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": "Make 24 from 3 5 7 2."}], return_tensors="pt")
+    torch.testing.assert_close(model(**ids).logits, policy.lm.causal(**ids).logits)
+
+
+def test_an_adapter_loads_in_peft(open_toy: OpenPolicy, experience: Experience, tmp_path: Path) -> None:
+    policy = open_toy(model__lora_rank=4)
+    optimizer_step(policy, experience, ALL, CFG)
+    save_checkpoint(policy, tmp_path)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_directory("toy")), tmp_path)
+    ids = torch.tensor([[4, 6, 12, 14]])
+    torch.testing.assert_close(model(input_ids=ids).logits, policy.lm.causal(input_ids=ids).logits)
+    adapter = load_file(tmp_path / "adapter_model.safetensors")
+    assert sum(weight.numel() for weight in adapter.values()) == weights(policy).numel()
+
+
+def test_a_fresh_adapter_is_the_base_model(open_toy: OpenPolicy, experience: Experience) -> None:
+    base, adapted, again = open_toy(), open_toy(model__lora_rank=4), open_toy(model__lora_rank=4)
+    assert torch.equal(logprobs(base, experience), logprobs(adapted, experience))
+    assert torch.equal(weights(adapted), weights(again))  # its random half comes from the run's seed
+    assert not torch.equal(weights(adapted), weights(open_toy(model__lora_rank=4, seed=1)))
+
+
+def test_a_damaged_optimizer_state_is_named(open_toy: OpenPolicy, experience: Experience, tmp_path: Path) -> None:
+    policy = open_toy()
+    optimizer_step(policy, experience, ALL, CFG)
+    save_checkpoint(policy, tmp_path)
+    path = tmp_path / OPTIMIZER
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ArtifactError, match=r"optimizer\.safetensors is damaged"):
+        open_toy(tmp_path, 1)

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.policy import logprobs
+from rsgrpo_cli.policy.batches import assemble
+from rsgrpo_cli.policy.logprobs import check_head, token_logprobs
+from rsgrpo_cli.policy.optimize import Experience
+from tests.policy.conftest import OpenPolicy
+
+
+def test_they_are_the_log_softmax_of_the_logits(open_toy: OpenPolicy, experience: Experience) -> None:
+    policy = open_toy()
+    batch = assemble(experience.prompts, experience.completions, range(10), policy.lm.device)
+    found, entropy = token_logprobs(policy.lm, batch, temperature=0.9)
+    expected, entropies = [], []
+    for prompt, completion in zip(experience.prompts, experience.completions, strict=True):
+        ids = torch.tensor([[*prompt, *completion]])
+        distribution = torch.log_softmax(policy.lm.causal(input_ids=ids).logits[0] / 0.9, dim=-1)
+        for position, token in enumerate(completion):
+            row = distribution[len(prompt) + position - 1]
+            expected.append(row[token].item())
+            entropies.append(-(row.exp() * row).sum().item())
+    assert found.tolist() == pytest.approx(expected, abs=1e-5)
+    assert entropy.tolist() == pytest.approx(entropies, abs=1e-5)
+    assert found.requires_grad
+    assert not entropy.requires_grad
+
+
+def test_chunks_change_neither_values_nor_gradients(
+    open_toy: OpenPolicy, experience: Experience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = open_toy()
+    batch = assemble(experience.prompts, experience.completions, range(10), policy.lm.device)
+
+    def run() -> tuple[torch.Tensor, torch.Tensor]:
+        policy.lm.causal.zero_grad()
+        values, _ = token_logprobs(policy.lm, batch, temperature=0.9)
+        (values * torch.linspace(-1, 1, len(values))).sum().backward()
+        return values.detach(), torch.cat([weight.grad.flatten() for weight in policy.trained().values()])
+
+    whole = run()
+    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 27 * 7)  # seven tokens a chunk
+    chunked = run()
+    assert torch.equal(whole[0], chunked[0])
+    torch.testing.assert_close(whole[1], chunked[1], rtol=1e-5, atol=1e-5)
+
+
+def test_an_architecture_that_changes_its_logits_is_refused(
+    open_toy: OpenPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = open_toy()
+    check_head(policy.lm)
+    forward = policy.lm.causal.forward
+
+    def shifted(*arguments: object, **named: object) -> object:
+        output = forward(*arguments, **named)
+        output.logits = output.logits * 1.5
+        return output
+
+    monkeypatch.setattr(policy.lm.causal, "forward", shifted)
+    with pytest.raises(EngineError, match="changes its logits"):
+        check_head(policy.lm)

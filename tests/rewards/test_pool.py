@@ -1,0 +1,238 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.rewards.pool import Died, Done, Raised, TimedOut, WorkerPool
+
+REPOSITORY = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    with WorkerPool("tests.rewards.reward_handlers:behave", workers=2, deadline=2.0) as shared:
+        yield shared
+
+
+def test_outcomes_come_in_the_order_of_the_jobs(pool: WorkerPool) -> None:
+    assert pool.map([("echo", number) for number in range(500)]) == [Done(number) for number in range(500)]
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.text() | st.integers(-(2**53), 2**53) | st.none() | st.booleans(), max_size=40))
+def test_values_survive_the_journey(pool: WorkerPool, values: list[object]) -> None:
+    assert pool.map([("echo", value) for value in values]) == [Done(value) for value in values]
+
+
+def test_no_jobs_start_no_worker() -> None:
+    with WorkerPool("no_such_module:f", workers=2, deadline=1.0) as empty:
+        assert empty.map([]) == []
+
+
+def test_every_way_to_fail_is_one_outcome_and_harms_no_other_job(pool: WorkerPool) -> None:
+    jobs = [
+        ("echo", 0),
+        ("hang",),
+        ("leave", 7),
+        ("crash",),
+        ("fail",),
+        ("interrupt",),
+        ("hog",),
+        ("leave_politely",),
+        ("hang_in_c",),  # no Python signal handler gets its turn in there
+        *[("echo", number) for number in range(60)],
+    ]
+    outcomes = pool.map(jobs)
+    assert outcomes[:9] == [
+        Done(0),
+        TimedOut(2.0),
+        Died(7),
+        Died(-signal.SIGSEGV),
+        Raised("KeyError", "'missing'"),
+        Raised("Interruption", "an alarm"),
+        Raised("MemoryError", ""),
+        Raised("SystemExit", "3"),
+        TimedOut(2.0),
+    ]
+    assert outcomes[9:] == [Done(number) for number in range(60)]
+
+
+def test_a_worker_that_ended_is_replaced(pool: WorkerPool) -> None:
+    before = {outcome.value for outcome in pool.map([("process",)] * 12) if isinstance(outcome, Done)}
+    assert pool.map([("leave", 1)] * 4) == [Died(1)] * 4
+    after = {outcome.value for outcome in pool.map([("process",)] * 12) if isinstance(outcome, Done)}
+    assert len(before) == len(after) == 2
+    assert not before & after
+
+
+def test_an_interrupted_worker_is_replaced_and_one_that_raised_is_not() -> None:
+    with WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=5.0) as single:
+        first, _, second, _, third = single.map([("process",), ("fail",), ("process",), ("interrupt",), ("process",)])
+    assert first == second != third
+
+
+def test_workers_stay_between_maps_and_die_idle_unnoticed(pool: WorkerPool) -> None:
+    first, second = ({outcome.value for outcome in pool.map([("process",)] * 12)} for _ in range(2))
+    assert first == second
+    for process in first:
+        os.kill(process, signal.SIGKILL)
+    _wait_for_the_end_of(first)
+    assert pool.map([("echo", number) for number in range(20)]) == [Done(number) for number in range(20)]
+
+
+def test_a_job_that_did_not_begin_is_not_blamed_for_another(tmp_path: Path) -> None:
+    with WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=5.0) as single:
+        outcomes = single.map([("once", str(tmp_path), "a"), *[("once", str(tmp_path), "b")] * 9])
+    assert outcomes == [Died(1), *[Done("b")] * 9]
+
+
+def test_what_cannot_be_sent_back_is_an_error_of_the_job(pool: WorkerPool) -> None:
+    (outcome,) = pool.map([("not_json",)])
+    assert isinstance(outcome, Raised)
+    assert outcome.kind == "TypeError"
+
+
+def test_prints_go_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    with WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=5.0) as loud:
+        assert loud.map([("speak",)]) == [Done("spoken")]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines() == ["from print", "from descriptor 1"]
+
+
+def test_a_worker_imports_little_and_no_torch(pool: WorkerPool) -> None:
+    (outcome,) = pool.map([("modules",)])
+    assert isinstance(outcome, Done)
+    assert not {"torch", "numpy", "pytest", "transformers", "pyarrow"} & set(outcome.value)
+
+
+def test_hashes_are_the_same_in_every_worker(pool: WorkerPool) -> None:
+    pool.map([("leave", 1)])
+    assert len({outcome.value for outcome in pool.map([("hash_seed",)] * 20) if isinstance(outcome, Done)}) == 1
+
+
+def test_a_handler_can_be_made_once_per_worker() -> None:
+    with WorkerPool("tests.rewards.reward_handlers:adder", workers=1, deadline=5.0, setup=(40,)) as adder:
+        assert adder.map([(1,), (2,)]) == [Done(41), Done(42)]
+
+
+@pytest.mark.parametrize(
+    ("handler", "what"),
+    [
+        ("no_such_module:f", "ModuleNotFoundError"),
+        ("tests.rewards.reward_handlers:no_such_function", "AttributeError"),
+        ("tests.rewards.reward_handlers:HERE", "AttributeError"),
+        ("tests.rewards.reward_handlers", "ValueError"),
+    ],
+)
+def test_a_handler_that_cannot_be_loaded_is_one_error_that_names_it(handler: str, what: str) -> None:
+    with WorkerPool(handler, workers=2, deadline=1.0) as broken, pytest.raises(UsageError, match=what) as caught:
+        broken.map([(1,)] * 10)
+    assert handler in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("body", ["import os; os._exit(5)", "import sys; sys.exit(5)"])
+def test_a_module_that_ends_the_process_on_import_is_one_error(
+    body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly_module.py").write_text(body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with WorkerPool("deadly_module:f", workers=2, deadline=1.0) as broken, pytest.raises(UsageError, match="5"):
+        broken.map([(1,)] * 10)
+
+
+@pytest.mark.parametrize("arguments", [{"workers": 0, "deadline": 1.0}, {"workers": 1, "deadline": float("nan")}])
+def test_senseless_settings_are_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        WorkerPool("tests.rewards.reward_handlers:echo", **arguments)  # type: ignore[arg-type]
+
+
+def test_close_ends_the_workers_and_may_be_repeated() -> None:
+    pool = WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=5.0)
+    (outcome,) = pool.map([("process",)])
+    pool.close()
+    pool.close()
+    assert isinstance(outcome, Done)
+    assert not _alive(outcome.value)
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.map([("echo", 1)])
+
+
+PARENT = textwrap.dedent("""
+    import sys
+    from rsgrpo_cli.rewards.pool import WorkerPool
+    pool = WorkerPool("tests.rewards.reward_handlers:behave", workers=2, deadline=60.0)
+    print(*{outcome.value for outcome in pool.map([("process",)] * 12)}, flush=True)
+    try:
+        pool.map([("hang",)] * 2)
+    except KeyboardInterrupt:
+        print("interrupted", len(pool.map([("echo", 1)] * 5)), flush=True)
+""")
+
+
+def _parent(script: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """A process that maps without a `__main__` guard, and the process ids of its workers."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+    )
+    assert parent.stdout is not None
+    workers = [int(word) for word in parent.stdout.readline().split()]
+    assert len(workers) == 2
+    time.sleep(0.3)  # let the workers take up the jobs that hang
+    return parent, workers
+
+
+def test_ctrl_c_reaches_the_parent_only_and_the_pool_stays_usable() -> None:
+    parent, workers = _parent(PARENT)
+    os.killpg(parent.pid, signal.SIGINT)
+    out, _ = parent.communicate(timeout=20)
+    assert out.split() == ["interrupted", "5"]
+    assert not any(map(_alive, workers))
+
+
+@pytest.mark.parametrize("from_thread", [False, True])
+def test_workers_end_when_the_parent_is_killed(from_thread: bool) -> None:
+    script = PARENT
+    if from_thread:  # the kernel's death signal follows the thread that started a worker, so it is not used there
+        body = textwrap.indent(PARENT, "    ")
+        script = f"import threading\ndef work():\n{body}\nthreading.Thread(target=work).start()"
+    parent, workers = _parent(script)
+    parent.kill()
+    parent.communicate(timeout=20)
+    _wait_for_the_end_of(workers)
+
+
+def test_a_program_read_from_stdin_can_use_a_pool() -> None:
+    program = textwrap.dedent("""
+        from rsgrpo_cli.rewards.pool import WorkerPool
+        pool = WorkerPool("tests.rewards.reward_handlers:echo", workers=2, deadline=9.0)
+        print([outcome.value for outcome in pool.map([(1,)])])
+    """)
+    done = subprocess.run([sys.executable, "-"], input=program, text=True, capture_output=True, env=ENVIRONMENT)
+    assert (done.stdout, done.stderr, done.returncode) == ("[1]\n", "", 0)
+
+
+def _wait_for_the_end_of(processes: Iterable[int]) -> None:
+    until = time.monotonic() + 20
+    while any(map(_alive, processes)):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def _alive(process: int) -> bool:
+    """Whether a process runs; a zombie that nobody waited for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

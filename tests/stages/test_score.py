@@ -1,0 +1,72 @@
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pytest
+
+from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.rewards.types import Sample, Status, Verdict
+from rsgrpo_cli.schemas import REWARDS
+from rsgrpo_cli.stages.score import PROMPT_COLUMNS, count_statuses, score
+
+
+class Echo:
+    """Right where the completion is the ground truth; notes what it was given."""
+
+    identity = "echo"
+
+    def __init__(self) -> None:
+        self.seen: list[Sample] = []
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
+        self.seen += samples
+        return [
+            Verdict(1.0, Status.OK, s.completion, {"length": float(len(s.completion))})
+            if s.completion == s.ground_truth
+            else Verdict(None, Status.SKIPPED)
+            for s in samples
+        ]
+
+    def check_ground_truth(self, ground_truths: Sequence[str]) -> list[str | None]:
+        return [None] * len(ground_truths)
+
+    def close(self) -> None:
+        pass
+
+
+def rollouts(*rows: tuple[str, int, str]) -> pa.Table:
+    return pa.table(
+        {
+            "group_id": [f"000000:{prompt}" for prompt, _, _ in rows],
+            "sample_index": pa.array([sample for _, sample, _ in rows], pa.int32()),
+            "prompt_id": [prompt for prompt, _, _ in rows],
+            "completion": [text for _, _, text in rows],
+            "finish_reason": ["stop"] * len(rows),
+        }
+    )
+
+
+def prompts(**answers: str) -> pa.Table:
+    rows = [
+        dict.fromkeys(PROMPT_COLUMNS) | {"prompt_id": name, "ground_truth": text, "task": "math"}
+        for name, text in answers.items()
+    ]
+    return pa.Table.from_pylist(rows)
+
+
+def test_each_completion_is_graded_against_its_own_prompt() -> None:
+    reward = Echo()
+    table = score(rollouts(("a", 0, "x"), ("a", 1, "y"), ("b", 0, "y")), prompts(b="y", a="x", c="z"), reward)
+    assert table.schema == REWARDS.schema
+    assert table["reward"].to_pylist() == [1.0, None, 1.0]
+    assert table["reward_status"].to_pylist() == ["ok", "skipped", "ok"]
+    assert table["extracted_answer"].to_pylist() == ["x", None, "y"]
+    assert table["reward_breakdown"].to_pylist() == [[("length", 1.0)], [], [("length", 1.0)]]
+    assert table["group_id"].to_pylist() == ["000000:a", "000000:a", "000000:b"]
+    assert reward.seen[2].columns["prompt_id"] == "b"
+    assert reward.seen[1].columns["sample_index"] == 1
+    assert count_statuses(table) == {"ok": 2, "skipped": 1}
+
+
+def test_a_prompt_that_is_not_there() -> None:
+    with pytest.raises(DataError, match="have prompt b, which is not among"):
+        score(rollouts(("a", 0, "x"), ("b", 0, "y")), prompts(a="x"), Echo())

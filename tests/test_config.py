@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+
+from rsgrpo_cli import config
+from rsgrpo_cli.errors import MissingError, UsageError
+
+
+def test_learning_rate_depends_on_what_is_trained() -> None:
+    assert config.resolve({"model.name": "other"}).update.learning_rate == 1e-6
+    assert config.resolve({"model.name": "other", "model.lora_rank": 8}).update.learning_rate == 1e-5
+    assert config.resolve({"model.name": "other", "update.learning_rate": 3e-4}).update.learning_rate == 3e-4
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text('[advantage]\nestimator = "rs_grpo"\nbeta = 3\n[rollout]\ngroup_size = 8\n')
+    made = config.resolve({"advantage.beta": 5.0}, file)
+    assert made.advantage.beta == 5.0  # the flag
+    assert made.rollout.group_size == 8  # the file
+    assert made.rollout.max_tokens == 20  # the recipe of the bundled model
+    assert made.update.clip_high == 0.28  # the default
+
+
+def test_another_estimator_does_not_inherit_the_knobs_of_the_first() -> None:
+    first = config.resolve({"advantage.beta": 4.0, "advantage.scale": "rms"})
+    second = config.override(first, {"advantage.estimator": "grpo"})
+    assert second.advantage.model_dump() == {"estimator": "grpo", "eps": 1e-6, "scale": "rms"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"advantage.beta": float("nan")}, "advantage.beta: must be a finite number, not nan"),
+        ({"advantage.beta": float("inf")}, "advantage.beta: must be a finite number, not inf"),
+        ({"advantage.estimator": "foo"}, "unknown estimator 'foo'"),
+        ({"advantage.estimator": "grpo", "advantage.beta": 2.0}, "advantage.beta is not a setting of estimator grpo"),
+        ({"rollout.group_size": 1}, "rollout.group_size"),
+        ({"rollout.engine": "sglang"}, "rollout.engine"),
+        ({"eval.k": [1, 64], "eval.num_samples": 32}, "pass@64 needs at least 64 samples"),
+        ({"rollout.n": 8}, "rollout.n is not a setting"),
+        ({"rollout.temperature": 0.0}, "rollout.temperature"),
+    ],
+)
+def test_what_does_not_fit_is_named(overrides: config.Overrides, message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        config.resolve(overrides)
+    assert message in str(raised.value)
+
+
+def test_an_unknown_file_and_a_broken_one(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="no configuration file"):
+        config.resolve({}, tmp_path / "none.toml")
+    (tmp_path / "broken.toml").write_text("[rollout\n")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        config.resolve({}, tmp_path / "broken.toml")
+
+
+def test_a_resolved_configuration_survives_json() -> None:
+    made = config.resolve({"advantage.estimator": "max_rl", "model.lora_rank": 4})
+    assert config.parse(made.model_dump(mode="json")) == made
+
+
+def test_speed_does_not_decide_content() -> None:
+    slow = config.UpdateConfig(micro_batch_tokens=10, gradient_checkpointing=True)
+    assert slow.decisive() == config.UpdateConfig().decisive()
+    assert config.UpdateConfig(clip_low=0.1).decisive() != config.UpdateConfig().decisive()
+
+
+@pytest.mark.parametrize(
+    ("name", "decides"),
+    [
+        ("seed", True),
+        ("advantage.beta", True),
+        ("rollout.group_size", True),
+        ("update.micro_batch_tokens", False),
+        ("score.workers", False),
+        ("train.steps", False),
+        ("eval.num_samples", False),
+    ],
+)
+def test_what_a_resumed_run_may_have_otherwise(name: str, decides: bool) -> None:
+    assert config.decides_training(name) == decides

@@ -1,0 +1,94 @@
+"""Imports go one way, and what is heavy is imported late."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "rsgrpo_cli"
+
+# Each part of the package and what it may import of the others.
+BELOW = {"models", "schemas", "config", "seeding", "errors"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "seeding": set(),
+    "schemas": set(),
+    "config": {"errors"},
+    "console": {"errors"},
+    "core": set(),
+    "tasks": BELOW - {"models"},
+    "models": {"errors", "config", "tasks"},
+    "rewards": BELOW - {"models"},
+    "engines": BELOW,
+    "policy": BELOW | {"core"},
+    "stages": BELOW | {"core", "tasks", "rewards", "engines", "policy"},
+    "artifacts": {"errors", "schemas"},
+    "run_dir": {"errors", "schemas", "artifacts", "config"},
+    "pipeline": BELOW | {"core", "tasks", "rewards", "engines", "policy", "stages", "artifacts", "run_dir", "console"},
+    "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console"},
+    "commands": BELOW | {"pipeline", "report", "run_dir", "console"},
+    "app": {"commands", "console", "errors"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
+
+
+def part_of(module: str) -> str:
+    """ "rsgrpo_cli.core.risk" -> "core"."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_go_one_way(path: Path) -> None:
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    ours = {part_of(name) for name in imported(path) if name.startswith("rsgrpo_cli.")}
+    assert ours - {own, "__version__"} <= ALLOWED[own], f"{own} may not import {ours - {own} - ALLOWED[own]}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_no_stage_imports_another(path: Path) -> None:
+    others = {name for name in imported(path) if name.startswith("rsgrpo_cli.stages.")}
+    assert {name.split(".")[2] for name in others} <= {path.stem}
+
+
+def test_core_is_numpy_only() -> None:
+    for path in (PACKAGE / "core").glob("*.py"):
+        foreign = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"rsgrpo_cli"}
+        assert foreign <= ({"torch"} if path.stem == "losses" else {"numpy"}), path
+
+
+def test_nobody_imports_click() -> None:
+    # Typer brings its own since 0.26; another one's exceptions would pass through it unseen.
+    assert not [path for path in modules() if any(name.split(".")[0] == "click" for name in imported(path))]
+
+
+def loaded_by(code: str) -> set[str]:
+    program = f"{code}\nimport sys; print(' '.join(name for name in sys.modules if '.' not in name))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_help_loads_nothing_heavy() -> None:
+    loaded = loaded_by("import rsgrpo_cli.app")
+    assert not loaded & {"torch", "transformers", "pyarrow", "numpy", "matplotlib", "math_verify", "sympy"}
+
+
+@pytest.mark.parametrize("module", ["pipeline.steps", "pipeline.training", "pipeline.evaluation", "report.evaluations"])
+def test_scoring_comparing_and_reporting_do_without_torch(module: str) -> None:
+    assert not loaded_by(f"import rsgrpo_cli.{module}") & {"torch", "transformers", "vllm"}
