@@ -63,8 +63,7 @@ def about(
 ) -> None:
     """Fine-tune a language model with Risk-Sensitive GRPO and see what that does to pass@k.
 
-    Each stage reads and writes Parquet in a run directory and can be run, looked at or repeated alone; train chains
-    them.
+    Each stage reads and writes Parquet in a run directory and can be run alone; train chains them.
     """
 
 

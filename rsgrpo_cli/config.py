@@ -364,6 +364,22 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "union_tag_invalid":
         return f"unknown estimator {first['ctx']['tag']!r}", f"choose one of: {', '.join(ESTIMATORS)}"
     message = first["msg"].removeprefix("Value error, ")
-    value = first.get("input")
-    given = f" (given: {value!r})" if isinstance(value, str | int | float) and str(value) not in message else ""
-    return f"{where}: {message[0].lower()}{message[1:]}{given}" if where else message + given, ""
+    if first["type"] in _PLAIN:
+        message = f"{_PLAIN[first['type']].format(**first.get('ctx', {}))}, not {first['input']!r}"
+    return f"{where}: {message[0].lower()}{message[1:]}" if where else message, ""
+
+
+_PLAIN = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be above {gt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text",
+}
+"""What pydantic's commonest complaints mean."""

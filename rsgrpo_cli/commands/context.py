@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, override, resolve
 from rsgrpo_cli.console import Output, duration
-from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.errors import RsgrpoError, UsageError
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Outcome, Session
@@ -18,12 +19,21 @@ if TYPE_CHECKING:
 
 @contextmanager
 def at_work(run: RunDir, config: RunConfig, out: Output) -> Iterator[Session]:
-    """A session on a run that no other process can use meanwhile."""
+    """A session on a run that no other process can use meanwhile.
+
+    A run that fails before it has sampled anything is taken back, so that the same name can be used again.
+    """
     from rsgrpo_cli.pipeline.session import Session, StopSignal
 
     stop = StopSignal()
+    fresh = not any(run.path.glob("*.parquet"))
     with run.lock(), stop.installed(out.info), Session(run, config, out, stop) as session:
-        yield session
+        try:
+            yield session
+        except RsgrpoError:
+            if fresh and not any(run.path.rglob("part-*.parquet")):
+                shutil.rmtree(run.path)
+            raise
 
 
 def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]:

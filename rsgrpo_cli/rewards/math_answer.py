@@ -6,8 +6,9 @@ The policy, in this order; each step that decides gives its own status:
 2. `normalise` brings gold and answer to one spelling.
 3. Equal strings; integers of any size as digits; fractions of integers as fractions. Most golds end here.
 4. An answer of more than 2,000 characters is TOO_LONG. Golds in words are compared as words, letter case ignored.
-5. Labels (`x =`, `f(2) =`) are taken off, then step 3 once more.
-6. GUARD: forms with which an answer gets away without being one (see `_guard`).
+5. GUARD: forms with which an answer gets away without being one (see `_guard` and `align`), several values for one.
+6. Labels (`x =`, `f(2) =`) and units are taken off, then step 3 once more, also on the parts of lists and tuples; what
+   is of another kind, a tuple for a number, is WRONG.
 7. Whatever is left goes to `math_verifier.verify_pair`, in a worker process.
 """
 

@@ -53,6 +53,7 @@ class UserReward:
             )
         self._name = name
         self._told: set[str] = set()
+        self._failure = ""
         self._pool = WorkerPool(
             _CALLER,
             workers=workers,
@@ -80,7 +81,7 @@ class UserReward:
         Raises:
             UsageError: See the class.
             DataError: If the function returns another number of rewards than completions, or one that is no finite
-                number and not None.
+                number and not None; or if it fails on every completion, which is a bug of its own.
         """
         groups = [list(group) for _, group in groupby(samples, key=lambda sample: sample.columns.get("prompt_id"))]
         outcomes = self._pool.map([_job(group) for group in groups])
@@ -98,6 +99,11 @@ class UserReward:
                 verdicts += self._verdicts(group, outcome)
             else:
                 verdicts += [self._verdicts([sample], next(retried))[0] for sample in group]
+        if verdicts and all(verdict.status is Status.ERROR for verdict in verdicts):
+            raise DataError(
+                f"the reward function {self._name} failed on every completion: {self._failure}",
+                "try it by hand on a few completions, then run `rsgrpo score` again",
+            )
         return verdicts
 
     def check_ground_truth(self, ground_truths: Sequence[str]) -> list[str | None]:
@@ -149,6 +155,7 @@ class UserReward:
 
     def _tell(self, sample: Sample, kind: str, what: str) -> None:
         """Log the first failure of a kind: a status alone does not tell a hostile completion from a bug."""
+        self._failure = what
         if kind not in self._told:
             self._told.add(kind)
             _LOGGER.warning("%s gives reward 0: %s (more of this kind are only counted)", self._where(sample), what)

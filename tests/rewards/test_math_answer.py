@@ -42,6 +42,9 @@ def decide(gold: str, answer: str) -> Status | None:
         ("7:32", "7 : 32"),
         ("9" * 5000, "0" + "9" * 5000),
         (r"x \in [0,1)", "[0,1)"),
+        ("(2,4)", r"\left(2, \frac{8}{2}\right)"),
+        ("1,2", "2, 1"),
+        ("1,-2", r"\{-2, 1, 1\}"),
     ],
 )
 def test_right_without_algebra(gold: str, answer: str) -> None:
@@ -65,6 +68,14 @@ def test_right_without_algebra(gold: str, answer: str) -> None:
         ("Yes", r"\text{Yes/No}, \text{No}"),
         ("C", "(C), (D)"),
         ("", "42"),
+        ("(2,4)", "(4,2)"),
+        ("(2,4)", "[2,4]"),
+        ("(2,4)", "(2,4,6)"),
+        ("9", r"[\frac{\pi}{8}, 9]"),
+        ("(2,4)", "9"),
+        ("42", "y"),
+        ("42", r"\text{five} \cdot x"),
+        ("1,2", "1,3"),
     ],
 )
 def test_wrong_without_algebra(gold: str, answer: str) -> None:
@@ -113,7 +124,8 @@ def test_nothing_in_the_box() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gold", "answer"), [(r"2\sqrt{3}", r"\sqrt{12}"), (r"1,\sqrt{4}", "2,1"), (r"\frac{1}{3}", "0.333333"), ("p-q", "-q+p")]
+    ("gold", "answer"),
+    [(r"2\sqrt{3}", r"\sqrt{12}"), (r"1,\sqrt{4}", "2,1"), (r"\frac{1}{3}", "0.333333"), ("p-q", "-q+p")],
 )
 def test_algebra_is_left_to_the_worker(gold: str, answer: str) -> None:
     assert decide(gold, answer) is None

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsgrpo_cli.rewards.math_shape import (
+    components,
     integer,
     is_label,
     is_symbol,
@@ -41,6 +42,14 @@ from rsgrpo_cli.rewards.math_shape import (
 )
 def test_values_of_a_list(text: str, listed: list[str]) -> None:
     assert values(text) == listed
+
+
+def test_tuples_and_intervals_have_components() -> None:
+    assert components("(1, 2)") == ("(", ["1", "2"], ")")
+    assert components("[0,f(1,2))") == ("[", ["0", "f(1,2)"], ")")
+    assert components("(1)") is None
+    assert components("(1,2) \\cup (3,4)") is None
+    assert components("") is None
 
 
 def test_integers_are_compared_as_digits() -> None:

@@ -122,11 +122,16 @@ def test_only_the_culprit_goes_without(open_user: Opener, culprit: str, status: 
 def test_the_first_failure_of_a_kind_is_told(open_user: Opener, caplog: pytest.LogCaptureFixture) -> None:
     reward = open_user("reckless")
     with caplog.at_level(logging.WARNING):
-        reward(samples("raise", "raise"))
-        reward(samples("raise"))
+        reward(samples("raise", "raise", "a"))
+        reward(samples("raise", "a"))
     assert len(caplog.records) == 1
     assert "ValueError: no such answer" in caplog.text
     assert "my_rewards:reckless" in caplog.text
+
+
+def test_a_function_that_always_fails_is_a_bug(open_user: Opener) -> None:
+    with pytest.raises(DataError, match="failed on every completion: it raised ValueError: no such answer"):
+        open_user("reckless")(samples("raise", "raise"))
 
 
 def test_none_is_no_reward_and_a_bool_is_a_number(open_user: Opener) -> None:

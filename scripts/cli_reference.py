@@ -1,0 +1,44 @@
+"""Writes docs/cli.md, the help of every command: `python scripts/cli_reference.py`; --check only compares."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rsgrpo_cli.app import COMMANDS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
+HEADING = """# Commands
+
+Written by `python scripts/cli_reference.py` from the commands' own help; a test keeps it so.
+"""
+
+
+def help_of(*command: str) -> str:
+    """What `rsgrpo COMMAND --help` prints, 100 columns wide and without colours."""
+    environment = {**os.environ, "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    environment.pop("RSGRPO_RUN", None)
+    arguments = [sys.executable, "-c", "from rsgrpo_cli.app import main; main()", *command, "--help"]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment)
+    lines = [line.rstrip() for line in result.stdout.replace("-c [OPTIONS]", "rsgrpo [OPTIONS]").splitlines()]
+    return "\n".join(lines).replace("Usage: -c ", "Usage: rsgrpo ").strip("\n")
+
+
+def page() -> str:
+    """The whole page."""
+    names = ["", *(name for name, *_ in COMMANDS)]
+    parts = [f"## rsgrpo {name}".rstrip() + f"\n\n```text\n{help_of(*name.split())}\n```\n" for name in names]
+    return "\n".join([HEADING, *parts])
+
+
+def main() -> None:
+    """Write the page, or say that it is out of date."""
+    if "--check" in sys.argv:
+        sys.exit(0 if PAGE.read_text(encoding="utf-8") == page() else f"{PAGE.name} is out of date: {__doc__}")
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

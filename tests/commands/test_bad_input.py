@@ -1,0 +1,150 @@
+"""What bad input gets: one line that says what is wrong, one that says what to do, and nothing overwritten."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import SMALL, Cli, Result
+
+
+def refused(result: Result, code: int, *texts: str) -> None:
+    assert result.code == code, (result.out, result.err)
+    assert "Traceback" not in result.err
+    # rich draws a box around what Typer itself refuses; undo its line breaks.
+    flat = " ".join(result.err.replace("│", " ").split())
+    for text in texts:
+        assert text in flat, flat
+    assert not result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "texts"),
+    [
+        (["train", "--model", "none/such"], 1, ["model none/such is not in the local cache", "--model"]),
+        (["train", "--model", "nowhere"], 1, ["no model at 'nowhere'", "give a directory"]),
+        (["train", "--dataset", "foo"], 2, ["unknown dataset 'foo'", "toy, sums"]),
+        (["train", "--dataset", "foo.jsonl"], 1, ["no dataset file at foo.jsonl"]),
+        (["train", "--estimator", "foo"], 2, ["unknown estimator 'foo'", "rs_grpo, grpo"]),
+        (["train", "--engine", "foo"], 2, ["rollout.engine"]),
+        (["train", "--reward", "foo"], 2, ["unknown reward 'foo'", "package.module:function"]),
+        (["train", "--reward", "no.such:thing"], 2, ["no.such:thing cannot be loaded", "No module named 'no'"]),
+        (["train", "--beta", "nan"], 2, ["advantage.beta: must be a finite number"]),
+        (["train", "--beta", "inf"], 2, ["advantage.beta: must be a finite number"]),
+        (["train", "--beta", "x"], 2, ["Invalid value for '--beta'"]),
+        (["train", "--group-size", "1"], 2, ["rollout.group_size", "at least 2"]),
+        (["train", "--nonsense"], 2, ["No such option: --nonsense"]),
+        (["train", "--set", "rollout.foo=1"], 2, ["rollout.foo is not a setting"]),
+        (["train", "--set", "rollout"], 2, ["--set 'rollout' has no value"]),
+        (["train", "--config", "none.toml"], 1, ["no configuration file at none.toml"]),
+        (["train", "--k", "1,x"], 2, ["is not a list of whole numbers", "--k 1,32,1024"]),
+        (["train", "--k", "1,64", "-n", "32"], 2, ["pass@64 needs at least 64 samples", "--num-samples 64"]),
+        (["train", "--device", "cuda"], 1, ["no CUDA device here", "--device"]),
+        (["train", "--prompts-per-step", "5000"], 2, ["takes 5000 prompts and there are 768", "--prompts-per-step 768"]),
+        (["rollout"], 1, ["no run under runs/ yet", "rsgrpo train"]),
+        (["status", "--run", "foo"], 1, ["no run at runs/foo"]),
+        (["compare", "a", "b"], 1, ["no run at runs/a"]),
+    ],
+)
+def test_flags(cli: Cli, arguments: list[str], code: int, texts: list[str]) -> None:
+    refused(cli(*arguments), code, *texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "flags", "code", "texts"),
+    [
+        ("a.jsonl", "", [], 1, ["a.jsonl has no rows"]),
+        ("a.jsonl", '{"problem": "x"\n', [], 1, ["line 1 is not JSON"]),
+        ("a.jsonl", '{"text": "x", "answer": "1"}\n', [], 2, ["none of the columns problem", "--prompt-column"]),
+        ("a.jsonl", '{"problem": "x", "label": "1"}\n', [], 2, ["none of the columns answer", "--answer-column"]),
+        ("a.jsonl", '{"problem": "x", "answer": "1"}\n', ["--answer-column", "gold"], 2, ["no column 'gold'"]),
+        ("a.jsonl", '{"problem": 3, "answer": "1"}\n', [], 1, ["row 0: column 'problem' is int"]),
+        ("a.jsonl", '{"problem": "x", "answer": ""}\n', [], 1, ["no problem with an answer"]),
+        ("a.jsonl", '{"problem": "x", "answer": "\\\\frac{1}{"}\n', [], 1, ["row 0 of a: the answer", "cannot be verified"]),
+        ("a.parquet", "not parquet", [], 1, ["a.parquet cannot be read as Parquet"]),
+    ],
+)
+def test_datasets(
+    cli: Cli, tmp_path: Path, name: str, content: str, flags: list[str], code: int, texts: list[str]
+) -> None:
+    (tmp_path / name).write_text(content)
+    refused(cli("prepare", "--run", "runs/x", "--dataset", name, *flags), code, *texts)
+    assert not (tmp_path / "runs/x/prompts.parquet").exists()
+
+
+def test_stages_without_their_input(cli: Cli) -> None:
+    assert cli("prepare", "--run", "runs/x", *SMALL).code == 0
+    refused(cli("score", "--run", "runs/x"), 2, "run x has no rollouts yet", "rsgrpo rollout")
+    refused(cli("advantage", "--run", "runs/x"), 2, "run x has no rewards yet", "rsgrpo score")
+    refused(cli("update", "--run", "runs/x"), 2, "run x has no advantages yet", "rsgrpo advantage")
+    refused(cli("score", "--run", "runs/x", "--step", "3"), 1, "no complete rollouts in", "rsgrpo rollout")
+    refused(cli("rollout", "--run", "runs/x", "--step", "3"), 1, "run x has no policy 3")
+    refused(cli("eval", "--run", "runs/x", "--policy", "2"), 1, "run x has no policy 2", "0 is the base model")
+    refused(cli("show", "--run", "runs/x", "--prompt", "foo"), 1, "no prompt 'foo'", "toy-train-000000")
+
+
+def test_damaged_and_foreign_artifacts(cli: Cli, trained: Path) -> None:
+    rewards = trained / "steps/000001/rewards.parquet"
+    good = rewards.read_bytes()
+    rewards.write_bytes(good[:-30])
+    refused(cli("advantage", "--run", trained), 1, "rewards.parquet is damaged or cut short", "run the stage that makes it")
+    pq.write_table(pa.table({"a": [1]}), rewards)
+    refused(cli("advantage", "--run", trained), 1, "it was not written by rsgrpo")
+    rewards.write_bytes((trained / "steps/000001/advantages.parquet").read_bytes())
+    refused(cli("advantage", "--run", trained), 1, "does not hold rewards: it holds advantages")
+    rewards.write_bytes(good)
+    assert cli("advantage", "--run", trained).code == 0
+    (trained / "config.json").write_text("{")
+    refused(cli("status", "--run", trained), 1, "config.json is not valid JSON")
+
+
+def test_a_reward_that_is_not_finite_leaves_no_file(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def bad(completions, **columns):\n    return [float('nan')] * len(completions)\n")
+    assert cli("prepare", "--run", "runs/x", *SMALL).code == 0
+    assert cli("rollout", "--run", "runs/x").code == 0
+    refused(cli("score", "--run", "runs/x", "--reward", "mine:bad"), 1, "mine:bad", "returned nan for sample 0")
+    assert not (tmp_path / "runs/x/steps/000000/rewards.parquet").exists()
+
+
+def test_a_reward_that_always_fails_is_a_bug_not_a_result(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def broken(completions, **columns):\n    return undefined_name\n")
+    assert cli("prepare", "--run", "runs/x", *SMALL).code == 0
+    assert cli("rollout", "--run", "runs/x").code == 0
+    refused(cli("score", "--run", "runs/x", "--reward", "mine:broken"), 1, "failed on every completion", "NameError")
+    assert not (tmp_path / "runs/x/steps/000000/rewards.parquet").exists()
+
+
+def test_a_run_keeps_what_it_was_created_with(cli: Cli, trained: Path) -> None:
+    refused(cli("train", "--run", trained, "--beta", "8"), 2, "was created with beta 2.0, not 8.0", "rsgrpo fork")
+    refused(cli("train", "--run", trained, "--model", "x/y"), 2, "was created with name toy, not x/y")
+    refused(cli("eval", "--run", trained, "--model", "x/y"), 2, "run trained trains toy, not x/y")
+    refused(cli("train", "--run", trained, "--seed", "3"), 2, "was created with seed 0, not 3")
+
+
+def test_a_directory_that_is_something_else(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "runs/x").mkdir(parents=True)
+    (tmp_path / "runs/x/thesis.tex").write_text("precious")
+    refused(cli("train", "--run", "runs/x"), 2, "exists and is not a run", "another --run")
+    assert [entry.name for entry in (tmp_path / "runs/x").iterdir()] == ["thesis.tex"]
+
+
+def test_evaluations(cli: Cli, trained: Path) -> None:
+    refused(cli("eval", "--run", trained, "--k", "1,64", "-n", "32"), 2, "pass@64 needs", "--num-samples 64")
+    refused(cli("eval", "--run", trained, "--benchmark", "foo"), 2, "unknown dataset 'foo'")
+    refused(cli("compare", trained, trained), 1, "has no evaluation", "rsgrpo eval")
+    refused(cli("report", trained), 1, "has no evaluation")
+
+
+def test_json_errors_are_json(cli: Cli) -> None:
+    result = cli("status", "--run", "foo", "--json")
+    assert result.code == 1
+    assert result.json["error"].startswith("no run at")
+
+
+def test_an_error_nobody_thought_of_is_one_line_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("rsgrpo_cli.report.inspect.state", broken)
+    refused(cli("status"), 1, "ZeroDivisionError: oops", "RSGRPO_DEBUG=1")

@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Cli
+
+
+def parts(folder: str) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in sorted(Path(folder).glob("part-*.parquet"))}
+
+
+def test_topping_up_samples_only_what_is_missing(cli: Cli, trained: Path) -> None:
+    folder = f"{trained}/evals/000002/toy"
+    first = cli("eval", "--run", trained, "-n", "4", "--k", "1,4", "--json").json
+    before = parts(f"{folder}/rollouts")
+    second = cli("eval", "--run", trained, "-n", "16", "--k", "1,16", "--json").json
+    assert (first["sampled"], second["sampled"]) == (256 * 4, 256 * 12)
+    after = parts(f"{folder}/rollouts")
+    assert before.items() <= after.items()  # untouched
+    assert parts(f"{folder}/rewards").keys() == after.keys()
+    # What 4 samples said is what the first 4 of 16 say.
+    third = cli("eval", "--run", trained, "-n", "4", "--k", "1,4", "--json").json
+    assert third["sampled"] == 0
+    assert third["summary"] == first["summary"]
+
+
+def test_an_evaluation_in_two_goes_equals_one_in_one(cli: Cli, trained: Path) -> None:
+    for samples in ("3", "8"):
+        assert cli("eval", "--run", trained, "-n", samples, "--k", "1").code == 0
+    assert cli("eval", "--run", trained, "-n", "8", "--k", "1", "--tag", "once").code == 0
+    twice, once = (pq.read_table(f"{trained}/evals/000002/{name}/problems.parquet") for name in ("toy", "toy.once"))
+    assert twice.equals(once)
+
+
+def test_what_is_printed(cli: Cli, trained: Path) -> None:
+    result = cli("eval", "--run", trained, "-n", "8", "--k", "1,8")
+    assert "toy: 256 problems, 8 samples each, temperature 1, top_p 1" in result.out
+    for text in ("pass@1", "pass@8", "maj@8", "± sampling", "95% over problems", "status wrong", "distinct answers"):
+        assert text in result.out
+    summary = pq.read_table(f"{trained}/evals/000002/toy/summary.parquet").to_pylist()
+    assert [row["k"] for row in summary if row["metric"] == "pass"] == [1, 2, 4, 8]
+
+
+def test_lenient_reading_of_a_math_benchmark(cli: Cli, trained: Path) -> None:
+    result = cli("eval", "--run", trained, "--benchmark", "sums", "-n", "4", "--k", "1", "--json").json
+    values = {(row["metric"], row["k"]): row["value"] for row in result["summary"]}
+    assert values["pass_lenient", 1] >= values["pass", 1] > 0
+    problems = pq.read_table(f"{trained}/evals/000002/sums/problems.parquet").to_pylist()
+    assert all(row["correct_lenient"] >= row["correct"] for row in problems)
+
+
+def test_stored_samples_can_be_graded_again(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    assert cli("eval", "--run", trained, "--benchmark", "sums", "-n", "4", "--k", "1").code == 0
+    before = parts(f"{trained}/evals/000002/sums/rollouts")
+    again = cli("eval", "--run", trained, "--benchmark", "sums", "-n", "4", "--k", "1", "--rescore", "--json").json
+    assert (again["sampled"], again["changed_verdicts"]) == (0, 0)
+    assert parts(f"{trained}/evals/000002/sums/rollouts") == before
+    # Another verifier is noticed, and asked about.
+    other = ["eval", "--run", trained, "--benchmark", "sums", "-n", "4", "--k", "1", "--reward", "math"]
+    refused = cli(*other)
+    assert (refused.code, "--rescore" in refused.err) == (1, True)
+    assert cli(*other, "--rescore").code == 0
+
+
+def test_samples_of_different_settings_are_not_mixed(cli: Cli, trained: Path) -> None:
+    assert cli("eval", "--run", trained, "-n", "2", "--k", "1").code == 0
+    cold = ["eval", "--run", trained, "-n", "2", "--k", "1", "--temperature", "0.5"]
+    refused = cli(*cold)
+    assert (refused.code, "drawn with other settings" in refused.err, "--tag NAME" in refused.err) == (1, True, True)
+    assert cli(*cold, "--tag", "cold").code == 0
+    assert cli(*cold, "--force").code == 0
+
+
+def test_a_model_without_a_run(cli: Cli, trained: Path) -> None:
+    model = trained / "checkpoints" / "000002"
+    result = cli("eval", "--model", model, "--benchmark", "toy", "-n", "2", "--k", "1,2", "--json")
+    assert result.code == 0, result.err
+    assert (result.json["policy"], result.json["sampled"]) == (0, 512)
+    # The same model again goes on with the same samples.
+    again = cli("eval", "--model", model, "--benchmark", "toy", "-n", "4", "--k", "1,2", "--json")
+    assert again.json["sampled"] == 512
+    # The checkpoint and the run's policy are the same weights: the same samples.
+    own = cli("eval", "--run", trained, "--policy", "2", "-n", "4", "--k", "1,2", "--json").json
+    values = [[row["value"] for row in found["summary"]] for found in (own, again.json)]
+    assert values[0] == values[1]
+
+
+def test_a_file_as_benchmark(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "held_out.jsonl").write_text(
+        '{"question": "Compute 2+3.", "gold": 5}\n{"question": "Compute 2*3.", "gold": 6}\n'
+    )
+    flags = ["--benchmark", "held_out.jsonl", "--answer-column", "gold", "-n", "4", "--k", "1"]
+    result = cli("eval", "--run", trained, *flags, "--json")
+    assert result.code == 0, result.err
+    assert result.json["sampled"] == 8
+    assert (trained / "evals/000002/held_out/summary.parquet").exists()
+
+
+def test_compare_and_report(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    for policy in ("0", "2"):
+        assert cli("eval", "--run", trained, "--policy", policy, "-n", "16", "--k", "1,16").code == 0
+    found = cli("compare", f"{trained}@0", f"{trained}@2", "--json").json
+    assert [row["k"] for row in found["differences"]] == [1, 2, 4, 8, 16]
+    for row in found["differences"]:
+        assert row["difference"] == pytest.approx(row["after"] - row["before"])
+        assert row["ci_low"] <= row["difference"] <= row["ci_high"]
+        assert row["better"] + row["worse"] + row["tied"] == 256
+        assert 0 < row["p_value"] <= 1
+    counts = [
+        dict(zip(table["prompt_id"].to_pylist(), table["correct"].to_pylist(), strict=True))
+        for table in (pq.read_table(f"{trained}/evals/00000{v}/toy/problems.parquet") for v in (0, 2))
+    ]
+    solved = [name for name in counts[0] if not counts[0][name] and counts[1][name]]
+    assert found["newly_solved"] == solved
+    text = cli("compare", f"{trained}@0", trained, "--k", "1,16").out
+    assert "pass@16" in text
+    assert f"newly solved ({len(solved)})" in text
+    figure = tmp_path / "curve.svg"
+    shown = cli("report", f"base={trained}@0", f"after={trained}", "--figure", figure)
+    assert shown.code == 0, shown.err
+    assert "base" in shown.out
+    assert figure.read_text().startswith("<?xml")
+    first = figure.read_bytes()
+    cli("report", f"base={trained}@0", f"after={trained}", "--figure", figure)
+    assert figure.read_bytes() == first
+
+
+def test_different_benchmarks_are_not_compared(cli: Cli, trained: Path) -> None:
+    assert cli("eval", "--run", trained, "--policy", "0", "-n", "2", "--k", "1").code == 0
+    assert cli("eval", "--run", trained, "--policy", "2", "-n", "2", "--k", "1", "--benchmark", "sums").code == 0
+    result = cli("compare", f"{trained}@0", f"{trained}@2")
+    assert (result.code, "different problems" in result.err) == (2, True)
+    assert cli("report", f"{trained}@0", f"{trained}@2").code == 2
+
+
+def test_k_beyond_the_samples_of_a_comparison(cli: Cli, trained: Path) -> None:
+    for policy, samples in (("0", "2"), ("2", "4")):
+        assert cli("eval", "--run", trained, "--policy", policy, "-n", samples, "--k", "1").code == 0
+    result = cli("compare", f"{trained}@0", f"{trained}@2", "--k", "4")
+    assert (result.code, "pass@4 needs 4 samples a problem; there are 2" in result.err) == (2, True)

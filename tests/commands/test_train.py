@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from rsgrpo_cli.schemas import METRICS
+from tests.conftest import SMALL, Cli
+from tests.commands.test_stages import artifacts
+
+
+def test_a_run_under_runs_is_named_after_what_it_does(cli: Cli) -> None:
+    first, second = (cli("train", "--steps", "1", "--beta", "4", *SMALL, "--json").json for _ in range(2))
+    assert [first["run"], second["run"]] == ["runs/toy-rs_grpo-beta4-001", "runs/toy-rs_grpo-beta4-002"]
+    assert cli("status", "--json").json["run"] == second["run"]  # the newest, unless named
+
+
+def test_the_environment_names_the_run(cli: Cli, trained: Path, monkeypatch: object) -> None:
+    monkeypatch.setenv("RSGRPO_RUN", str(trained))  # type: ignore[attr-defined]
+    assert cli("status", "--json").json["run"] == str(trained)
+
+
+def test_more_steps_later_are_the_same_as_all_at_once(cli: Cli, trained: Path) -> None:
+    assert cli("train", "--run", "runs/parts", "--steps", "1", *SMALL).code == 0
+    assert cli("train", "--run", "runs/parts", "--steps", "2", *SMALL).code == 0
+    assert artifacts(trained.parent / "parts") == artifacts(trained)
+
+
+def test_a_finished_run_is_left_alone(cli: Cli, trained: Path) -> None:
+    before = artifacts(trained)
+    result = cli("train", "--run", trained)
+    assert (result.code, "2 steps done" in result.out) == (0, True)
+    assert artifacts(trained) == before
+
+
+def test_metrics_have_a_row_a_step(cli: Cli, trained: Path) -> None:
+    table = pq.read_table(trained / "metrics.parquet")
+    assert table.schema.remove_metadata() == METRICS.schema
+    first, second = table.to_pylist()
+    assert (first["step"], second["step"]) == (0, 1)
+    assert (first["policy_version"], second["policy_version"]) == (0, 1)
+    assert (first["estimator"], first["beta"]) == ("rs_grpo", 2.0)
+    assert sum(count for _, count in first["status_counts"]) == 8 * 4
+    assert first["groups_all_right"] + first["groups_all_wrong"] + first["groups_mixed"] == 8
+    assert 0 < first["pass@1"] <= first["pass@G"] <= 1
+    # 768 problems, 8 a step: solved so far is a count over all of them.
+    assert first["cumulative_solve_rate"] == first["pass@G"] * 8 / 768
+    assert second["cumulative_solve_rate"] >= first["cumulative_solve_rate"]
+    assert first["lr"] == 0.001
+    assert first["logprob_diff_max"] < 1e-3  # the sampler is the trainer
+    assert first["seconds_step"] > 0
+    assert first["kl"] is None
+
+
+def test_only_the_newest_checkpoints_stay(cli: Cli) -> None:
+    assert cli("train", "--run", "runs/x", "--steps", "5", "--keep-checkpoints", "2", *SMALL).code == 0
+    assert sorted(path.name for path in Path("runs/x/checkpoints").iterdir()) == ["000004", "000005"]
+    assert cli("status", "--run", "runs/x", "--json").json["stale"] == []
+
+
+def test_the_best_evaluated_checkpoint_stays_too(cli: Cli) -> None:
+    flags = ["--eval-every", "1", "-n", "4", "--k", "1,4", "--keep-checkpoints", "1", "--steps", "4"]
+    # A learning rate that ruins the policy: the first checkpoint is the best.
+    result = cli("train", "--run", "runs/x", *flags, *SMALL, "--set", "update.learning_rate=0.05")
+    assert result.code == 0, result.err
+    assert sorted(path.name for path in Path("runs/x/checkpoints").iterdir()) == ["000001", "000004"]
+
+
+def test_lora_trains_an_adapter(cli: Cli) -> None:
+    settings = [*SMALL, "--lora-rank", "4", "--learning-rate", "0.01"]
+    assert cli("train", "--run", "runs/x", "--steps", "2", *settings).code == 0
+    names = {path.name for path in Path("runs/x/checkpoints/000002").iterdir()}
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "manifest.json"} <= names
+    assert "model.safetensors" not in names
+    # Resumed, it goes on from the adapter.
+    assert cli("train", "--run", "runs/y", "--steps", "1", *settings).code == 0
+    assert cli("train", "--run", "runs/y", "--steps", "2").code == 0
+    assert artifacts(Path("runs/y")) == artifacts(Path("runs/x"))
+
+
+def test_a_fork_shares_the_past_and_goes_on_its_own_way(cli: Cli, trained: Path) -> None:
+    before = artifacts(trained)
+    assert cli("fork", "runs/beta8", "--run", trained, "--step", "1", "--beta", "8").code == 0
+    part = "steps/000001/rollouts/part-00000.parquet"
+    shared = Path("runs/beta8") / part
+    assert shared.samefile(trained / part)  # hard-linked, not copied
+    result = cli("train", "--run", "runs/beta8")
+    assert result.code == 0, result.err
+    after = artifacts(Path("runs/beta8"))
+    assert shared.samefile(trained / part)  # the rollouts of step 1 were used as they are
+    same = {name for name in after if before.get(name) == after[name]}
+    assert {"steps/000000/advantages.parquet", part, "steps/000001/rewards.parquet"} <= same
+    assert "steps/000001/advantages.parquet" not in same
+    assert artifacts(trained) == before
+    status = cli("status", "--run", "runs/beta8")
+    assert "forked from trained at step 1" in status.out
+    assert "nothing is stale" in status.out
+
+
+def test_a_fork_needs_its_checkpoint(cli: Cli, trained: Path) -> None:
+    result = cli("fork", "runs/new", "--run", trained, "--step", "7")
+    assert (result.code, "no checkpoint 7 to fork from" in result.err) == (1, True)
+    assert not Path("runs/new").exists()
+
+
+def test_the_dummy_engine_runs_the_stages_up_to_the_update(cli: Cli, tmp_path: Path) -> None:
+    rows = "".join(f'{{"problem": "number {n}?", "answer": "{n}"}}\n' for n in range(10))
+    (tmp_path / "numbers.jsonl").write_text(rows)
+    assert cli("prepare", "--run", "runs/x", "--dataset", "numbers.jsonl", *SMALL).code == 0
+    for command in ("rollout", "score", "advantage"):
+        engine = ["--engine", "dummy"] if command == "rollout" else []
+        assert cli(command, "--run", "runs/x", *engine).code == 0
+    statuses = pq.read_table("runs/x/steps/000000/rewards.parquet")["reward_status"].to_pylist()
+    assert {"ok", "wrong", "no_box"} == set(statuses)
+    result = cli("update", "--run", "runs/x")
+    assert (result.code, "the model has 27 tokens" in result.err) == (1, True)

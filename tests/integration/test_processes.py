@@ -1,0 +1,75 @@
+"""Ctrl-C, two processes at once, a closed pipe: what only a real process shows."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.conftest import SMALL, Cli
+from tests.integration.conftest import Start
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+    while process.poll() is None and not path.exists():
+        time.sleep(0.02)
+
+
+def test_ctrl_c_finishes_the_part_and_says_how_to_go_on(cli: Cli, start: Start, tmp_path: Path) -> None:
+    train = ["train", "--run", "runs/x", "--steps", "200", *SMALL]
+    process = start(*train)
+    wait_for(tmp_path / "runs/x/steps/000001/rewards.parquet", process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopping after the part at work" in err
+    assert "stopped after" in err
+    assert "--run runs/x" in err.splitlines()[-1]
+    assert not out
+    done = cli("status", "--run", "runs/x", "--json").json["steps_done"]
+    assert done >= 1
+    result = cli("train", "--run", "runs/x", "--steps", str(done + 1))
+    assert result.code == 0, result.err
+
+
+def test_a_run_in_use_is_refused(cli: Cli, start: Start, tmp_path: Path) -> None:
+    process = start("train", "--run", "runs/x", "--steps", "500", *SMALL)
+    try:
+        wait_for(tmp_path / "runs/x/steps/000000/rewards.parquet", process)
+        result = cli("train", "--run", "runs/x")
+        assert result.code == 1
+        assert f"run x is in use by process {process.pid}" in result.err
+        assert "rsgrpo fork" in result.err
+        assert cli("status", "--run", "runs/x").code == 0  # looking is free
+    finally:
+        process.kill()
+        process.communicate()
+    # The lock of a killed process is no lock.
+    assert cli("rollout", "--run", "runs/x", "--step", "0").code == 0
+
+
+def test_a_closed_pipe_is_no_traceback(cli: Cli, trained: Path) -> None:
+    command = f"{sys.executable} -m rsgrpo_cli show --run {trained} --prompt 0 --full --json | true"
+    shell = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=os.environ)
+    assert "Traceback" not in shell.stderr
+    assert "BrokenPipe" not in shell.stderr
+
+
+def test_the_shell_script_of_six_stages(cli: Cli, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "six_stages.sh"
+    settings = [*SMALL, "--set", "eval.num_samples=4", "--set", "eval.k=[1,4]"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(
+        ["sh", script, "runs/six", *settings],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"},
+        check=True,
+        capture_output=True,
+    )
+    assert cli("train", "--run", "runs/one", "--steps", "1", "--eval-every", "1", *settings).code == 0
+    for name in ("rewards", "advantages", "update_metrics"):
+        pair = [Path(run) / "steps/000000" / f"{name}.parquet" for run in ("runs/six", "runs/one")]
+        assert pair[0].read_bytes() == pair[1].read_bytes()
+    summaries = [Path(run) / "evals/000001/toy/summary.parquet" for run in ("runs/six", "runs/one")]
+    assert summaries[0].read_bytes() == summaries[1].read_bytes()

@@ -1,0 +1,71 @@
+"""What is written about the tool is held to what it does."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rsgrpo_cli.app import COMMANDS
+from rsgrpo_cli.commands.options import FIELDS
+from rsgrpo_cli.config import RunConfig, resolve
+from tests.conftest import Cli
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_command_reference_is_up_to_date() -> None:
+    check = [sys.executable, ROOT / "scripts" / "cli_reference.py", "--check"]
+    result = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("name", "example"), [(name, example) for name, _, _, example in COMMANDS])
+def test_help_ends_with_an_example(cli: Cli, name: str, example: str) -> None:
+    result = cli(name, "--help")
+    assert result.code == 0
+    flat = " ".join(result.out.split())
+    assert flat.endswith(f"Example: {example}")
+    assert example.split()[:2] == ["rsgrpo", name]
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in COMMANDS])
+def test_the_readme_names_every_command(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("field", FIELDS.values())
+def test_every_flag_sets_a_field_that_exists(field: str) -> None:
+    section, _, name = field.rpartition(".")
+    model = type(getattr(resolve({}), section)) if section else RunConfig
+    assert name in model.model_fields
+
+
+def test_the_configuration_stays_small() -> None:
+    config = resolve({})
+    fields = sum(len(type(getattr(config, name)).model_fields) for name in RunConfig.model_fields if name != "seed") + 1
+    assert fields <= 45
+
+
+def test_public_functions_say_what_they_do() -> None:
+    for path in (ROOT / "rsgrpo_cli").rglob("*.py"):
+        module = ast.parse(path.read_text())
+        methods = [node for item in module.body if isinstance(item, ast.ClassDef) for node in item.body]
+        for node in [*module.body, *methods]:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                # An engine's methods are documented once, in the protocol.
+                inherited = path.parent.name == "engines" and node.name in ("encode", "decode", "generate", "close")
+                assert inherited or ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
+
+
+def test_nothing_here_is_about_one_machine() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    for name in listed.stdout.split():
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".sh", ".toml", ".txt", ".json") and path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert "/wo" + "rk/" not in text, name
+            assert "/ro" + "ot/" not in text, name
