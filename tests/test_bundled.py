@@ -59,7 +59,10 @@ def test_the_tokenizer_comes_from_the_script(build: ModuleType, tmp_path: Path) 
 
 def test_training_and_test_problems_are_disjoint(build: ModuleType) -> None:
     def keys(name: str) -> set[str]:
-        return {build.puzzle_key(sorted(map(int, r["answer"].split(" -> ")[0].split())), int(r["answer"].split()[-1])) for r in rows(name)}
+        return {
+            build.puzzle_key(sorted(map(int, r["answer"].split(" -> ")[0].split())), int(r["answer"].split()[-1]))
+            for r in rows(name)
+        }
 
     train, test = keys("puzzles_train"), keys("puzzles_test")
     assert (len(train), len(test)) == (768, 256)

@@ -41,7 +41,11 @@ def refused(result: Result, code: int, *texts: str) -> None:
         (["train", "--k", "1,x"], 2, ["is not a list of whole numbers", "--k 1,32,1024"]),
         (["train", "--k", "1,64", "-n", "32"], 2, ["pass@64 needs at least 64 samples", "--num-samples 64"]),
         (["train", "--device", "cuda"], 1, ["no CUDA device here", "--device"]),
-        (["train", "--prompts-per-step", "5000"], 2, ["takes 5000 prompts and there are 768", "--prompts-per-step 768"]),
+        (
+            ["train", "--prompts-per-step", "5000"],
+            2,
+            ["takes 5000 prompts and there are 768", "--prompts-per-step 768"],
+        ),
         (["rollout"], 1, ["no run under runs/ yet", "rsgrpo train"]),
         (["status", "--run", "foo"], 1, ["no run at runs/foo"]),
         (["compare", "a", "b"], 1, ["no run at runs/a"]),
@@ -61,7 +65,13 @@ def test_flags(cli: Cli, arguments: list[str], code: int, texts: list[str]) -> N
         ("a.jsonl", '{"problem": "x", "answer": "1"}\n', ["--answer-column", "gold"], 2, ["no column 'gold'"]),
         ("a.jsonl", '{"problem": 3, "answer": "1"}\n', [], 1, ["row 0: column 'problem' is int"]),
         ("a.jsonl", '{"problem": "x", "answer": ""}\n', [], 1, ["no problem with an answer"]),
-        ("a.jsonl", '{"problem": "x", "answer": "\\\\frac{1}{"}\n', [], 1, ["row 0 of a: the answer", "cannot be verified"]),
+        (
+            "a.jsonl",
+            '{"problem": "x", "answer": "\\\\frac{1}{"}\n',
+            [],
+            1,
+            ["row 0 of a: the answer", "cannot be verified"],
+        ),
         ("a.parquet", "not parquet", [], 1, ["a.parquet cannot be read as Parquet"]),
     ],
 )
@@ -88,7 +98,9 @@ def test_damaged_and_foreign_artifacts(cli: Cli, trained: Path) -> None:
     rewards = trained / "steps/000001/rewards.parquet"
     good = rewards.read_bytes()
     rewards.write_bytes(good[:-30])
-    refused(cli("advantage", "--run", trained), 1, "rewards.parquet is damaged or cut short", "run the stage that makes it")
+    refused(
+        cli("advantage", "--run", trained), 1, "rewards.parquet is damaged or cut short", "run the stage that makes it"
+    )
     pq.write_table(pa.table({"a": [1]}), rewards)
     refused(cli("advantage", "--run", trained), 1, "it was not written by rsgrpo")
     rewards.write_bytes((trained / "steps/000001/advantages.parquet").read_bytes())
@@ -100,7 +112,9 @@ def test_damaged_and_foreign_artifacts(cli: Cli, trained: Path) -> None:
 
 
 def test_a_reward_that_is_not_finite_leaves_no_file(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def bad(completions, **columns):\n    return [float('nan')] * len(completions)\n")
+    (tmp_path / "mine.py").write_text(
+        "def bad(completions, **columns):\n    return [float('nan')] * len(completions)\n"
+    )
     assert cli("prepare", "--run", "runs/x", *SMALL).code == 0
     assert cli("rollout", "--run", "runs/x").code == 0
     refused(cli("score", "--run", "runs/x", "--reward", "mine:bad"), 1, "mine:bad", "returned nan for sample 0")
