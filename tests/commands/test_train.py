@@ -3,8 +3,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from rsgrpo_cli.schemas import METRICS
-from tests.conftest import SMALL, Cli
 from tests.commands.test_stages import artifacts
+from tests.conftest import SMALL, Cli
 
 
 def test_a_run_under_runs_is_named_after_what_it_does(cli: Cli) -> None:
