@@ -183,6 +183,7 @@ class EvalConfig(StageConfig):
     """A bundled dataset's held-out problems, or a .jsonl or .parquet file; the training dataset's own unless given."""
     k: tuple[Positive, ...] = (1, 8, 32)
     num_samples: Positive = 32
+    """Completions a problem; raised to the largest k where only k is given."""
     temperature: Annotated[Finite, Field(gt=0)] = 1.0
     top_p: Fraction = 1.0
     max_tokens: Positive | None = None
@@ -252,7 +253,7 @@ def resolve(overrides: Overrides, config_file: Path | None = None) -> RunConfig:
     layers.append(nested(overrides))
     model = next((layer["model"]["name"] for layer in reversed(layers) if "name" in layer.get("model", {})), "toy")
     recipe = recipe_for(model)
-    return parse(merged(*([load_toml(recipe)] if recipe else []), *layers))
+    return parse(_enough_samples(merged(*([load_toml(recipe)] if recipe else []), *layers), overrides))
 
 
 def override(config: RunConfig, overrides: Overrides) -> RunConfig:
@@ -261,7 +262,7 @@ def override(config: RunConfig, overrides: Overrides) -> RunConfig:
     Raises:
         UsageError: If a name or a value does not fit.
     """
-    return parse(merged(config.model_dump(mode="json"), nested(overrides)))
+    return parse(_enough_samples(merged(config.model_dump(mode="json"), nested(overrides)), overrides))
 
 
 def parse(data: Mapping[str, Any]) -> RunConfig:
@@ -340,6 +341,15 @@ def _merged_section(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -
         # Another estimator: the old one's own knobs (beta, eps) are not its.
         return {"scale": old["scale"], **new} if "scale" in old else dict(new)
     return {**old, **new}
+
+
+def _enough_samples(data: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
+    """`--k 1,32,1024` alone asks for 1,024 samples; together with `--num-samples` the two must fit."""
+    k = overrides.get("eval.k")
+    if k and overrides.get("eval.num_samples") is None:
+        known = data["eval"].get("num_samples") or EvalConfig().num_samples
+        data["eval"] = {**data["eval"], "num_samples": max(known, *k)}
+    return data
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -168,7 +168,7 @@ class RunDir:
         Raises:
             UsageError: If there is something else at `path`.
         """
-        if path.exists() and (not path.is_dir() or any(entry.name != "lock" for entry in path.iterdir())):
+        if path.exists() and not (path.is_dir() and all(_of_a_killed_start(entry) for entry in path.iterdir())):
             raise UsageError(f"{path} exists and is not a run", "choose another --run")
         data: dict[str, Any] = {"version": CONFIG_VERSION, "config": config.model_dump(mode="json")}
         if forked_from:
@@ -328,6 +328,10 @@ def require_fresh(run: RunDir, step: int, upto: str) -> None:
 
 def _id_if_there(path: Path, kind: ArtifactSchema) -> str | None:
     return read_lineage(path, kind).id if path.is_file() else None
+
+
+def _of_a_killed_start(entry: Path) -> bool:
+    return entry.name in ("lock", ".config.json.tmp")
 
 
 def _numbered(folder: Path) -> list[int]:

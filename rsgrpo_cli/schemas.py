@@ -173,7 +173,7 @@ SUMMARY = ArtifactSchema(
 )
 
 _STEP_METRICS = (
-    *("reward_mean", "reward_std", "groups_all_right", "groups_all_wrong", "groups_mixed"),
+    *("reward_mean", "reward_std", "reward_error", "groups_all_right", "groups_all_wrong", "groups_mixed"),
     *("pass@1", "pass@G", "cumulative_solve_rate"),
     *("advantage_rms", "advantage_min", "advantage_max", "effective_sample_size"),
     *("completion_length_mean", "completion_length_max", "truncated_fraction"),

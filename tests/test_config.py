@@ -48,6 +48,14 @@ def test_what_does_not_fit_is_named(overrides: config.Overrides, message: str) -
     assert message in str(raised.value)
 
 
+def test_k_alone_asks_for_as_many_samples() -> None:
+    made = config.resolve({"model.name": "other", "eval.k": (1, 1024)})
+    assert made.eval.num_samples == 1024
+    # A smaller k does not throw samples away.
+    assert config.override(made, {"eval.k": (1, 4)}).eval.num_samples == 1024
+    assert config.override(made, {"eval.k": (1, 4), "eval.num_samples": 8}).eval.num_samples == 8
+
+
 def test_an_unknown_file_and_a_broken_one(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no configuration file"):
         config.resolve({}, tmp_path / "none.toml")

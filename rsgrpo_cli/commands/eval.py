@@ -63,6 +63,8 @@ def evaluate(
     rows = [row | {"policy": version} for row in found.summary.to_pylist()]
     data = {"run": str(target.path), "policy": version, "benchmark": request.name, **outcome.facts, "summary": rows}
     lines = [f"{outcome.facts['sampled']} completions sampled -> {outcome.path}"]
+    if 2 * max(resolved.eval.k) > resolved.eval.num_samples:
+        lines.insert(0, "-: fewer than 2k samples, from which no sampling error can be told")
     out.result(data, evaluation_table(found, resolved.eval.k), lines=lines)
     timeouts = found.value("status_timeout")
     if timeouts and timeouts["value"] > TIMEOUT_SHARE:
@@ -71,13 +73,12 @@ def evaluate(
 
 
 def _for_evaluation(overrides: dict[str, object]) -> dict[str, object]:
-    """Sampling flags mean the evaluation's here; with --k beyond the samples given by default, draw as many."""
-    moved = {
+    """Sampling flags mean the evaluation's here, and columns the benchmark's."""
+    return {
         name.replace("rollout.", "eval.") if name != "rollout.engine" else name: value
         for name, value in overrides.items()
         if not name.startswith("prepare.")
     }
-    return moved
 
 
 def _run_of_model(model: str) -> str:

@@ -9,7 +9,7 @@ from rsgrpo_cli.console import Output, duration, number
 
 COLUMNS = (
     ("reward", "reward_mean", 3),
-    ("pass@1", "pass@1", 3),
+    ("±", "reward_error", 3),
     ("pass@G", "pass@G", 3),
     ("solved", "cumulative_solve_rate", 3),
     ("adv rms", "advantage_rms", 3),

@@ -79,6 +79,7 @@ def _reward_metrics(rewards: pa.Table) -> dict[str, Any]:
     row: dict[str, Any] = {
         "reward_mean": float(values.mean()) if len(values) else None,
         "reward_std": float(values.std()) if len(values) else None,
+        "reward_error": _error_over_groups(rewards),
         "scorer_timeouts": float(statuses.get(Status.TIMEOUT, 0)),
         "scorer_errors": float(statuses.get(Status.ERROR, 0)),
         "status_counts": list(statuses.items()),
@@ -90,6 +91,12 @@ def _reward_metrics(rewards: pa.Table) -> dict[str, Any]:
         row["pass@1"] = float(pc.mean(right).as_py())
         row["pass@G"] = float(pc.mean(groups.aggregate([("right", "any")])["right_any"]).as_py())
     return row
+
+
+def _error_over_groups(rewards: pa.Table) -> float | None:
+    """Standard error of the mean reward: groups are independent of each other, the samples of one prompt are not."""
+    means = rewards.group_by("group_id").aggregate([("reward", "mean")])["reward_mean"].drop_null().to_numpy()
+    return float(means.std(ddof=1) / len(means) ** 0.5) if len(means) > 1 else None
 
 
 def _advantage_metrics(advantages: pa.Table) -> dict[str, Any]:

@@ -57,10 +57,13 @@ def train(session: Session, report: Report) -> None:
     steps.prepare(session, config.prepare)
     start = run.newest_version()
     _check_history(run, start)
-    if start >= config.train.steps:
-        return
     history = _History(session, upto=start)
-    session.policy(start, train=True)
+    if start < config.train.steps:
+        session.policy(start, train=True)
+    if start:
+        # A run that was stopped between its last update and the end of that step.
+        _maybe_evaluate(session, start, again=False)
+        prune(run, keep=config.train.keep_checkpoints)
     for step in range(start, config.train.steps):
         for stage in (_rollout, _score, _advantage, _update):
             stage(session, step)
@@ -89,11 +92,12 @@ def _update(session: Session, step: int) -> None:
     steps.update(session, step, session.config.update)
 
 
-def _maybe_evaluate(session: Session, version: int) -> None:
+def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> None:
     config = session.config
     if config.train.eval_every and (version % config.train.eval_every == 0 or version == config.train.steps):
         request = evaluation.Request(evaluation.default_benchmark(session))
-        evaluation.evaluate(session, version, config.eval, request)
+        if again or request.name not in session.run.benchmarks_of(version):
+            evaluation.evaluate(session, version, config.eval, request)
 
 
 def _check_history(run: RunDir, upto: int) -> None:

@@ -103,6 +103,7 @@ class _Worker:
     chunk: deque[int] = field(default_factory=deque)  # indices of the jobs it holds, the running one first
     ready: bool = False
     proven: bool = False  # has reported a job
+    begun: bool = False  # has taken up the chunk it holds
 
 
 @dataclass(slots=True)
@@ -208,16 +209,12 @@ class WorkerPool:
 
     def _send(self, worker: _Worker, chunk: list[int], run: _Run) -> None:
         worker.chunk.extend(chunk)
+        worker.begun = False
         worker.clock = time.monotonic()
         try:
             worker.connection.send([run.jobs[index] for index in chunk])
         except OSError:
-            # It died while idle, which is no job's fault: since the last map, or else straight after its start.
-            worker.chunk.clear()
-            run.waiting.extendleft(reversed(chunk))
-            exit_code = self._end(worker)
-            if not worker.proven:
-                raise self._cannot_start(f"the process ended with code {exit_code} before its first job") from None
+            self._bury(worker, run)
 
     def _listen(self, run: _Run) -> None:
         """Take in reports until the first deadline of a worker at the latest."""
@@ -235,6 +232,8 @@ class WorkerPool:
         match report:
             case ["ready"]:
                 worker.ready = True
+            case ["begun"]:
+                worker.begun = True
             case ["failed", kind, message]:
                 self._end(worker)
                 raise self._cannot_start(f"{kind}: {message}")
@@ -259,13 +258,15 @@ class WorkerPool:
                 self._replace(worker, run)
 
     def _bury(self, worker: _Worker, run: _Run) -> None:
-        """Blame the death of a worker on the job it was at."""
+        """Blame the death of a worker on the job it was at; where it died idle, that is no job's fault."""
         if not worker.ready:
             raise self._cannot_start(f"the process ended with code {self._end(worker)} while loading it")
-        culprit = worker.chunk.popleft() if worker.chunk else None
+        culprit = worker.chunk.popleft() if worker.chunk and worker.begun else None
         exit_code = self._replace(worker, run)
         if culprit is not None:
             run.outcomes[culprit] = Died(exit_code)
+        elif not worker.proven:
+            raise self._cannot_start(f"the process ended with code {exit_code} before its first job")
 
     def _replace(self, worker: _Worker, run: _Run) -> int:
         """End a worker and put the jobs it has not begun at the head of the queue."""

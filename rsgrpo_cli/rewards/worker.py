@@ -5,6 +5,7 @@ the parent's is. Down the connection come pickled arguments, from a parent that 
 that nothing a handler returns is ever unpickled, that is run, in the parent:
 
     ["ready"]                   the handler is imported
+    ["begun"]                   a chunk of jobs has arrived, and its first is run next
     ["failed", kind, message]   it cannot be; the worker ends
     ["done", value]             a job returned `value`
     ["raised", kind, message, spoilt]   a job raised; `spoilt` asks for the worker to be replaced
@@ -61,7 +62,9 @@ def main(descriptor: int) -> None:
     # EOFError: the parent closed its end. OSError: the parent was killed while this end was writing.
     with contextlib.suppress(EOFError, OSError):
         while True:
-            for arguments in connection.recv():
+            jobs = connection.recv()
+            connection.send_bytes(_encode(["begun"]))
+            for arguments in jobs:
                 connection.send_bytes(run(handler, arguments))
 
 

@@ -57,9 +57,8 @@ def test_killed_at_random_writes(cli: Cli, start: Start, tmp_path: Path, whole: 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", range(1, 31))
 def test_killed_at_every_write(cli: Cli, start: Start, tmp_path: Path, whole: dict[str, bytes], write: int) -> None:
-    code = killed_at(start, write)
-    assert code in (-signal.SIGKILL, 0)
-    assert (code == 0) == (write > 27)  # an uninterrupted run writes 27 files, so the last kills do not strike
+    # The two steps are 17 writes, the evaluation some 30 more.
+    assert killed_at(start, write) == -signal.SIGKILL
     finish(cli, tmp_path / "runs" / "killed", whole)
 
 
