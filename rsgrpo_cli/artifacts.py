@@ -11,9 +11,10 @@ import errno
 import hashlib
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -103,18 +104,9 @@ def write_table(path: Path, table: pa.Table, kind: ArtifactSchema, lineage: Line
     lineage_json["id"] = _content_id(table, lineage_json)
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(lineage_json, sort_keys=True)})
 
-    def write(file: IO[bytes]) -> None:
-        with pq.ParquetWriter(
-            file,
-            table.schema,
-            compression="zstd",
-            use_dictionary=list(kind.repeated),
-            write_page_checksum=True,
-        ) as writer:
-            for start, stop in _row_groups(table):
-                writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
-
-    write_atomically(path, write)
+    content = _as_parquet(table, kind)
+    write_atomically(path, lambda file: file.write(content))
+    _RECENT.remember(path, table)
     return str(lineage_json["id"])
 
 
@@ -126,8 +118,11 @@ def read_table(path: Path, kind: ArtifactSchema, columns: Sequence[str] | None =
         ArtifactError: If it is not this kind of artifact, or damaged.
     """
     read_lineage(path, kind)
+    if (known := _RECENT.recall(path)) is not None:
+        return known.select(columns) if columns else known
     try:
-        return pq.read_table(path, columns=columns, partitioning=None, page_checksum_verification=True)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read(columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(path, error) from error
 
@@ -140,21 +135,59 @@ def read_lineage(path: Path, kind: ArtifactSchema) -> Lineage:
         ArtifactError: If it is not this kind of artifact, or cut short.
     """
     try:
-        schema = pq.read_schema(path)
+        schema, metadata = _footer(path, _signature(path))
     except FileNotFoundError as error:
         raise MissingError(f"{path} does not exist", f"make it first: it holds the {kind.name}") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(path, error) from error
-    metadata = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
     if metadata.get("kind") != kind.name:
         found = f"it holds {metadata['kind']}" if "kind" in metadata else "it was not written by rsgrpo"
         raise ArtifactError(f"{path} does not hold {kind.name}: {found}", _REMAKE)
     if metadata["schema_version"] != kind.version:
         found = f"version {metadata['schema_version']} of its columns; this rsgrpo reads {kind.version}"
         raise ArtifactError(f"{path} has {found}", _REMAKE)
-    if not schema.remove_metadata().equals(kind.schema):
+    if not schema.equals(kind.schema):
         raise ArtifactError(f"{path} has other columns than {kind.name}: {_difference(schema, kind.schema)}", _REMAKE)
     return Lineage.from_json(metadata)
+
+
+class _RecentTables:
+    """The tables that this process wrote last, so that `train` need not read back what it just wrote.
+
+    A file is known by its inode, time and size: one that was replaced since is read.
+    """
+
+    def __init__(self, capacity: int, largest_bytes: int) -> None:
+        self.capacity, self.largest_bytes = capacity, largest_bytes
+        self.tables: OrderedDict[Path, tuple[tuple[int, int, int], pa.Table]] = OrderedDict()
+
+    def remember(self, path: Path, table: pa.Table) -> None:
+        """Keep a table that was just written, unless it is large; the oldest makes room."""
+        self.tables.pop(path, None)
+        if table.nbytes <= self.largest_bytes:
+            self.tables[path] = _signature(path), table
+        if len(self.tables) > self.capacity:
+            self.tables.popitem(last=False)
+
+    def recall(self, path: Path) -> pa.Table | None:
+        """The table in a file, if it is known."""
+        signature, table = self.tables.get(path, (None, None))
+        return table if signature == _signature(path) else None
+
+
+_RECENT = _RecentTables(capacity=8, largest_bytes=32 * 2**20)
+
+
+def _signature(path: Path) -> tuple[int, int, int]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+@lru_cache(maxsize=1024)
+def _footer(path: Path, signature: tuple[int, int, int]) -> tuple[pa.Schema, dict[str, Any]]:
+    """Schema and metadata of a file. A file is replaced, never written into, so its signature names its content."""
+    schema = pq.read_schema(path)
+    return schema.remove_metadata(), json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
 
 
 def combined_id(ids: Iterable[str]) -> str:
@@ -175,8 +208,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        # The name itself is not synced: after a power cut a file may be missing, never half there, and is made again.
         os.replace(temporary, path)
-        sync_directory(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -243,6 +276,16 @@ def _difference(found: pa.Schema, expected: pa.Schema) -> str:
     parts = [f"missing {', '.join(missing)}"] if missing else []
     parts += [f"unexpected {', '.join(foreign)}"] if foreign else []
     return "; ".join(parts + changed) or "same names and types, in another order or with other null rules"
+
+
+def _as_parquet(table: pa.Table, kind: ArtifactSchema) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink, table.schema, compression="zstd", use_dictionary=list(kind.repeated), write_page_checksum=True
+    ) as writer:
+        for start, stop in _row_groups(table):
+            writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
+    return sink.getvalue()
 
 
 def _content_id(table: pa.Table, lineage_json: dict[str, Any]) -> str:

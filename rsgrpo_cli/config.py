@@ -172,6 +172,8 @@ class TrainConfig(StageConfig):
     steps: Positive = 100
     eval_every: Annotated[int, Field(ge=0)] = 0
     """Evaluate every so many steps; 0 does not."""
+    checkpoint_every: Positive = 1
+    """Save the policy every so many steps. What a crash loses is repeated from the rollouts, which are all kept."""
     keep_checkpoints: Positive = 2
     """How many of the newest checkpoints stay; the best evaluated one stays too."""
 

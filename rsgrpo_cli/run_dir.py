@@ -137,7 +137,7 @@ class RunDir:
         return max(self.versions(), default=0)
 
     def policy_id(self, version: int, base_id: str) -> str:
-        """The id of policy `version`: of the base model, of the checkpoint, or as its update recorded it if pruned.
+        """The id of policy `version`: of the base model, or as its checkpoint or its update recorded it.
 
         Raises:
             MissingError: If there is no such policy.

@@ -19,6 +19,7 @@ SMALL = [
     "--set", "rollout.prompts_per_step=8",
     "--set", "update.learning_rate=0.001",
     "--set", "score.workers=1",
+    "--set", "train.checkpoint_every=1",
 ]  # fmt: skip
 """Settings under which a step of the bundled model takes a few hundredths of a second."""
 

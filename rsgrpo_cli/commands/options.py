@@ -99,6 +99,9 @@ GradientCheckpointing = Annotated[
 ]
 Steps = Annotated[int | None, typer.Option("--steps", rich_help_panel=LOOP, help="How many in all.")]
 EvalEvery = Annotated[int | None, typer.Option("--eval-every", rich_help_panel=LOOP, help="Steps between evaluations.")]
+CheckpointEvery = Annotated[
+    int | None, typer.Option("--checkpoint-every", rich_help_panel=LOOP, help="Steps between checkpoints.")
+]
 KeepCheckpoints = Annotated[
     int | None, typer.Option("--keep-checkpoints", rich_help_panel=LOOP, help="Newest to keep; the best stays too.")
 ]
@@ -146,6 +149,7 @@ FIELDS = {
     "gradient_checkpointing": "update.gradient_checkpointing",
     "steps": "train.steps",
     "eval_every": "train.eval_every",
+    "checkpoint_every": "train.checkpoint_every",
     "keep_checkpoints": "train.keep_checkpoints",
     "benchmark": "eval.benchmark",
     "num_samples": "eval.num_samples",
@@ -156,20 +160,23 @@ FIELDS = {
 def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The settings among a command's parameters, as overrides of the configuration; what was not given is left out.
 
+    A flag of its own wins over `--set`.
+
     Args:
         parameters: The command's `locals()`, taken before anything else is assigned.
 
     Raises:
         UsageError: If `--k` or `--set` cannot be read.
     """
-    overrides = {FIELDS[name]: value for name, value in parameters.items() if name in FIELDS and value is not None}
-    if parameters.get("k") is not None:
-        overrides["eval.k"] = ks(parameters["k"])
+    overrides: dict[str, Any] = {}
     for text in parameters.get("settings") or ():
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text!r} has no value", "write --set SECTION.FIELD=VALUE")
         overrides[name.strip()] = _value(value.strip())
+    overrides |= {FIELDS[name]: value for name, value in parameters.items() if name in FIELDS and value is not None}
+    if parameters.get("k") is not None:
+        overrides["eval.k"] = ks(parameters["k"])
     return overrides
 
 

@@ -38,6 +38,7 @@ def train(
     gradient_checkpointing: options.GradientCheckpointing = None,
     steps: options.Steps = None,
     eval_every: options.EvalEvery = None,
+    checkpoint_every: options.CheckpointEvery = None,
     keep_checkpoints: options.KeepCheckpoints = None,
     benchmark: options.Benchmark = None,
     k: options.K = None,

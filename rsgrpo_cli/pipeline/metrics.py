@@ -17,11 +17,13 @@ from rsgrpo_cli.stages.score import count_statuses
 
 ROLLOUT_COLUMNS = ("group_id", "sample_index", "prompt_id", "policy_version", "completion_ids", "finish_reason")
 """The columns of the rollouts that are read."""
+REWARD_COLUMNS = ("group_id", "reward", "reward_status")
+"""The columns of the rewards that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepTables:
-    """What a step left: its rollouts (ROLLOUT_COLUMNS), rewards, advantages and update metrics."""
+    """What a step left: its rollouts (ROLLOUT_COLUMNS), rewards (REWARD_COLUMNS), advantages and update metrics."""
 
     rollouts: pa.Table
     rewards: pa.Table

@@ -145,7 +145,7 @@ class Session:
         return weights_id(self.base)
 
     def policy_id(self, version: int) -> str:
-        """Hash of a policy's weights, without loading them."""
+        """The id of a policy: of the base model, the hash of its weights; of another, of all it was made of."""
         return self.run.policy_id(version, self.base_id)
 
     def policy(self, version: int, *, train: bool = False) -> Policy:
@@ -165,11 +165,9 @@ class Session:
             have = ", ".join(map(str, self.run.versions())) or "none"
             raise MissingError(
                 f"checkpoint {version} of run {self.run.name} is not there (any more)",
-                f"checkpoints: {have}; --keep-checkpoints decides how many stay",
+                f"checkpoints: {have}; --checkpoint-every and --keep-checkpoints decide which there are",
             )
-        self._policy = open_policy(
-            self.config, self.base, checkpoint, version=version, policy_id=self.policy_id(version), train=train
-        )
+        self._policy = open_policy(self.config, self.base, checkpoint, version=version, train=train)
         self._policy_trains = train
         return self._policy
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from rsgrpo_cli.artifacts import (
     Lineage,
     combined_id,
+    hash_json,
     read_json,
     read_lineage,
     read_table,
@@ -26,12 +27,16 @@ from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.pipeline.freshness import decide, must_run
 from rsgrpo_cli.pipeline.session import Outcome, Session
 from rsgrpo_cli.run_dir import Freshness, freshness, require_fresh, rollout_parts
-from rsgrpo_cli.schemas import ADVANTAGES, KEYS, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS
+from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS
 from rsgrpo_cli.stages import advantage as advantage_stage
 from rsgrpo_cli.stages import prepare as prepare_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
 from rsgrpo_cli.tasks.sources import Split, load_source
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.policy.policy import Policy
+
 
 # -- prepare --------------------------------------------------------------------------------------------------------
 
@@ -149,9 +154,8 @@ def complete_rollouts(folder: Path) -> str:
 
 
 def read_rollouts(folder: Path, columns: list[str] | None = None) -> pa.Table:
-    """All completions of a step or an evaluation, in key order."""
-    tables = [read_table(path, ROLLOUTS, columns) for path in rollout_parts(folder)]
-    return pa.concat_tables(tables).sort_by([(key, "ascending") for key in KEYS])
+    """All completions of a step, in key order: parts hold ascending prompts."""
+    return pa.concat_tables(read_table(path, ROLLOUTS, columns) for path in rollout_parts(folder))
 
 
 def _folder_state(folder: Path, wanted: Lineage) -> Freshness:
@@ -234,8 +238,12 @@ def advantage(
 # -- update ---------------------------------------------------------------------------------------------------------
 
 
-def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = False) -> Outcome:
-    """Policy `step` becomes policy `step + 1`: its checkpoint, and what happened on the way."""
+def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = False, save: bool = True) -> Outcome:
+    """Policy `step` becomes policy `step + 1`: its checkpoint, and what happened on the way.
+
+    With `save` off there is no checkpoint, and the new policy lives in this process only. After a crash the update is
+    done again from the newest checkpoint and the rollouts that are there.
+    """
     from rsgrpo_cli.stages.update import update as update_stage
 
     run = session.run
@@ -245,12 +253,11 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     )
     require_fresh(run, step, "advantages")
     sampled = read_lineage(rollout_parts(run.rollouts(step))[0], ROLLOUTS).config
-    lineage = Lineage(
-        "update",
-        cfg.decisive(),
-        {"rollouts": rollouts_id, "advantages": advantages_id, "policy": session.policy_id(step)},
-        policy_version=step,
-    )
+    settings = cfg.decisive() | {"model": session.config.model.decisive()}
+    inputs = {"rollouts": rollouts_id, "advantages": advantages_id, "policy": session.policy_id(step)}
+    # A policy is known by what it was made of, not by its bytes: that costs nothing and is there before they are.
+    made = {"policy": hash_json({"settings": settings, "inputs": inputs})}
+    lineage = Lineage("update", settings, inputs, policy_version=step, outputs=made)
     path, checkpoint = run.update_metrics(step), run.checkpoint(step + 1)
     state = freshness(path, UPDATE_METRICS, lineage) if _is_complete(checkpoint) else Freshness.MISSING
     if not decide(state, path, dependents=[run.step(step + 1)], force=force):
@@ -267,38 +274,28 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
             max_tokens=sampled["max_tokens"],
             correct_sampler=sampled["engine"] == "vllm",
         )
-        _write_update(session, step, metrics, lineage)
+        policy.version = step + 1
+        if save:
+            _save_checkpoint(policy, checkpoint)
+        write_table(path, metrics, UPDATE_METRICS, lineage)
+        if save:
+            _seal_checkpoint(checkpoint, lineage)
         return {name: metrics[name][-1].as_py() for name in ("loss", "grad_norm", "entropy", "groups_dropped")}
 
     return session.carry_out("update", checkpoint, work, step=step)
 
 
-def _write_update(session: Session, step: int, metrics: pa.Table, lineage: Lineage) -> None:
-    """Checkpoint files, then the metrics, then the manifest, which makes it count."""
-    from dataclasses import replace
+def _save_checkpoint(policy: Policy, folder: Path) -> None:
+    """All files of a checkpoint but the manifest, which makes it count."""
+    from rsgrpo_cli.policy.checkpoints import save_checkpoint
 
-    from rsgrpo_cli.policy.checkpoints import checkpoint_id, save_checkpoint
-
-    policy, folder = session.policy(step, train=True), session.run.checkpoint(step + 1)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     save_checkpoint(policy, folder)
-    files = _sync_files(folder)
-    weights = checkpoint_id(folder)
-    policy.policy_id = combined_id([session.base_id, weights]) if policy.lm.adapter is not None else weights
-    policy.version = step + 1
-    lineage = replace(lineage, outputs={"policy": policy.policy_id})
-    write_table(session.run.update_metrics(step), metrics, UPDATE_METRICS, lineage)
-    manifest = {"policy_id": policy.policy_id, "version": step + 1, "files": files, "lineage": lineage.to_json()}
-    write_json(folder / "manifest.json", manifest)
 
 
-def _is_complete(checkpoint: Path) -> bool:
-    return (checkpoint / "manifest.json").is_file()
-
-
-def _sync_files(folder: Path) -> dict[str, int]:
-    """Put every file on the disk; their sizes by name."""
+def _seal_checkpoint(folder: Path, lineage: Lineage) -> None:
+    """Put the files on the disk, then their manifest. From then on older checkpoints may be removed."""
     sizes = {}
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
@@ -307,8 +304,14 @@ def _sync_files(folder: Path) -> dict[str, int]:
         with open(path, "rb") as file:
             os.fsync(file.fileno())
         sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+    manifest = {"policy_id": lineage.outputs["policy"], "files": sizes, "lineage": lineage.to_json()}
+    write_json(folder / "manifest.json", manifest)
     sync_directory(folder)
-    return sizes
+    sync_directory(folder.parent)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    return (checkpoint / "manifest.json").is_file()
 
 
 # -- shared ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from rsgrpo_cli.pipeline import metrics as step_metrics
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.run_dir import RunDir, stale_inputs
 from rsgrpo_cli.schemas import ADVANTAGES, METRICS, REWARDS, SUMMARY, UPDATE_METRICS
+
+WRITE_SECONDS = 2.0
+"""How old metrics.parquet may become while steps go by faster than that."""
 
 Report = Callable[[dict[str, Any]], None]
 """Called with each step's row of metrics."""
@@ -53,51 +57,74 @@ def train(session: Session, report: Report) -> None:
         StaleError: If an earlier step was changed by hand since.
         Interrupted: If asked to stop.
     """
-    config, run = session.config, session.run
-    steps.prepare(session, config.prepare)
-    start = run.newest_version()
-    _check_history(run, start)
-    history = _History(session, upto=start)
-    if start < config.train.steps:
-        session.policy(start, train=True)
-    if start:
-        # A run that was stopped between its last update and the end of that step.
-        _maybe_evaluate(session, start, again=False)
-        prune(run, keep=config.train.keep_checkpoints)
-    for step in range(start, config.train.steps):
-        for stage in (_rollout, _score, _advantage, _update):
-            stage(session, step)
-            if stage is not _update:
-                session.stop.check(f"the {stage.__name__[1:]} stage of step {step}", steps.again(session))
-        report(history.add(step))
-        _maybe_evaluate(session, step + 1)
-        prune(run, keep=config.train.keep_checkpoints)
-        if step + 1 < config.train.steps:
-            session.stop.check(f"step {step} of {config.train.steps}", steps.again(session))
+    steps.prepare(session, session.config.prepare)
+    training = Training(session)
+    total = session.config.train.steps
+    for step in range(training.start, total):
+        report(training.step(step))
+        if step + 1 < total:
+            session.stop.check(f"step {step + 1} of {total}", steps.again(session))
 
 
-def _rollout(session: Session, step: int) -> None:
-    steps.rollout(session, step, session.config.rollout)
+class Training:
+    """A run's steps, from where it stands; whatever the next step needs is on disk when one ends.
+
+    Args:
+        session: The run, with its problems prepared.
+
+    Raises:
+        StaleError: If an earlier step was changed by hand since.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.start = session.run.newest_version()
+        _check_history(session.run, self.start)
+        self.history = _History(session, upto=self.start)
+        if self.start < session.config.train.steps:
+            session.policy(self.start, train=True)
+        if self.start:
+            # The run may have been stopped between its last update and the end of that step.
+            _maybe_evaluate(session, self.start, again=False)
+            prune(session.run, keep=session.config.train.keep_checkpoints)
+
+    def step(self, step: int) -> dict[str, Any]:
+        """Do a step: the four stages, its row of metrics (returned), an evaluation if one is due.
+
+        Raises:
+            Interrupted: If asked to stop.
+        """
+        session, config = self.session, self.session.config
+        steps.rollout(session, step, config.rollout)
+        session.stop.check(f"the rollouts of step {step}", steps.again(session))
+        steps.score(session, step, config.score)
+        session.stop.check(f"the rewards of step {step}", steps.again(session))
+        steps.advantage(session, step, config.advantage)
+        save = self._is_due(step + 1)
+        steps.update(session, step, config.update, save=save)
+        row = self.history.add(step, write=save)
+        if save:
+            _maybe_evaluate(session, step + 1)
+            prune(session.run, keep=config.train.keep_checkpoints)
+        return row
+
+    def _is_due(self, version: int) -> bool:
+        """Whether a policy is to be saved: by its number, as the last, to be evaluated, or because of a Ctrl-C."""
+        cfg = self.session.config.train
+        by_number = version % cfg.checkpoint_every == 0 or version == cfg.steps
+        return by_number or _evaluation_is_due(self.session, version) or self.session.stop.requested
 
 
-def _score(session: Session, step: int) -> None:
-    steps.score(session, step, session.config.score)
-
-
-def _advantage(session: Session, step: int) -> None:
-    steps.advantage(session, step, session.config.advantage)
-
-
-def _update(session: Session, step: int) -> None:
-    steps.update(session, step, session.config.update)
+def _evaluation_is_due(session: Session, version: int) -> bool:
+    cfg = session.config.train
+    return cfg.eval_every > 0 and (version % cfg.eval_every == 0 or version == cfg.steps)
 
 
 def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> None:
-    config = session.config
-    if config.train.eval_every and (version % config.train.eval_every == 0 or version == config.train.steps):
+    if _evaluation_is_due(session, version):
         request = evaluation.Request(evaluation.default_benchmark(session))
         if again or request.name not in session.run.benchmarks_of(version):
-            evaluation.evaluate(session, version, config.eval, request)
+            evaluation.evaluate(session, version, session.config.eval, request)
 
 
 def _check_history(run: RunDir, upto: int) -> None:
@@ -121,29 +148,29 @@ class _History:
         self.total = len(session.prompts)
         self.solved: set[str] = set()
         self.rows: dict[int, dict[str, Any]] = {}
+        self.written = 0.0
         known = read_table(session.run.metrics, METRICS).to_pylist() if session.run.metrics.is_file() else []
         before = {row["step"]: row for row in known}
         for step in range(upto):
-            self.solved |= _solved(session.run, step)
-            self.rows[step] = before.get(step) or self._row(step)
+            tables = _read_step(session.run, step)
+            self.solved |= step_metrics.solved_prompts(tables.rollouts, tables.rewards)
+            self.rows[step] = before.get(step) or self._row(step, tables)
         if self.rows:
             self._write()
 
-    def add(self, step: int) -> dict[str, Any]:
-        """Work out a step's row and write them all."""
-        self.solved |= _solved(self.session.run, step)
-        self.rows[step] = self._row(step)
-        self._write()
+    def add(self, step: int, *, write: bool = True) -> dict[str, Any]:
+        """Work out a step's row; write them all if told to, or if it is some seconds since they were.
+
+        Nothing is lost by waiting: a row that is missing is worked out again from the step's artifacts.
+        """
+        tables = _read_step(self.session.run, step)
+        self.solved |= step_metrics.solved_prompts(tables.rollouts, tables.rewards)
+        self.rows[step] = self._row(step, tables)
+        if write or time.monotonic() - self.written > WRITE_SECONDS:
+            self._write()
         return self.rows[step]
 
-    def _row(self, step: int) -> dict[str, Any]:
-        run = self.session.run
-        tables = step_metrics.StepTables(
-            steps.read_rollouts(run.rollouts(step), list(step_metrics.ROLLOUT_COLUMNS)),
-            read_table(run.rewards(step), REWARDS),
-            read_table(run.advantages(step), ADVANTAGES),
-            read_table(run.update_metrics(step), UPDATE_METRICS),
-        )
+    def _row(self, step: int, tables: step_metrics.StepTables) -> dict[str, Any]:
         return step_metrics.step_metrics(
             tables,
             self.session.config.advantage,
@@ -156,6 +183,7 @@ class _History:
     def _write(self) -> None:
         table = pa.Table.from_pylist([self.rows[step] for step in sorted(self.rows)], schema=METRICS.schema)
         write_table(self.session.run.metrics, table, METRICS, Lineage("train", {}, {}))
+        self.written = time.monotonic()
 
 
 def record_step(session: Session, step: int) -> dict[str, Any]:
@@ -171,9 +199,13 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _solved(run: RunDir, step: int) -> set[str]:
-    rollouts = steps.read_rollouts(run.rollouts(step), ["group_id", "sample_index", "prompt_id"])
-    return step_metrics.solved_prompts(rollouts, read_table(run.rewards(step), REWARDS))
+def _read_step(run: RunDir, step: int) -> step_metrics.StepTables:
+    return step_metrics.StepTables(
+        steps.read_rollouts(run.rollouts(step), list(step_metrics.ROLLOUT_COLUMNS)),
+        read_table(run.rewards(step), REWARDS, list(step_metrics.REWARD_COLUMNS)),
+        read_table(run.advantages(step), ADVANTAGES),
+        read_table(run.update_metrics(step), UPDATE_METRICS),
+    )
 
 
 # -- keeping and branching --------------------------------------------------------------------------------------------

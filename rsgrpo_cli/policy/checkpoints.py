@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import ArtifactError
-from rsgrpo_cli.models import copy_auxiliary_files, load_model, weights_id
+from rsgrpo_cli.models import copy_auxiliary_files, load_model
 from rsgrpo_cli.policy.logprobs import check_head
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer, restore_adapter
 from rsgrpo_cli.seeding import stable_seed
@@ -22,9 +22,7 @@ from rsgrpo_cli.seeding import stable_seed
 OPTIMIZER = Path("trainer") / "optimizer.safetensors"
 
 
-def open_policy(
-    config: RunConfig, base: Path, checkpoint: Path | None, *, version: int, policy_id: str, train: bool
-) -> Policy:
+def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, version: int, train: bool) -> Policy:
     """Load a policy.
 
     Args:
@@ -32,7 +30,6 @@ def open_policy(
         base: Directory of the base model.
         checkpoint: Directory of policy `version`, None for the base model.
         version: Updates behind it.
-        policy_id: Hash of its weights.
         train: Whether to load what `update` needs besides the weights.
 
     Raises:
@@ -45,7 +42,7 @@ def open_policy(
         restore_adapter(lm, str(checkpoint), trainable=train)
     elif lora and train:
         add_adapter(lm, config.model, stable_seed(config.seed, "adapter"))
-    policy = Policy(lm, version, policy_id)
+    policy = Policy(lm, version)
     if not train:
         lm.causal.requires_grad_(False)
         return policy
@@ -69,11 +66,6 @@ def save_checkpoint(policy: Policy, directory: Path) -> None:
     (directory / OPTIMIZER).parent.mkdir()
     assert policy.optimizer is not None  # only a policy opened for training is saved
     save_file(_optimizer_tensors(policy, policy.optimizer), directory / OPTIMIZER)
-
-
-def checkpoint_id(directory: Path) -> str:
-    """Hash of a checkpoint's weights."""
-    return weights_id(directory)
 
 
 def _optimizer_tensors(policy: Policy, optimizer: torch.optim.AdamW) -> dict[str, torch.Tensor]:

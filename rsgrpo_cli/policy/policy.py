@@ -19,14 +19,12 @@ class Policy:
     Args:
         lm: The language model; its weights are the policy's.
         version: Updates behind it; 0 is the base model.
-        policy_id: Hash of its weights.
         optimizer: AdamW over the trained weights, None where the policy is only sampled from.
         reference: A frozen copy of the base model for the KL penalty of full fine-tuning; LoRA needs none.
     """
 
     lm: LanguageModel
     version: int
-    policy_id: str
     optimizer: torch.optim.AdamW | None = None
     reference: LanguageModel | None = None
 

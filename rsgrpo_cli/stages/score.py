@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,26 +34,26 @@ def score(rollouts: pa.Table, prompts: pa.Table, reward: RewardFn) -> pa.Table:
     """
     wanted = prompts.filter(pc.is_in(prompts["prompt_id"], rollouts["prompt_id"].combine_chunks()))
     by_id = {row["prompt_id"]: row for row in wanted.select(list(PROMPT_COLUMNS)).to_pylist()}
-    columns = rollouts.select(list(COLUMNS)).to_pylist()
-    unknown = next((row["prompt_id"] for row in columns if row["prompt_id"] not in by_id), None)
+    answers = {prompt_id: row.pop("ground_truth") for prompt_id, row in by_id.items()}
+    completions = rollouts.select(list(COLUMNS)).to_pylist()
+    unknown = next((row["prompt_id"] for row in completions if row["prompt_id"] not in by_id), None)
     if unknown is not None:
         raise DataError(f"the rollouts have prompt {unknown}, which is not among the run's prompts")
-    verdicts = reward([_sample(row, by_id[row["prompt_id"]]) for row in columns])
-    rows = [_row(row, verdict) for row, verdict in zip(columns, verdicts, strict=True)]
+    verdicts = reward([_sample(row, answers[row["prompt_id"]], by_id[row["prompt_id"]]) for row in completions])
+    rows = [_row(row, verdict) for row, verdict in zip(completions, verdicts, strict=True)]
     return pa.Table.from_pylist(rows, schema=REWARDS.schema)
 
 
-def _sample(rollout: dict[str, object], prompt: dict[str, object]) -> Sample:
-    columns = {name: value for name, value in prompt.items() if name != "ground_truth"}
+def _sample(rollout: dict[str, Any], answer: str, prompt: dict[str, Any]) -> Sample:
     return Sample(
-        completion=str(rollout["completion"]),
-        ground_truth=str(prompt["ground_truth"]),
-        finish_reason=str(rollout["finish_reason"]),
-        columns=columns | {"sample_index": rollout["sample_index"]},
+        completion=rollout["completion"],
+        ground_truth=answer,
+        finish_reason=rollout["finish_reason"],
+        columns={**prompt, "sample_index": rollout["sample_index"]},
     )
 
 
-def _row(rollout: dict[str, object], verdict: Verdict) -> dict[str, object]:
+def _row(rollout: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
     return {
         "group_id": rollout["group_id"],
         "sample_index": rollout["sample_index"],

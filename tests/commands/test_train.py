@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -48,6 +49,23 @@ def test_metrics_have_a_row_a_step(cli: Cli, trained: Path) -> None:
     assert first["logprob_diff_max"] < 1e-3  # the sampler is the trainer
     assert first["seconds_step"] > 0
     assert first["kl"] is None
+
+
+def test_steps_between_checkpoints_are_repeated_from_their_rollouts(cli: Cli) -> None:
+    flags = ["--steps", "5", *SMALL]
+    assert cli("train", "--run", "runs/every", "--keep-checkpoints", "9", *flags).code == 0
+    assert cli("train", "--run", "runs/third", *flags, "--checkpoint-every", "3").code == 0
+    assert sorted(path.name for path in Path("runs/third/checkpoints").iterdir()) == ["000003", "000005"]
+    every, third = artifacts(Path("runs/every")), artifacts(Path("runs/third"))
+    assert third.items() <= every.items()
+    # As after a crash in step 4: the newest checkpoint is 3, and step 3 was done.
+    shutil.rmtree("runs/third/checkpoints/000005")
+    rollouts = Path("runs/third/steps/000003/rollouts/part-00000.parquet")
+    made = rollouts.stat().st_mtime_ns
+    assert cli("train", "--run", "runs/third", "--steps", "5").code == 0
+    assert artifacts(Path("runs/third")) == third
+    assert rollouts.stat().st_mtime_ns == made  # the update was done again, the sampling was not
+    assert len(pq.read_table("runs/third/metrics.parquet")) == 5
 
 
 def test_only_the_newest_checkpoints_stay(cli: Cli) -> None:

@@ -13,6 +13,8 @@ from tests.integration.conftest import Start
 
 STEPS = 2
 TRAIN = ["train", "--run", "runs/killed", "--steps", str(STEPS), "--eval-every", "2", "-n", "3", "--k", "1", *SMALL]
+RARELY = [*TRAIN, "--steps", "3", "--eval-every", "3", "--checkpoint-every", "5"]
+"""With no checkpoint before the end: what a kill loses is repeated from the rollouts."""
 
 
 def content(run: Path) -> dict[str, bytes]:
@@ -23,16 +25,22 @@ def content(run: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def whole(cli: Cli, tmp_path: Path) -> dict[str, bytes]:
+def command() -> list[str]:
+    """The command that is killed."""
+    return TRAIN
+
+
+@pytest.fixture
+def whole(cli: Cli, tmp_path: Path, command: list[str]) -> dict[str, bytes]:
     """What a run that is never killed leaves."""
-    assert cli(*TRAIN).code == 0
+    assert cli(*command).code == 0
     made = content(tmp_path / "runs" / "killed")
     shutil.rmtree(tmp_path / "runs")
     return made
 
 
-def finish(cli: Cli, run: Path, whole: dict[str, bytes]) -> None:
-    result = cli(*TRAIN)
+def finish(cli: Cli, run: Path, command: list[str], whole: dict[str, bytes]) -> None:
+    result = cli(*command)
     assert result.code == 0, result.err
     found = content(run)
     leftovers = {name for name in found if name.rpartition("/")[2].startswith(".")}
@@ -40,37 +48,44 @@ def finish(cli: Cli, run: Path, whole: dict[str, bytes]) -> None:
     assert cli("status", "--run", run, "--json").json["stale"] == []
 
 
-def killed_at(start: Start, write: int) -> int:
-    process = start(*TRAIN, kill_at=write)
+def killed_at(start: Start, command: list[str], write: int) -> int:
+    process = start(*command, kill_at=write)
     process.communicate(timeout=240)
     return process.returncode
 
 
-def test_killed_at_random_writes(cli: Cli, start: Start, tmp_path: Path, whole: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("command", [TRAIN, RARELY], ids=["checkpoints", "no checkpoints"])
+def test_killed_at_random_writes(
+    cli: Cli, start: Start, tmp_path: Path, command: list[str], whole: dict[str, bytes]
+) -> None:
     # One run, killed over and over: each time at one of its next five writes.
     rng = random.Random(2509)
     for _ in range(5):
-        assert killed_at(start, rng.randint(1, 5)) in (-signal.SIGKILL, 0)
-    finish(cli, tmp_path / "runs" / "killed", whole)
+        assert killed_at(start, command, rng.randint(1, 5)) in (-signal.SIGKILL, 0)
+    finish(cli, tmp_path / "runs" / "killed", command, whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", range(1, 31))
-def test_killed_at_every_write(cli: Cli, start: Start, tmp_path: Path, whole: dict[str, bytes], write: int) -> None:
+def test_killed_at_every_write(
+    cli: Cli, start: Start, tmp_path: Path, command: list[str], whole: dict[str, bytes], write: int
+) -> None:
     # The two steps are 17 writes, the evaluation some 30 more.
-    assert killed_at(start, write) == -signal.SIGKILL
-    finish(cli, tmp_path / "runs" / "killed", whole)
+    assert killed_at(start, command, write) == -signal.SIGKILL
+    finish(cli, tmp_path / "runs" / "killed", command, whole)
 
 
-def test_killed_at_a_random_moment(cli: Cli, start: Start, tmp_path: Path, whole: dict[str, bytes]) -> None:
+def test_killed_at_a_random_moment(
+    cli: Cli, start: Start, tmp_path: Path, command: list[str], whole: dict[str, bytes]
+) -> None:
     # Not only between files: in the middle of sampling, of a backward pass, of a write.
     rng = random.Random(11)
     run = tmp_path / "runs" / "killed"
     for _ in range(2):
-        process = start(*TRAIN)
+        process = start(*command)
         while process.poll() is None and not (run / "prompts.parquet").exists():
             time.sleep(0.01)
         time.sleep(rng.uniform(2.0, 6.0))
         process.kill()
         process.communicate()
-    finish(cli, run, whole)
+    finish(cli, run, command, whole)

@@ -29,7 +29,7 @@ def open_toy() -> OpenPolicy:
         names = {name.replace("__", "."): value for name, value in overrides.items()}
         config = resolve({"update.learning_rate": 1e-3} | names)
         base = model_directory("toy")
-        return open_policy(config, base, checkpoint, version=version, policy_id="", train=train)
+        return open_policy(config, base, checkpoint, version=version, train=train)
 
     return make
 

@@ -14,7 +14,7 @@ CFG = UpdateConfig(learning_rate=1e-3)
 
 
 def policy() -> Policy:
-    return open_policy(resolve({}), model_directory("toy"), None, version=0, policy_id="", train=True)
+    return open_policy(resolve({}), model_directory("toy"), None, version=0, train=True)
 
 
 def tables(groups: dict[str, list[float]]) -> tuple[pa.Table, pa.Table]:
@@ -55,9 +55,7 @@ def test_a_zero_inside_a_group_stays() -> None:
 
 
 def test_with_a_kl_penalty_every_group_has_a_gradient() -> None:
-    changed = open_policy(
-        resolve({"update.kl_coef": 0.1}), model_directory("toy"), None, version=0, policy_id="", train=True
-    )
+    changed = open_policy(resolve({"update.kl_coef": 0.1}), model_directory("toy"), None, version=0, train=True)
     rollouts, advantages = tables({"a": [1.0, -1.0], "b": [0.0, 0.0]})
     cfg = CFG.model_copy(update={"kl_coef": 0.1})
     metrics = update(rollouts, advantages, changed, cfg, temperature=1.0, max_tokens=20, correct_sampler=False)
