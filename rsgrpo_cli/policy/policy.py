@@ -60,13 +60,13 @@ def add_adapter(lm: LanguageModel, cfg: ModelConfig, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         lm.adapter = package.get_peft_model(lm.causal, config)
-    _adapter_in_float32(lm)
+    _settle_adapter(lm)
 
 
 def restore_adapter(lm: LanguageModel, directory: str, *, trainable: bool) -> None:
     """Put a saved adapter on the base model, changed in place."""
     lm.adapter = peft().PeftModel.from_pretrained(lm.causal, directory, is_trainable=trainable)
-    _adapter_in_float32(lm)
+    _settle_adapter(lm)
 
 
 def new_optimizer(policy: Policy, cfg: UpdateConfig) -> torch.optim.AdamW:
@@ -75,8 +75,13 @@ def new_optimizer(policy: Policy, cfg: UpdateConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(policy.trained().values(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
 
 
-def _adapter_in_float32(lm: LanguageModel) -> None:
-    """A bfloat16 base gives bfloat16 adapters, in which small updates vanish."""
+def _settle_adapter(lm: LanguageModel) -> None:
+    """Weights in float32, for a bfloat16 base gives bfloat16 adapters, in which small updates vanish.
+
+    And the modules' names in order: PEFT keeps a set, whose order in adapter_config.json would change from run to run.
+    """
+    for config in lm.adapter.peft_config.values():
+        config.target_modules = sorted(config.target_modules)
     for weight in lm.causal.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
