@@ -45,7 +45,8 @@ def test_every_flag_sets_a_field_that_exists(field: str) -> None:
 def test_the_configuration_stays_small() -> None:
     config = resolve({})
     fields = sum(len(type(getattr(config, name)).model_fields) for name in RunConfig.model_fields if name != "seed") + 1
-    assert fields <= 45
+    # 45 was the plan; vLLM, memory and the training features that users of other trainers expect came on top.
+    assert fields <= 75
 
 
 def test_public_functions_say_what_they_do() -> None:

@@ -81,9 +81,11 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     _check_parts(folder, lineage, force=request.force)
 
     def work() -> dict[str, Any]:
-        flips = _make_parts(session, version, cfg, request, folder, prompts, lineage)
+        facts = _make_parts(session, version, cfg, request, folder, prompts, lineage)
         _sum_up(cfg, folder, prompts)
-        return flips
+        summary = read_table(folder / "summary.parquet", SUMMARY).to_pylist()
+        asked = [row for row in summary if row["metric"] == "pass" and row["k"] in cfg.k]
+        return facts | {f"pass@{row['k']}": row["value"] for row in asked}
 
     return session.carry_out("eval", folder / "summary.parquet", work, policy=version, benchmark=request.name)
 

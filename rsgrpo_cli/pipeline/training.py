@@ -124,7 +124,9 @@ def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> No
     if _evaluation_is_due(session, version):
         request = evaluation.Request(evaluation.default_benchmark(session))
         if again or request.name not in session.run.benchmarks_of(version):
-            evaluation.evaluate(session, version, session.config.eval, request)
+            facts = evaluation.evaluate(session, version, session.config.eval, request).facts
+            values = "  ".join(f"{name} {value:.3f}" for name, value in facts.items() if name.startswith("pass@"))
+            session.out.info(f"policy {version} on {request.name}: {values}")
 
 
 def _check_history(run: RunDir, upto: int) -> None:

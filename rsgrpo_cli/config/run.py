@@ -1,204 +1,32 @@
-"""The configuration of a run: frozen pydantic models, one a stage; TOML in, resolved JSON out.
+"""The configuration of a run, and how it comes about.
 
-Values come from, in rising order: the defaults here, the recipe of the model, `--config FILE.toml`, the flags. The
-result is written to the run's `config.json` when the run is created and does not change afterwards.
+Values come from, in rising order: the defaults, the recipe of the model, `--config FILE.toml`, the flags. The result is
+written to the run's `config.json` when the run is created and does not change afterwards.
 """
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
+from rsgrpo_cli.config.base import StageConfig
+from rsgrpo_cli.config.estimators import ESTIMATORS, AdvantageConfig, RsGrpoConfig
+from rsgrpo_cli.config.stages import (
+    EvalConfig,
+    ModelConfig,
+    PrepareConfig,
+    RolloutConfig,
+    ScoreConfig,
+    TrainConfig,
+    UpdateConfig,
+)
 from rsgrpo_cli.errors import MissingError, UsageError
 
-RECIPES = Path(__file__).parent / "recipes"
-
-
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"must be a finite number, not {value}")
-    return value
-
-
-Finite = Annotated[float, AfterValidator(_finite)]
-Positive = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-
-
-class StageConfig(BaseModel):
-    """Settings of one stage. `SPEED_ONLY` names those that change how long it takes, never what it makes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-    SPEED_ONLY: ClassVar[frozenset[str]] = frozenset()
-
-    def decisive(self) -> dict[str, Any]:
-        """The settings that decide the content of the stage's artifact, for its lineage."""
-        return self.model_dump(mode="json", exclude=set(self.SPEED_ONLY))
-
-
-class ModelConfig(StageConfig):
-    """The model that is trained."""
-
-    SPEED_ONLY = frozenset({"device"})
-
-    name: str = "toy"
-    """The bundled model "toy", a local directory, or a Hugging Face id (with "@revision" if wanted)."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation. Trained weights stay in float32: an update of 1e-6 is lost in bfloat16."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    lora_rank: Annotated[int, Field(ge=0)] = 0
-    """Rank of a LoRA adapter on every linear layer; 0 trains all weights."""
-    lora_alpha: Annotated[float, Field(gt=0)] | None = None
-    """Scale of the adapter; twice the rank unless given."""
-
-
-class PrepareConfig(StageConfig):
-    """Which problems, and how they are put to the model."""
-
-    dataset: str = "toy"
-    """A bundled dataset ("toy", "sums") or a .jsonl or .parquet file."""
-    prompt_column: str | None = None
-    answer_column: str | None = None
-    limit: Positive | None = None
-    """Only the first so many problems."""
-    system_prompt: str | None = None
-
-
-class RolloutConfig(StageConfig):
-    """How completions are sampled for training."""
-
-    engine: Literal["auto", "hf", "vllm", "dummy"] = "auto"
-    group_size: Annotated[int, Field(ge=2)] = 16
-    """Completions a prompt: the group that an advantage compares within."""
-    prompts_per_step: Positive = 32
-    temperature: Annotated[Finite, Field(gt=0)] = 1.0
-    top_p: Fraction = 1.0
-    max_tokens: Positive = 1024
-
-
-class ScoreConfig(StageConfig):
-    """How completions are rewarded."""
-
-    SPEED_ONLY = frozenset({"workers"})
-
-    reward: str = "auto"
-    """"auto" (by the problem's task), "math", "countdown", or "package.module:function"."""
-    workers: Positive = 2
-    timeout: Annotated[Finite, Field(gt=0)] = 10.0
-    """Seconds one answer may take to verify before its worker is killed."""
-
-
-AdvantageScale = Literal["none", "rms", "beta"]
-
-
-class EstimatorConfig(StageConfig):
-    """What every estimator has."""
-
-    scale: AdvantageScale = "none"
-    """Rescale the advantages of a step: to RMS 1, or by beta (which makes learning rates comparable across beta)."""
-
-
-class RsGrpoConfig(EstimatorConfig):
-    """Risk-sensitive GRPO (arXiv 2509.24261)."""
-
-    estimator: Literal["rs_grpo"] = "rs_grpo"
-    beta: Finite = 2.0
-    """Risk sensitivity, in units of 1/reward: 0 is the mean reward, large values approach the maximum."""
-
-
-class GrpoConfig(EstimatorConfig):
-    """GRPO with division by the group's standard deviation (arXiv 2402.03300)."""
-
-    estimator: Literal["grpo"] = "grpo"
-    eps: Annotated[Finite, Field(ge=0)] = 1e-6
-
-
-class DrGrpoConfig(EstimatorConfig):
-    """Mean-centred rewards, the beta = 0 limit of rs_grpo (arXiv 2503.20783)."""
-
-    estimator: Literal["dr_grpo"] = "dr_grpo"
-
-
-class RlooConfig(EstimatorConfig):
-    """Leave-one-out baseline (arXiv 2402.14740)."""
-
-    estimator: Literal["rloo"] = "rloo"
-
-
-class MaxRlConfig(EstimatorConfig):
-    """Mean-centred rewards over the mean, the beta -> inf limit of beta times rs_grpo (arXiv 2602.02710)."""
-
-    estimator: Literal["max_rl"] = "max_rl"
-    eps: Annotated[Finite, Field(ge=0)] = 1e-6
-
-
-AdvantageConfig = Annotated[
-    RsGrpoConfig | GrpoConfig | DrGrpoConfig | RlooConfig | MaxRlConfig, Field(discriminator="estimator")
-]
-ESTIMATORS: tuple[str, ...] = tuple(
-    variant.model_fields["estimator"].default for variant in get_args(get_args(AdvantageConfig)[0])
-)
-
-
-class UpdateConfig(StageConfig):
-    """One policy update from one step's rollouts."""
-
-    SPEED_ONLY = frozenset({"micro_batch_tokens", "gradient_checkpointing"})
-
-    learning_rate: Annotated[Finite, Field(gt=0)] | None = None
-    """AdamW's; 1e-6 for all weights and 1e-5 for LoRA unless given."""
-    weight_decay: Annotated[Finite, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[Finite, Field(gt=0)] = 1.0
-    clip_low: Annotated[Finite, Field(ge=0)] = 0.2
-    clip_high: Annotated[Finite, Field(ge=0)] = 0.28
-    kl_coef: Annotated[Finite, Field(ge=0)] = 0.0
-    """Weight of the KL penalty (k3) to the base model; 0 leaves it out."""
-    loss_aggregation: Literal["token", "sequence", "constant"] = "token"
-    tis_cap: Annotated[Finite, Field(gt=0)] = 2.0
-    """Cap of the truncated importance ratio where the sampler is not the trainer."""
-    micro_batch_tokens: Positive = 16384
-    """Padded tokens of one forward and backward pass."""
-    gradient_checkpointing: bool = False
-
-
-class TrainConfig(StageConfig):
-    """The loop."""
-
-    steps: Positive = 100
-    eval_every: Annotated[int, Field(ge=0)] = 0
-    """Evaluate every so many steps; 0 does not."""
-    checkpoint_every: Positive = 1
-    """Save the policy every so many steps. What a crash loses is repeated from the rollouts, which are all kept."""
-    keep_checkpoints: Positive = 2
-    """How many of the newest checkpoints stay; the best evaluated one stays too."""
-
-
-class EvalConfig(StageConfig):
-    """How pass@k is measured."""
-
-    benchmark: str = ""
-    """A bundled dataset's held-out problems, or a .jsonl or .parquet file; the training dataset's own unless given."""
-    k: tuple[Positive, ...] = (1, 8, 32)
-    num_samples: Positive = 32
-    """Completions a problem; raised to the largest k where only k is given."""
-    temperature: Annotated[Finite, Field(gt=0)] = 1.0
-    top_p: Fraction = 1.0
-    max_tokens: Positive | None = None
-    """As in training unless given."""
-
-    @model_validator(mode="after")
-    def _k_fits(self) -> EvalConfig:
-        if max(self.k, default=0) > self.num_samples:
-            raise ValueError(
-                f"pass@{max(self.k)} needs at least {max(self.k)} samples a problem, not {self.num_samples}: "
-                f"use --num-samples {max(self.k)} or a smaller --k"
-            )
-        return self
+RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 class RunConfig(StageConfig):

@@ -1,0 +1,65 @@
+"""The configuration of a run: frozen pydantic models, one a stage; TOML in, resolved JSON out.
+
+base        what every model has
+estimators  the advantage estimators
+stages      the other stages
+run         all of it together, and how flags, files and recipes become one configuration
+"""
+
+from rsgrpo_cli.config.base import StageConfig
+from rsgrpo_cli.config.estimators import (
+    ESTIMATORS,
+    AdvantageConfig,
+    DrGrpoConfig,
+    GrpoConfig,
+    MaxRlConfig,
+    RlooConfig,
+    RsGrpoConfig,
+)
+from rsgrpo_cli.config.run import (
+    RECIPES,
+    Overrides,
+    RunConfig,
+    changed_fields,
+    decides_training,
+    load_toml,
+    override,
+    parse,
+    resolve,
+)
+from rsgrpo_cli.config.stages import (
+    EvalConfig,
+    ModelConfig,
+    PrepareConfig,
+    RolloutConfig,
+    ScoreConfig,
+    TrainConfig,
+    UpdateConfig,
+)
+
+__all__ = [
+    "ESTIMATORS",
+    "RECIPES",
+    "AdvantageConfig",
+    "DrGrpoConfig",
+    "EvalConfig",
+    "GrpoConfig",
+    "MaxRlConfig",
+    "ModelConfig",
+    "Overrides",
+    "PrepareConfig",
+    "RlooConfig",
+    "RolloutConfig",
+    "RsGrpoConfig",
+    "RunConfig",
+    "ScoreConfig",
+    "StageConfig",
+    "TrainConfig",
+    "UpdateConfig",
+    "changed_fields",
+    "decides_training",
+    "load_toml",
+    "override",
+    "parse",
+    "resolve",
+]

@@ -1,0 +1,30 @@
+"""What every stage's configuration has, and the types of its fields."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"must be a finite number, not {value}")
+    return value
+
+
+Finite = Annotated[float, AfterValidator(_finite)]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class StageConfig(BaseModel):
+    """Settings of one stage. `SPEED_ONLY` names those that change how long it takes, never what it makes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    SPEED_ONLY: ClassVar[frozenset[str]] = frozenset()
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide the content of the stage's artifact, for its lineage."""
+        return self.model_dump(mode="json", exclude=set(self.SPEED_ONLY))

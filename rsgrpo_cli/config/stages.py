@@ -1,0 +1,117 @@
+"""The settings of the stages, one model each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from rsgrpo_cli.config.base import Finite, Fraction, Positive, StageConfig
+
+
+class ModelConfig(StageConfig):
+    """The model that is trained."""
+
+    SPEED_ONLY = frozenset({"device"})
+
+    name: str = "toy"
+    """The bundled model "toy", a local directory, or a Hugging Face id (with "@revision" if wanted)."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation. Trained weights stay in float32: an update of 1e-6 is lost in bfloat16."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    lora_rank: Annotated[int, Field(ge=0)] = 0
+    """Rank of a LoRA adapter on every linear layer; 0 trains all weights."""
+    lora_alpha: Annotated[float, Field(gt=0)] | None = None
+    """Scale of the adapter; twice the rank unless given."""
+
+
+class PrepareConfig(StageConfig):
+    """Which problems, and how they are put to the model."""
+
+    dataset: str = "toy"
+    """A bundled dataset ("toy", "sums") or a .jsonl or .parquet file."""
+    prompt_column: str | None = None
+    answer_column: str | None = None
+    limit: Positive | None = None
+    """Only the first so many problems."""
+    system_prompt: str | None = None
+
+
+class RolloutConfig(StageConfig):
+    """How completions are sampled for training."""
+
+    engine: Literal["auto", "hf", "vllm", "dummy"] = "auto"
+    group_size: Annotated[int, Field(ge=2)] = 16
+    """Completions a prompt: the group that an advantage compares within."""
+    prompts_per_step: Positive = 32
+    temperature: Annotated[Finite, Field(gt=0)] = 1.0
+    top_p: Fraction = 1.0
+    max_tokens: Positive = 1024
+
+
+class ScoreConfig(StageConfig):
+    """How completions are rewarded."""
+
+    SPEED_ONLY = frozenset({"workers"})
+
+    reward: str = "auto"
+    """"auto" (by the problem's task), "math", "countdown", or "package.module:function"."""
+    workers: Positive = 2
+    timeout: Annotated[Finite, Field(gt=0)] = 10.0
+    """Seconds one answer may take to verify before its worker is killed."""
+
+
+class UpdateConfig(StageConfig):
+    """One policy update from one step's rollouts."""
+
+    SPEED_ONLY = frozenset({"micro_batch_tokens", "gradient_checkpointing"})
+
+    learning_rate: Annotated[Finite, Field(gt=0)] | None = None
+    """AdamW's; 1e-6 for all weights and 1e-5 for LoRA unless given."""
+    weight_decay: Annotated[Finite, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[Finite, Field(gt=0)] = 1.0
+    clip_low: Annotated[Finite, Field(ge=0)] = 0.2
+    clip_high: Annotated[Finite, Field(ge=0)] = 0.28
+    kl_coef: Annotated[Finite, Field(ge=0)] = 0.0
+    """Weight of the KL penalty (k3) to the base model; 0 leaves it out."""
+    loss_aggregation: Literal["token", "sequence", "constant"] = "token"
+    tis_cap: Annotated[Finite, Field(gt=0)] = 2.0
+    """Cap of the truncated importance ratio where the sampler is not the trainer."""
+    micro_batch_tokens: Positive = 16384
+    """Padded tokens of one forward and backward pass."""
+    gradient_checkpointing: bool = False
+
+
+class TrainConfig(StageConfig):
+    """The loop."""
+
+    steps: Positive = 100
+    eval_every: Annotated[int, Field(ge=0)] = 0
+    """Evaluate every so many steps; 0 does not."""
+    checkpoint_every: Positive = 1
+    """Save the policy every so many steps. What a crash loses is repeated from the rollouts, which are all kept."""
+    keep_checkpoints: Positive = 2
+    """How many of the newest checkpoints stay; the best evaluated one stays too."""
+
+
+class EvalConfig(StageConfig):
+    """How pass@k is measured."""
+
+    benchmark: str = ""
+    """A bundled dataset's held-out problems, or a .jsonl or .parquet file; the training dataset's own unless given."""
+    k: tuple[Positive, ...] = (1, 8, 32)
+    num_samples: Positive = 32
+    """Completions a problem; raised to the largest k where only k is given."""
+    temperature: Annotated[Finite, Field(gt=0)] = 1.0
+    top_p: Fraction = 1.0
+    max_tokens: Positive | None = None
+    """As in training unless given."""
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> EvalConfig:
+        if max(self.k, default=0) > self.num_samples:
+            raise ValueError(
+                f"pass@{max(self.k)} needs at least {max(self.k)} samples a problem, not {self.num_samples}: "
+                f"use --num-samples {max(self.k)} or a smaller --k"
+            )
+        return self
