@@ -42,7 +42,8 @@ def test_chunks_change_neither_values_nor_gradients(
     whole = run()
     monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 27 * 7)  # seven tokens a chunk
     chunked = run()
-    assert torch.equal(whole[0], chunked[0])
+    # Not bit for bit: how a matrix product is summed depends on its size and on the processor.
+    torch.testing.assert_close(whole[0], chunked[0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(whole[1], chunked[1], rtol=1e-5, atol=1e-5)
 
 
