@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# The bundled model is too small to gain from a second thread, and two processes with two each wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMALL = [
     "--set", "rollout.group_size=4",

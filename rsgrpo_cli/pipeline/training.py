@@ -42,7 +42,7 @@ def resume_config(run: RunDir, overrides: Overrides) -> RunConfig:
     wanted = override(stored, overrides)
     for name, (old, new) in changed_fields(stored, wanted).items():
         if decides_training(name):
-            flag = name.split(".")[-1].replace("_", "-")
+            flag = name.removesuffix(".name").split(".")[-1].replace("_", "-")
             raise UsageError(
                 f"run {run.name} was created with {flag} {old}, not {new}",
                 f"leave the flag out to go on with it, branch off: rsgrpo fork --run {run.path}, or name a new --run",

@@ -131,7 +131,7 @@ def test_a_reward_that_always_fails_is_a_bug_not_a_result(cli: Cli, tmp_path: Pa
 
 def test_a_run_keeps_what_it_was_created_with(cli: Cli, trained: Path) -> None:
     refused(cli("train", "--run", trained, "--beta", "8"), 2, "was created with beta 2.0, not 8.0", "rsgrpo fork")
-    refused(cli("train", "--run", trained, "--model", "x/y"), 2, "was created with name toy, not x/y")
+    refused(cli("train", "--run", trained, "--model", "x/y"), 2, "was created with model toy, not x/y")
     refused(cli("eval", "--run", trained, "--model", "x/y"), 2, "run trained trains toy, not x/y")
     refused(cli("train", "--run", trained, "--seed", "3"), 2, "was created with seed 0, not 3")
 
