@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rsgrpo_cli.config import ESTIMATORS
 from rsgrpo_cli.errors import UsageError
 
 RunOption = Annotated[
@@ -75,7 +76,7 @@ Workers = Annotated[int | None, typer.Option("--workers", rich_help_panel=REWARD
 Timeout = Annotated[float | None, typer.Option("--timeout", rich_help_panel=REWARD, help="Seconds an answer may take.")]
 Estimator = Annotated[
     str | None,
-    typer.Option("--estimator", rich_help_panel=ADVANTAGE, help="rs_grpo, grpo, dr_grpo, rloo or max_rl."),
+    typer.Option("--estimator", rich_help_panel=ADVANTAGE, help=f"One of {', '.join(ESTIMATORS)}."),
 ]
 Beta = Annotated[
     float | None, typer.Option("--beta", rich_help_panel=ADVANTAGE, help="Risk sensitivity of rs_grpo; 0 is the mean.")

@@ -1,21 +1,44 @@
-"""The advantage estimators, each with its own settings and no other's."""
+"""The advantage estimators, each with its own settings and no other's; their functions are in `core.estimators`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+import math
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from rsgrpo_cli.config.base import Finite, StageConfig
+from rsgrpo_cli.config.base import Finite, Positive, StageConfig
 
+NonNegative = Annotated[Finite, Field(ge=0)]
 AdvantageScale = Literal["none", "rms", "beta"]
 
 
 class EstimatorConfig(StageConfig):
     """What every estimator has."""
 
+    estimator: str
     scale: AdvantageScale = "none"
     """Rescale the advantages of a step: to RMS 1, or by beta (which makes learning rates comparable across beta)."""
+
+    BESIDE: ClassVar[frozenset[str]] = frozenset({"estimator", "scale"})
+    """Settings that the estimator's function does not take."""
+
+    @model_validator(mode="after")
+    def _scale_has_a_beta(self) -> EstimatorConfig:
+        if self.scale == "beta" and self.estimator != "rs_grpo":
+            raise ValueError(
+                f"scale beta undoes the 1/beta of rs_grpo, {self.estimator} has none: use --advantage-scale rms"
+            )
+        return self
+
+    def knobs(self) -> dict[str, Any]:
+        """The keyword arguments of the estimator's function."""
+        return self.model_dump(exclude=set(self.BESIDE))
+
+    @property
+    def smallest_group(self) -> int:
+        """Completions a prompt without which the estimator has nothing to work with."""
+        return 2
 
 
 class RsGrpoConfig(EstimatorConfig):
@@ -24,13 +47,15 @@ class RsGrpoConfig(EstimatorConfig):
     estimator: Literal["rs_grpo"] = "rs_grpo"
     beta: Finite = 2.0
     """Risk sensitivity, in units of 1/reward: 0 is the mean reward, large values approach the maximum."""
+    denominator: Literal["group", "leave_one_out"] = "group"
+    """The mean of the group, as in the paper; or of the others, whose expected direction is exact."""
 
 
 class GrpoConfig(EstimatorConfig):
     """GRPO with division by the group's standard deviation (arXiv 2402.03300)."""
 
     estimator: Literal["grpo"] = "grpo"
-    eps: Annotated[Finite, Field(ge=0)] = 1e-6
+    eps: NonNegative = 1e-6
 
 
 class DrGrpoConfig(EstimatorConfig):
@@ -49,12 +74,124 @@ class MaxRlConfig(EstimatorConfig):
     """Mean-centred rewards over the mean, the beta -> inf limit of beta times rs_grpo (arXiv 2602.02710)."""
 
     estimator: Literal["max_rl"] = "max_rl"
-    eps: Annotated[Finite, Field(ge=0)] = 1e-6
+    eps: NonNegative = 1e-6
+
+
+class TailRlConfig(EstimatorConfig):
+    """MaxRL for rewards of any kind (github.com/Zanette-Labs/TailRL)."""
+
+    estimator: Literal["tail_rl"] = "tail_rl"
+
+
+class QaeConfig(EstimatorConfig):
+    """A quantile of the group as baseline (arXiv 2509.22611)."""
+
+    estimator: Literal["qae"] = "qae"
+    level: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Which quantile: the paper takes 0.4, and 0.6 against entropy collapse."""
+    quantile: Literal["right", "linear"] = "right"
+    """As defined in the paper, or interpolated as in its repository."""
+    eps: NonNegative = 1e-6
+
+
+class EntropicLooConfig(EstimatorConfig):
+    """Exponential weights against the other samples, TTT-Discover's entropic estimator (arXiv 2601.16175)."""
+
+    estimator: Literal["entropic_loo"] = "entropic_loo"
+    beta: Finite = 2.0
+    eps: NonNegative = 1e-12
+    """Caps what a single best reward gets, at 1/eps."""
+
+
+class EntropicAdaptiveConfig(EstimatorConfig):
+    """The same with a beta of its own in each group (arXiv 2601.16175)."""
+
+    estimator: Literal["entropic_adaptive"] = "entropic_adaptive"
+    kl: Annotated[float, Field(gt=0, le=10)] = math.log(2)
+    """Divergence of the weights from equal ones that decides beta, in nats."""
+
+    @property
+    def smallest_group(self) -> int:
+        """More than exp(kl): beyond that the weights cannot diverge so far."""
+        return int(math.exp(self.kl) * (1 + 1e-12)) + 1
+
+
+class PassAtKConfig(EstimatorConfig):
+    """What the estimators that aim at pass@k have."""
+
+    k: Positive = 4
+    """Samples that the best is taken of, at most the group size."""
+
+    @property
+    def smallest_group(self) -> int:
+        """At least k, and two."""
+        return max(2, self.k)
+
+
+class PkpoConfig(PassAtKConfig):
+    """Unbiased advantages for the best of k, of any rewards (arXiv 2505.15201)."""
+
+    estimator: Literal["pkpo"] = "pkpo"
+    variant: Literal["s", "sloo", "sloo_minus_one"] = "sloo_minus_one"
+
+    @property
+    def smallest_group(self) -> int:
+        """One more for sloo, whose baseline leaves one out."""
+        return max(2, self.k + (self.variant == "sloo"))
+
+
+class ChenPassKConfig(PassAtKConfig):
+    """Standardised pass@k of 0/1 rewards (arXiv 2508.10751)."""
+
+    estimator: Literal["chen_passk"] = "chen_passk"
+    eps: NonNegative = 1e-6
+
+
+class MahdaviPassKConfig(PassAtKConfig):
+    """The prompt weight of pass@k, k (1 - p)^(k - 1), of 0/1 rewards (openreview.net/forum?id=Dn3gk9auxd)."""
+
+    estimator: Literal["mahdavi_passk"] = "mahdavi_passk"
+    variant: Literal["plugin", "plugin_grpo", "unbiased"] = "unbiased"
+    eps: NonNegative = 1e-6
+    """Of plugin_grpo alone, which divides by the standard deviation."""
+
+    @property
+    def smallest_group(self) -> int:
+        """The plugins do without k samples."""
+        return max(2, self.k) if self.variant == "unbiased" else 2
+
+
+class PassKRlooConfig(PassAtKConfig):
+    """Pass@k of 0/1 rewards with a leave-one-out baseline (arXiv 2602.02710, there called pkpo)."""
+
+    estimator: Literal["passk_rloo"] = "passk_rloo"
+
+
+class TangMaxConfig(EstimatorConfig):
+    """The best sample's lead over the second best (arXiv 2503.19595)."""
+
+    estimator: Literal["tang_max"] = "tang_max"
 
 
 AdvantageConfig = Annotated[
-    RsGrpoConfig | GrpoConfig | DrGrpoConfig | RlooConfig | MaxRlConfig, Field(discriminator="estimator")
+    RsGrpoConfig
+    | GrpoConfig
+    | DrGrpoConfig
+    | RlooConfig
+    | MaxRlConfig
+    | TailRlConfig
+    | QaeConfig
+    | EntropicLooConfig
+    | EntropicAdaptiveConfig
+    | PkpoConfig
+    | ChenPassKConfig
+    | MahdaviPassKConfig
+    | PassKRlooConfig
+    | TangMaxConfig,
+    Field(discriminator="estimator"),
 ]
-ESTIMATORS: tuple[str, ...] = tuple(
-    variant.model_fields["estimator"].default for variant in get_args(get_args(AdvantageConfig)[0])
-)
+VARIANTS: dict[str, type[EstimatorConfig]] = {
+    variant.model_fields["estimator"].default: variant for variant in get_args(get_args(AdvantageConfig)[0])
+}
+"""Name -> its settings."""
+ESTIMATORS: tuple[str, ...] = tuple(VARIANTS)

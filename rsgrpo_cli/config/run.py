@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from rsgrpo_cli.config.base import StageConfig
-from rsgrpo_cli.config.estimators import ESTIMATORS, AdvantageConfig, RsGrpoConfig
+from rsgrpo_cli.config.estimators import ESTIMATORS, VARIANTS, AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.config.stages import (
     EvalConfig,
     ModelConfig,
@@ -62,6 +62,17 @@ class RunConfig(StageConfig):
         # The variant is chosen by name, and a field of another variant is an error, not ignored.
         data["advantage"] = {"estimator": "rs_grpo"} | data.get("advantage", {})
         return data
+
+    @model_validator(mode="after")
+    def _groups_are_large_enough(self) -> RunConfig:
+        least, size = self.advantage.smallest_group, self.rollout.group_size
+        if size < least:
+            name, value = next(knob for knob in self.advantage.knobs().items() if knob[0] in ("k", "kl"))
+            raise ValueError(
+                f"{self.advantage.estimator} with {name} = {value:.4g} needs {least} completions a prompt or more, "
+                f"not {size}: use --group-size {least} or a smaller advantage.{name}"
+            )
+        return self
 
 
 Overrides = dict[str, Any]
@@ -199,8 +210,10 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     where = ".".join(path)
     if first["type"] == "extra_forbidden":
         tags = [str(part) for part in first["loc"] if part in ESTIMATORS]
-        of = f" of estimator {tags[0]}" if tags else ""
-        return f"{where} is not a setting{of}", "see `rsgrpo train --help` for the settings"
+        if tags:
+            own = ", ".join(name for name in VARIANTS[tags[0]].model_fields if name != "estimator")
+            return f"{where} is not a setting of estimator {tags[0]}", f"it has: {own}"
+        return f"{where} is not a setting", "see `rsgrpo train --help` for the settings"
     if first["type"] == "union_tag_invalid":
         return f"unknown estimator {first['ctx']['tag']!r}", f"choose one of: {', '.join(ESTIMATORS)}"
     message = first["msg"].removeprefix("Value error, ")

@@ -14,15 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rsgrpo_cli.config import (
-    AdvantageConfig,
-    DrGrpoConfig,
-    GrpoConfig,
-    MaxRlConfig,
-    RlooConfig,
-    RsGrpoConfig,
-)
-from rsgrpo_cli.core import advantages as estimators
+from rsgrpo_cli.config import AdvantageConfig
+from rsgrpo_cli.core.estimators import estimator_function
 from rsgrpo_cli.core.grouping import Groups, by_group
 from rsgrpo_cli.core.risk import advantage_rms, risk_value, scale_advantages
 from rsgrpo_cli.errors import DataError
@@ -60,9 +53,12 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
     advantage_N = np.zeros(len(rewards))
     mean_N, risk_N = np.full(len(rewards), np.nan), np.full(len(rewards), np.nan)
     try:
-        advantage_N[scored_N] = by_group(groups, reward_N[scored_N], _unless_alone(estimator(cfg)))
+        advantage_N[scored_N] = by_group(
+            groups, reward_N[scored_N], _unless_alone(estimator_function(cfg.estimator, **cfg.knobs()))
+        )
     except ValueError as error:
-        raise DataError(f"{cfg.estimator}: {error}") from error
+        about = "" if str(error).startswith(cfg.estimator) else f"{cfg.estimator}: "
+        raise DataError(f"{about}{error}") from error
     beta = getattr(cfg, "beta", 0.0)
     advantage_N = scale_advantages(advantage_N, mode=cfg.scale, beta=beta)
     mean_N[scored_N] = by_group(groups, reward_N[scored_N], lambda rewards_PG: rewards_PG.mean(axis=-1))
@@ -94,21 +90,6 @@ def group_statuses(advantages: pa.Table) -> dict[str, int]:
     # min: all rows of a group have the same.
     statuses = advantages.group_by("group_id").aggregate([("group_status", "min")])["group_status_min"]
     return dict(Counter(statuses.to_pylist()))
-
-
-def estimator(cfg: AdvantageConfig) -> Callable[[FloatArray], FloatArray]:
-    """The function that a configuration names, over the last axis."""
-    match cfg:
-        case RsGrpoConfig():
-            return partial(estimators.rs_grpo, beta=cfg.beta)
-        case GrpoConfig():
-            return partial(estimators.grpo, eps=cfg.eps)
-        case DrGrpoConfig():
-            return estimators.dr_grpo
-        case RlooConfig():
-            return estimators.rloo
-        case MaxRlConfig():
-            return partial(estimators.max_rl, eps=cfg.eps)
 
 
 def _unless_alone(function: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray], FloatArray]:

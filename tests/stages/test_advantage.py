@@ -4,7 +4,24 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rsgrpo_cli.config import DrGrpoConfig, GrpoConfig, MaxRlConfig, RlooConfig, RsGrpoConfig
+from rsgrpo_cli.config import (
+    VARIANTS,
+    ChenPassKConfig,
+    DrGrpoConfig,
+    EntropicAdaptiveConfig,
+    EntropicLooConfig,
+    EstimatorConfig,
+    GrpoConfig,
+    MahdaviPassKConfig,
+    MaxRlConfig,
+    PassKRlooConfig,
+    PkpoConfig,
+    QaeConfig,
+    RlooConfig,
+    RsGrpoConfig,
+    TailRlConfig,
+    TangMaxConfig,
+)
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.schemas import ADVANTAGES
 from rsgrpo_cli.stages.advantage import advantage, facts
@@ -44,11 +61,57 @@ def test_groups_are_compared_within_themselves() -> None:
         (RlooConfig(), 1.0, -1 / 3),
         (GrpoConfig(eps=0.0), 1.5, -0.5),  # standard deviation 0.5
         (MaxRlConfig(eps=0.0), 3.0, -1.0),
+        (TailRlConfig(), 3.0, -1.0),  # max_rl on 0/1 rewards
+        (QaeConfig(eps=0.0), 2.0, 0.0),  # 40% quantile 0, standard deviation 0.5
+        # e^(2 - 2) / e^-2 - 1 = e^2 - 1; a wrong one: e^-2 / ((1 + 2 e^-2) / 3) - 1 = 3 / (e^2 + 2) - 1.
+        (EntropicLooConfig(beta=2.0, eps=0.0), math.e**2 - 1, 3 / (math.e**2 + 2) - 1),
+        # The same without 1/beta: half of it at beta 2.
+        (RsGrpoConfig(denominator="leave_one_out"), (math.e**2 - 1) / 2, (3 / (math.e**2 + 2) - 1) / 2),
+        # Of C(4, 2) = 6 pairs, 3 hold the right answer. s: 4/6 * 3 for the right one, 4/6 * 1 for a wrong one.
+        (PkpoConfig(k=2, variant="s"), 2.0, 2 / 3),
+        (PkpoConfig(k=2), 2.0, 0.0),  # its 3 pairs gain 1 each by it
+        # Without i: 2 of 3 pairs of [1, 0, 0] hold the right answer, no pair of [0, 0, 0]. 4 * 2/3 * rho = 16/9 and 0.
+        (PkpoConfig(k=2, variant="sloo"), 2.0, 2 / 3 - 16 / 9),
+        # R = 1 - C(3, 2) / C(4, 2) = 1/2, sigma = 1/2; wrong: (1/2 - C(2, 1) / C(3, 1)) / (1/2) = -1/3.
+        (ChenPassKConfig(k=2, eps=0.0), 1.0, -1 / 3),
+        (MahdaviPassKConfig(k=2), 2.0, 0.0),  # 2 C(3, 1) / C(3, 1)
+        (MahdaviPassKConfig(k=2, variant="plugin"), 1.125, -0.375),  # 2 * 3/4 * (r - 1/4)
+        (MahdaviPassKConfig(k=2, variant="plugin_grpo", eps=0.0), 1.125, -0.375),  # 3/4 * (r - 1/4) / (1/2)
+        (PassKRlooConfig(k=2), 1.0, -1 / 3),  # w = 1
+        (TangMaxConfig(), 1.0, 0.0),
     ],
 )
-def test_every_estimator_by_name(cfg: RsGrpoConfig, right: float, wrong: float) -> None:
+def test_every_estimator_by_name(cfg: EstimatorConfig, right: float, wrong: float) -> None:
     made = advantage(rewards({"a": [1, 0, 0, 0]}), cfg)
     assert made["advantage"].to_pylist() == pytest.approx([right, wrong, wrong, wrong])
+
+
+def test_the_adaptive_beta_by_its_definition() -> None:
+    made = advantage(rewards({"a": [1, 0, 0, 0]}), EntropicAdaptiveConfig())
+    right, wrong = made["advantage"].to_pylist()[:2]
+    weight = right + 1  # e^beta: the right answer's weight against a wrong one's
+    q = np.array([weight, 1, 1, 1]) / (weight + 3)
+    assert (q * np.log(4 * q)).sum() == pytest.approx(math.log(2))
+    assert wrong == pytest.approx(3 / (weight + 2) - 1)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_one_completion_has_nothing_to_be_compared_with(name: str) -> None:
+    made = advantage(rewards({"a": [1], "b": [0, None]}), VARIANTS[name]())
+    assert made["advantage"].to_pylist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("name", ["chen_passk", "mahdavi_passk", "passk_rloo"])
+def test_rewards_that_are_no_verdicts_are_refused_where_only_verdicts_count(name: str) -> None:
+    table = rewards({"a": [0.5, 0.1, 0.2, 0.9]}, status="scored")
+    with pytest.raises(DataError, match=f"^{name} needs 0/1 rewards; got 0.5: use rs_grpo or pkpo"):
+        advantage(table, VARIANTS[name]())
+
+
+def test_groups_smaller_than_k_are_refused() -> None:
+    table = rewards({"a": [1, 0, 0, None]})
+    with pytest.raises(DataError, match=r"^chen_passk needs k = 4 rewards or more a group; got 3: lower k or use"):
+        advantage(table, ChenPassKConfig())
 
 
 def test_a_completion_without_a_reward_is_left_out() -> None:

@@ -1,0 +1,77 @@
+"""Every estimator by its name: the one map from (name, settings) to a function over groups.
+
+The configuration, `advantage --compare` and the integrations in other trainers all go through `estimator_function`, so
+that a name means the same everywhere.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from rsgrpo_cli.core.advantages import FloatArray, dr_grpo, grpo, max_rl, qae, rloo, rs_grpo, tail_rl
+from rsgrpo_cli.core.entropic_advantages import entropic_adaptive, entropic_loo
+from rsgrpo_cli.core.passk_advantages import chen_passk, mahdavi_passk, passk_rloo, pkpo, tang_max
+
+Estimator = Callable[[ArrayLike], FloatArray]
+"""Rewards of one group (G,) or of a stack of groups (P, G) in, advantages of the same shape out."""
+
+ESTIMATORS: Mapping[str, Callable[..., FloatArray]] = {
+    "rs_grpo": rs_grpo,
+    "grpo": grpo,
+    "dr_grpo": dr_grpo,
+    "rloo": rloo,
+    "max_rl": max_rl,
+    "tail_rl": tail_rl,
+    "qae": qae,
+    "entropic_loo": entropic_loo,
+    "entropic_adaptive": entropic_adaptive,
+    "pkpo": pkpo,
+    "chen_passk": chen_passk,
+    "mahdavi_passk": mahdavi_passk,
+    "passk_rloo": passk_rloo,
+    "tang_max": tang_max,
+}
+
+
+def estimator_function(name: str, **settings: Any) -> Estimator:
+    """The estimator of a name with its settings filled in.
+
+        estimator_function("rs_grpo", beta=4.0)([1, 0, 0, 0])
+
+    Args:
+        name: A key of `ESTIMATORS`.
+        settings: The keyword arguments of that function; those without a default (`beta`, `k`) must be given.
+
+    Returns:
+        A function of rewards (..., G) that returns advantages (..., G).
+
+    Raises:
+        ValueError: If there is no such estimator, a setting is not its own, or one that it needs is missing.
+    """
+    if name not in ESTIMATORS:
+        raise ValueError(f"unknown estimator {name!r}: choose one of {', '.join(ESTIMATORS)}")
+    function = ESTIMATORS[name]
+    own = settings_of(name)
+    foreign = [setting for setting in settings if setting not in own]
+    if foreign:
+        has = f"it has {', '.join(own)}" if own else "it has none"
+        raise ValueError(f"{foreign[0]} is not a setting of {name}: {has}")
+    missing = [setting for setting, default in own.items() if default is REQUIRED and setting not in settings]
+    if missing:
+        raise ValueError(f"{name} needs {missing[0]}")
+    return partial(function, **settings)
+
+
+REQUIRED = inspect.Parameter.empty
+"""Stands where a setting has no default."""
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """The settings of an estimator and their defaults, `REQUIRED` where there is none."""
+    parameters = list(inspect.signature(ESTIMATORS[name]).parameters.values())
+    return {parameter.name: parameter.default for parameter in parameters[1:]}
