@@ -53,7 +53,7 @@ class Lineage:
         config: The settings that decided its content.
         inputs: Role -> id of every input artifact or policy.
         policy_version: Optimizer updates behind the policy involved, if one was.
-        outputs: Role -> id of what was made beside it (a checkpoint).
+        outputs: Role -> id of what was made beside it (a checkpoint), or a value found on the way (a scheduled beta).
         id: Hash of content and lineage, filled in by `write_table`.
         versions: Package -> version, for the record; it never makes an artifact stale.
     """

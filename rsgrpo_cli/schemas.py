@@ -106,7 +106,7 @@ ADVANTAGES = ArtifactSchema(
         sample_index=INT32,
         advantage=FLOAT64,
         group_mean=(FLOAT64, True),  # of the group's rewards; null where it has none
-        group_risk_value=(FLOAT64, True),  # (1/beta) log mean exp(beta r); the mean for other estimators
+        group_risk_value=(FLOAT64, True),  # (1/beta) log mean exp(beta r); the mean where there is no beta
         group_status=STRING,  # all_right, all_wrong, mixed or constant; empty: no reward at all
     ),
     keys=KEYS,

@@ -27,7 +27,7 @@ def status(run: options.RunOption = None, as_json: options.JsonOption = False) -
 
 
 def _lines(data: dict[str, Any]) -> list[str]:
-    settings = ", ".join(f"{name} {value}" for name, value in data["estimator"].items())
+    settings = ", ".join(f"{name} {value}" for name, value in data["estimator"].items() if value is not None)
     origin = data["forked_from"]
     lines = [f"{data['run']}: {data['model']} on {data['dataset']} with {settings}"]
     lines += [f"forked from {origin['run']} at step {origin['step']}"] if origin else []

@@ -11,6 +11,9 @@ from rsgrpo_cli.config.base import Finite, Positive, StageConfig
 
 NonNegative = Annotated[Finite, Field(ge=0)]
 AdvantageScale = Literal["none", "rms", "beta"]
+Schedule = Literal["constant", "linear", "cosine", "solve_rate"]
+SCHEDULE = frozenset({"schedule", "beta_end", "schedule_steps"})
+"""The settings of a schedule of beta."""
 
 
 class EstimatorConfig(StageConfig):
@@ -27,7 +30,7 @@ class EstimatorConfig(StageConfig):
     def _scale_has_a_beta(self) -> EstimatorConfig:
         if self.scale == "beta" and self.estimator != "rs_grpo":
             raise ValueError(
-                f"scale beta undoes the 1/beta of rs_grpo, {self.estimator} has none: use --advantage-scale rms"
+                f"scale beta undoes the 1/beta of rs_grpo; {self.estimator} has none: --advantage-scale rms"
             )
         return self
 
@@ -44,11 +47,34 @@ class EstimatorConfig(StageConfig):
 class RsGrpoConfig(EstimatorConfig):
     """Risk-sensitive GRPO (arXiv 2509.24261)."""
 
+    BESIDE = EstimatorConfig.BESIDE | SCHEDULE
+
     estimator: Literal["rs_grpo"] = "rs_grpo"
     beta: Finite = 2.0
     """Risk sensitivity, in units of 1/reward: 0 is the mean reward, large values approach the maximum."""
     denominator: Literal["group", "leave_one_out"] = "group"
     """The mean of the group, as in the paper; or of the others, whose expected direction is exact."""
+    schedule: Schedule = "constant"
+    """How beta goes to beta_end: over the steps, or with the share of right answers in the step's batch."""
+    beta_end: Finite | None = None
+    schedule_steps: Positive | None = None
+    """Steps that a linear or cosine schedule takes; those of training when the run is created, unless given."""
+
+    @model_validator(mode="after")
+    def _schedule_is_whole(self) -> RsGrpoConfig:
+        if self.schedule == "constant" and self.beta_end is not None:
+            raise ValueError("beta_end needs a schedule: --set advantage.schedule=linear, cosine or solve_rate")
+        if self.schedule != "constant" and self.beta_end is None:
+            raise ValueError(f"schedule {self.schedule} needs a beta to go to: --set advantage.beta_end=8")
+        if self.schedule not in ("linear", "cosine") and self.schedule_steps is not None:
+            raise ValueError("schedule_steps belongs to a linear or cosine schedule: --set advantage.schedule=linear")
+        return self
+
+    def decisive(self) -> dict[str, Any]:
+        """Without a schedule, its settings decide nothing."""
+        settings = super().decisive()
+        unused = SCHEDULE if self.schedule == "constant" else ()
+        return {name: value for name, value in settings.items() if name not in unused}
 
 
 class GrpoConfig(EstimatorConfig):

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from rsgrpo_cli.config.base import StageConfig
-from rsgrpo_cli.config.estimators import ESTIMATORS, VARIANTS, AdvantageConfig, RsGrpoConfig
+from rsgrpo_cli.config.estimators import ESTIMATORS, SCHEDULE, VARIANTS, AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.config.stages import (
     EvalConfig,
     ModelConfig,
@@ -61,6 +61,9 @@ class RunConfig(StageConfig):
             data["eval"]["max_tokens"] = data.get("rollout", {}).get("max_tokens", RolloutConfig().max_tokens)
         # The variant is chosen by name, and a field of another variant is an error, not ignored.
         data["advantage"] = {"estimator": "rs_grpo"} | data.get("advantage", {})
+        if data["advantage"].get("schedule") in ("linear", "cosine") and not data["advantage"].get("schedule_steps"):
+            # Once and for all: more steps later on must not change what the first ones did.
+            data["advantage"]["schedule_steps"] = data.get("train", {}).get("steps", TrainConfig().steps)
         return data
 
     @model_validator(mode="after")
@@ -181,6 +184,8 @@ def _merged_section(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -
     if name == "advantage" and new.get("estimator", old.get("estimator")) != old.get("estimator"):
         # Another estimator: the old one's own knobs (beta, eps) are not its.
         return {"scale": old["scale"], **new} if "scale" in old else dict(new)
+    if name == "advantage" and new.get("schedule", old.get("schedule")) != old.get("schedule"):
+        old = {field: value for field, value in old.items() if field not in SCHEDULE}
     return {**old, **new}
 
 

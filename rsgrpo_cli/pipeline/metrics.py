@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rsgrpo_cli.config import AdvantageConfig
+from rsgrpo_cli.artifacts import Lineage
 from rsgrpo_cli.core.risk import advantage_rms, effective_sample_size
 from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.stages.advantage import group_statuses
@@ -23,17 +23,20 @@ REWARD_COLUMNS = ("group_id", "reward", "reward_status")
 
 @dataclass(frozen=True, slots=True)
 class StepTables:
-    """What a step left: its rollouts (ROLLOUT_COLUMNS), rewards (REWARD_COLUMNS), advantages and update metrics."""
+    """What a step left: its rollouts (ROLLOUT_COLUMNS), rewards (REWARD_COLUMNS), advantages and update metrics.
+
+    `made` says what the advantages were made with.
+    """
 
     rollouts: pa.Table
     rewards: pa.Table
     advantages: pa.Table
     update: pa.Table
+    made: Lineage
 
 
 def step_metrics(
     tables: StepTables,
-    cfg: AdvantageConfig,
     *,
     step: int,
     solve_rate: float,
@@ -44,7 +47,6 @@ def step_metrics(
 
     Args:
         tables: What the step left.
-        cfg: The estimator that was used.
         step: From 0.
         solve_rate: Share of the training problems solved at least once so far, this step included.
         seconds: Stage -> how long it took, of the stages that ran in this process or are in its log.
@@ -54,8 +56,8 @@ def step_metrics(
     row: dict[str, Any] = {
         "step": step,
         "policy_version": tables.rollouts["policy_version"][0].as_py(),
-        "estimator": cfg.estimator,
-        "beta": getattr(cfg, "beta", None),
+        "estimator": tables.made.config["estimator"],
+        "beta": used_beta(tables.made),
         "cumulative_solve_rate": solve_rate,
         "completion_length_mean": float(lengths.mean()),
         "completion_length_max": float(lengths.max()),
@@ -67,6 +69,12 @@ def step_metrics(
     row["seconds_step"] = sum(seconds.values()) if seconds else None
     row["tokens_per_second"] = float(lengths.sum()) / seconds["rollout"] if seconds.get("rollout") else None
     return row
+
+
+def used_beta(advantages: Lineage) -> float | None:
+    """The beta that advantages were made with: their setting, or what its schedule came to; None without one."""
+    beta = advantages.outputs.get("beta", advantages.config.get("beta"))
+    return None if beta is None else float(beta)
 
 
 def solved_prompts(rollouts: pa.Table, rewards: pa.Table) -> set[str]:

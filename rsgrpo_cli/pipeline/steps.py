@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -221,16 +222,22 @@ def advantage(
     rewards_id = read_lineage(run.rewards(step), REWARDS).id
     require_fresh(run, step, "rewards")
     path = run.advantages(step, tag)
-    lineage = Lineage("advantage", cfg.decisive(), {"rewards": rewards_id}, policy_version=step)
+    settings = cfg.decisive()
+    if "schedule" in settings:
+        settings["step"] = step  # what the schedule goes by, beside the rewards
+    lineage = Lineage("advantage", settings, {"rewards": rewards_id}, policy_version=step)
     dependents = [] if tag else [run.update_metrics(step)]
     if not must_run(path, ADVANTAGES, lineage, dependents=dependents, force=force):
         return Outcome("advantage", path, True, 0.0, {"completions": _rows(path)})
 
     def work() -> dict[str, Any]:
         rewards = read_table(run.rewards(step), REWARDS, list(advantage_stage.COLUMNS))
-        made = advantage_stage.advantage(rewards, cfg)
-        write_table(path, made, ADVANTAGES, lineage)
-        return advantage_stage.facts(made)
+        at_step = advantage_stage.settled(cfg, step, rewards)
+        made = advantage_stage.advantage(rewards, at_step)
+        used = {"beta": at_step.knobs()["beta"]} if "schedule" in settings else {}
+        outputs = {name: repr(value) for name, value in used.items()}
+        write_table(path, made, ADVANTAGES, replace(lineage, outputs=outputs))
+        return advantage_stage.facts(made) | used
 
     return session.carry_out("advantage", path, work, step=step)
 

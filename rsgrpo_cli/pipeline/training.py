@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rsgrpo_cli.artifacts import Lineage, read_table, write_table
+from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.pipeline import evaluation, steps
@@ -175,7 +175,6 @@ class _History:
     def _row(self, step: int, tables: step_metrics.StepTables) -> dict[str, Any]:
         return step_metrics.step_metrics(
             tables,
-            self.session.config.advantage,
             step=step,
             solve_rate=len(self.solved) / self.total,
             seconds=self.session.timings.get(step, {}),
@@ -207,6 +206,7 @@ def _read_step(run: RunDir, step: int) -> step_metrics.StepTables:
         read_table(run.rewards(step), REWARDS, list(step_metrics.REWARD_COLUMNS)),
         read_table(run.advantages(step), ADVANTAGES),
         read_table(run.update_metrics(step), UPDATE_METRICS),
+        read_lineage(run.advantages(step), ADVANTAGES),
     )
 
 

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rsgrpo_cli.config import AdvantageConfig
+from rsgrpo_cli.config import AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.core.estimators import estimator_function
 from rsgrpo_cli.core.grouping import Groups, by_group
 from rsgrpo_cli.core.risk import advantage_rms, risk_value, scale_advantages
+from rsgrpo_cli.core.schedules import beta_by_solve_rate, beta_by_step
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.schemas import ADVANTAGES
@@ -36,7 +37,7 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
 
     Args:
         rewards: Table of `schemas.REWARDS`, or its COLUMNS.
-        cfg: The estimator with its own settings.
+        cfg: The estimator with its own settings, beta settled (see `settled`).
 
     Returns:
         Table of `schemas.ADVANTAGES`, same keys in the same order.
@@ -44,6 +45,8 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
     Raises:
         DataError: If a reward is NaN or infinite, or a group does not suit the estimator.
     """
+    if isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant":
+        raise ValueError("a schedule has no beta without a step: settled(cfg, step, rewards) has")
     group_id = pc.dictionary_encode(rewards["group_id"].combine_chunks())
     reward_N = rewards["reward"].to_numpy().astype(np.float64)
     scored_N = pc.is_valid(rewards["reward"]).to_numpy()
@@ -76,6 +79,49 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
         },
         schema=ADVANTAGES.schema,
     )
+
+
+def settled(cfg: AdvantageConfig, step: int, rewards: pa.Table) -> AdvantageConfig:
+    """The settings of one step: a schedule of beta replaced by the beta it gives.
+
+    Depends on nothing but its arguments, so that a step made again alone gets the same beta.
+
+    Args:
+        cfg: The estimator with its own settings.
+        step: The training step, from 0.
+        rewards: The step's table of `schemas.REWARDS`, or its COLUMNS.
+
+    Raises:
+        DataError: If the schedule looks at a solve rate and the rewards have none.
+    """
+    if not isinstance(cfg, RsGrpoConfig) or cfg.schedule == "constant":
+        return cfg
+    end = cfg.beta if cfg.beta_end is None else cfg.beta_end
+    if cfg.schedule == "solve_rate":
+        beta = beta_by_solve_rate(cfg.beta, end, solve_rate(rewards))
+    else:
+        beta = beta_by_step(cfg.schedule, cfg.beta, end, step=step, steps=cfg.schedule_steps or 1)
+    return RsGrpoConfig(scale=cfg.scale, beta=beta, denominator=cfg.denominator)
+
+
+def solve_rate(rewards: pa.Table) -> float:
+    """Share of right completions among those with a reward; where a user's numbers are no verdicts, their mean.
+
+    Raises:
+        DataError: If there is no reward, or numbers that are no verdicts lie outside [0, 1].
+    """
+    scored = rewards.filter(pc.is_valid(rewards["reward"]))
+    if not len(scored):
+        raise DataError("no completion of the step has a reward", "take a linear schedule of beta, or a constant beta")
+    if not pc.any(pc.equal(scored["reward_status"], Status.SCORED.value)).as_py():
+        return float(pc.mean(pc.equal(scored["reward_status"], Status.OK.value)).as_py())
+    lowest, highest = pc.min_max(scored["reward"]).as_py().values()
+    if not 0 <= lowest <= highest <= 1:
+        raise DataError(
+            f"schedule solve_rate needs rewards in [0, 1]; these go from {lowest:g} to {highest:g}",
+            "scale the rewards, or take a linear or cosine schedule",
+        )
+    return float(pc.mean(scored["reward"]).as_py())
 
 
 def facts(advantages: pa.Table) -> dict[str, float | int]:
