@@ -89,6 +89,8 @@ def test_help_loads_nothing_heavy() -> None:
     assert not loaded & {"torch", "transformers", "pyarrow", "numpy", "matplotlib", "math_verify", "sympy"}
 
 
-@pytest.mark.parametrize("module", ["pipeline.steps", "pipeline.training", "pipeline.evaluation", "report.evaluations"])
+@pytest.mark.parametrize(
+    "module", ["pipeline.steps", "pipeline.training", "pipeline.evaluation", "pipeline.whatif", "report.evaluations"]
+)
 def test_scoring_comparing_and_reporting_do_without_torch(module: str) -> None:
     assert not loaded_by(f"import rsgrpo_cli.{module}") & {"torch", "transformers", "vllm"}

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, open_run, say
+from rsgrpo_cli.config import AdvantageConfig, estimator_config
 from rsgrpo_cli.console import Output
+from rsgrpo_cli.errors import DependencyError, UsageError
+
+Compare = Annotated[
+    str | None,
+    typer.Option(
+        "--compare",
+        metavar="NAME[:KEY=VALUE...],...",
+        help="Only show what these make of the step's rewards, for example rs_grpo:beta=8,grpo,chen_passk:k=4.",
+    ),
+]
+Figure = Annotated[
+    Path | None, typer.Option("--figure", metavar="FILE", help="Where --compare draws: .svg, .png, .pdf.")
+]
 
 
 def advantage(
@@ -15,16 +34,76 @@ def advantage(
     advantage_scale: options.AdvantageScale = None,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
+    compare: Compare = None,
+    figure: Figure = None,
     settings: options.SetOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Turn a step's rewards into advantages, group by group."""
+    """Turn a step's rewards into advantages, group by group; or compare what estimators make of them."""
     overrides = options.given(locals())
+    out = Output(as_json=as_json)
+    if compare is not None:
+        if overrides or tag or force:
+            raise UsageError("--compare writes nothing and takes its settings with the names", f"--compare {_EXAMPLE}")
+        return _compare(run, step, methods(compare), figure, out)
+    if figure is not None:
+        raise UsageError("--figure draws what --compare finds", f"--compare {_EXAMPLE}")
     from rsgrpo_cli.pipeline import steps
 
-    out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
     with at_work(target, resolved, out) as session:
         number = steps.latest_step(session, "rewards") if step is None else step
         outcome = steps.advantage(session, number, resolved.advantage, tag=tag, force=force)
     say(out, outcome)
+
+
+def methods(text: str) -> list[tuple[str, AdvantageConfig]]:
+    """The estimators that `--compare` names, with a label each.
+
+    Args:
+        text: "rs_grpo:beta=2,grpo,pkpo:k=4:variant=sloo".
+
+    Raises:
+        UsageError: If it cannot be read, or a setting does not fit.
+    """
+    found: dict[str, AdvantageConfig] = {}
+    for part in text.split(","):
+        name, *knobs = (piece.strip() for piece in part.split(":"))
+        pairs = [knob.partition("=") for knob in knobs]
+        if not name or any(not equals for _, equals, _ in pairs):
+            raise UsageError(f"--compare {part!r} is not NAME or NAME:KEY=VALUE", f"--compare {_EXAMPLE}")
+        cfg = estimator_config(name, {key: options.value(value) for key, _, value in pairs})
+        if getattr(cfg, "schedule", "constant") != "constant":
+            raise UsageError("--compare takes a beta, not a schedule of it", f"--compare {_EXAMPLE}")
+        found[" ".join([name, *knobs])] = cfg
+    return list(found.items())
+
+
+def _compare(
+    name: str | None, step: int | None, chosen: list[tuple[str, AdvantageConfig]], figure: Path | None, out: Output
+) -> None:
+    """Print and draw; needs no lock, as it writes nothing into the run."""
+    from rsgrpo_cli.pipeline import steps, whatif
+    from rsgrpo_cli.report.figures import check_drawable
+    from rsgrpo_cli.report.tables import estimators_table
+    from rsgrpo_cli.report.weights import weights_figure
+    from rsgrpo_cli.run_dir import RunDir
+
+    if figure is not None:
+        check_drawable(figure)
+    run = RunDir.open(name)
+    number = steps.newest_step(run, "rewards") if step is None else step
+    result = whatif.compare(run, number, chosen)
+    path = figure or run.path.parent / f"{run.name}-step{number}-estimators.svg"
+    lines, drawn = [_LEGEND, f"figure: {path}"], str(path)
+    try:
+        weights_figure(result, path)
+    except DependencyError as error:
+        if figure is not None:
+            raise
+        lines, drawn = [_LEGEND, f"no figure: {error.message}; {error.hint}"], ""
+    out.result(result | {"figure": drawn or None}, estimators_table(result), lines=lines)
+
+
+_LEGEND = "eff. n: effective samples; silent: groups without gradient; then the share of |A| by a group's mean reward"
+_EXAMPLE = "rs_grpo:beta=2,rs_grpo:beta=8,grpo,chen_passk:k=4"

@@ -171,10 +171,10 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """
     overrides: dict[str, Any] = {}
     for text in parameters.get("settings") or ():
-        name, equals, value = text.partition("=")
+        name, equals, text_of = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text!r} has no value", "write --set SECTION.FIELD=VALUE")
-        overrides[name.strip()] = _value(value.strip())
+        overrides[name.strip()] = value(text_of.strip())
     overrides |= {FIELDS[name]: value for name, value in parameters.items() if name in FIELDS and value is not None}
     if parameters.get("k") is not None:
         overrides["eval.k"] = ks(parameters["k"])
@@ -196,7 +196,7 @@ def ks(text: str) -> tuple[int, ...]:
     return tuple(sorted(set(values)))
 
 
-def _value(text: str) -> Any:
+def value(text: str) -> Any:
     """A TOML-like value: a number, true or false, a list; anything else is text."""
     try:
         return json.loads(text)

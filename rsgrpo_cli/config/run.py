@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError, model_validator
 
 from rsgrpo_cli.config.base import StageConfig
 from rsgrpo_cli.config.estimators import ESTIMATORS, SCHEDULE, VARIANTS, AdvantageConfig, RsGrpoConfig
@@ -119,6 +119,19 @@ def parse(data: Mapping[str, Any]) -> RunConfig:
         return RunConfig.model_validate(data)
     except ValidationError as error:
         raise UsageError(*_explain(error)) from None
+
+
+def estimator_config(name: str, settings: Mapping[str, Any]) -> AdvantageConfig:
+    """An estimator with some of its settings, the others at their defaults.
+
+    Raises:
+        UsageError: If there is no such estimator, or a setting does not fit.
+    """
+    try:
+        made: AdvantageConfig = TypeAdapter(AdvantageConfig).validate_python({**settings, "estimator": name})
+    except ValidationError as error:
+        raise UsageError(*_explain(error)) from None
+    return made
 
 
 def changed_fields(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:

@@ -27,7 +27,7 @@ from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.pipeline.freshness import decide, must_run
 from rsgrpo_cli.pipeline.session import Outcome, Session
-from rsgrpo_cli.run_dir import Freshness, freshness, require_fresh, rollout_parts
+from rsgrpo_cli.run_dir import Freshness, RunDir, freshness, require_fresh, rollout_parts
 from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS
 from rsgrpo_cli.stages import advantage as advantage_stage
 from rsgrpo_cli.stages import prepare as prepare_stage
@@ -330,16 +330,20 @@ def again(session: Session) -> str:
 
 
 def latest_step(session: Session, has: str) -> int:
-    """The step that a single command works on unless told: the newest that has its input.
+    """The step that a single command works on unless told; see `newest_step`."""
+    return newest_step(session.run, has)
+
+
+def newest_step(run: RunDir, has: str) -> int:
+    """The newest step that has a stage's input.
 
     Args:
-        session: The run.
+        run: The run.
         has: "rollouts", "rewards" or "advantages".
 
     Raises:
         UsageError: If no step has it.
     """
-    run = session.run
     places = {"rollouts": run.rollouts, "rewards": run.rewards, "advantages": run.advantages}
     steps = [step for step in run.steps() if places[has](step).exists()]
     if not steps:

@@ -32,6 +32,22 @@ def pyplot() -> Any:
     return plt
 
 
+def check_drawable(path: Path) -> None:
+    """Refuse a file of a kind that cannot be drawn into, before any work is done for it.
+
+    Raises:
+        UsageError: If it is neither .svg, .png nor .pdf.
+    """
+    if path.suffix not in (".svg", ".png", ".pdf"):
+        raise UsageError(f"cannot draw into {path}", "give a file that ends in .svg, .png or .pdf")
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure, with nothing in the file that would differ the next time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else {})
+
+
 def passk_figure(evaluations: Sequence[tuple[str, Evaluation]], path: Path) -> None:
     """pass@k against k, a line a policy, with the interval over problems as a band.
 
@@ -40,8 +56,7 @@ def passk_figure(evaluations: Sequence[tuple[str, Evaluation]], path: Path) -> N
         path: A .svg, .png or .pdf file.
     """
     plt = pyplot()
-    if path.suffix not in (".svg", ".png", ".pdf"):
-        raise UsageError(f"cannot draw into {path}", "give a file that ends in .svg, .png or .pdf")
+    check_drawable(path)
     figure, axes = plt.subplots(figsize=(6.4, 4.0), constrained_layout=True)
     colours = iter(COLOURS * len(evaluations))
     for label, evaluation in evaluations:
@@ -62,7 +77,5 @@ def passk_figure(evaluations: Sequence[tuple[str, Evaluation]], path: Path) -> N
     axes.legend(frameon=False, loc="lower right")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"Date": None} if path.suffix == ".svg" else {}
-    figure.savefig(path, dpi=160, metadata=metadata)
+    save(figure, path)
     plt.close(figure)

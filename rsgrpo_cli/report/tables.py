@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.console import number, table
@@ -71,3 +72,26 @@ def comparison_table(result: dict[str, Any]) -> Table:
             f"{row['better']}/{row['worse']}/{row['tied']}",
         )
     return made
+
+
+def estimators_table(result: dict[str, Any]) -> Table:
+    """What several estimators make of the same rewards, a row each; the last columns say where their weight goes."""
+    title = (
+        f"step {result['step']}: {result['completions']} completions in {result['groups']} groups, "
+        f"{result['constant_groups']:.0%} of them constant"
+    )
+    made = table("estimator", "rms", "min", "max", "eff. n", "silent", *difficulties(result), title=title)
+    for row in result["methods"]:
+        made.add_row(
+            row["label"],
+            *(number(row[name]) for name in ("rms", "lowest", "highest")),
+            f"{row['effective_sample_size']:.0f}",
+            f"{row['silent_groups']:.0%}",
+            *(f"{share:.0%}" for share in row["share_by_difficulty"]),
+        )
+    return made
+
+
+def difficulties(result: dict[str, Any]) -> list[str]:
+    """The ranges of a group's mean reward that a comparison tells apart."""
+    return [f"{low:.3g}..{high:.3g}" for low, high in pairwise(result["difficulty_edges"])]
