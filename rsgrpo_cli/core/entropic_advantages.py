@@ -87,7 +87,7 @@ def entropic_adaptive(rewards_G: ArrayLike, *, kl: float = log(2)) -> FloatArray
     best = (gap_PG == 0).sum(axis=-1)
     solvable = np.log(size / best) > kl * (1 + 1e-12)
     beta_P = np.where(best == size, 0.0, np.inf)
-    beta_P[solvable] = _solve_divergence(gap_PG[solvable], kl)
+    beta_P[solvable] = _solve_by_shape(gap_PG[solvable], best[solvable], kl)
     exponent_PG = np.where(gap_PG == 0, 0.0, beta_P[:, None] * np.where(gap_PG == 0, -1.0, gap_PG))
     return _against_others(centred(np.expm1(exponent_PG)), np.exp(exponent_PG), 0.0).reshape(rewards.shape)
 
@@ -103,6 +103,16 @@ def _against_others(deviations_G: FloatArray, weights_G: FloatArray, eps: float)
     return advantages
 
 
+def _solve_by_shape(gap_PG: FloatArray, best_P: NDArray[np.int64], kl: float) -> FloatArray:
+    """`_solve_divergence`, once for all groups of two values with the same number of best rewards: 0/1 rewards."""
+    two_valued = ((gap_PG == 0) | (gap_PG == -1)).all(axis=-1)
+    beta = np.empty(len(gap_PG))
+    beta[~two_valued] = _solve_divergence(gap_PG[~two_valued], kl)
+    _, example, shape = np.unique(best_P[two_valued], return_index=True, return_inverse=True)
+    beta[two_valued] = _solve_divergence(gap_PG[two_valued][example], kl)[shape]
+    return beta
+
+
 def _solve_divergence(gap_PG: FloatArray, kl: float) -> FloatArray:
     """Solve KL(softmax(beta gap) || uniform) = kl for beta, row by row; gap <= 0 with minimum -1. Shape (P,).
 
@@ -116,7 +126,7 @@ def _solve_divergence(gap_PG: FloatArray, kl: float) -> FloatArray:
         if active.size == 0:
             break
         now = beta[active]
-        divergence, slope = _divergence(gap_PG[active], now)
+        divergence, slope = _divergence(gap_PG if active.size == beta.size else gap_PG[active], now)
         below = divergence < kl
         low[active[below]] = now[below]
         high[active[~below]] = now[~below]
@@ -127,8 +137,9 @@ def _solve_divergence(gap_PG: FloatArray, kl: float) -> FloatArray:
             proposal = now + (np.sqrt(kl) - root) * 2 * root / slope
         inside = (proposal > lower) & (proposal < np.minimum(upper, 16 * now))
         fallback = np.where(np.isinf(upper), 4 * now, (lower + upper) / 2)
-        converged = (np.abs(proposal - now) <= 1e-15 * now) | (upper - lower <= 1e-15 * now)
-        beta[active] = np.where(converged, now, np.where(inside, proposal, fallback))
+        # Newton's step squares the error: after one of 1e-9 nothing is left to correct.
+        converged = (np.abs(proposal - now) <= 1e-9 * now) | (upper - lower <= 1e-15 * now)
+        beta[active] = np.where(inside, proposal, np.where(converged, now, fallback))
         active = active[~converged]
     return beta
 
