@@ -9,6 +9,7 @@ import typer
 
 from rsgrpo_cli import __version__
 from rsgrpo_cli.commands.advantage import advantage
+from rsgrpo_cli.commands.bandit import bandit
 from rsgrpo_cli.commands.compare import compare
 from rsgrpo_cli.commands.eval import evaluate
 from rsgrpo_cli.commands.fork import fork
@@ -37,6 +38,7 @@ COMMANDS = (
     ("show", show, REPORTS, "rsgrpo show --run mine --prompt toy-train-000017 --step 3"),
     ("compare", compare, REPORTS, "rsgrpo compare runs/grpo runs/rs_grpo --k 1,32"),
     ("report", report, REPORTS, "rsgrpo report base=mine@0 trained=mine --figure passk.svg"),
+    ("bandit", bandit, REPORTS, "rsgrpo bandit --betas 0,2,4,8 --seeds 1,2,3 --figure bandit.png"),
 )
 
 app = typer.Typer(

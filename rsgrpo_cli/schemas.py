@@ -197,3 +197,40 @@ METRICS = ArtifactSchema(
     ),
     keys=("step",),
 )
+
+BANDIT_RUNS = ArtifactSchema(
+    "bandit_runs",
+    1,
+    _columns(
+        beta=FLOAT64,
+        seed=INT64,
+        expected_reward=FLOAT64,  # of the final policy, as are the next two
+        entropy=FLOAT64,  # nats
+        best_arm=INT32,  # the most probable one
+        samples_to_escape=(INT64, True),  # until the expected reward first reached 0.9; null: never
+        exact_expected_reward=FLOAT64,  # after as many steps along the exact gradient, which no seed changes
+    ),
+    keys=("beta", "seed"),
+)
+
+BANDIT_CURVES = ArtifactSchema(
+    "bandit_curves",
+    1,
+    _columns(beta=FLOAT64, seed=INT64, samples=INT64, expected_reward=FLOAT64, entropy=FLOAT64),
+    keys=("beta", "seed", "samples"),
+)
+
+BANDIT_POLICIES = ArtifactSchema(
+    "bandit_policies",
+    1,
+    _columns(
+        beta=FLOAT64,
+        seed=INT64,
+        arm=INT32,
+        reward=FLOAT64,
+        initial_probability=FLOAT64,
+        probability=FLOAT64,  # under the final policy
+        exact_probability=FLOAT64,  # the same along the exact gradient
+    ),
+    keys=("beta", "seed", "arm"),
+)

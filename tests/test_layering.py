@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "run_dir": {"errors", "schemas", "artifacts", "config"},
     "pipeline": BELOW | {"core", "tasks", "rewards", "engines", "policy", "stages", "artifacts", "run_dir", "console"},
     "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console"},
-    "commands": BELOW | {"pipeline", "report", "run_dir", "console"},
+    "experiments": {"core"},
+    "commands": BELOW | {"pipeline", "report", "run_dir", "console", "experiments", "artifacts"},
     "app": {"commands", "console", "errors"},
 }
 

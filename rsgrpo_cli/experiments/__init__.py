@@ -1,0 +1,1 @@
+"""Self-contained studies of the estimators, without a language model."""

@@ -1,0 +1,95 @@
+"""bandit: its tables, its figure, what it refuses and what it does not do twice."""
+
+from pathlib import Path
+
+import pytest
+
+from rsgrpo_cli import schemas
+from rsgrpo_cli.artifacts import read_lineage, read_table
+from tests.conftest import Cli
+
+SMALL = ["--arms", "20", "--betas", "8,0,8", "--seeds", "2,1", "--samples", "3200"]
+
+
+def test_tables_and_figure(cli: Cli, tmp_path: Path) -> None:
+    result = cli("bandit", *SMALL, "--out", "b", "--figure", "figures/b.png", "--json")
+    assert result.code == 0, result.err
+    assert [row["beta"] for row in result.json["betas"]] == [0, 8]
+    assert (tmp_path / "figures/b.png").read_bytes()[:4] == b"\x89PNG"
+    runs = read_table(tmp_path / "b/runs.parquet", schemas.BANDIT_RUNS)
+    curves = read_table(tmp_path / "b/curves.parquet", schemas.BANDIT_CURVES)
+    policies = read_table(tmp_path / "b/policies.parquet", schemas.BANDIT_POLICIES)
+    assert list(zip(runs["beta"].to_pylist(), runs["seed"].to_pylist(), strict=True)) == [
+        (0, 1),
+        (0, 2),
+        (8, 1),
+        (8, 2),
+    ]
+    # 200 updates are all recorded, and the start.
+    assert (curves.num_rows, policies.num_rows) == (4 * 201, 4 * 20)
+    last = curves.to_pylist()[200]
+    assert (last["samples"], last["expected_reward"]) == (3200, runs["expected_reward"][0].as_py())
+    expected = sum(row["probability"] * row["reward"] for row in policies.slice(0, 20).to_pylist())
+    assert runs["expected_reward"][0].as_py() == pytest.approx(expected)
+    lineage = read_lineage(tmp_path / "b/runs.parquet", schemas.BANDIT_RUNS)
+    assert (lineage.stage, lineage.config["betas"], lineage.config["group_size"]) == ("bandit", [0, 8], 16)
+
+
+def test_equal_settings_leave_equal_bytes_and_are_not_played_again(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("bandit", *SMALL, "--out", "a").code == 0
+    assert cli("bandit", *SMALL, "--out", "b").code == 0
+    for name in ("runs.parquet", "curves.parquet", "policies.parquet", "bandit.svg"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    (tmp_path / "a/bandit.svg").unlink()
+    (tmp_path / "b/curves.parquet").unlink()
+    played = []
+    from rsgrpo_cli.experiments import bandit
+
+    play = bandit.play
+    monkeypatch.setattr(bandit, "play", lambda *arguments: played.append(1) or play(*arguments))
+    assert cli("bandit", *SMALL, "--out", "a").code == 0
+    assert (played, (tmp_path / "a/bandit.svg").exists()) == ([], True)
+    assert cli("bandit", *SMALL, "--out", "b").code == 0
+    assert (played, (tmp_path / "b/curves.parquet").exists()) == ([1], True)
+
+
+def test_runs_with_other_settings_are_not_lost(cli: Cli, tmp_path: Path) -> None:
+    assert cli("bandit", *SMALL, "--out", "b").code == 0
+    before = (tmp_path / "b/runs.parquet").read_bytes()
+    result = cli("bandit", *SMALL, "--seeds", "3", "--out", "b")
+    assert result.code == 1
+    assert "b holds runs with other settings: seeds 1,2" in result.err
+    assert "--force" in result.err
+    assert (tmp_path / "b/runs.parquet").read_bytes() == before
+    assert cli("bandit", *SMALL, "--seeds", "3", "--out", "b", "--force").code == 0
+    assert read_table(tmp_path / "b/runs.parquet", schemas.BANDIT_RUNS)["seed"].to_pylist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--betas", "0,x"], "--betas '0,x' is not a list of numbers"),
+        (["--betas", "nan"], "--betas 'nan' is not a list of numbers"),
+        (["--betas", "1e7"], "--betas '1e7' is not a list of numbers up to 1e6"),
+        (["--seeds", "-1"], "--seeds '-1' is not a list of whole numbers"),
+        (["--seeds", "1.5"], "--seeds '1.5' is not a list of whole numbers"),
+        (["--seeds", ""], "--seeds '' is not a list of whole numbers"),
+        (["--arms", "1"], "Invalid value for '--arms'"),
+        (["--samples", "8"], "Invalid value for '--samples'"),
+        (["--figure", "b.gif"], "cannot draw into b.gif"),
+    ],
+)
+def test_bad_input(cli: Cli, tmp_path: Path, arguments: list[str], text: str) -> None:
+    result = cli("bandit", *SMALL, *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert text in " ".join(result.err.replace("│", " ").split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib_it_says_so(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rsgrpo_cli.commands.bandit.find_spec", lambda name: None)
+    result = cli("bandit", *SMALL, "--out", "b")
+    assert (result.code, "no figure: matplotlib is not installed" in result.err) == (0, True)
+    assert not (tmp_path / "b/bandit.svg").exists()
