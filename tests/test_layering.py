@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": BELOW | {"core", "tasks", "rewards", "engines", "policy", "stages", "artifacts", "run_dir", "console"},
     "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console"},
     "experiments": {"core"},
+    "integrations": {"core", "rewards", "errors"},
     "commands": BELOW | {"pipeline", "report", "run_dir", "console", "experiments", "artifacts"},
     "app": {"commands", "console", "errors"},
 }

@@ -88,7 +88,7 @@ class AutoReward:
         """
         complaints: list[str | None] = [None] * len(ground_truths)
         for task, reward in self._rewards.items():
-            indices = [index for index, gold in enumerate(ground_truths) if _task_of(gold) == task]
+            indices = [index for index, gold in enumerate(ground_truths) if task_of(gold) == task]
             found = reward.check_ground_truth([ground_truths[index] for index in indices])
             for index, complaint in zip(indices, found, strict=True):
                 complaints[index] = complaint
@@ -110,5 +110,6 @@ class AutoReward:
         return str(task)
 
 
-def _task_of(ground_truth: str) -> str:
+def task_of(ground_truth: str) -> str:
+    """The task of a reference answer that comes without it."""
     return "countdown" if "->" in ground_truth else "math"
