@@ -30,13 +30,13 @@ def weights_figure(result: dict[str, Any], path: Path) -> None:
     (left, right), strips = axes
     _prepare(left, right, result["methods"])
     for number, method in enumerate(result["methods"]):
-        look = _look(number)
+        style = look(number)
         if result["binary"]:
-            left.plot(*_columns(method["by_difficulty"], "mean_reward", "right"), **look)
-            left.plot(*_columns(method["by_difficulty"], "mean_reward", "wrong"), **look, markerfacecolor="white")
+            left.plot(*_columns(method["by_difficulty"], "mean_reward", "right"), **style)
+            left.plot(*_columns(method["by_difficulty"], "mean_reward", "wrong"), **style, markerfacecolor="white")
         else:
-            left.plot(*_columns(method["by_reward"], "reward", "advantage"), **look)
-        right.plot(*_columns(method["by_difficulty"], "mean_reward", "weight"), **look, label=method["label"])
+            left.plot(*_columns(method["by_reward"], "reward", "advantage"), **style)
+        right.plot(*_columns(method["by_difficulty"], "mean_reward", "weight"), **style, label=method["label"])
     _strips(strips, result)
     for panel in axes.flat:
         panel.grid(alpha=0.25)
@@ -60,7 +60,7 @@ def _prepare(left: Any, right: Any, methods: list[dict[str, Any]]) -> None:
     right.set_ylabel("weight of a group: mean |A|")
 
 
-def _look(number: int) -> dict[str, Any]:
+def look(number: int) -> dict[str, Any]:
     """Told apart by colour, marker and line, so that any one of them will do."""
     return {
         "color": COLOURS[number % len(COLOURS)],

@@ -110,6 +110,17 @@ def test_rs_grpo_is_exact_to_the_last_digits() -> None:
         np.testing.assert_allclose(result, vector["advantages"], rtol=3e-15, atol=1e-18, err_msg=vector["id"])
 
 
+def test_focal_grpo_of_a_whole_exponent_is_a_form_that_we_ship() -> None:
+    # (1 - p)^gamma times grpo: what mahdavi_passk calls plugin_grpo, at k = gamma + 1.
+    chosen = [vector for vector in vectors("estimator-vectors.json") if vector["estimator"] == "focal_grpo"]
+    whole = [vector for vector in chosen if float(vector["params"]["gamma"]).is_integer()]
+    for vector in whole:
+        params = {"k": int(vector["params"]["gamma"]) + 1, "eps": vector["params"]["eps"]}
+        result = mahdavi_passk(vector["rewards"], variant="plugin_grpo", **params)
+        np.testing.assert_allclose(result, vector["advantages"], rtol=1e-10, atol=1e-12, err_msg=vector["id"])
+    assert (len(whole), len(chosen)) == (15, 22)
+
+
 def test_no_vector_is_left_out() -> None:
     names = Counter(vector["estimator"] for vector in vectors("estimator-vectors.json"))
     assert names.keys() - ESTIMATORS.keys() == NOT_SHIPPED
