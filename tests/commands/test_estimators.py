@@ -54,8 +54,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_made(cli: Cli, flags: l
 def test_rewards_that_an_estimator_cannot_use(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "def shorter(completions, **columns):\n    return [-len(text) / 10 for text in completions]\n"
-        "def one_of_four(completions, **columns):\n    return [None if i % 4 else 1.0 for i in range(len(completions))]\n"
-        "def three_of_four(completions, **columns):\n    return [i % 4 or None for i in range(len(completions))]\n"
+        "def one_of_four(completions, **rest):\n    return [None if i % 4 else 1.0 for i in range(len(completions))]\n"
+        "def three_of_four(completions, **rest):\n    return [i % 4 or None for i in range(len(completions))]\n"
     )
     assert cli("prepare", "--run", "runs/x", *SMALL).code == 0
     assert cli("rollout", "--run", "runs/x").code == 0
