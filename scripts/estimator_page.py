@@ -126,7 +126,9 @@ def draw(path: Path) -> None:
     for number, index in enumerate(DRAWN):
         name, settings = SHOWN[index]
         estimate = estimator_function(name, **settings)
-        style = look(number - 1) if number else look(0) | {"color": BASE_COLOUR}
+        style = (
+            look(number - 1) if number else look(0) | {"color": BASE_COLOUR, "marker": "X", "linestyle": (0, (6, 2))}
+        )
         for values, extra in zip(right_and_wrong(estimate), ({}, {"markerfacecolor": "white"}), strict=True):
             left.plot(accuracy, values, **style, **extra)
         weights = prompt_weight(estimate, p, GROUP)

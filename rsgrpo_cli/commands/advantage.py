@@ -18,7 +18,7 @@ Compare = Annotated[
     typer.Option(
         "--compare",
         metavar="NAME[:KEY=VALUE...],...",
-        help="Only show what these make of the step's rewards, for example rs_grpo:beta=8,grpo,chen_passk:k=4.",
+        help="Only show what these make of the step's rewards, for example rs_grpo:beta=8,grpo,pkpo:k=4.",
     ),
 ]
 Figure = Annotated[

@@ -76,7 +76,11 @@ Workers = Annotated[int | None, typer.Option("--workers", rich_help_panel=REWARD
 Timeout = Annotated[float | None, typer.Option("--timeout", rich_help_panel=REWARD, help="Seconds an answer may take.")]
 Estimator = Annotated[
     str | None,
-    typer.Option("--estimator", rich_help_panel=ADVANTAGE, help=f"One of {', '.join(ESTIMATORS)}."),
+    typer.Option(
+        "--estimator",
+        rich_help_panel=ADVANTAGE,
+        help=f"One of {', '.join(ESTIMATORS)}; its own settings by --set advantage.k=4.",
+    ),
 ]
 Beta = Annotated[
     float | None, typer.Option("--beta", rich_help_panel=ADVANTAGE, help="Risk sensitivity of rs_grpo; 0 is the mean.")

@@ -42,7 +42,7 @@ def compare(run: RunDir, step: int, methods: Sequence[tuple[str, AdvantageConfig
     Returns:
         What there is to print and to draw: facts of the step, and under "methods" for each of them
 
-        * "rms", "lowest", "highest", "effective_sample_size" of its advantages,
+        * "rms", "lowest", "highest", "effective_sample_size" of its advantages, as in metrics.parquet,
         * "silent_groups", the share of groups all of whose advantages are zero,
         * "share_by_difficulty", the share of sum |A| that goes to each fourth of the scale (see "difficulty_edges"),
         * "by_difficulty", points (mean reward of a group, groups, mean advantage of right and of wrong answers where
@@ -67,7 +67,7 @@ def compare(run: RunDir, step: int, methods: Sequence[tuple[str, AdvantageConfig
         "binary": batch.binary,
         "constant_groups": float((batch.lowest_K == batch.highest_K).mean()),
         "difficulty_edges": batch.edges.tolist(),
-        "methods": [_method(label, cfg, scored, batch) for label, cfg in methods],
+        "methods": [_method(label, cfg, rewards, batch) for label, cfg in methods],
     }
 
 
@@ -97,12 +97,13 @@ class _Batch:
         return means
 
 
-def _method(label: str, cfg: AdvantageConfig, scored: pa.Table, batch: _Batch) -> dict[str, Any]:
+def _method(label: str, cfg: AdvantageConfig, rewards: pa.Table, batch: _Batch) -> dict[str, Any]:
     try:
-        advantage_N = advantage_stage.advantage(scored, cfg)["advantage"].to_numpy()
+        made = advantage_stage.advantage(rewards, cfg)["advantage"].to_numpy()
     except DataError as error:
         about = "" if error.message.startswith(label) else f"{label}: "
         raise DataError(f"{about}{error.message}", error.hint or "leave it out of --compare") from error
+    advantage_N = made[pc.is_valid(rewards["reward"]).to_numpy()]
     weight_K = batch.per_group(np.abs(advantage_N))
     total_K = weight_K * batch.size_K
     shares = np.bincount(batch.difficulty_K, weights=total_K, minlength=DIFFICULTIES)
@@ -111,10 +112,10 @@ def _method(label: str, cfg: AdvantageConfig, scored: pa.Table, batch: _Batch) -
     return {
         "label": label,
         **cfg.model_dump(mode="json", exclude_none=True),
-        "rms": advantage_rms(advantage_N),
-        "lowest": float(advantage_N.min()),
-        "highest": float(advantage_N.max()),
-        "effective_sample_size": effective_sample_size(advantage_N),
+        "rms": advantage_rms(made),
+        "lowest": float(made.min()),
+        "highest": float(made.max()),
+        "effective_sample_size": effective_sample_size(made),
         "silent_groups": float((loudest_K < NO_SIGNAL).mean()),
         "share_by_difficulty": (shares / max(total_K.sum(), NO_SIGNAL)).tolist(),
         "by_difficulty": _by_difficulty(advantage_N, weight_K, batch),

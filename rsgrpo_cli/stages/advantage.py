@@ -53,26 +53,28 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
     _check_finite(rewards, reward_N, scored_N)
     codes_N = group_id.indices.to_numpy()
     groups = Groups.of(codes_N[scored_N])
-    advantage_N = np.zeros(len(rewards))
-    mean_N, risk_N = np.full(len(rewards), np.nan), np.full(len(rewards), np.nan)
+    estimate = _unless_alone(estimator_function(cfg.estimator, **cfg.knobs()))
+    beta = getattr(cfg, "beta", None)
+
+    def spread(function: Callable[[FloatArray], FloatArray], without_reward: float) -> FloatArray:
+        values_N = np.full(len(rewards), without_reward)
+        values_N[scored_N] = by_group(groups, reward_N[scored_N], function)
+        return values_N
+
     try:
-        advantage_N[scored_N] = by_group(
-            groups, reward_N[scored_N], _unless_alone(estimator_function(cfg.estimator, **cfg.knobs()))
-        )
+        advantage_N = spread(estimate, 0.0)
     except ValueError as error:
         about = "" if str(error).startswith(cfg.estimator) else f"{cfg.estimator}: "
         raise DataError(f"{about}{error}") from error
-    beta = getattr(cfg, "beta", 0.0)
-    advantage_N = scale_advantages(advantage_N, mode=cfg.scale, beta=beta)
-    mean_N[scored_N] = by_group(groups, reward_N[scored_N], lambda rewards_PG: rewards_PG.mean(axis=-1))
-    risk_N[scored_N] = by_group(groups, reward_N[scored_N], partial(risk_value, beta=beta))
+    mean_N = spread(lambda rewards_PG: rewards_PG.mean(axis=-1), np.nan)
+    risk_N = spread(partial(risk_value, beta=beta or 0.0), np.nan)
     right_N = pc.equal(rewards["reward_status"], Status.OK.value).to_numpy()
     wrong_N = pc.is_in(rewards["reward_status"], pa.array([Status.SCORED.value])).to_numpy()
     return pa.table(
         {
             "group_id": rewards["group_id"],
             "sample_index": rewards["sample_index"],
-            "advantage": advantage_N,
+            "advantage": scale_advantages(advantage_N, cfg.scale, beta),
             "group_mean": pa.array(mean_N, mask=np.isnan(mean_N)),
             "group_risk_value": pa.array(risk_N, mask=np.isnan(risk_N)),
             "group_status": _group_status(codes_N, reward_N, scored_N, right_N, ~(right_N | wrong_N)),

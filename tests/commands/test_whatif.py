@@ -46,7 +46,7 @@ def test_the_numbers_of_two_groups(tmp_path: Path) -> None:
     assert (result["completions"], result["groups"], result["binary"]) == (6, 2, True)
     assert result["constant_groups"] == 0.5
     first, second = result["methods"]
-    assert first["rms"] == pytest.approx(math.sqrt((0.75**2 + 3 * 0.25**2) / 6))
+    assert first["rms"] == pytest.approx(math.sqrt((0.75**2 + 3 * 0.25**2) / 8))  # as in metrics.parquet
     assert (first["lowest"], first["highest"]) == (-0.25, 0.75)
     assert first["effective_sample_size"] == pytest.approx(1.5**2 / 0.75)
     assert first["silent_groups"] == 0.5
