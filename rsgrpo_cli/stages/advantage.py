@@ -98,11 +98,13 @@ def settled(cfg: AdvantageConfig, step: int, rewards: pa.Table) -> AdvantageConf
     """
     if not isinstance(cfg, RsGrpoConfig) or cfg.schedule == "constant":
         return cfg
-    end = cfg.beta if cfg.beta_end is None else cfg.beta_end
-    if cfg.schedule == "solve_rate":
-        beta = beta_by_solve_rate(cfg.beta, end, solve_rate(rewards))
-    else:
-        beta = beta_by_step(cfg.schedule, cfg.beta, end, step=step, steps=cfg.schedule_steps or 1)
+    match cfg:
+        case RsGrpoConfig(schedule="solve_rate", beta_end=float(end)):
+            beta = beta_by_solve_rate(cfg.beta, end, solve_rate(rewards))
+        case RsGrpoConfig(schedule="linear" | "cosine" as way, beta_end=float(end), schedule_steps=int(steps)):
+            beta = beta_by_step(way, cfg.beta, end, step=step, steps=steps)
+        case _:
+            raise ValueError(f"schedule {cfg.schedule} lacks its beta_end or schedule_steps")
     return RsGrpoConfig(scale=cfg.scale, beta=beta, denominator=cfg.denominator)
 
 

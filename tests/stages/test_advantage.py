@@ -159,6 +159,11 @@ def test_a_schedule_is_settled_by_the_step_alone() -> None:
     assert settled(GrpoConfig(), 7, table) == GrpoConfig()
 
 
+def test_a_schedule_without_a_horizon_is_not_guessed_at() -> None:
+    with pytest.raises(ValueError, match="lacks its beta_end or schedule_steps"):
+        settled(RsGrpoConfig(schedule="linear", beta_end=8.0), 0, rewards({"a": [1, 0]}))
+
+
 def test_a_schedule_is_settled_by_the_share_that_is_right() -> None:
     # One of four is right, the completion without a reward does not count: 8 (1 - 1/4).
     made = settled(BY_RATE, 0, rewards({"a": [1, 0, 0], "b": [None, 0]}))
