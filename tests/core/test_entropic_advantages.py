@@ -69,6 +69,19 @@ class TestEntropicAdaptive:
             shares = shares[shares > 0]
             assert (shares * np.log(shares * size)).sum() == pytest.approx(math.log(2), abs=1e-12)
 
+    def test_many_groups_of_verdicts_each_solve_their_own_equation(self) -> None:
+        # Solved once for each number of right answers: rows must get their own solution back, in any order and mix.
+        rng = np.random.default_rng(0)
+        stack = np.concatenate([np.tri(17, 16, -1), 3 * np.tri(17, 16, -1) - 1, rng.random((9, 16))])
+        stack = rng.permuted(stack[rng.permutation(len(stack))], axis=1)
+        for rewards, advantages in zip(stack, entropic_adaptive(stack), strict=True):
+            best = (rewards == rewards.max()).sum()
+            if best == 16 or 2 * best >= 16:
+                continue
+            odds = (advantages + 1) / 15
+            shares = odds / (1 + odds)
+            assert (shares * np.log(shares * 16)).sum() == pytest.approx(math.log(2), abs=1e-12)
+
     @pytest.mark.parametrize("gap", [1e-1, 1e-4, 1e-8, 1e-14])
     def test_near_ties(self, gap: float) -> None:
         # Two nearly best of four reach log 2 only where beta tells them apart: far beyond the scale of the rest.
