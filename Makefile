@@ -1,13 +1,17 @@
 # make demo   train the bundled model with GRPO and with RS-GRPO, and measure pass@k against the base model's
 # make test   linter, type checker, tests
-# Each sets up its own virtual environment first; both need Python 3.11 or newer.
+# make test-verl   our estimators and reward inside the real verl, on the CPU, in an environment of its own
+# Each sets up its own virtual environment first; all need Python 3.11 or newer.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+VERL := .venv-verl
+# verl's trainer imports these, which only its extras for GPUs name.
+VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 
-.PHONY: demo test lint slow clean
+.PHONY: demo test test-verl lint slow clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -32,5 +36,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[report,dev]"
 	touch $(INSTALLED)
 
+test-verl: $(VERL)/installed
+	$(VERL)/bin/python -m pytest -m "" tests/integrations/verl tests/integrations/test_verl_reward.py
+
+$(VERL)/installed: pyproject.toml constraints-verl.txt
+	$(PYTHON) -m venv $(VERL)
+	$(VERL)/bin/python -m pip install --quiet --upgrade "pip>=24"
+	$(VERL)/bin/python -m pip install --quiet --constraint constraints-verl.txt torch
+	$(VERL)/bin/python -m pip install --quiet --constraint constraints-verl.txt verl $(VERL_NEEDS) pytest --editable .
+	touch $(VERL)/installed
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VERL) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
