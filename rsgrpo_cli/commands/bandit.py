@@ -30,10 +30,10 @@ def bandit(
     figure: Annotated[
         Path | None,
         typer.Option(
-            "--figure", metavar="FILE", help="Draw: .svg, .png, .pdf.  [default: bandit.svg beside the tables]"
+            "--figure", metavar="FILE", help="A .svg, .png or .pdf; bandit.svg beside the tables if not given."
         ),
     ] = None,
-    force: options.ForceOption = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace runs with other settings.")] = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Play the paper's bandit: a policy that starts at a local optimum, and the beta it takes to leave (its Figure 3).
@@ -101,9 +101,12 @@ def _saved(out: Path, settings: dict[str, Any], force: bool) -> dict[str, pa.Tab
 
     Raises:
         StaleError: If there are runs with other settings, which would be lost.
+        UsageError: If `out` is a file.
     """
     from rsgrpo_cli.artifacts import read_lineage, read_table
 
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file", "give a directory")
     if force:
         return None
     paths = {name: out / f"{name}.parquet" for name in _kinds()}

@@ -88,6 +88,13 @@ def test_bad_input(cli: Cli, tmp_path: Path, arguments: list[str], text: str) ->
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_in_place_of_the_directory(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("precious")
+    result = cli("bandit", *SMALL, "--out", "notes", "--figure", "b.svg")
+    assert (result.code, "--out notes is a file" in result.err) == (2, True)
+    assert (tmp_path / "notes").read_text() == "precious"
+
+
 def test_without_matplotlib_it_says_so(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rsgrpo_cli.commands.bandit.find_spec", lambda name: None)
     result = cli("bandit", *SMALL, "--out", "b")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,15 @@ def test_the_trainer_needs_no_critic_and_the_new_one_delegates_to_the_same_funct
     )
     expected = advantage_of(batch(rewards, uids), "rs_grpo", config.algorithm)
     assert torch.equal(data.batch["advantages"], expected)
+
+
+def test_the_documented_command_line_is_one_that_verl_takes(compose: Compose) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "verl.md").read_text()
+    command = page.partition("verl.trainer.main_ppo")[2].partition("```")[0]
+    config = compose(*command.replace("\\\n", " ").split())
+    assert (config.algorithm.adv_estimator, config.algorithm.rs_beta) == ("rs_grpo", 4.0)
+    assert config.actor_rollout_ref.rollout.n == 16
+    assert config.actor_rollout_ref.actor.use_kl_loss is False  # exists, under the name that the page gives
 
 
 # Each of these starts a Python that imports verl, which takes seconds.
