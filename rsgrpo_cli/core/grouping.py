@@ -76,3 +76,11 @@ def by_group(groups: Groups, values_N: ArrayLike, function: Callable[[FloatArray
         result = function(values[rows_PG])
         results[rows_PG] = result if result.ndim == 2 else result[:, None]
     return results
+
+
+def unless_alone(function: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray], FloatArray]:
+    """The function, but 0 for groups of one, which have nothing to be compared with.
+
+    Estimators differ there (some refuse, some give zero): every caller wants the same.
+    """
+    return lambda values_PG: function(values_PG) if values_PG.shape[-1] > 1 else np.zeros_like(values_PG)

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from rsgrpo_cli.core.estimators import ESTIMATORS, Estimator, estimator_function, settings_of
-from rsgrpo_cli.core.grouping import Groups, by_group
+from rsgrpo_cli.core.grouping import Groups, by_group, unless_alone
 from rsgrpo_cli.core.risk import scale_advantages
 
 FloatArray = NDArray[np.float64]
@@ -57,7 +57,7 @@ def outcome_advantages(
     scale = own.pop("scale", "none")
     if name == "rs_grpo":
         own.setdefault("beta", DEFAULT_BETA)
-    estimator = _unless_alone(_named(name, own))
+    estimator = unless_alone(_named(name, own))
     _, codes_B = np.unique(np.asarray(index).astype(str), return_inverse=True)
     order_B = np.argsort(codes_B, kind="stable")
     advantages_B = np.empty(len(rewards_B))
@@ -113,10 +113,6 @@ def _named(name: str, settings: dict[str, Any]) -> Estimator:
     except ValueError as error:
         keys = ", ".join(f"algorithm.{KEY_PREFIX}{setting}" for setting in [*settings_of(name), "scale"])
         raise ValueError(f"{VERL_NAMES[name]}: {error} (its keys in verl: {keys})") from error
-
-
-def _unless_alone(estimator: Estimator) -> Callable[[FloatArray], FloatArray]:
-    return lambda rewards_PG: estimator(rewards_PG) if rewards_PG.shape[-1] > 1 else np.zeros_like(rewards_PG)
 
 
 def _register() -> None:

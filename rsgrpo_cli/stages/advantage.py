@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rsgrpo_cli.config import AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.core.estimators import estimator_function
-from rsgrpo_cli.core.grouping import Groups, by_group
+from rsgrpo_cli.core.grouping import Groups, by_group, unless_alone
 from rsgrpo_cli.core.risk import advantage_rms, risk_value, scale_advantages
 from rsgrpo_cli.core.schedules import beta_by_solve_rate, beta_by_step
 from rsgrpo_cli.errors import DataError
@@ -53,7 +53,7 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
     _check_finite(rewards, reward_N, scored_N)
     codes_N = group_id.indices.to_numpy()
     groups = Groups.of(codes_N[scored_N])
-    estimate = _unless_alone(estimator_function(cfg.estimator, **cfg.knobs()))
+    estimate = unless_alone(estimator_function(cfg.estimator, **cfg.knobs()))
     beta = getattr(cfg, "beta", None)
 
     def spread(function: Callable[[FloatArray], FloatArray], without_reward: float) -> FloatArray:
@@ -140,10 +140,6 @@ def group_statuses(advantages: pa.Table) -> dict[str, int]:
     # min: all rows of a group have the same.
     statuses = advantages.group_by("group_id").aggregate([("group_status", "min")])["group_status_min"]
     return dict(Counter(statuses.to_pylist()))
-
-
-def _unless_alone(function: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray], FloatArray]:
-    return lambda rewards_PG: function(rewards_PG) if rewards_PG.shape[-1] > 1 else np.zeros_like(rewards_PG)
 
 
 def _check_finite(rewards: pa.Table, reward_N: FloatArray, scored_N: NDArray[np.bool_]) -> None:

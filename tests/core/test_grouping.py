@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsgrpo_cli.core.advantages import rs_grpo
-from rsgrpo_cli.core.grouping import Groups, by_group
+from rsgrpo_cli.core.advantages import rloo, rs_grpo
+from rsgrpo_cli.core.grouping import Groups, by_group, unless_alone
 from rsgrpo_cli.core.risk import risk_value
 
 
@@ -49,3 +49,9 @@ def test_refusals() -> None:
     for values in ([1.0, 2.0], [1.0] * 4, [[1.0, 2.0, 3.0]]):
         with pytest.raises(ValueError, match="3 rows are grouped, but the values have shape"):
             by_group(Groups.of([0, 0, 1]), values, lambda v: v)
+
+
+def test_what_is_alone_gets_zero() -> None:
+    # rloo refuses a group of one; the other group's advantages are 3 - 1 and 1 - 3.
+    groups = Groups.of([0, 1, 1])
+    assert by_group(groups, [5.0, 3.0, 1.0], unless_alone(rloo)).tolist() == [0, 2, -2]
