@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 INITIAL_COLOUR = COLOURS[1]
+POINTS = 250  # of a line: more cannot be seen, and an .svg holds every one
 
 
 def summary(runs: pa.Table) -> list[dict[str, Any]]:
@@ -127,10 +128,12 @@ def _draw_curves(axes: Any, curves: pa.Table, colours: Any) -> None:
         of_beta = curves.filter(pc.equal(curves["beta"], beta))
         samples = np.unique(of_beta["samples"].to_numpy())
         reward_ST = of_beta["expected_reward"].to_numpy().reshape(-1, len(samples))
+        shown = np.unique(np.r_[0 : len(samples) : max(1, len(samples) // POINTS), len(samples) - 1])
+        thousands, reward_ST = samples[shown] / 1000, reward_ST[:, shown]
         # The map's last tenth is a yellow too pale for a line.
         colour, style = (colours(0.9 * place / max(len(betas) - 1, 1)), "-") if beta else (BASE_COLOUR, "--")
-        axes.plot(samples / 1000, reward_ST.mean(axis=0), style, color=colour, label=f"{beta:g}")
-        axes.fill_between(samples / 1000, reward_ST.min(axis=0), reward_ST.max(axis=0), color=colour, alpha=0.2, lw=0)
+        axes.plot(thousands, reward_ST.mean(axis=0), style, color=colour, label=f"{beta:g}", zorder=2 if beta else 3)
+        axes.fill_between(thousands, reward_ST.min(axis=0), reward_ST.max(axis=0), color=colour, alpha=0.2, lw=0)
     seeds = len(set(curves["seed"].to_pylist()))
     axes.set(xlabel="samples (thousands)", ylabel="expected reward", ylim=(None, 1.04))
     axes.set_xlim(0, curves["samples"].to_numpy().max() / 1000)
