@@ -36,6 +36,8 @@ PROMPTS, TEMPERATURE, MAX_TOKENS = 16, 0.9, 12
 ROWS = PROMPTS * GROUP
 FAR = 0.01
 """How far the policy moves, in units of a weight."""
+KL = 0.003
+"""With this coefficient the penalty's gradient is about as large as the policy's."""
 ALL = list(range(ROWS))
 AGGREGATIONS = {"dapo": "token", "grpo": "sequence", "dr_grpo": "constant"}
 Gradient = dict[str, torch.Tensor]
@@ -79,7 +81,7 @@ def rollouts() -> Rollouts:
     """Sampled from the bundled model; the sampler's log-probabilities are disturbed, as those of another engine."""
     policy = toy_policy()
     engine = HfEngine(policy.lm)
-    problems = load_source("toy", "train").problems[10 : 10 + PROMPTS]
+    problems = load_source("toy", "train").problems[50 : 50 + PROMPTS]
     chats = [[{"role": "user", "content": str(problem.text)}] for problem in problems]
     prompts = [engine.encode(chat) for chat in chats]
     seeds = [[row * GROUP + sample for sample in range(GROUP)] for row in range(PROMPTS)]
@@ -193,7 +195,6 @@ def test_the_rollouts_are_worth_a_test(rollouts: Rollouts) -> None:
     experience = rollouts.experience()
     lengths = [len(ids) for ids in rollouts.completions]
     assert len(set(lengths)) > 1
-    assert MAX_TOKENS in lengths
     assert len({len(ids) for ids in rollouts.prompts}) > 1
     assert (experience.advantages.reshape(-1, GROUP) == 0).all(axis=1).any()
     assert (experience.advantages.reshape(-1, GROUP) != 0).all(axis=1).any()
@@ -214,10 +215,10 @@ def test_first_step_of_a_rollout(theirs: MakeTheirs, rollouts: Rollouts, loss_ty
 
 @pytest.mark.parametrize("loss_type", AGGREGATIONS)
 def test_clipping_importance_ratios_and_kl(theirs: MakeTheirs, rollouts: Rollouts, loss_type: str) -> None:
-    their = theirs(loss_type=loss_type, beta=0.05)
+    their = theirs(loss_type=loss_type, beta=KL)
     move(their.trainer.model, FAR)
     expected, gradient = their.gradient()
-    settings = {"loss_aggregation": AGGREGATIONS[loss_type], "kl_coef": 0.05, "kl_estimator": "k3"}
+    settings = {"loss_aggregation": AGGREGATIONS[loss_type], "kl_coef": KL, "kl_estimator": "k3"}
     policy = toy_policy(**settings)
     experience = rollouts.experience()
     experience = replace(experience, old_logprobs=old_logprobs(policy, experience, ALL, config_of().update))
@@ -261,8 +262,9 @@ def test_masked_truncated_completions(theirs: MakeTheirs, rollouts: Rollouts, lo
     policy = toy_policy()
     stop = set(policy.lm.stop_ids)
     counted = [row for row in ALL if rollouts.completions[row][-1] in stop]
-    assert 0 < len(counted) < ROWS
-    experience = replace(rollouts.experience().take(counted), correct_sampler=False)
+    experience = replace(rollouts.experience(), correct_sampler=False)
+    assert np.delete(experience.advantages, counted).any()
+    experience = experience.take(counted)
     sums, found = ours(policy, experience, loss_aggregation=AGGREGATIONS[loss_type])
     # Where completions are counted, TRL goes on counting those it masks; we do not. docs/trl.md says who is right.
     share = 1.0 if loss_type == "dapo" else len(counted) / ROWS
