@@ -11,7 +11,7 @@ VERL := .venv-verl
 # verl's trainer imports these, which only its extras for GPUs name.
 VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 
-.PHONY: demo test test-verl lint slow clean
+.PHONY: demo test test-trl test-verl lint slow clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -23,6 +23,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Our estimators inside TRL, and our loss and gradient against TRL's.
+test-trl: $(INSTALLED)
+	$(BIN)/python -m pytest -m trl tests/integrations/trl
 
 # Also the tests that take minutes.
 slow: $(INSTALLED)

@@ -1,9 +1,9 @@
 """A whole train step (rollout, score, advantage, update) against that of TRL's GRPOTrainer, on the CPU.
 
-Both train the bundled model in float32 on the same prompts, 32 a step x 16 completions of up to 20 tokens, with the same
-reward function and the same loss: mean-centred advantages, clipped at 0.2 and 0.28, averaged over tokens, one AdamW step
-a rollout. Ours is the pipeline's step with all its artifacts and a checkpoint every ten steps. TRL's has what makes it
-faster here: no gradient checkpointing, no reference model, no checkpoints, no tracker.
+Both train the bundled model in float32 on the same prompts, 32 a step x 16 completions of up to 20 tokens, with the
+same reward function and the same loss: mean-centred advantages, clipped at 0.2 and 0.28, averaged over tokens, one
+AdamW step a rollout. Ours is the pipeline's step with all its artifacts and a checkpoint every ten steps. TRL's has
+what makes it faster here: no gradient checkpointing, no reference model, no checkpoints, no tracker.
 
 They take turns, step by step in one process: ours runs where TRL calls back at the end of its step. So a machine that
 speeds up or slows down does so for both. Needs TRL: pip install 'rsgrpo[trl]'.

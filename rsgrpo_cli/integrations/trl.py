@@ -38,7 +38,7 @@ DEFAULT_BETA = 2.0
 
 
 @dataclass
-class RSGRPOConfig(GRPOConfig):  # type: ignore[misc]  # TRL is not there when types are checked
+class RSGRPOConfig(GRPOConfig):  # type: ignore[misc]  # mypy does not look into TRL
     """TRL's `GRPOConfig` with a choice of estimator.
 
     `beta` stays what it is in TRL: the weight of the KL penalty. The risk sensitivity is `rs_beta`.

@@ -1,5 +1,8 @@
 """The trainer inside TRL: real rollouts, real steps."""
 
+import re
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -185,3 +188,17 @@ def test_a_trl_that_goes_another_way_is_noticed(make_trainer: MakeTrainer, monke
     monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", lambda *_: {"advantages": torch.zeros(BATCH)})
     with pytest.raises(RuntimeError, match=r"docs/trl\.md"):
         make_trainer(RSGRPOTrainer, RSGRPOConfig).train()
+
+
+def test_the_example_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "trl.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(example, "docs/trl.md", "exec"), names)
+    assert names["trainer"].state.global_step == 3
+
+
+def test_the_page_names_the_tested_version() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "trl.md").read_text()
+    assert f"TRL {version('trl')}," in page
