@@ -80,15 +80,15 @@ def prompts(config: RunConfig) -> Dataset:
     return Dataset.from_dict({"prompt": chats, "ground_truth": [problems[row].answer for row in rows]})
 
 
-def trl_trainer(config: RunConfig, folder: Path, micro_batch: int, callback: TrainerCallback) -> GRPOTrainer:
+def trl_trainer(config: RunConfig, folder: Path, options: argparse.Namespace, callback: TrainerCallback) -> GRPOTrainer:
     """TRL's side, with our settings."""
     rollout, update = config.rollout, config.update
-    completions = rollout.prompts_per_step * rollout.group_size
+    completions, micro_batch = rollout.prompts_per_step * rollout.group_size, options.trl_micro_batch
     args = GRPOConfig(
         str(folder),
         use_cpu=True,
         bf16=False,
-        gradient_checkpointing=False,
+        gradient_checkpointing=options.trl_gradient_checkpointing,
         max_steps=config.train.steps,
         per_device_train_batch_size=min(micro_batch, completions),
         gradient_accumulation_steps=max(1, completions // micro_batch),
@@ -111,7 +111,7 @@ def trl_trainer(config: RunConfig, folder: Path, micro_batch: int, callback: Tra
     return GRPOTrainer(model, countdown, args, train_dataset=prompts(config), callbacks=[callback])
 
 
-def in_turns(config: RunConfig, folder: Path, micro_batch: int) -> tuple[list[tuple[float, float]], str]:
+def in_turns(config: RunConfig, folder: Path, options: argparse.Namespace) -> tuple[list[tuple[float, float]], str]:
     """Seconds of each step, ours and theirs, and what both say about their rollouts, which should be alike."""
     run = RunDir.create(folder / "ours", config)
     rows: list[dict[str, Any]] = []
@@ -119,7 +119,7 @@ def in_turns(config: RunConfig, folder: Path, micro_batch: int) -> tuple[list[tu
         steps.prepare(session, config.prepare)
         training = Training(session)
         turns = Turns(lambda step: rows.append(training.step(step)))
-        trainer = trl_trainer(config, folder / "theirs", micro_batch, turns)
+        trainer = trl_trainer(config, folder / "theirs", options, turns)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
     ours = [float(np.mean([row[name] for row in rows])) for name in ("completion_length_mean", "reward_mean")]
@@ -131,19 +131,20 @@ def in_turns(config: RunConfig, folder: Path, micro_batch: int) -> tuple[list[tu
     return turns.seconds[WARM_UP:], f"mean completion and reward: {alike}"
 
 
-def options() -> argparse.Namespace:
+def parse_options() -> argparse.Namespace:
     """Settings, for trying it out; the defaults are those that are reported."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=22, help=f"the first {WARM_UP} are not counted")
     parser.add_argument("--prompts", type=int, default=32, help="a step")
     parser.add_argument("--group-size", type=int, default=16)
     parser.add_argument("--trl-micro-batch", type=int, default=512, help="completions of one forward pass in TRL")
+    parser.add_argument("--trl-gradient-checkpointing", action="store_true", help="as TRL has it by default")
     return parser.parse_args()
 
 
 def main() -> None:
     """Measure and print."""
-    args = options()
+    args = parse_options()
     logging.disable_progress_bar()
     config = resolve(
         {
@@ -154,7 +155,7 @@ def main() -> None:
         }
     )
     with tempfile.TemporaryDirectory() as folder:
-        pairs, alike = in_turns(config, Path(folder), args.trl_micro_batch)
+        pairs, alike = in_turns(config, Path(folder), args)
     ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
     ratios = [their / our for our, their in pairs]
     rows = [

@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("trl")
 
+from accelerate import Accelerator
 from transformers import HfArgumentParser
 from trl import GRPOConfig, GRPOTrainer
 
@@ -142,6 +143,20 @@ def test_evaluation_has_groups_of_its_own_size(make_trainer: MakeTrainer) -> Non
         expected = rs_grpo(np.array(said).reshape(-1, 8), beta=2.0).reshape(-1)
         assert torch.equal(given, torch.from_numpy(expected).float())
     assert metrics["eval_advantage_rms"] > 0
+
+
+def test_a_group_may_span_processes(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As the second of two processes with six completions each sees it: the second of three groups is split.
+    trainer = make_trainer(RSGRPOTrainer, RSGRPOConfig, rs_beta=2.0)
+    trainer.model.train()
+    rewards = np.array([1.0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 1])
+    gathered = torch.from_numpy(rewards).float()[:, None]
+    monkeypatch.setattr(GRPOTrainer, "_calculate_rewards", lambda *_: gathered)
+    monkeypatch.setattr(Accelerator, "process_index", 1)
+    output = trainer._generate_and_score_completions([trainer.train_dataset[row] for row in range(6)])
+    expected = rs_grpo(rewards.reshape(3, GROUP), beta=2.0).reshape(-1)
+    assert torch.equal(output["advantages"], torch.from_numpy(expected[6:]).float())
+    np.testing.assert_allclose(trainer._logs["advantages"], expected, rtol=1e-6)
 
 
 def test_groups_with_missing_rewards() -> None:
