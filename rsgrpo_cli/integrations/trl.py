@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from rsgrpo_cli.core.estimators import Estimator, estimator_function
 from rsgrpo_cli.core.grouping import Groups, by_group
-from rsgrpo_cli.core.risk import advantage_rms
+from rsgrpo_cli.core.risk import AdvantageScale, advantage_rms, scale_advantages
 
 try:
     from trl import GRPOConfig, GRPOTrainer
@@ -47,6 +47,7 @@ class RSGRPOConfig(GRPOConfig):  # type: ignore[misc]  # mypy does not look into
         rs_beta: Risk sensitivity in units of 1/reward, of the estimators that have one; 2 for rs_grpo unless given.
         estimator: A name of `rsgrpo_cli.core.estimators.ESTIMATORS`.
         estimator_kwargs: Its other settings, such as {"k": 4}.
+        advantage_scale: "none", "rms" or "beta", see `rsgrpo_cli.core.risk.scale_advantages`.
 
     Raises:
         ValueError: If there is no such estimator, a setting is not its own or does not suit `num_generations`, or TRL
@@ -62,6 +63,10 @@ class RSGRPOConfig(GRPOConfig):  # type: ignore[misc]  # mypy does not look into
     estimator: str = field(default="rs_grpo", metadata={"help": "Which advantage: rs_grpo, max_rl, chen_passk, ..."})
     estimator_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": 'Further settings of the estimator, such as {"k": 4}.'}
+    )
+    advantage_scale: str = field(
+        default="none",
+        metadata={"help": "Rescales a rollout's advantages: none, rms (to RMS 1), beta (undoes rs_grpo's 1/beta)."},
     )
     scale_rewards: str = field(
         default="none", metadata={"help": "Only 'none': the estimator decides the scale ('grpo' divides by the std)."}
@@ -79,18 +84,27 @@ class RSGRPOConfig(GRPOConfig):  # type: ignore[misc]  # mypy does not look into
                 "estimators compare one reward a completion: leave multi_objective_aggregation at 'sum_then_normalize'"
             )
         # Shows now, and not after the first rollout, that k is larger than the group.
-        self.estimator_function()(np.zeros((1, self.num_generations)))
+        self.advantages(np.zeros(self.num_generations), self.num_generations)
 
-    def estimator_function(self) -> Estimator:
-        """The estimator with its settings filled in."""
-        settings = dict(self.estimator_kwargs) if isinstance(self.estimator_kwargs, Mapping) else {}
+    def estimator_settings(self) -> dict[str, Any]:
+        """The keyword arguments of the estimator."""
+        if not isinstance(self.estimator_kwargs, Mapping | None):
+            raise ValueError(f'estimator_kwargs must be a mapping such as {{"k": 4}}, not {self.estimator_kwargs!r}')
+        settings = dict(self.estimator_kwargs or {})
         if self.rs_beta is not None:
             if "beta" in settings:
                 raise ValueError("beta is given twice, by rs_beta and in estimator_kwargs")
             settings["beta"] = self.rs_beta
         elif self.estimator == "rs_grpo":
             settings.setdefault("beta", DEFAULT_BETA)
-        return estimator_function(self.estimator, **settings)
+        return settings
+
+    def advantages(self, rewards_N: FloatArray, group_size: int) -> FloatArray:
+        """`group_advantages` of the estimator, rescaled."""
+        settings = self.estimator_settings()
+        advantages_N = group_advantages(rewards_N, group_size, estimator_function(self.estimator, **settings))
+        beta = settings.get("beta") if self.estimator == "rs_grpo" else None
+        return scale_advantages(advantages_N, mode=cast(AdvantageScale, self.advantage_scale), beta=beta)
 
 
 class RSGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -110,7 +124,6 @@ class RSGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         """
         if not isinstance(args, RSGRPOConfig):
             raise TypeError(f"RSGRPOTrainer takes an RSGRPOConfig, not {type(args).__name__}")
-        self._estimator = args.estimator_function()
         self._rewards_NF: torch.Tensor | None = None
         super().__init__(model, reward_funcs, args, *rest, **others)
 
@@ -136,7 +149,7 @@ class RSGRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         reward_N = (self._rewards_NF * self.reward_weights.to(self._rewards_NF.device)).nansum(dim=1)
         reward_N[self._rewards_NF.isnan().all(dim=1)] = torch.nan
         size = self.num_generations if self.model.training else self.num_generations_eval
-        return torch.from_numpy(group_advantages(reward_N.cpu().double().numpy(), size, self._estimator))
+        return torch.from_numpy(self.args.advantages(reward_N.cpu().double().numpy(), size))
 
     def _log_advantages(self, advantages_N: torch.Tensor) -> None:
         """Replace what TRL has just logged as advantages."""

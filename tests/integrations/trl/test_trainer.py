@@ -172,9 +172,19 @@ def test_settings_from_the_command_line() -> None:
     parsed = HfArgumentParser(RSGRPOConfig).parse_args_into_dataclasses(
         [*["--output_dir", "out", "--bf16", "False", "--estimator", "pkpo", "--estimator_kwargs"], '{"k": 4}']
     )
-    estimator = parsed[0].estimator_function()
     rewards = np.array([1.0, 0, 0, 0, 1, 0, 0, 0])
-    np.testing.assert_array_equal(estimator(rewards), pkpo(rewards, k=4))
+    np.testing.assert_array_equal(parsed[0].advantages(rewards, 8), pkpo(rewards, k=4))
+
+
+def test_advantages_can_be_rescaled() -> None:
+    rewards = np.array([1.0, 0, 0, 0])
+    given = {
+        scale: RSGRPOConfig("out", bf16=False, use_cpu=True, rs_beta=4.0, advantage_scale=scale).advantages(rewards, 4)
+        for scale in ("none", "rms", "beta")
+    }
+    np.testing.assert_array_equal(given["none"], rs_grpo(rewards, beta=4.0))
+    np.testing.assert_allclose(given["beta"], 4 * given["none"])
+    assert advantage_rms(given["rms"]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +195,8 @@ def test_settings_from_the_command_line() -> None:
         ({"rs_beta": 2.0, "estimator_kwargs": {"beta": 2.0}}, "beta is given twice"),
         ({"rs_beta": float("nan")}, "beta"),
         ({"estimator": "chen_passk", "estimator_kwargs": {"k": 9}}, "9"),
+        ({"estimator": "chen_passk", "estimator_kwargs": "k=4"}, "must be a mapping"),
+        ({"estimator": "rloo", "advantage_scale": "beta"}, "other estimators can use 'rms'"),
         ({"scale_rewards": "group"}, "the estimator decides the scale"),
         ({"multi_objective_aggregation": "normalize_then_sum"}, "one reward a completion"),
     ],
