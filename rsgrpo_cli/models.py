@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.config import ModelConfig
 from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError, UsageError
+from rsgrpo_cli.tasks.phrasing import TEXT_ROLE
 from rsgrpo_cli.tasks.sources import bundled_data
 
 if TYPE_CHECKING:
@@ -168,12 +169,15 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, generation_config: Any) -> tupl
 def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
     """Token ids of a prompt: by the chat template where there is one, else the plain text of the messages.
 
+    A single message of the role TEXT_ROLE is the prompt itself, whatever the template.
+
     Raises:
         DataError: If the template refuses the chat (an unknown role, say).
     """
+    if len(messages) == 1 and messages[0]["role"] == TEXT_ROLE:
+        return _encode_text(tokenizer, messages[0]["content"])
     if not tokenizer.chat_template:
-        text = "\n\n".join(message["content"] for message in messages) + "\n"
-        return list(tokenizer(text).input_ids)
+        return _encode_text(tokenizer, "\n\n".join(message["content"] for message in messages) + "\n")
     from jinja2 import TemplateError
 
     try:
@@ -183,6 +187,23 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[s
     except TemplateError as error:
         raise DataError(f"the model's chat template refuses a prompt: {error}") from error
     return list(ids)
+
+
+def _encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of a text, with a beginning-of-sequence token where the tokenizer wants one; never two of them."""
+    begins = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+    return list(tokenizer(text, add_special_tokens=not begins).input_ids)
+
+
+def chat_template_id(directory: Path) -> str | None:
+    """Hash of a model's chat template; None where it has none and prompts are plain text."""
+    alone, config = directory / "chat_template.jinja", directory / "tokenizer_config.json"
+    text: Any = None
+    if alone.is_file():
+        text = alone.read_text(encoding="utf-8")
+    elif config.is_file():
+        text = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
+    return hashlib.sha256(json.dumps(text).encode()).hexdigest()[:12] if text else None
 
 
 def copy_auxiliary_files(source: Path, target: Path) -> None:

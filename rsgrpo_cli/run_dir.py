@@ -212,7 +212,7 @@ class RunDir:
     @staticmethod
     def fresh_path(config: RunConfig) -> Path:
         """A path under runs/ that no run has, named after what is trained and how."""
-        dataset = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(config.prepare.dataset).stem)
+        dataset = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(config.prepare.dataset.partition(":")[0]).stem)
         beta = getattr(config.advantage, "beta", None)
         stem = f"{dataset}-{config.advantage.estimator}" + (f"-beta{beta:g}" if beta is not None else "")
         taken = {path.name for path in RUNS.glob(f"{stem}-*")}

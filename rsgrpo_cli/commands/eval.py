@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,14 @@ from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DataError
 
+if TYPE_CHECKING:
+    from rsgrpo_cli.config import EvalConfig
+    from rsgrpo_cli.pipeline.session import Outcome
+    from rsgrpo_cli.report.evaluations import Evaluation
+
 TIMEOUT_SHARE = 0.01
 """More answers than this without a verdict, and the result is not to be trusted."""
+OF_THE_TRAINING = ("dataset", "prompt_column", "answer_column", "limit", "max_prompt_tokens", "decontaminate")
 
 
 def evaluate(
@@ -23,8 +29,10 @@ def evaluate(
     ] = None,
     model: options.Model = None,
     benchmark: options.Benchmark = None,
+    data_dir: options.DataDir = None,
     prompt_column: options.PromptColumn = None,
     answer_column: options.AnswerColumn = None,
+    prompt_template: options.PromptTemplate = None,
     k: options.K = None,
     num_samples: options.NumSamples = None,
     temperature: options.Temperature = None,
@@ -48,7 +56,6 @@ def evaluate(
     overrides = _for_evaluation(options.given(locals()))
     from rsgrpo_cli.pipeline import evaluation
     from rsgrpo_cli.report.evaluations import load
-    from rsgrpo_cli.report.tables import evaluation_table
 
     out = Output(as_json=as_json)
     run = run or (_run_of_model(model) if model else None)
@@ -56,28 +63,54 @@ def evaluate(
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
     with at_work(target, resolved, out) as session:
         version = target.newest_version() if policy is None else policy
-        name = benchmark or evaluation.default_benchmark(session)
-        request = evaluation.Request(name, prompt_column, answer_column, tag, rescore, force)
-        outcome = evaluation.evaluate(session, version, resolved.eval, request)
-    found = load(target, version, request.name)
-    rows = [row | {"policy": version} for row in found.summary.to_pylist()]
-    data = {"run": str(target.path), "policy": version, "benchmark": request.name, **outcome.facts, "summary": rows}
-    lines = [f"{outcome.facts['sampled']} completions sampled -> {outcome.path}"]
-    if 2 * max(resolved.eval.k) > resolved.eval.num_samples:
+        names = evaluation.benchmarks_of(session)
+        evaluation.check_names(names, overrides.get("eval.num_samples_of", {}))
+        requests = [evaluation.Request(name, prompt_column, answer_column, tag, rescore, force) for name in names]
+        evaluation.warn_of_overlap(session, version, requests)
+        outcomes = [evaluation.evaluate(session, version, resolved.eval, request) for request in requests]
+        found = [load(target, version, request.name) for request in requests]
+    _print(out, resolved.eval, outcomes, found)
+    for one in found:
+        _refuse_timeouts(one)
+
+
+def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Evaluation]) -> None:
+    from rsgrpo_cli.report.evaluations import macro_mean
+    from rsgrpo_cli.report.tables import evaluation_table, macro_table
+
+    single = [_as_data(one, outcome) for one, outcome in zip(found, outcomes, strict=True)]
+    where = {"run": str(found[0].run.path), "policy": found[0].version}
+    tables = [evaluation_table(one, cfg.k) for one in found]
+    lines = [f"{outcome.facts['sampled']} completions sampled -> {outcome.path}" for outcome in outcomes]
+    lines += [f"prompts: {one.phrasing}" for one in found[:1]]
+    if any(2 * max(cfg.k) > one.num_samples for one in found):
         lines.insert(0, "-: fewer than 2k samples, from which no sampling error can be told")
-    out.result(data, evaluation_table(found, resolved.eval.k), lines=lines)
-    timeouts = found.value("status_timeout")
+    if len(found) == 1:
+        out.result(where | single[0], *tables, lines=lines)
+        return
+    macro = macro_mean(found, cfg.k)
+    data = where | {"benchmarks": single, "macro": macro}
+    out.result(data, *tables, macro_table(found, macro), lines=lines)
+
+
+def _as_data(one: Evaluation, outcome: Outcome) -> dict[str, Any]:
+    rows = [row | {"policy": one.version} for row in one.summary.to_pylist()]
+    return {"benchmark": one.benchmark, **outcome.facts, "phrasing": one.phrasing, "summary": rows}
+
+
+def _refuse_timeouts(one: Evaluation) -> None:
+    timeouts = one.value("status_timeout")
     if timeouts and timeouts["value"] > TIMEOUT_SHARE:
         share = f"{timeouts['value']:.1%} of the answers timed out in the verifier and count as wrong"
-        raise DataError(share, "give it longer: --timeout, then --rescore")
+        raise DataError(f"{one.benchmark}: {share}", "give it longer: --timeout, then --rescore")
 
 
-def _for_evaluation(overrides: dict[str, object]) -> dict[str, object]:
-    """Sampling flags mean the evaluation's here, and columns the benchmark's."""
+def _for_evaluation(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Sampling flags mean the evaluation's here, and dataset, columns and limits the benchmark's."""
     return {
         name.replace("rollout.", "eval.") if name != "rollout.engine" else name: value
         for name, value in overrides.items()
-        if not name.startswith("prepare.")
+        if name not in {f"prepare.{field}" for field in OF_THE_TRAINING}
     }
 
 

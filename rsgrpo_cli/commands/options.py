@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from rsgrpo_cli.config import ESTIMATORS
-from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.errors import MissingError, UsageError
 
 RunOption = Annotated[
     str | None, typer.Option("--run", envvar="RSGRPO_RUN", metavar="NAME|PATH", help="The run directory.")
@@ -51,12 +51,34 @@ Seed = Annotated[int | None, typer.Option("--seed", rich_help_panel=DATA, help="
 Dataset = Annotated[
     str | None,
     typer.Option(
-        "--dataset", metavar="NAME|FILE", rich_help_panel=DATA, help="toy, sums, or a .jsonl or .parquet file."
+        "--dataset",
+        metavar="NAME|HUB_ID|FILE",
+        rich_help_panel=DATA,
+        help="A name (see rsgrpo datasets), owner/name:config/split, or a .jsonl or .parquet file.",
+    ),
+]
+DataDir = Annotated[
+    str | None,
+    typer.Option(
+        "--data-dir",
+        envvar="RSGRPO_DATA_DIR",
+        metavar="DIR",
+        rich_help_panel=DATA,
+        help="Read datasets known by name from NAME.jsonl here, not from the Hub.",
     ),
 ]
 PromptColumn = Annotated[str | None, typer.Option("--prompt-column", rich_help_panel=DATA, help="With the problem.")]
 AnswerColumn = Annotated[str | None, typer.Option("--answer-column", rich_help_panel=DATA, help="With the answer.")]
 Limit = Annotated[int | None, typer.Option("--limit", rich_help_panel=DATA, help="Only the first so many problems.")]
+MaxPromptTokens = Annotated[
+    int | None, typer.Option("--max-prompt-tokens", rich_help_panel=DATA, help="Longer prompts are dropped.")
+]
+PromptTemplate = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompt-template", metavar="FILE", rich_help_panel=DATA, help="Jinja for the user's turn, with {{ problem }}."
+    ),
+]
 SystemPrompt = Annotated[str | None, typer.Option("--system-prompt", rich_help_panel=DATA, help="Goes before each.")]
 Engine = Annotated[str | None, typer.Option("--engine", rich_help_panel=SAMPLING, help="auto, hf, vllm or dummy.")]
 GroupSize = Annotated[
@@ -113,12 +135,22 @@ KeepCheckpoints = Annotated[
 Benchmark = Annotated[
     str | None,
     typer.Option(
-        "--benchmark", metavar="NAME|FILE", rich_help_panel=EVALUATION, help="toy, sums, or a .jsonl or .parquet file."
+        "--benchmark",
+        metavar="NAME,...",
+        rich_help_panel=EVALUATION,
+        help="Held-out problems, named as --dataset; several with commas.",
     ),
 ]
 K = Annotated[str | None, typer.Option("--k", metavar="1,32,...", rich_help_panel=EVALUATION, help="Values of k.")]
 NumSamples = Annotated[
-    int | None, typer.Option("--num-samples", "-n", rich_help_panel=EVALUATION, help="Completions a problem.")
+    str | None,
+    typer.Option(
+        "--num-samples",
+        "-n",
+        metavar="N,NAME=N,...",
+        rich_help_panel=EVALUATION,
+        help="Completions a problem; of one benchmark: 1024,math500=64.",
+    ),
 ]
 
 FIELDS = {
@@ -129,6 +161,8 @@ FIELDS = {
     "lora_alpha": "model.lora_alpha",
     "seed": "seed",
     "dataset": "prepare.dataset",
+    "data_dir": "prepare.data_dir",
+    "max_prompt_tokens": "prepare.max_prompt_tokens",
     "prompt_column": "prepare.prompt_column",
     "answer_column": "prepare.answer_column",
     "limit": "prepare.limit",
@@ -157,7 +191,6 @@ FIELDS = {
     "checkpoint_every": "train.checkpoint_every",
     "keep_checkpoints": "train.keep_checkpoints",
     "benchmark": "eval.benchmark",
-    "num_samples": "eval.num_samples",
 }
 """Parameter of a command -> field of the configuration."""
 
@@ -171,7 +204,8 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
         parameters: The command's `locals()`, taken before anything else is assigned.
 
     Raises:
-        UsageError: If `--k` or `--set` cannot be read.
+        UsageError: If `--k`, `--num-samples` or `--set` cannot be read.
+        MissingError: If there is no such template file.
     """
     overrides: dict[str, Any] = {}
     for text in parameters.get("settings") or ():
@@ -182,7 +216,44 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     overrides |= {FIELDS[name]: value for name, value in parameters.items() if name in FIELDS and value is not None}
     if parameters.get("k") is not None:
         overrides["eval.k"] = ks(parameters["k"])
+    if parameters.get("num_samples") is not None:
+        overrides |= num_samples(parameters["num_samples"])
+    if parameters.get("prompt_template") is not None:
+        overrides["prepare.prompt_template"] = _text_of(parameters["prompt_template"])
     return overrides
+
+
+def num_samples(text: str) -> dict[str, Any]:
+    """The settings that "1024", "1024,math500=64" or "math500=64" mean.
+
+    Raises:
+        UsageError: If it is something else.
+    """
+    general: list[int] = []
+    special: dict[str, int] = {}
+    try:
+        for part in text.split(","):
+            name, equals, number = part.rpartition("=")
+            if equals:
+                special[name.strip()] = int(number)
+            else:
+                general.append(int(number))
+    except ValueError as error:
+        raise UsageError(
+            f"--num-samples {text!r} is not a number of completions", "write 32, or 1024,math500=64"
+        ) from error
+    if len(general) > 1:
+        raise UsageError(f"--num-samples {text!r} has two general numbers", "write 1024,math500=64")
+    return ({"eval.num_samples": general[0]} if general else {}) | ({"eval.num_samples_of": special} if special else {})
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise MissingError(f"no template file at {path}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not a text file in UTF-8") from error
 
 
 def ks(text: str) -> tuple[int, ...]:

@@ -204,11 +204,15 @@ def _merged_section(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -
 
 def _enough_samples(data: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
     """`--k 1,32,1024` alone asks for 1,024 samples; together with `--num-samples` the two must fit."""
-    k = overrides.get("eval.k")
-    if k and overrides.get("eval.num_samples") is None:
-        known = data["eval"].get("num_samples") or EvalConfig().num_samples
-        data["eval"] = {**data["eval"], "num_samples": max(known, *k)}
-    return data
+    k, section = overrides.get("eval.k"), dict(data.get("eval", {}))
+    if not k:
+        return data
+    if overrides.get("eval.num_samples") is None:
+        section["num_samples"] = max(section.get("num_samples") or EvalConfig().num_samples, *k)
+        if overrides.get("eval.num_samples_of") is None:
+            special = section.get("num_samples_of", {})
+            section["num_samples_of"] = {name: max(samples, *k) for name, samples in special.items()}
+    return {**data, "eval": section}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

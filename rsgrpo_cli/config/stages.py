@@ -28,13 +28,30 @@ class ModelConfig(StageConfig):
 class PrepareConfig(StageConfig):
     """Which problems, and how they are put to the model."""
 
+    SPEED_ONLY = frozenset({"data_dir"})
+
     dataset: str = "toy"
-    """A bundled dataset ("toy", "sums") or a .jsonl or .parquet file."""
+    """A dataset known by name (`rsgrpo datasets`), "owner/name[@revision][:config[/split]]" on the Hub, or a file."""
+    data_dir: str | None = None
+    """A folder with files of the datasets known by name; what they hold decides, not where they are."""
     prompt_column: str | None = None
     answer_column: str | None = None
     limit: Positive | None = None
     """Only the first so many problems."""
+    max_prompt_tokens: Positive | None = None
+    """Longer prompts are dropped and counted, in training; a benchmark keeps its problems."""
+    decontaminate: Literal["off", "report", "drop"] = "report"
+    """What becomes of training problems that also stand in one of the benchmarks of `eval.benchmark`."""
     system_prompt: str | None = None
+    instruction: str | None = None
+    """Follows each problem. Unless given, `tasks.phrasing.INSTRUCTION` where answers are graded as mathematics and the
+    problem does not ask for a box itself; empty for none."""
+    instruction_role: Literal["user", "system"] = "user"
+    """Whether the instruction ends the user's turn or is the system prompt."""
+    prompt_style: Literal["chat", "text"] = "chat"
+    """By the model's chat template, where it has one, or as plain text."""
+    prompt_template: str | None = None
+    """Jinja for the user's turn (for the whole prompt in the style "text") with `problem` and `instruction`."""
 
 
 class RolloutConfig(StageConfig):
@@ -98,20 +115,37 @@ class EvalConfig(StageConfig):
     """How pass@k is measured."""
 
     benchmark: str = ""
-    """A bundled dataset's held-out problems, or a .jsonl or .parquet file; the training dataset's own unless given."""
+    """One or several, with commas: named as a dataset is; the training dataset's own held-out problems unless given."""
     k: tuple[Positive, ...] = (1, 8, 32)
     num_samples: Positive = 32
     """Completions a problem; raised to the largest k where only k is given."""
+    num_samples_of: dict[str, Positive] = Field(default_factory=dict)
+    """Benchmark -> completions a problem, where it is another number."""
     temperature: Annotated[Finite, Field(gt=0)] = 1.0
     top_p: Fraction = 1.0
     max_tokens: Positive | None = None
     """As in training unless given."""
 
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """The benchmarks one by one; none where the training dataset's own problems are meant."""
+        return tuple(name.strip() for name in self.benchmark.split(",") if name.strip())
+
+    def for_benchmark(self, name: str) -> EvalConfig:
+        """The settings for one benchmark."""
+        return self.model_copy(
+            update={"num_samples": self.num_samples_of.get(name, self.num_samples), "num_samples_of": {}}
+        )
+
     @model_validator(mode="after")
     def _k_fits(self) -> EvalConfig:
-        if max(self.k, default=0) > self.num_samples:
-            raise ValueError(
-                f"pass@{max(self.k)} needs at least {max(self.k)} samples a problem, not {self.num_samples}: "
-                f"use --num-samples {max(self.k)} or a smaller --k"
-            )
+        largest = max(self.k, default=0)
+        special = [(name, samples) for name, samples in self.num_samples_of.items() if name in self.benchmarks]
+        for name, samples in (("", self.num_samples), *special):
+            if largest > samples:
+                on, enough = (f" of {name}", f"{name}={largest}") if name else ("", f"{largest}")
+                raise ValueError(
+                    f"pass@{largest} needs at least {largest} samples a problem{on}, not {samples}: "
+                    f"use --num-samples {enough} or a smaller --k"
+                )
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rsgrpo_cli.config import EvalConfig, PrepareConfig
 from rsgrpo_cli.engines.registry import choose_engine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
+from rsgrpo_cli.models import chat_template_id
 from rsgrpo_cli.pipeline.session import Outcome, Session
 from rsgrpo_cli.pipeline.steps import again, prepare_prompts
 from rsgrpo_cli.run_dir import Freshness, freshness, rollout_parts
@@ -20,7 +22,7 @@ from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMA
 from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
-from rsgrpo_cli.tasks.sources import BUNDLED, source_name
+from rsgrpo_cli.tasks.sources import has_held_out_problems, source_name
 
 SAMPLED, GRADED = "rollouts", "rewards"
 
@@ -52,16 +54,49 @@ class Request:
         return f"{name}.{self.tag}" if self.tag else name
 
 
-def default_benchmark(session: Session) -> str:
-    """The benchmark of a run that names none: the held-out problems of its bundled dataset.
+def benchmarks_of(session: Session) -> tuple[str, ...]:
+    """The benchmarks of a run; of one that names none, the held-out problems of its own dataset.
 
     Raises:
-        UsageError: If its dataset has none.
+        UsageError: If its dataset has none, or two benchmarks have the same short name.
     """
-    dataset = session.config.eval.benchmark or session.config.prepare.dataset
-    if dataset not in BUNDLED and dataset == session.config.prepare.dataset:
-        raise UsageError(f"{dataset} was trained on and has no held-out problems", "name others: --benchmark FILE")
-    return dataset
+    dataset = session.config.prepare.dataset
+    names = session.config.eval.benchmarks or (dataset,)
+    if dataset in names and not has_held_out_problems(dataset):
+        raise UsageError(
+            f"{dataset} was trained on and has no held-out problems",
+            "name others: --benchmark math500,aime24 or a FILE",
+        )
+    short = [source_name(name) for name in names]
+    twice = next((name for name in short if short.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"two benchmarks are called {twice}", "give each file a name of its own")
+    return names
+
+
+def check_names(names: Sequence[str], named: Iterable[str]) -> None:
+    """Numbers of samples are for benchmarks that are evaluated.
+
+    Raises:
+        UsageError: If one is for another.
+    """
+    known = {*names, *(source_name(name) for name in names)}
+    for name in named:
+        if name not in known:
+            raise UsageError(
+                f"--num-samples names {name}, which is not evaluated", f"benchmarks here: {', '.join(names)}"
+            )
+
+
+def warn_of_overlap(session: Session, version: int, requests: Iterable[Request]) -> None:
+    """Say which benchmarks were found among the problems that a policy was trained on."""
+    if version == 0 or not session.run.prompts.is_file():
+        return
+    notes = read_lineage(session.run.prompts, PROMPTS).outputs
+    for request in requests:
+        note = notes.get(f"overlap {source_name(request.benchmark)}")
+        if note:
+            session.out.warn(f"{note} problems of {request.name} stand in the training data of this run")
 
 
 def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) -> Outcome:
@@ -70,12 +105,12 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     Raises:
         StaleError: If samples are there that were drawn with other settings.
     """
+    cfg = cfg.for_benchmark(source_name(request.benchmark))
     prompts = _benchmark_prompts(session, request)
     folder = session.run.evaluation(version, request.name)
     engine = choose_engine(session.config.rollout.engine)
-    settings = {"engine": engine, "seed": session.config.seed} | cfg.model_dump(
-        mode="json", include={"temperature", "top_p", "max_tokens"}
-    )
+    settings = {"engine": engine, "seed": session.config.seed, "chat_template": chat_template_id(session.base)}
+    settings |= cfg.model_dump(mode="json", include={"temperature", "top_p", "max_tokens"})
     inputs = {"prompts": _prompts_id(session, request), "policy": session.policy_id(version)}
     lineage = Lineage("eval", settings, inputs, policy_version=version)
     _check_parts(folder, lineage, force=request.force)
@@ -91,19 +126,23 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
 
 
 def _benchmark_prompts(session: Session, request: Request) -> pa.Table:
-    cfg = PrepareConfig(
-        dataset=request.benchmark,
-        prompt_column=request.prompt_column,
-        answer_column=request.answer_column,
-        system_prompt=session.config.prepare.system_prompt,
+    """All problems of the benchmark, phrased as those of the training."""
+    cfg = session.config.prepare.model_copy(
+        update={
+            "dataset": request.benchmark,
+            "prompt_column": request.prompt_column,
+            "answer_column": request.answer_column,
+            **{name: PrepareConfig.model_fields[name].default for name in ("limit", "max_prompt_tokens")},
+            "decontaminate": "off",
+        }
     )
-    path = session.run.benchmark(source_name(request.benchmark))
+    path = session.run.benchmark(request.name)
     prepare_prompts(session, cfg, "test", path, dependents=[], force=request.force)
     return read_table(path, PROMPTS)
 
 
 def _prompts_id(session: Session, request: Request) -> str:
-    return read_lineage(session.run.benchmark(source_name(request.benchmark)), PROMPTS).id
+    return read_lineage(session.run.benchmark(request.name), PROMPTS).id
 
 
 def _check_parts(folder: Path, wanted: Lineage, *, force: bool) -> None:

@@ -121,8 +121,10 @@ def _evaluation_is_due(session: Session, version: int) -> bool:
 
 
 def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> None:
-    if _evaluation_is_due(session, version):
-        request = evaluation.Request(evaluation.default_benchmark(session))
+    if not _evaluation_is_due(session, version):
+        return
+    for name in evaluation.benchmarks_of(session):
+        request = evaluation.Request(name)
         if again or request.name not in session.run.benchmarks_of(version):
             facts = evaluation.evaluate(session, version, session.config.eval, request).facts
             values = "  ".join(f"{name} {value:.3f}" for name, value in facts.items() if name.startswith("pass@"))

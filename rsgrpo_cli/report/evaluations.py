@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from rsgrpo_cli.artifacts import read_lineage, read_table
-from rsgrpo_cli.core.intervals import paired_difference, solved_changes
-from rsgrpo_cli.core.passk import pass_at_k
+from rsgrpo_cli.core.intervals import bootstrap_macro_interval, paired_difference, solved_changes
+from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run_dir import RunDir, rollout_parts
-from rsgrpo_cli.schemas import PROBLEMS, ROLLOUTS, SUMMARY
+from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, ROLLOUTS, SUMMARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Evaluation:
         problems: Table of `schemas.PROBLEMS`.
         benchmark_id: Id of the benchmark's problems; only evaluations that share it can be compared.
         sampling: How its samples were drawn.
+        phrasing: How its problems were put, with the hashes of what decided it.
     """
 
     run: RunDir
@@ -37,6 +40,7 @@ class Evaluation:
     problems: pa.Table
     benchmark_id: str
     sampling: dict[str, Any]
+    phrasing: str
 
     @property
     def label(self) -> str:
@@ -104,7 +108,62 @@ def load(run: RunDir, version: int, benchmark: str) -> Evaluation:
         read_table(folder / "problems.parquet", PROBLEMS),
         sampled.inputs["prompts"],
         dict(sampled.config),
+        _phrasing(run.benchmark(benchmark), sampled.config.get("chat_template")),
     )
+
+
+def _phrasing(prompts: Path, chat_template: str | None) -> str:
+    """For instance: chat template 1f2e3d; phrasing 3d4c5b: "Please reason step by step ..." after the problem."""
+    if not prompts.is_file():
+        return ""
+    lineage = read_lineage(prompts, PROMPTS)
+    cfg, instruction = lineage.config, lineage.outputs.get("instruction", "")
+    as_chat = cfg.get("prompt_style") == "chat" and chat_template
+    if cfg.get("prompt_template"):
+        what = "by a template of its own"
+    elif instruction:
+        what = f'"{instruction}" ' + (
+            "in the system prompt" if cfg.get("instruction_role") == "system" else "after the problem"
+        )
+    else:
+        what = "no instruction added"
+    around = f"chat template {chat_template}" if as_chat else "plain text"
+    return f"{around}; phrasing {lineage.outputs.get('phrasing', '?')}: {what}"
+
+
+def macro_mean(evaluations: list[Evaluation], ks: Sequence[int]) -> list[dict[str, Any]]:
+    """pass@k averaged over benchmarks that weigh the same, however many problems each has.
+
+    The interval resamples each benchmark's problems among themselves; the sampling errors, of independent samples, add
+    up in squares.
+
+    Args:
+        evaluations: Of one policy, each on another benchmark.
+        ks: Values of k.
+
+    Returns:
+        A row as of `schemas.SUMMARY` for each k; `n_samples` is the smallest.
+    """
+    counts = [(np.array(e.problems["n"].to_pylist()), np.array(e.problems["correct"].to_pylist())) for e in evaluations]
+    return [_macro_row(counts, k) for k in ks]
+
+
+def _macro_row(counts: list[tuple[Any, Any]], k: int) -> dict[str, Any]:
+    values = [pass_at_k(n_M, c_M, k) for n_M, c_M in counts]
+    errors = np.array([pass_at_k_standard_error(n_M, c_M, k) for n_M, c_M in counts])
+    interval = bootstrap_macro_interval(values)
+    numbers = (float(np.sqrt(np.sum(errors**2))) / len(errors), interval.low, interval.high)
+    error, low, high = (None if np.isnan(number) else float(number) for number in numbers)
+    return {
+        "metric": "pass",
+        "k": k,
+        "value": float(np.mean([value_M.mean() for value_M in values])),
+        "sampling_error": error,
+        "ci_low": low,
+        "ci_high": high,
+        "n_problems": sum(len(value_M) for value_M in values),
+        "n_samples": int(min(n_M.min() for n_M, _ in counts)),
+    }
 
 
 def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict[str, Any]:

@@ -47,6 +47,25 @@ def evaluation_table(evaluation: Evaluation, ks: Sequence[int]) -> Table:
     return made
 
 
+def macro_table(evaluations: Sequence[Evaluation], rows: Sequence[dict[str, Any]]) -> Table:
+    """The mean over benchmarks, and each of them, a row a k."""
+    names = [evaluation.benchmark for evaluation in evaluations]
+    title = f"macro mean of {len(names)} benchmarks, {rows[0]['n_problems']} problems"
+    made = table(evaluations[0].label, "mean", "± sampling", "95% over problems", *names, title=title)
+    for row in rows:
+        values = [evaluation.value("pass", row["k"]) for evaluation in evaluations]
+        error = "-" if row["sampling_error"] is None else number(row["sampling_error"], 4)
+        interval = "" if row["ci_low"] is None else f"{number(row['ci_low'])} .. {number(row['ci_high'])}"
+        made.add_row(
+            f"pass@{row['k']}",
+            number(row["value"]),
+            error,
+            interval,
+            *(number(v["value"] if v else None) for v in values),
+        )
+    return made
+
+
 def _add(made: Table, name: str, row: dict[str, Any] | None) -> None:
     if row is not None:
         interval = "" if row["ci_low"] is None else f"{number(row['ci_low'])} .. {number(row['ci_high'])}"

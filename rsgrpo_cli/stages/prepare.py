@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,7 +11,29 @@ from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.schemas import PROMPTS
+from rsgrpo_cli.tasks.overlap import overlaps
+from rsgrpo_cli.tasks.phrasing import TEXT_ROLE, Phrasing
 from rsgrpo_cli.tasks.sources import Message, Problem, Source
+
+CountTokens = Callable[[Sequence[Message]], int]
+"""How many tokens a prompt has for the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What of a benchmark stands among the training problems.
+
+    Args:
+        benchmark: Its name.
+        rows: Its problems that do, by number in the benchmark, from 1.
+        of: How many problems it has.
+        training: How many training problems they were found in.
+    """
+
+    benchmark: str
+    rows: tuple[int, ...]
+    of: int
+    training: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,36 +45,61 @@ class Preparation:
         without_answer: Problems dropped because the source has no answer to them.
         duplicates: Problems dropped because an earlier one has the same text.
         conflicting: Of these, how many have another answer than the one kept.
+        too_long: Problems dropped because their prompt has too many tokens.
+        in_benchmarks: Problems dropped because they stand in a benchmark.
+        overlaps: What stands in the benchmarks that were compared with; before anything of it was dropped.
     """
 
     prompts: pa.Table
     without_answer: int
     duplicates: int
     conflicting: int
+    too_long: int = 0
+    in_benchmarks: int = 0
+    overlaps: tuple[Overlap, ...] = ()
 
 
-def prepare(source: Source, reward: RewardFn | None, cfg: PrepareConfig) -> Preparation:
+def prepare(
+    source: Source,
+    reward: RewardFn | None,
+    cfg: PrepareConfig,
+    *,
+    benchmarks: Sequence[Source] = (),
+    count_tokens: CountTokens | None = None,
+) -> Preparation:
     """Turn a dataset into prompts.
 
     Args:
         source: The problems.
         reward: Checks that each answer can be matched at all (matches itself); None where a user's own function
             decides, which need not have such a notion.
-        cfg: Limit and system prompt.
+        cfg: Limits, and how problems are phrased.
+        benchmarks: Compared with the problems that are kept, unless `cfg.decontaminate` is "off".
+        count_tokens: Needed where `cfg.max_prompt_tokens` is set.
 
     Raises:
         DataError: If nothing is left, or an answer does not verify against itself; the row is named.
+        UsageError: If the prompt template cannot be used.
     """
     answered = [problem for problem in source.problems if problem.answer]
     kept, duplicates, conflicting = _distinct(answered)
-    kept = kept[: cfg.limit]
-    if not kept:
-        raise DataError(f"dataset {source.name} ({source.split}) has no problem with an answer")
+    found: tuple[Overlap, ...] = ()
+    distinct = len(kept)
+    if cfg.decontaminate == "drop":
+        found, shared = _compare(kept, benchmarks)
+        kept = [problem for position, problem in enumerate(kept) if position not in shared]
+    phrasing = Phrasing(cfg, source, graded_as_math=reward is not None)
+    chosen, too_long = _choose(kept, phrasing, cfg, count_tokens)
+    if not chosen:
+        raise DataError(*_nothing_left(source, len(answered), too_long))
+    if cfg.decontaminate == "report":
+        found, _ = _compare([problem for problem, _ in chosen], benchmarks)
     if reward is not None:
-        _check_answers(kept, source, reward)
-    rows = [_row(problem, source, cfg.system_prompt) for problem in kept]
+        _check_answers([problem for problem, _ in chosen], source, reward)
+    rows = [_row(problem, messages, source) for problem, messages in chosen]
     table = pa.Table.from_pylist(rows, schema=PROMPTS.schema).sort_by("prompt_id")
-    return Preparation(table, len(source.problems) - len(answered), duplicates, conflicting)
+    dropped = distinct - len(kept)
+    return Preparation(table, len(source.problems) - len(answered), duplicates, conflicting, too_long, dropped, found)
 
 
 def _distinct(problems: Sequence[Problem]) -> tuple[list[Problem], int, int]:
@@ -69,6 +116,49 @@ def _distinct(problems: Sequence[Problem]) -> tuple[list[Problem], int, int]:
     return list(first.values()), duplicates, conflicting
 
 
+def _compare(problems: Sequence[Problem], benchmarks: Sequence[Source]) -> tuple[tuple[Overlap, ...], set[int]]:
+    """What of the benchmarks stands among the problems, and the positions of these problems."""
+    if not benchmarks:
+        return (), set()
+    texts = {benchmark.name: [_plain_text(problem) for problem in benchmark.problems] for benchmark in benchmarks}
+    found = overlaps([_plain_text(problem) for problem in problems], texts)
+    shared = {name: {position for own in rows.values() for position in own} for name, rows in found.items()}
+    made = tuple(
+        Overlap(name, tuple(row + 1 for row in sorted(rows)), len(texts[name]), len(shared[name]))
+        for name, rows in found.items()
+    )
+    return made, set().union(*shared.values())
+
+
+def _choose(
+    problems: Sequence[Problem], phrasing: Phrasing, cfg: PrepareConfig, count_tokens: CountTokens | None
+) -> tuple[list[tuple[Problem, list[Message]]], int]:
+    """The first `cfg.limit` problems whose prompts are not too long, with their prompts, and how many were."""
+    chosen: list[tuple[Problem, list[Message]]] = []
+    too_long = 0
+    for problem in problems[: None if cfg.max_prompt_tokens else cfg.limit]:
+        messages = phrasing.messages(problem)
+        if cfg.max_prompt_tokens and count_tokens and count_tokens(messages) > cfg.max_prompt_tokens:
+            too_long += 1
+            continue
+        chosen.append((problem, messages))
+        if len(chosen) == cfg.limit:
+            break
+    return chosen, too_long
+
+
+def _nothing_left(source: Source, answered: int, too_long: int) -> tuple[str, str]:
+    which = f"dataset {source.name} ({source.split})"
+    if too_long:
+        return f"every prompt of {which} is too long", "raise --max-prompt-tokens"
+    if answered:
+        return (
+            f"every problem of {which} stands in a benchmark",
+            "train on others, or --set prepare.decontaminate=report",
+        )
+    return f"{which} has no problem with an answer", ""
+
+
 def _check_answers(problems: Sequence[Problem], source: Source, reward: RewardFn) -> None:
     complaints = reward.check_ground_truth([problem.answer for problem in problems])
     bad = [(problem, complaint) for problem, complaint in zip(problems, complaints, strict=True) if complaint]
@@ -82,9 +172,8 @@ def _check_answers(problems: Sequence[Problem], source: Source, reward: RewardFn
         )
 
 
-def _row(problem: Problem, source: Source, system_prompt: str | None) -> dict[str, object]:
+def _row(problem: Problem, messages: list[Message], source: Source) -> dict[str, object]:
     prompt_id = f"{source.name}-{source.split}-{problem.index:06d}"
-    messages = _messages(problem, system_prompt)
     return {
         "prompt_id": prompt_id,
         "task": source.task,
@@ -92,16 +181,12 @@ def _row(problem: Problem, source: Source, system_prompt: str | None) -> dict[st
         "messages": messages,
         "ground_truth": problem.answer,
         "data_source": source.name,
-        "prompt": messages,
+        # verl knows the roles of chats only.
+        "prompt": [message | {"role": "user"} if message["role"] == TEXT_ROLE else message for message in messages],
         "ability": source.task,
         "reward_model": {"ground_truth": problem.answer, "style": "rule"},
         "extra_info": {"index": problem.index, "split": source.split, "prompt_id": prompt_id},
     }
-
-
-def _messages(problem: Problem, system_prompt: str | None) -> list[Message]:
-    chat = [{"role": "user", "content": problem.text}] if isinstance(problem.text, str) else list(problem.text)
-    return [{"role": "system", "content": system_prompt}, *chat] if system_prompt else chat
 
 
 def _plain_text(problem: Problem) -> str:

@@ -1,0 +1,119 @@
+"""Rows of a dataset on the Hugging Face Hub, or of a local copy of such a repository, through `datasets`.
+
+The cache and `HF_HUB_OFFLINE=1` work as everywhere: what was loaded once is there without a network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rsgrpo_cli.errors import DataError, DependencyError, MissingError, UsageError
+
+_PLACE = re.compile(
+    r"(?P<repository>[^:@]+)(@(?P<revision>[^:@]+))?(:(?P<config>[^:@/]*)(/(?P<split>[^:@/]+))?)?", re.ASCII
+)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a dataset is: "owner/name[@revision][:config[/split]]", or a directory in place of owner/name.
+
+    Args:
+        repository: The id on the Hub, or the path of a directory with the repository's files.
+        revision: Branch, tag or commit.
+        config: Its configuration; None where it has but one.
+        split: Its split; None asks for the one that the caller wants.
+    """
+
+    repository: str
+    revision: str | None = None
+    config: str | None = None
+    split: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Place | None:
+        """What `text` names, None if it cannot be a repository."""
+        found = _PLACE.fullmatch(text)
+        if not found or not (_HUB_ID.fullmatch(found["repository"]) or Path(found["repository"]).is_dir()):
+            return None
+        return cls(found["repository"], found["revision"], found["config"] or None, found["split"])
+
+
+def read_hub(place: Place, split: str, columns: Sequence[str] | None = None, *, stream: bool = False) -> list[Any]:
+    """The rows of a split.
+
+    Args:
+        place: Where it is.
+        split: Which, unless the place says so itself.
+        columns: Only these; all unless given.
+        stream: Fetch no more than these columns, and keep them in the cache.
+
+    Raises:
+        MissingError: If it is neither in the cache nor to be had from the Hub.
+        UsageError: If it has no such configuration, split or column.
+        DataError: If its files cannot be read.
+    """
+    datasets = _datasets()
+    arguments = (place.repository, place.config, place.split or split, place.revision)
+    try:
+        if stream and columns:
+            table = datasets.Dataset.from_generator(
+                _streamed, gen_kwargs={"arguments": arguments, "columns": tuple(columns)}
+            )
+        else:
+            table = _load(datasets, arguments)
+    except Exception as error:
+        raise _explained(error, place) from error
+    missing = sorted(set(columns or ()) - set(table.column_names))
+    if missing:
+        raise UsageError(
+            f"{place.repository} has no column {missing[0]!r}", f"columns: {', '.join(table.column_names)}"
+        )
+    return list((table.select_columns(list(columns)) if columns else table).to_list())
+
+
+def _streamed(arguments: tuple[str, str | None, str, str | None], columns: tuple[str, ...]) -> Iterator[Any]:
+    """Rows with these columns only. `datasets` runs this when its result is not in the cache yet."""
+    yield from _load(_datasets(), arguments, streaming=True, columns=list(columns))
+
+
+def _load(datasets: ModuleType, arguments: tuple[str, str | None, str, str | None], **options: Any) -> Any:
+    repository, config, split, revision = arguments
+    return datasets.load_dataset(repository, config, split=split, revision=revision, **options)
+
+
+def _datasets() -> ModuleType:
+    try:
+        import datasets
+    except ImportError as error:
+        raise DependencyError("datasets from the Hub need the package datasets", "pip install datasets") from error
+    datasets.disable_progress_bars()
+    module: ModuleType = datasets
+    return module
+
+
+def _explained(error: Exception, place: Place) -> Exception:
+    """What went wrong in the words of this tool; what is not known to happen stays as it is."""
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    name, first = place.repository, (str(error).splitlines() or [""])[0]
+    if any(isinstance(link, ConnectionError) for link in chain) or "Couldn't find cache" in first:
+        return MissingError(
+            f"dataset {name} is not in the local cache and the Hub cannot be reached",
+            "load it once while online (HF_HUB_OFFLINE unset), or give a folder with its file: --data-dir",
+        )
+    if isinstance(error, FileNotFoundError):
+        return MissingError(f"cannot get dataset {name}: {first}", "check the id; a gated one needs: hf auth login")
+    if isinstance(error, ValueError):  # an unknown configuration or split; the message lists those there are
+        return UsageError(f"cannot load {name}: {first}", "write owner/name:config/split")
+    if isinstance(error, OSError) or type(error).__module__.startswith(("datasets.", "pyarrow.", "huggingface_hub.")):
+        deepest = (str(chain[-1]).splitlines() or [first])[0]
+        return DataError(f"cannot read dataset {name}: {deepest}")
+    return error
