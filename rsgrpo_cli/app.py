@@ -11,6 +11,7 @@ from rsgrpo_cli import __version__
 from rsgrpo_cli.commands.advantage import advantage
 from rsgrpo_cli.commands.bandit import bandit
 from rsgrpo_cli.commands.compare import compare
+from rsgrpo_cli.commands.datasets import datasets
 from rsgrpo_cli.commands.eval import evaluate
 from rsgrpo_cli.commands.fork import fork
 from rsgrpo_cli.commands.prepare import prepare
@@ -29,6 +30,7 @@ COMMANDS = (
     ("train", train, RUNS, "rsgrpo train --model toy --beta 4 --steps 60"),
     ("fork", fork, RUNS, "rsgrpo fork mine-beta8 --run mine --step 20 --beta 8"),
     ("status", status, RUNS, "rsgrpo status --run mine"),
+    ("datasets", datasets, RUNS, "rsgrpo datasets"),
     ("prepare", prepare, STAGES, "rsgrpo prepare --dataset problems.jsonl --answer-column solution --run mine"),
     ("rollout", rollout, STAGES, "rsgrpo rollout --run mine --group-size 16"),
     ("score", score, STAGES, "rsgrpo score --run mine --reward my_package.rewards:exact"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BUNDLED_MODEL = "toy"
+TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 WEIGHT_PATTERNS = ("*.safetensors",)
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*"]
 _NOT_COPIED = {"config.json", "README.md", "model.safetensors.index.json", "manifest.json"}
@@ -154,13 +155,17 @@ def choose_device(device: str) -> str:
 
 
 def stop_ids(tokenizer: PreTrainedTokenizerBase, generation_config: Any) -> tuple[int, ...]:
-    """Tokens that end a completion: the tokenizer's end of sequence and those of the generation config.
+    """Tokens that end a completion: the tokenizer's end of sequence, those of the generation config, the end of a turn.
+
+    Base models often name the end of a text only, and go on after the turn that their chat template asks for.
 
     Raises:
         UsageError: If the model names none: a completion could only end by length.
     """
     named = getattr(generation_config, "eos_token_id", None)
     ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
+    template, vocabulary = str(tokenizer.chat_template or ""), tokenizer.get_vocab()
+    ids |= {vocabulary[mark] for mark in TURN_ENDS if mark in template and mark in vocabulary}
     if not ids:
         raise UsageError("the model names no end-of-sequence token", "set eos_token in its tokenizer_config.json")
     return tuple(sorted(ids))

@@ -67,6 +67,7 @@ def evaluate(
         evaluation.check_names(names, overrides.get("eval.num_samples_of", {}))
         requests = [evaluation.Request(name, prompt_column, answer_column, tag, rescore, force) for name in names]
         evaluation.warn_of_overlap(session, version, requests)
+        evaluation.prepare_benchmarks(session, requests)
         outcomes = [evaluation.evaluate(session, version, resolved.eval, request) for request in requests]
         found = [load(target, version, request.name) for request in requests]
     _print(out, resolved.eval, outcomes, found)

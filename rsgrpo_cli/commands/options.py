@@ -244,7 +244,9 @@ def num_samples(text: str) -> dict[str, Any]:
         ) from error
     if len(general) > 1:
         raise UsageError(f"--num-samples {text!r} has two general numbers", "write 1024,math500=64")
-    return ({"eval.num_samples": general[0]} if general else {}) | ({"eval.num_samples_of": special} if special else {})
+    # A general number is meant for all that are not named here, also where the run or its recipe says otherwise.
+    general_too = {"eval.num_samples": general[0]} if general else {}
+    return general_too | {"eval.num_samples_of": special}
 
 
 def _text_of(path: Path) -> str:

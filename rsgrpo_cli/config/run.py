@@ -154,8 +154,8 @@ def decides_training(name: str) -> bool:
 
 
 def recipe_for(model: str) -> Path | None:
-    """The recipe file of a model, if there is one."""
-    path = RECIPES / f"{model.lower().replace('/', '--')}.toml"
+    """The recipe file of a model, whichever revision of it, if there is one."""
+    path = RECIPES / f"{model.partition('@')[0].lower().replace('/', '--')}.toml"
     return path if path.is_file() else None
 
 

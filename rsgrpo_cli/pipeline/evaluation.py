@@ -125,6 +125,12 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     return session.carry_out("eval", folder / "summary.parquet", work, policy=version, benchmark=request.name)
 
 
+def prepare_benchmarks(session: Session, requests: Iterable[Request]) -> None:
+    """Get the problems of all benchmarks, so that what is wrong with one comes out before anything is sampled."""
+    for request in requests:
+        _benchmark_prompts(session, request)
+
+
 def _benchmark_prompts(session: Session, request: Request) -> pa.Table:
     """All problems of the benchmark, phrased as those of the training."""
     cfg = session.config.prepare.model_copy(

@@ -58,6 +58,9 @@ def train(session: Session, report: Report) -> None:
         Interrupted: If asked to stop.
     """
     steps.prepare(session, session.config.prepare)
+    if session.config.train.eval_every:
+        requests = [evaluation.Request(name) for name in evaluation.benchmarks_of(session)]
+        evaluation.prepare_benchmarks(session, requests)
     training = Training(session)
     total = session.config.train.steps
     for step in range(training.start, total):

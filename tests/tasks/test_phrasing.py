@@ -1,0 +1,94 @@
+import pytest
+
+from rsgrpo_cli.config import PrepareConfig
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.tasks.phrasing import INSTRUCTION, Phrasing
+from rsgrpo_cli.tasks.sources import Problem, Source
+
+PLAIN = Source("mine", "math", "train", [], "id")
+CHAT = ({"role": "user", "content": "1+1?"},)
+
+
+def phrased(text: object = "1+1?", source: Source = PLAIN, graded: bool = True, **settings: object) -> list[object]:
+    problem = Problem(3, text, "2")  # type: ignore[arg-type]
+    messages = Phrasing(PrepareConfig.model_validate(settings), source, graded).messages(problem)
+    return [(message["role"], message["content"]) for message in messages]
+
+
+def test_a_math_problem_is_followed_by_the_instruction() -> None:
+    assert phrased() == [("user", f"1+1?\n{INSTRUCTION}")]
+    assert phrased(instruction="Think.") == [("user", "1+1?\nThink.")]
+    assert phrased(instruction="") == [("user", "1+1?")]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"text": "1+1? Answer in \\boxed{}."},  # it asks for a box itself
+        {"source": Source("sums", "math", "train", [], "id", own_instruction=True)},
+        {"source": Source("mine", "countdown", "train", [], "id")},
+        {"graded": False},  # a function of the user's decides what an answer is
+    ],
+)
+def test_where_none_is_added(changed: dict[str, object]) -> None:
+    text = changed.get("text", "1+1?")
+    assert phrased(**changed) == [("user", text)]  # type: ignore[arg-type]
+    assert phrased(**changed, instruction="Think.") == [("user", f"{text}\nThink.")]  # type: ignore[arg-type]
+
+
+def test_a_chat_is_left_as_it_is() -> None:
+    assert phrased(CHAT) == [("user", "1+1?")]
+    assert phrased(CHAT, system_prompt="Be brief.") == [("system", "Be brief."), ("user", "1+1?")]
+    with pytest.raises(UsageError, match="row 3 of mine is a chat already"):
+        phrased(CHAT, prompt_template="{{ problem }}")
+
+
+def test_the_instruction_as_system_prompt() -> None:
+    assert phrased(instruction_role="system") == [("system", INSTRUCTION), ("user", "1+1?")]
+    both = phrased(instruction_role="system", system_prompt="Be brief.", instruction="Think.")
+    assert both == [("system", "Be brief.\nThink."), ("user", "1+1?")]
+
+
+def test_a_template_words_the_turn_and_places_the_instruction() -> None:
+    assert phrased(prompt_template="Q: {{ problem }}\nA:") == [("user", "Q: 1+1?\nA:")]
+    template = "{{ instruction }} {{ problem }} ({{ dataset }} {{ split }} {{ index }})\n"
+    assert phrased(prompt_template=template, instruction="Think.") == [("user", "Think. 1+1? (mine train 3)\n")]
+
+
+def test_plain_text_reaches_the_model_as_it_is() -> None:
+    assert phrased(prompt_style="text", system_prompt="S") == [("text", f"S\n\n1+1?\n{INSTRUCTION}\n")]
+    template = "<|im_start|>user\n{{ problem }}<|im_end|>\n<|im_start|>assistant\n"
+    made = phrased(prompt_style="text", prompt_template=template)
+    assert made == [("text", "<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n")]
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{{ question }}", "fails on row 3: 'question' is undefined"),
+        ("{{ problem", "not valid Jinja: line 1"),
+        ("{{ problem.__class__.__mro__ }}", "unsafe"),
+        ("{{ answer }}", "'answer' is undefined"),  # a prompt cannot give its answer away
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("<|im_start|>user\n{{ problem }}", "prepare.prompt_style=text"),
+    ],
+)
+def test_templates_that_cannot_be_used(template: str, message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        phrased(prompt_template=template)
+    assert message in str(raised.value)
+
+
+def test_the_hash_is_of_what_decides_the_words() -> None:
+    def of(source: Source = PLAIN, **settings: object) -> str:
+        return Phrasing(PrepareConfig.model_validate(settings), source, True).id
+
+    assert of() == of(dataset="other", limit=3, max_prompt_tokens=9)
+    different = [
+        of(),
+        of(instruction="Think."),
+        of(instruction_role="system"),
+        of(prompt_template="{{ problem }}"),
+        of(Source("sums", "math", "train", [], "id", own_instruction=True)),
+    ]
+    assert len(set(different)) == len(different)
