@@ -94,3 +94,32 @@ def test_speed_does_not_decide_content() -> None:
 )
 def test_what_a_resumed_run_may_have_otherwise(name: str, decides: bool) -> None:
     assert config.decides_training(name) == decides
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "role"),
+    [
+        ("Qwen/Qwen2.5-Math-1.5B", "deepmath103k", "system"),
+        ("Qwen/Qwen2.5-Math-7B@main", "math12k", "system"),
+        ("Qwen/Qwen2.5-7B", "math12k", "user"),
+        ("Qwen/Qwen3-4B-Base", "math12k", "user"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "math12k", "user"),
+    ],
+)
+def test_the_recipes_of_the_papers_models(model: str, dataset: str, role: str) -> None:
+    made = config.resolve({"model.name": model})
+    assert (made.prepare.dataset, made.prepare.instruction_role) == (dataset, role)
+    assert (made.rollout.group_size, made.advantage.model_dump()["beta"]) == (16, 2.0)
+    assert set(made.eval.benchmarks) == {"aime24", "aime25", "hmmt_feb24", "hmmt_feb25", "cmimc25", "math500"}
+    assert made.eval.for_benchmark("aime24").num_samples == 1024
+    assert made.eval.for_benchmark("math500").num_samples == 32
+
+
+def test_a_large_k_under_a_recipe_asks_for_samples_of_every_benchmark() -> None:
+    flags = {"model.name": "Qwen/Qwen2.5-Math-1.5B", "eval.k": (1, 32, 1024)}
+    made = config.resolve(flags)
+    assert {made.eval.for_benchmark(name).num_samples for name in made.eval.benchmarks} == {1024}
+    with pytest.raises(UsageError, match="1024 samples a problem of math500, not 64"):
+        config.resolve(flags | {"eval.num_samples_of": {"math500": 64}})
+    # What is not evaluated does not count.
+    config.resolve(flags | {"eval.num_samples_of": {"math500": 64}, "eval.benchmark": "aime24"})

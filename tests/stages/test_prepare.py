@@ -5,8 +5,8 @@ import pytest
 from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.types import Sample, Verdict
-from rsgrpo_cli.stages.prepare import prepare
-from rsgrpo_cli.tasks.sources import Problem, Source
+from rsgrpo_cli.stages.prepare import Overlap, prepare
+from rsgrpo_cli.tasks.sources import Message, Problem, Source
 
 
 class NoSevens:
@@ -30,8 +30,9 @@ def source(*pairs: tuple[str, str]) -> Source:
 
 
 def test_a_problem_becomes_a_chat_with_columns_for_verl_too() -> None:
-    made = prepare(source(("1+1?", "2")), NoSevens(), PrepareConfig(system_prompt="Be brief.")).prompts.to_pylist()[0]
-    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1?"}]
+    cfg = PrepareConfig(system_prompt="Be brief.", instruction="Think.")
+    made = prepare(source(("1+1?", "2")), NoSevens(), cfg).prompts.to_pylist()[0]
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1+1?\nThink."}]
     assert made["prompt_id"] == "mine-train-000000"
     assert made["messages"] == made["prompt"] == chat
     assert made["ground_truth"] == made["reward_model"]["ground_truth"] == "2"
@@ -62,3 +63,49 @@ def test_an_answer_that_cannot_be_verified_is_an_error_that_names_the_row() -> N
 def test_nothing_left_is_an_error() -> None:
     with pytest.raises(DataError, match="has no problem with an answer"):
         prepare(source(("a", "")), NoSevens(), PrepareConfig())
+
+
+def test_a_prompt_as_plain_text_is_a_user_turn_for_verl() -> None:
+    made = prepare(source(("1+1?", "2")), NoSevens(), PrepareConfig(prompt_style="text", instruction=""))
+    row = made.prompts.to_pylist()[0]
+    assert row["messages"] == [{"role": "text", "content": "1+1?\n"}]
+    assert row["prompt"] == [{"role": "user", "content": "1+1?\n"}]
+
+
+def test_long_prompts_are_dropped_before_the_limit_counts() -> None:
+    asked: list[str] = []
+
+    def count(messages: Sequence[Message]) -> int:
+        asked.append(messages[0]["content"])
+        return len(messages[0]["content"])
+
+    cfg = PrepareConfig(max_prompt_tokens=3, limit=2, instruction="")
+    made = prepare(source(("aaa", "1"), ("bbbb", "2"), ("c", "3"), ("d", "4")), NoSevens(), cfg, count_tokens=count)
+    assert made.prompts["ground_truth"].to_pylist() == ["1", "3"]
+    assert (made.too_long, asked) == (1, ["aaa", "bbbb", "c"])  # the fourth is not needed
+    with pytest.raises(DataError, match=r"every prompt of dataset mine .* is too long"):
+        prepare(source(("bbbb", "2")), NoSevens(), cfg, count_tokens=count)
+
+
+TEXT = "one two three four five six seven eight"
+BENCHMARK = Source("exam", "math", "test", [Problem(0, "another", "1"), Problem(1, TEXT, "2")], "hash")
+
+
+def test_problems_of_a_benchmark_are_reported_or_dropped() -> None:
+    training = source(("nothing like it", "1"), (f"First, {TEXT}!", "2"), (f"{TEXT} nine", "3"))
+    kept = prepare(training, NoSevens(), PrepareConfig(), benchmarks=[BENCHMARK])
+    assert kept.overlaps == (Overlap("exam", rows=(2,), of=2, training=2),)
+    assert (len(kept.prompts), kept.in_benchmarks) == (3, 0)
+    dropped = prepare(training, NoSevens(), PrepareConfig(decontaminate="drop"), benchmarks=[BENCHMARK])
+    assert dropped.overlaps == kept.overlaps
+    assert (dropped.prompts["ground_truth"].to_pylist(), dropped.in_benchmarks) == (["1"], 2)
+    ignored = prepare(training, NoSevens(), PrepareConfig(decontaminate="off"), benchmarks=[BENCHMARK])
+    assert (ignored.overlaps, len(ignored.prompts)) == ((), 3)
+
+
+def test_a_report_is_about_the_problems_that_are_trained_on() -> None:
+    training = source(("nothing like it", "1"), (TEXT, "2"))
+    made = prepare(training, NoSevens(), PrepareConfig(limit=1), benchmarks=[BENCHMARK])
+    assert made.overlaps == (Overlap("exam", rows=(), of=2, training=0),)
+    with pytest.raises(DataError, match=r"every problem of dataset mine .* stands in a benchmark"):
+        prepare(source((TEXT, "2")), NoSevens(), PrepareConfig(decontaminate="drop"), benchmarks=[BENCHMARK])

@@ -6,7 +6,7 @@ from rsgrpo_cli.tasks.overlap import overlaps, shingles
 from rsgrpo_cli.tasks.sources import load_source
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "benchmarks"
-NUMBERS = "one two three four five six seven eight nine ten eleven twelve".split()
+NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 def test_runs_of_eight_words() -> None:

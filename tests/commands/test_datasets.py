@@ -1,0 +1,159 @@
+"""Datasets known by name, several benchmarks at once and prompt templates, from the command line."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from rsgrpo_cli.commands.options import num_samples
+from rsgrpo_cli.core.intervals import bootstrap_macro_interval
+from rsgrpo_cli.errors import UsageError
+from tests.conftest import SMALL, Cli
+
+SUM = "Compute {0}+{1}."
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def sums(count: int, first: int = 0) -> list[dict[str, Any]]:
+    pairs = [divmod(number, 10) for number in range(first, first + count)]
+    return [{"problem": SUM.format(a, b), "answer": a + b} for a, b in pairs]
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two stand-ins for competitions, of sums that the bundled model can read."""
+    monkeypatch.setenv("RSGRPO_DATA_DIR", str(tmp_path / "data"))
+    write(tmp_path / "data/aime24.jsonl", sums(30))
+    write(tmp_path / "data/aime25.jsonl", sums(30, first=40))
+    return tmp_path / "data"
+
+
+def test_the_list(cli: Cli) -> None:
+    listed = cli("datasets", "--json").json["datasets"]
+    found = {(row["name"], row["use"]): row["rows"] for row in listed}
+    assert found["gsm8k", "training"] == 7473
+    assert found["toy", "evaluation"] == 256
+    assert "HuggingFaceH4/MATH-500" in cli("datasets").out
+
+
+def test_a_benchmark_that_cannot_be_had(cli: Cli, data: Path) -> None:
+    result = cli("eval", "--model", "toy", "--benchmark", "aime24,hmmt_feb24", "-n", "2", "--k", "1")
+    assert (result.code, "has no hmmt_feb24.jsonl, the file of hmmt_feb24" in result.err) == (1, True)
+    assert not Path("runs/eval-toy").exists()  # found out before anything was sampled
+    write(data / "aime24.jsonl", sums(29))
+    result = cli("prepare", "--run", "runs/x", "--dataset", "aime24")
+    assert (result.code, "has 29 rows and aime24 (test) has 30" in result.err) == (1, True)
+
+
+def test_several_benchmarks_at_once(cli: Cli, data: Path) -> None:
+    arguments = ["eval", "--model", "toy", "--benchmark", "aime24,aime25", "--k", "1", "-n", "2,aime25=3"]
+    result = cli(*arguments, "--set", "prepare.instruction=", "--set", "eval.max_tokens=8", "--json")
+    assert result.code == 0, result.err
+    assert [(one["benchmark"], one["sampled"]) for one in result.json["benchmarks"]] == [
+        ("aime24", 60),
+        ("aime25", 90),
+    ]
+    tables = [pq.read_table(f"runs/eval-toy/evals/000000/{name}/problems.parquet") for name in ("aime24", "aime25")]
+    shares = [np.array(t["correct"]) / np.array(t["n"]) for t in tables]
+    first = result.json["macro"][0]
+    assert (first["k"], first["n_problems"], first["n_samples"]) == (1, 60, 2)
+    assert 0 < first["value"] == pytest.approx((shares[0].mean() + shares[1].mean()) / 2)
+    interval = bootstrap_macro_interval(shares)
+    assert (first["ci_low"], first["ci_high"]) == pytest.approx((interval.low, interval.high))
+    errors = [one["summary"] for one in result.json["benchmarks"]]
+    squares = [next(r["sampling_error"] for r in rows if (r["metric"], r["k"]) == ("pass", 1)) ** 2 for rows in errors]
+    assert first["sampling_error"] == pytest.approx(math.sqrt(sum(squares)) / 2)
+    shown = cli(*arguments, "--set", "prepare.instruction=", "--set", "eval.max_tokens=8")
+    assert "macro mean of 2 benchmarks, 60 problems" in shown.out
+    assert "no instruction added" in shown.out
+
+
+def test_a_k_that_one_of_them_has_too_few_samples_for(cli: Cli, data: Path) -> None:
+    asked = ["eval", "--model", "toy", "--benchmark", "aime24,aime25", "--k", "1,8"]
+    result = cli(*asked, "-n", "8,aime25=4")
+    assert result.code == 2
+    assert "pass@8 needs at least 8 samples a problem of aime25, not 4: use --num-samples aime25=8" in result.err
+    result = cli(*asked, "-n", "8,aime52=8")
+    assert (result.code, "names aime52, which is not evaluated" in result.err) == (2, True)
+    result = cli(*asked[:4], "aime24,aime24", "-n", "8", "--k", "1")
+    assert (result.code, "two benchmarks are called aime24" in result.err) == (2, True)
+
+
+def test_how_many_samples() -> None:
+    assert num_samples("32") == {"eval.num_samples": 32, "eval.num_samples_of": {}}
+    assert num_samples("1024,math500=64") == {"eval.num_samples": 1024, "eval.num_samples_of": {"math500": 64}}
+    assert num_samples("math500=64") == {"eval.num_samples_of": {"math500": 64}}
+    for text in ("x", "1,2", "math500", "math500=", "=3x", ""):
+        with pytest.raises(UsageError, match="--num-samples"):
+            num_samples(text)
+
+
+def test_training_evaluates_on_all_of_them(cli: Cli, data: Path) -> None:
+    flags = ["--dataset", "sums", "--benchmark", "aime24,aime25", "--eval-every", "1", "-n", "2", "--k", "1"]
+    result = cli("train", "--run", "runs/x", "--steps", "1", *flags, *SMALL)
+    assert result.code == 0, result.err
+    assert {path.parent.name for path in Path("runs/x/evals/000001").glob("*/summary.parquet")} == {"aime24", "aime25"}
+    assert "policy 1 on aime24: pass@1" in result.err
+
+
+def test_a_benchmark_that_training_cannot_have_stops_it_before_the_first_step(cli: Cli, data: Path) -> None:
+    flags = ["--dataset", "sums", "--benchmark", "aime24,hmmt_feb24", "--eval-every", "5", "-n", "2", "--k", "1"]
+    result = cli("train", "--run", "runs/x", "--steps", "1", *flags, *SMALL)
+    assert (result.code, "the file of hmmt_feb24" in result.err) == (1, True)
+    assert not Path("runs/x/steps").exists()
+
+
+def test_training_problems_that_stand_in_a_benchmark(cli: Cli, data: Path) -> None:
+    known = "What is the sum of all the whole numbers from one to ten?"
+    write(data / "aime24.jsonl", [{"problem": known, "answer": 55}, *sums(29)])
+    write(Path("mine.jsonl"), [{"problem": f"Tell me. {known}", "answer": 55}, *sums(20, first=60)])
+    flags = ["--dataset", "mine.jsonl", "--benchmark", "aime24"]
+    result = cli("prepare", "--run", "runs/x", *flags, "--json")
+    assert (result.json["prompts"], result.json["overlap"]) == (21, {"aime24": 1})
+    assert "aime24: 1 of 30 problems stand in mine (#1); the 1 training problems are kept" in result.err
+    result = cli("prepare", "--run", "runs/y", *flags, "--set", "prepare.decontaminate=drop", "--json")
+    assert (result.json["prompts"], result.json["in_benchmarks"]) == (20, 1)
+    # What a policy was trained on is said again when it is evaluated.
+    assert cli("train", "--run", "runs/z", "--steps", "1", *flags, *SMALL).code == 0
+    measured = ["eval", "--run", "runs/z", "--set", "eval.max_tokens=4", "-n", "1", "--k", "1"]
+    said = "1 of 30 problems of aime24 stand in the training data"
+    assert said in cli(*measured).err
+    assert said not in cli(*measured, "--policy", "0").err
+
+
+def test_a_sample_is_called_one(cli: Cli, data: Path) -> None:
+    write(data / "math12k_sample.jsonl", sums(5))
+    result = cli("prepare", "--run", "runs/x", "--dataset", "math12k")
+    assert (result.code, "math12k: a sample of 5 of 12000 rows" in result.err) == (0, True)
+
+
+def test_a_template_from_a_file(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.j2").write_text("Q: {{ problem }}\nA:")
+    template = ["--prompt-template", "mine.j2"]
+    assert cli("prepare", "--run", "runs/x", "--dataset", "sums", *template, "--limit", "3").code == 0
+    prompt = pq.read_table("runs/x/prompts.parquet")["messages"][0].as_py()[0]["content"]
+    assert prompt.startswith("Q: Compute ")
+    assert prompt.endswith("\nA:")
+    # The run has the text, not the file's name.
+    (tmp_path / "mine.j2").unlink()
+    assert "nothing to do" in cli("prepare", "--run", "runs/x").out
+    result = cli("prepare", "--run", "runs/y", *template)
+    assert (result.code, "no template file at mine.j2" in result.err) == (1, True)
+
+
+def test_long_prompts(cli: Cli) -> None:
+    # In the bundled chat template, 254 of the 384 sums have 9 tokens and the others 11.
+    limit = ["prepare", "--dataset", "sums", "--max-prompt-tokens"]
+    made = cli(*limit, "10", "--run", "runs/x", "--json").json
+    assert (made["prompts"], made["too_long"]) == (254, 130)
+    assert cli(*limit, "9", "--run", "runs/y", "--limit", "5", "--json").json["prompts"] == 5
+    result = cli(*limit, "8", "--run", "runs/z")
+    assert (result.code, "every prompt of dataset sums (train) is too long" in result.err) == (1, True)

@@ -1,0 +1,63 @@
+"""How a prompt becomes tokens, and which tokens end a completion: tokenizers as base models have them."""
+
+from types import SimpleNamespace
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from rsgrpo_cli.models import chat_template_id, encode_chat, model_directory, stop_ids
+
+WORDS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<unk>", "user", "system", "hello", "be", "brief"]
+CHATML = (
+    "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }} {{ message.content }}<|im_end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>{% endif %}"
+)
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Words are tokens; every text gets a beginning-of-sequence token, as Llama's do."""
+    made = Tokenizer(models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    marks = ["<|im_start|>", "<|im_end|>"]
+    return PreTrainedTokenizerFast(tokenizer_object=made, additional_special_tokens=marks, **special)
+
+
+def words(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]]) -> list[str]:
+    return [WORDS[number] for number in encode_chat(tokenizer, messages)]
+
+
+def test_without_a_template_a_prompt_is_plain_text(tokenizer: PreTrainedTokenizerFast) -> None:
+    chat = [{"role": "system", "content": "be brief"}, *HELLO]
+    assert words(tokenizer, chat) == ["<s>", "be", "brief", "hello"]
+
+
+def test_a_template_that_begins_the_sequence_is_not_given_a_second_beginning(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    tokenizer.chat_template = CHATML
+    assert words(tokenizer, HELLO) == ["<s>", "<|im_start|>", "user", "hello", "<|im_end|>", "<|im_start|>"]
+
+
+def test_text_is_taken_as_it_is_whatever_the_template(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.chat_template = CHATML
+    assert words(tokenizer, [{"role": "text", "content": "hello"}]) == ["<s>", "hello"]
+    assert words(tokenizer, [{"role": "text", "content": "<s> hello"}]) == ["<s>", "hello"]
+
+
+def test_a_turn_of_the_template_ends_a_completion(tokenizer: PreTrainedTokenizerFast) -> None:
+    config = SimpleNamespace(eos_token_id=[1])
+    assert stop_ids(tokenizer, config) == (1,)
+    tokenizer.chat_template = CHATML
+    assert stop_ids(tokenizer, config) == (1, 3)
+
+
+def test_the_bundled_template_has_a_name() -> None:
+    directory = model_directory("toy")
+    assert chat_template_id(directory) == chat_template_id(directory)
+    assert len(chat_template_id(directory) or "") == 12
+    assert chat_template_id(directory.parent) is None
