@@ -32,10 +32,10 @@ def prepare(
     The file also loads as a verl dataset.
     """
     overrides = options.given(locals())
-    from rsgrpo_cli.pipeline import steps
+    from rsgrpo_cli.pipeline import preparation
 
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides) if exists(run) else new_run(run, overrides, config, out)
     with at_work(target, resolved, out) as session:
-        outcome = steps.prepare(session, resolved.prepare, force=force)
+        outcome = preparation.prepare(session, resolved.prepare, force=force)
     say(out, outcome)

@@ -15,8 +15,9 @@ from rsgrpo_cli.engines.registry import choose_engine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.models import chat_template_id
+from rsgrpo_cli.pipeline.preparation import prepare_prompts
 from rsgrpo_cli.pipeline.session import Outcome, Session
-from rsgrpo_cli.pipeline.steps import again, prepare_prompts
+from rsgrpo_cli.pipeline.steps import again
 from rsgrpo_cli.run_dir import Freshness, freshness, rollout_parts
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage

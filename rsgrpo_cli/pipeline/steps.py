@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,122 +20,20 @@ from rsgrpo_cli.artifacts import (
     write_json,
     write_table,
 )
-from rsgrpo_cli.config import AdvantageConfig, PrepareConfig, RolloutConfig, ScoreConfig, UpdateConfig
+from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, ScoreConfig, UpdateConfig
 from rsgrpo_cli.engines.registry import choose_engine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.pipeline.freshness import decide, must_run
 from rsgrpo_cli.pipeline.session import Outcome, Session
 from rsgrpo_cli.run_dir import Freshness, RunDir, freshness, require_fresh, rollout_parts
-from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS
+from rsgrpo_cli.schemas import ADVANTAGES, REWARDS, ROLLOUTS, UPDATE_METRICS
 from rsgrpo_cli.stages import advantage as advantage_stage
-from rsgrpo_cli.stages import prepare as prepare_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
-from rsgrpo_cli.tasks.phrasing import Phrasing
-from rsgrpo_cli.tasks.registry import Split
-from rsgrpo_cli.tasks.sources import Source, load_source
 
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy
-
-ROWS_SHOWN = 12
-"""Problems of a benchmark that are named when they stand in the training problems."""
-
-
-# -- prepare --------------------------------------------------------------------------------------------------------
-
-
-def prepare(session: Session, cfg: PrepareConfig, *, force: bool = False) -> Outcome:
-    """The run's training problems."""
-    dependents = [session.run.path / "steps"]
-    return prepare_prompts(session, cfg, "train", session.run.prompts, dependents=dependents, force=force)
-
-
-def prepare_prompts(
-    session: Session, cfg: PrepareConfig, split: Split, path: Path, *, dependents: list[Path], force: bool
-) -> Outcome:
-    """A dataset as prompts, at `path`."""
-    source = load_source(
-        cfg.dataset, split, prompt_column=cfg.prompt_column, answer_column=cfg.answer_column, data_dir=cfg.data_dir
-    )
-    built_in = ":" not in session.config.score.reward
-    benchmarks = _benchmarks(session, cfg) if cfg.decontaminate == "drop" else []
-    settings = cfg.decisive() | {"dataset": source.name, "split": source.split}
-    settings |= {"tokenizer": session.config.model.name} if cfg.max_prompt_tokens else {}
-    inputs = {"dataset": source.content_id} | {f"benchmark {other.name}": other.content_id for other in benchmarks}
-    phrasing = Phrasing(cfg, source, graded_as_math=built_in)
-    outputs = {"phrasing": phrasing.id, "instruction": phrasing.instruction}
-    lineage = Lineage("prepare", settings, inputs, outputs=outputs)
-    if not must_run(path, PROMPTS, lineage, dependents=dependents, force=force):
-        return Outcome("prepare", path, True, 0.0, {"prompts": _rows(path)})
-
-    def work() -> dict[str, Any]:
-        score = session.config.score
-        reward = session.reward(source.task, workers=score.workers, timeout=score.timeout) if built_in else None
-        against = benchmarks or (_benchmarks(session, cfg) if cfg.decontaminate == "report" else [])
-        counter = _token_counter(session) if cfg.max_prompt_tokens else None
-        made = prepare_stage.prepare(source, reward, cfg, benchmarks=against, count_tokens=counter)
-        write_table(path, made.prompts, PROMPTS, replace(lineage, outputs=outputs | _overlap_notes(cfg, made)))
-        _say_what_is_odd(session, cfg, source, made)
-        return _facts(made)
-
-    return session.carry_out("prepare", path, work, dataset=source.name, split=source.split)
-
-
-def _benchmarks(session: Session, cfg: PrepareConfig) -> list[Source]:
-    """The benchmarks to compare with; when only a report is wanted, one that cannot be had is no reason to stop."""
-    found: list[Source] = []
-    for name in session.config.eval.benchmarks:
-        try:
-            found.append(load_source(name, "test", data_dir=cfg.data_dir))
-        except MissingError as error:
-            if cfg.decontaminate == "drop":
-                raise
-            session.out.warn(f"not compared with the benchmarks from {name} on: {error.message}")
-            break
-    return found
-
-
-def _token_counter(session: Session) -> prepare_stage.CountTokens:
-    from rsgrpo_cli.models import encode_chat, load_tokenizer
-
-    tokenizer = load_tokenizer(session.base)
-    return lambda messages: len(encode_chat(tokenizer, messages))
-
-
-def _overlap_notes(cfg: PrepareConfig, made: prepare_stage.Preparation) -> dict[str, str]:
-    """For the lineage: what an evaluation on these benchmarks has to say about the training."""
-    if cfg.decontaminate == "drop":
-        return {}
-    return {f"overlap {found.benchmark}": f"{len(found.rows)} of {found.of}" for found in made.overlaps if found.rows}
-
-
-def _facts(made: prepare_stage.Preparation) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "prompts": len(made.prompts),
-        "without_answer": made.without_answer,
-        "duplicates": made.duplicates,
-        "conflicting": made.conflicting,
-    }
-    if made.overlaps:
-        facts |= {"overlap": {overlap.benchmark: len(overlap.rows) for overlap in made.overlaps if overlap.rows}}
-    return facts | {name: n for name in ("too_long", "in_benchmarks") if (n := getattr(made, name))}
-
-
-def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made: prepare_stage.Preparation) -> None:
-    if source.expected_rows:
-        session.out.warn(f"{source.name}: a sample of {len(source.problems)} of {source.expected_rows} rows")
-    for overlap in made.overlaps:
-        if overlap.rows:
-            rows = ", ".join(f"#{row}" for row in overlap.rows[:ROWS_SHOWN])
-            more = f" and {len(overlap.rows) - ROWS_SHOWN} more" if len(overlap.rows) > ROWS_SHOWN else ""
-            dropped = cfg.decontaminate == "drop"
-            session.out.warn(
-                f"{overlap.benchmark}: {len(overlap.rows)} of {overlap.of} problems stand in {source.name} "
-                f"({rows}{more}); the {overlap.training} training problems are "
-                + ("dropped" if dropped else "kept: --set prepare.decontaminate=drop")
-            )
 
 
 # -- rollout --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pyarrow as pa
 from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
-from rsgrpo_cli.pipeline import evaluation, steps
+from rsgrpo_cli.pipeline import evaluation, preparation, steps
 from rsgrpo_cli.pipeline import metrics as step_metrics
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.run_dir import RunDir, stale_inputs
@@ -57,7 +57,7 @@ def train(session: Session, report: Report) -> None:
         StaleError: If an earlier step was changed by hand since.
         Interrupted: If asked to stop.
     """
-    steps.prepare(session, session.config.prepare)
+    preparation.prepare(session, session.config.prepare)
     if session.config.train.eval_every:
         requests = [evaluation.Request(name) for name in evaluation.benchmarks_of(session)]
         evaluation.prepare_benchmarks(session, requests)

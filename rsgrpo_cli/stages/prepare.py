@@ -64,6 +64,7 @@ def prepare(
     reward: RewardFn | None,
     cfg: PrepareConfig,
     *,
+    phrasing: Phrasing | None = None,
     benchmarks: Sequence[Source] = (),
     count_tokens: CountTokens | None = None,
 ) -> Preparation:
@@ -73,7 +74,8 @@ def prepare(
         source: The problems.
         reward: Checks that each answer can be matched at all (matches itself); None where a user's own function
             decides, which need not have such a notion.
-        cfg: Limits, and how problems are phrased.
+        cfg: Limits, and what becomes of problems that stand in a benchmark.
+        phrasing: How problems are put; by `cfg` unless given.
         benchmarks: Compared with the problems that are kept, unless `cfg.decontaminate` is "off".
         count_tokens: Needed where `cfg.max_prompt_tokens` is set.
 
@@ -88,7 +90,7 @@ def prepare(
     if cfg.decontaminate == "drop":
         found, shared = _compare(kept, benchmarks)
         kept = [problem for position, problem in enumerate(kept) if position not in shared]
-    phrasing = Phrasing(cfg, source, graded_as_math=reward is not None)
+    phrasing = phrasing or Phrasing(cfg, source, graded_as_math=reward is not None)
     chosen, too_long = _choose(kept, phrasing, cfg, count_tokens)
     if not chosen:
         raise DataError(*_nothing_left(source, len(answered), too_long))

@@ -129,6 +129,11 @@ def source_name(dataset: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")
 
 
+def split_of(dataset: str, split: Split) -> Split:
+    """The split that is read when `split` is asked for: another one where the dataset has no such."""
+    return listed(dataset, split)[0] if dataset in REGISTRY else split
+
+
 def has_held_out_problems(dataset: str) -> bool:
     """Whether a dataset that is trained on has problems besides those."""
     return dataset in BUNDLED or {"train", "test"} <= REGISTRY.get(dataset, {}).keys()
@@ -169,7 +174,7 @@ def _from_hub(name: str, place: Place, split: Split, prompt_column: str | None, 
 def _from_registry(name: str, split: Split, data_dir: str | None) -> Source:
     split, entry = listed(name, split)
     sample = False
-    if data_dir is None:
+    if not data_dir:
         where = entry.repository
         rows = read_hub(
             Place(entry.repository, config=entry.config), entry.split, [entry.prompt, entry.answer], stream=entry.stream
@@ -192,7 +197,9 @@ def _from_registry(name: str, split: Split, data_dir: str | None) -> Source:
 def _file_of(name: str, entry: Listed, folder: Path) -> tuple[Path, bool]:
     """The file of a dataset in a folder, and whether it is a sample."""
     if not folder.is_dir():
-        raise MissingError(f"no folder {folder}", "give --data-dir a folder with the datasets' files, or leave it out")
+        raise MissingError(
+            f"no folder {folder}", "give --data-dir a folder with the datasets' files, or '' for the Hub"
+        )
     for ending, sample in (("", False), ("_sample", True)):
         for stem in entry.files:
             for suffix in SUFFIXES:
@@ -201,7 +208,7 @@ def _file_of(name: str, entry: Listed, folder: Path) -> tuple[Path, bool]:
                     return path, sample
     raise MissingError(
         f"{folder} has no {entry.files[0]}.jsonl, the file of {name}",
-        f"put it there, or leave --data-dir (RSGRPO_DATA_DIR) out to load {entry.repository} from the Hub",
+        f"put it there, or load {entry.repository} from the Hub: --data-dir ''",
     )
 
 

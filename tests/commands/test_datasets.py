@@ -157,3 +157,14 @@ def test_long_prompts(cli: Cli) -> None:
     assert cli(*limit, "9", "--run", "runs/y", "--limit", "5", "--json").json["prompts"] == 5
     result = cli(*limit, "8", "--run", "runs/z")
     assert (result.code, "every prompt of dataset sums (train) is too long" in result.err) == (1, True)
+
+
+def test_what_was_prepared_is_enough_to_go_on(cli: Cli, data: Path) -> None:
+    write(data / "math12k_sample.jsonl", sums(20))
+    flags = ["--dataset", "math12k", "--steps", "1", *SMALL]
+    assert cli("train", "--run", "runs/x", *flags).code == 0
+    (data / "math12k_sample.jsonl").unlink()
+    result = cli("train", "--run", "runs/x", "--steps", "2")
+    assert (result.code, "going on with the problems prepared before" in result.err) == (0, True), result.err
+    result = cli("prepare", "--run", "runs/x", "--force")
+    assert (result.code, "has no math12k.jsonl" in result.err) == (1, True)

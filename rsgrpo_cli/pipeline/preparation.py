@@ -1,0 +1,141 @@
+"""`prepare` on files: a dataset as prompts, with what is to be said about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage, write_table
+from rsgrpo_cli.config import PrepareConfig
+from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.pipeline.freshness import must_run
+from rsgrpo_cli.pipeline.session import Outcome, Session
+from rsgrpo_cli.schemas import PROMPTS
+from rsgrpo_cli.stages import prepare as prepare_stage
+from rsgrpo_cli.tasks.phrasing import Phrasing
+from rsgrpo_cli.tasks.registry import Split
+from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of
+
+ROWS_SHOWN = 12
+"""Problems of a benchmark that are named when they stand in the training problems."""
+
+
+def prepare(session: Session, cfg: PrepareConfig, *, force: bool = False) -> Outcome:
+    """The run's training problems."""
+    dependents = [session.run.path / "steps"]
+    return prepare_prompts(session, cfg, "train", session.run.prompts, dependents=dependents, force=force)
+
+
+def prepare_prompts(
+    session: Session, cfg: PrepareConfig, split: Split, path: Path, *, dependents: list[Path], force: bool
+) -> Outcome:
+    """A dataset as prompts, at `path`.
+
+    What was prepared before, with the same settings, will do where the dataset cannot be had any more.
+    """
+    split = split_of(cfg.dataset, split)
+    settings = cfg.decisive() | {"dataset": source_name(cfg.dataset), "split": split}
+    settings |= {"tokenizer": session.config.model.name} if cfg.max_prompt_tokens else {}
+    done = Outcome("prepare", path, True, 0.0)
+    try:
+        source = _load(cfg.dataset, split, cfg)
+        dropped = _benchmarks(session, cfg) if cfg.decontaminate == "drop" else []
+    except MissingError as error:
+        if force or not path.is_file() or read_lineage(path, PROMPTS).config_hash != hash_json(settings):
+            raise
+        session.out.warn(f"{error.message}; going on with the problems prepared before")
+        return replace(done, facts={"prompts": _rows(path)})
+    # As the run was created: another reward for a single stage changes no prompt.
+    phrasing = Phrasing(cfg, source, graded_as_math=":" not in session.run.config().score.reward)
+    inputs = {"dataset": source.content_id} | {f"benchmark {other.name}": other.content_id for other in dropped}
+    outputs = {"phrasing": phrasing.id, "instruction": phrasing.instruction}
+    lineage = Lineage("prepare", settings, inputs, outputs=outputs)
+    if not must_run(path, PROMPTS, lineage, dependents=dependents, force=force):
+        return replace(done, facts={"prompts": _rows(path)})
+
+    def work() -> dict[str, Any]:
+        against = dropped or (_benchmarks(session, cfg) if cfg.decontaminate == "report" else [])
+        made = _make(session, cfg, source, phrasing, against)
+        write_table(path, made.prompts, PROMPTS, replace(lineage, outputs=outputs | _overlap_notes(cfg, made)))
+        _say_what_is_odd(session, cfg, source, made)
+        return _facts(made)
+
+    return session.carry_out("prepare", path, work, dataset=source.name, split=source.split)
+
+
+def _make(
+    session: Session, cfg: PrepareConfig, source: Source, phrasing: Phrasing, against: list[Source]
+) -> prepare_stage.Preparation:
+    score = session.config.score
+    built_in = ":" not in score.reward
+    reward = session.reward(source.task, workers=score.workers, timeout=score.timeout) if built_in else None
+    counter = _token_counter(session) if cfg.max_prompt_tokens else None
+    return prepare_stage.prepare(source, reward, cfg, phrasing=phrasing, benchmarks=against, count_tokens=counter)
+
+
+def _load(dataset: str, split: Split, cfg: PrepareConfig) -> Source:
+    return load_source(
+        dataset, split, prompt_column=cfg.prompt_column, answer_column=cfg.answer_column, data_dir=cfg.data_dir
+    )
+
+
+def _benchmarks(session: Session, cfg: PrepareConfig) -> list[Source]:
+    """The benchmarks to compare with; when only a report is wanted, one that cannot be had is no reason to stop."""
+    found: list[Source] = []
+    for name in session.config.eval.benchmarks:
+        try:
+            found.append(load_source(name, "test", data_dir=cfg.data_dir))
+        except MissingError as error:
+            if cfg.decontaminate == "drop":
+                raise
+            session.out.warn(f"not compared with the benchmarks from {name} on: {error.message}")
+            break
+    return found
+
+
+def _token_counter(session: Session) -> prepare_stage.CountTokens:
+    from rsgrpo_cli.models import encode_chat, load_tokenizer
+
+    tokenizer = load_tokenizer(session.base)
+    return lambda messages: len(encode_chat(tokenizer, messages))
+
+
+def _overlap_notes(cfg: PrepareConfig, made: prepare_stage.Preparation) -> dict[str, str]:
+    """For the lineage: what an evaluation on these benchmarks has to say about the training."""
+    if cfg.decontaminate == "drop":
+        return {}
+    return {f"overlap {found.benchmark}": f"{len(found.rows)} of {found.of}" for found in made.overlaps if found.rows}
+
+
+def _facts(made: prepare_stage.Preparation) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "prompts": len(made.prompts),
+        "without_answer": made.without_answer,
+        "duplicates": made.duplicates,
+        "conflicting": made.conflicting,
+    }
+    if made.overlaps:
+        facts |= {"overlap": {overlap.benchmark: len(overlap.rows) for overlap in made.overlaps if overlap.rows}}
+    return facts | {name: n for name in ("too_long", "in_benchmarks") if (n := getattr(made, name))}
+
+
+def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made: prepare_stage.Preparation) -> None:
+    if source.expected_rows:
+        session.out.warn(f"{source.name}: a sample of {len(source.problems)} of {source.expected_rows} rows")
+    for overlap in made.overlaps:
+        if overlap.rows:
+            rows = ", ".join(f"#{row}" for row in overlap.rows[:ROWS_SHOWN])
+            more = f" and {len(overlap.rows) - ROWS_SHOWN} more" if len(overlap.rows) > ROWS_SHOWN else ""
+            dropped = cfg.decontaminate == "drop"
+            session.out.warn(
+                f"{overlap.benchmark}: {len(overlap.rows)} of {overlap.of} problems stand in {source.name} "
+                f"({rows}{more}); the {overlap.training} training problems are "
+                + ("dropped" if dropped else "kept: --set prepare.decontaminate=drop")
+            )
+
+
+def _rows(path: Path) -> int:
+    return int(pq.read_metadata(path).num_rows)
