@@ -15,7 +15,7 @@ SHOWN = 20
 def compare(
     before: Annotated[str, typer.Argument(metavar="RUN_A[@POLICY]", help="The one to compare with.")],
     after: Annotated[str, typer.Argument(metavar="RUN_B[@POLICY]", help="The one that is compared.")],
-    benchmark: options.Benchmark = None,
+    benchmark: options.EvaluatedOn = None,
     k: options.K = None,
     as_json: options.JsonOption = False,
 ) -> None:

@@ -141,6 +141,10 @@ Benchmark = Annotated[
         help="Held-out problems, named as --dataset; several with commas.",
     ),
 ]
+EvaluatedOn = Annotated[
+    str | None,
+    typer.Option("--benchmark", metavar="NAME", rich_help_panel=EVALUATION, help="Which, where there are several."),
+]
 K = Annotated[str | None, typer.Option("--k", metavar="1,32,...", rich_help_panel=EVALUATION, help="Values of k.")]
 NumSamples = Annotated[
     str | None,

@@ -14,7 +14,7 @@ from rsgrpo_cli.errors import UsageError
 
 def report(
     runs: Annotated[list[str], typer.Argument(metavar="[LABEL=]RUN[@POLICY]...", help="Evaluated policies.")],
-    benchmark: options.Benchmark = None,
+    benchmark: options.EvaluatedOn = None,
     k: options.K = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE", help="Draw pass@k: .svg, .png, .pdf.")
