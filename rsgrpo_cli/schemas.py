@@ -90,7 +90,7 @@ REWARDS = ArtifactSchema(
         group_id=STRING,
         sample_index=INT32,
         reward=(FLOAT64, True),  # null where a user's function gave none
-        reward_breakdown=pa.map_(STRING, FLOAT64),
+        reward_breakdown=pa.map_(STRING, FLOAT64),  # correctness, overlong, format where rewards are shaped: the sum
         reward_status=STRING,
         extracted_answer=(STRING, True),
     ),
@@ -107,7 +107,9 @@ ADVANTAGES = ArtifactSchema(
         advantage=FLOAT64,
         group_mean=(FLOAT64, True),  # of the group's rewards; null where it has none
         group_risk_value=(FLOAT64, True),  # (1/beta) log mean exp(beta r); the mean where there is no beta
-        group_status=STRING,  # all_right, all_wrong, mixed or constant; empty: no reward at all
+        # Rewards that differ: mixed, or shaped (only length or format tells them apart). Equal ones: all_right,
+        # all_wrong, or constant (no verdicts). empty: no reward at all.
+        group_status=STRING,
     ),
     keys=KEYS,
     repeated=("group_id", "group_status"),
@@ -174,6 +176,7 @@ SUMMARY = ArtifactSchema(
 
 _STEP_METRICS = (
     *("reward_mean", "reward_std", "reward_error", "groups_all_right", "groups_all_wrong", "groups_mixed"),
+    *("groups_shaped", "groups_sampled", "groups_kept"),
     *("pass@1", "pass@G", "cumulative_solve_rate"),
     *("advantage_rms", "advantage_min", "advantage_max", "effective_sample_size"),
     *("completion_length_mean", "completion_length_max", "truncated_fraction"),
@@ -186,7 +189,7 @@ _STEP_METRICS = (
 
 METRICS = ArtifactSchema(
     "metrics",
-    1,
+    2,
     _columns(
         step=INT32,
         policy_version=INT32,  # of the policy that was sampled

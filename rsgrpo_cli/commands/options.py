@@ -88,6 +88,15 @@ PromptsPerStep = Annotated[int | None, typer.Option("--prompts-per-step", rich_h
 Temperature = Annotated[float | None, typer.Option("--temperature", rich_help_panel=SAMPLING, help="Above 0.")]
 TopP = Annotated[float | None, typer.Option("--top-p", rich_help_panel=SAMPLING, help="1 keeps every token.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", rich_help_panel=SAMPLING, help="Of a completion.")]
+ZeroVariance = Annotated[
+    str | None,
+    typer.Option(
+        "--zero-variance",
+        metavar="MODE",
+        rich_help_panel=SAMPLING,
+        help="Groups whose rewards are all equal: keep, drop, or resample.",
+    ),
+]
 Reward = Annotated[
     str | None,
     typer.Option(
@@ -177,6 +186,7 @@ FIELDS = {
     "temperature": "rollout.temperature",
     "top_p": "rollout.top_p",
     "max_tokens": "rollout.max_tokens",
+    "zero_variance": "rollout.zero_variance",
     "reward": "score.reward",
     "workers": "score.workers",
     "timeout": "score.timeout",

@@ -16,6 +16,7 @@ def rollout(
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     max_tokens: options.MaxTokens = None,
+    zero_variance: options.ZeroVariance = None,
     device: options.Device = None,
     tag: options.TagOption = None,
     force: options.ForceOption = False,

@@ -29,6 +29,7 @@ def train(
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     max_tokens: options.MaxTokens = None,
+    zero_variance: options.ZeroVariance = None,
     reward: options.Reward = None,
     workers: options.Workers = None,
     timeout: options.Timeout = None,

@@ -20,11 +20,20 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class StageConfig(BaseModel):
-    """Settings of one stage. `SPEED_ONLY` names those that change how long it takes, never what it makes."""
+    """Settings of one stage.
+
+    `SPEED_ONLY` names those that change how long it takes, never what it makes. `OTHERS_CONTENT` names those that
+    decide what a run does, but not what stands in this stage's artifact. `OPTIONAL` names those that count only where
+    they are not the default: artifacts made before there was such a setting stay current.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
     SPEED_ONLY: ClassVar[frozenset[str]] = frozenset()
+    OTHERS_CONTENT: ClassVar[frozenset[str]] = frozenset()
+    OPTIONAL: ClassVar[frozenset[str]] = frozenset()
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the content of the stage's artifact, for its lineage."""
-        return self.model_dump(mode="json", exclude=set(self.SPEED_ONLY))
+        fields = type(self).model_fields
+        off = {name for name in self.OPTIONAL if getattr(self, name) == fields[name].default}
+        return self.model_dump(mode="json", exclude={*self.SPEED_ONLY, *self.OTHERS_CONTENT, *off})

@@ -77,6 +77,15 @@ class RunConfig(StageConfig):
             )
         return self
 
+    @model_validator(mode="after")
+    def _buffer_fits(self) -> RunConfig:
+        if self.score.overlong_buffer > self.rollout.max_tokens:
+            raise ValueError(
+                f"score.overlong_buffer must be at most rollout.max_tokens ({self.rollout.max_tokens}), "
+                f"not {self.score.overlong_buffer}"
+            )
+        return self
+
 
 Overrides = dict[str, Any]
 """Dotted field names and their values: {"advantage.beta": 4.0}. None means not given."""

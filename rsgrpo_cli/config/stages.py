@@ -57,6 +57,8 @@ class PrepareConfig(StageConfig):
 class RolloutConfig(StageConfig):
     """How completions are sampled for training."""
 
+    OTHERS_CONTENT = frozenset({"zero_variance", "draw_limit"})
+
     engine: Literal["auto", "hf", "vllm", "dummy"] = "auto"
     group_size: Annotated[int, Field(ge=2)] = 16
     """Completions a prompt: the group that an advantage compares within."""
@@ -64,18 +66,31 @@ class RolloutConfig(StageConfig):
     temperature: Annotated[Finite, Field(gt=0)] = 1.0
     top_p: Fraction = 1.0
     max_tokens: Positive = 1024
+    zero_variance: Literal["keep", "drop", "resample"] = "keep"
+    """What becomes of groups whose rewards are all equal, which have no gradient. "keep": they count in the loss's
+    averages. "drop": they do not. "resample": neither, and further prompts are drawn in their place (DAPO)."""
+    draw_limit: Positive = 4
+    """With "resample": the most prompts a step may draw, in units of prompts_per_step."""
 
 
 class ScoreConfig(StageConfig):
     """How completions are rewarded."""
 
     SPEED_ONLY = frozenset({"workers"})
+    OPTIONAL = frozenset({"overlong_buffer", "overlong_penalty", "format_weight"})
 
     reward: str = "auto"
     """"auto" (by the problem's task), "math", "countdown", or "package.module:function"."""
     workers: Positive = 2
     timeout: Annotated[Finite, Field(gt=0)] = 10.0
     """Seconds one answer may take to verify before its worker is killed."""
+    overlong_buffer: Annotated[int, Field(ge=0)] = 0
+    """DAPO's soft punishment of length: over the last so many tokens before max_tokens the reward falls linearly.
+    0 is off. It is added to the reward in training, as `format_weight` is: beta acts on exp(beta * sum)."""
+    overlong_penalty: Annotated[Finite, Field(ge=0)] = 1.0
+    """How far it falls: a completion that was cut loses all of it."""
+    format_weight: Annotated[Finite, Field(ge=0)] = 0.0
+    """What a closed last box with an answer earns, right or wrong, on top of 1 for a right answer."""
 
 
 class UpdateConfig(StageConfig):

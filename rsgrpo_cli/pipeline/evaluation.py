@@ -210,7 +210,9 @@ class _Grader:
     def __init__(self, session: Session, request: Request, prompts: pa.Table, prompts_id: str) -> None:
         score = session.config.score
         self.reward = session.reward(score.reward, workers=score.workers, timeout=score.timeout, lenient=True)
-        self.settings = score.decisive() | {"identity": self.reward.identity, "lenient": True}
+        # An evaluation asks what is right: rewards are not shaped there.
+        verifier = score.model_dump(mode="json", include={"reward", "timeout"})
+        self.settings = verifier | {"identity": self.reward.identity, "lenient": True}
         self.request, self.prompts, self.prompts_id = request, prompts, prompts_id
 
     def grade(self, folder: Path, name: str) -> int:

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import Lineage
+from rsgrpo_cli.config import RolloutConfig
 from rsgrpo_cli.core.risk import advantage_rms, effective_sample_size
 from rsgrpo_cli.rewards.types import Status
-from rsgrpo_cli.stages.advantage import group_statuses
+from rsgrpo_cli.stages.advantage import VARIED, group_statuses
 from rsgrpo_cli.stages.score import count_statuses
 
 ROLLOUT_COLUMNS = ("group_id", "sample_index", "prompt_id", "policy_version", "completion_ids", "finish_reason")
@@ -37,6 +38,7 @@ class StepTables:
 
 def step_metrics(
     tables: StepTables,
+    sampling: RolloutConfig,
     *,
     step: int,
     solve_rate: float,
@@ -47,6 +49,7 @@ def step_metrics(
 
     Args:
         tables: What the step left.
+        sampling: How it was sampled.
         step: From 0.
         solve_rate: Share of the training problems solved at least once so far, this step included.
         seconds: Stage -> how long it took, of the stages that ran in this process or are in its log.
@@ -65,6 +68,7 @@ def step_metrics(
         "peak_memory_bytes": float(peak_memory_bytes),
     }
     row |= _reward_metrics(tables.rewards) | _advantage_metrics(tables.advantages) | _update_metrics(tables.update)
+    row |= _group_metrics(tables.advantages, sampling)
     row |= {f"seconds_{stage}": seconds.get(stage) for stage in ("rollout", "score", "advantage", "update")}
     row["seconds_step"] = sum(seconds.values()) if seconds else None
     row["tokens_per_second"] = float(lengths.sum()) / seconds["rollout"] if seconds.get("rollout") else None
@@ -111,16 +115,26 @@ def _error_over_groups(rewards: pa.Table) -> float | None:
 
 def _advantage_metrics(advantages: pa.Table) -> dict[str, Any]:
     values = advantages["advantage"].to_numpy()
-    counts = group_statuses(advantages)
     return {
-        "groups_all_right": float(counts.get("all_right", 0)),
-        "groups_all_wrong": float(counts.get("all_wrong", 0)),
-        "groups_mixed": float(counts.get("mixed", 0)),
         "advantage_rms": advantage_rms(values),
         "advantage_min": float(values.min()),
         "advantage_max": float(values.max()),
         "effective_sample_size": effective_sample_size(values),
     }
+
+
+def _group_metrics(advantages: pa.Table, sampling: RolloutConfig) -> dict[str, float]:
+    """How many groups were sampled, how many of them the update's gradient is from, and what the groups are.
+
+    all_right and all_wrong groups have equal rewards and no gradient; where rewards are shaped, one whose completions
+    are all wrong (or all right) and yet earn differently is counted as shaped. By the verdicts alone, the share of
+    groups that are all wrong is 1 - pass@G.
+    """
+    counts = group_statuses(advantages)
+    sampled, varied = sum(counts.values()), sum(counts.get(status, 0) for status in VARIED)
+    kept = min(varied, sampling.prompts_per_step) if sampling.zero_variance == "resample" else varied
+    shown = {f"groups_{status}": counts.get(status, 0) for status in ("all_right", "all_wrong", "mixed", "shaped")}
+    return {name: float(count) for name, count in {**shown, "groups_sampled": sampled, "groups_kept": kept}.items()}
 
 
 def _update_metrics(update: pa.Table) -> dict[str, Any]:

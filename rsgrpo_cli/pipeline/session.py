@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -125,7 +125,7 @@ class Session:
         timings: dict[int, dict[str, float]] = {}
         for event in self.run.recorded():
             if "step" in event:
-                timings.setdefault(event["step"], {})[event["stage"]] = event["seconds"]
+                _add_time(timings, event, event["seconds"])
         return timings
 
     # -- the model ------------------------------------------------------------------------------------------------
@@ -206,6 +206,12 @@ class Session:
         facts = work()
         seconds = time.perf_counter() - started
         self.run.record({"stage": stage, **where, "seconds": round(seconds, 4)})
-        if isinstance(step := where.get("step"), int):
-            self.timings.setdefault(step, {})[stage] = seconds
+        if isinstance(where.get("step"), int):
+            _add_time(self.timings, {"stage": stage, **where}, seconds)
         return Outcome(stage, path, False, seconds, facts)
+
+
+def _add_time(timings: dict[int, dict[str, float]], event: Mapping[str, Any], seconds: float) -> None:
+    """Note how long a stage took: the last time counts, and a further round of sampling adds to the one before."""
+    of_step = timings.setdefault(event["step"], {})
+    of_step[event["stage"]] = seconds + (of_step.get(event["stage"], 0.0) if event.get("round") else 0.0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +28,11 @@ from rsgrpo_cli.engines.registry import choose_engine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.pipeline.freshness import decide, must_run
+from rsgrpo_cli.pipeline.resampling import counted_rows, grown_rewards, prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.session import Outcome, Session
+from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.run_dir import Freshness, RunDir, freshness, require_fresh, rollout_parts
-from rsgrpo_cli.schemas import ADVANTAGES, REWARDS, ROLLOUTS, UPDATE_METRICS
+from rsgrpo_cli.schemas import ADVANTAGES, KEYS, REWARDS, ROLLOUTS, UPDATE_METRICS
 from rsgrpo_cli.stages import advantage as advantage_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
@@ -41,24 +45,25 @@ if TYPE_CHECKING:
 
 
 def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None = None, force: bool = False) -> Outcome:
-    """A step's completions, in part files, with a manifest once all are there."""
+    """A step's completions, in part files, with a manifest once all are there.
+
+    With `zero_variance = "resample"` and rewards, that includes the further parts that these call for.
+    """
     run, engine_name = session.run, choose_engine(cfg.engine)
     folder = run.rollouts(step, tag)
-    rows = rollout_stage.prompts_of_step(
-        len(session.prompts), seed=session.config.seed, step=step, prompts_per_step=cfg.prompts_per_step
-    )
     lineage = Lineage(
         "rollout",
         cfg.decisive() | {"engine": engine_name, "seed": session.config.seed, "step": step},
         {"prompts": session.prompts_id, "policy": session.policy_id(step)},
         policy_version=step,
     )
+    alone = cfg.model_copy(update={"zero_variance": "keep"}) if tag or force else cfg  # whatever rewards there are
+    parts = wanted_parts(session, step, alone, lineage)
     dependents = [] if tag else [run.rewards(step)]
-    if not decide(_folder_state(folder, lineage), folder, dependents=dependents, force=force):
+    if not decide(_folder_state(folder, lineage, parts), folder, dependents=dependents, force=force):
         return Outcome("rollout", folder, True, 0.0, {"completions": read_json(folder / "manifest.json")["rows"]})
 
     def work() -> dict[str, Any]:
-        parts = rollout_stage.training_parts(rows, cfg.group_size)
         _start_folder(folder, {part.name for part in parts}, force=force)
         missing = [
             part for part in parts if freshness(folder / f"{part.name}.parquet", ROLLOUTS, lineage) != Freshness.CURRENT
@@ -67,7 +72,8 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
             _make_parts(session, step, cfg, folder, missing, lineage)
         return _finish_folder(folder)
 
-    return session.carry_out("rollout", folder, work, step=step)
+    goes_on = sum(len(part.rows) for part in parts) > cfg.prompts_per_step
+    return session.carry_out("rollout", folder, work, step=step, **_round(goes_on))
 
 
 def _make_parts(
@@ -118,15 +124,22 @@ def complete_rollouts(folder: Path) -> str:
 
 
 def read_rollouts(folder: Path, columns: list[str] | None = None) -> pa.Table:
-    """All completions of a step, in key order: parts hold ascending prompts."""
-    return pa.concat_tables(read_table(path, ROLLOUTS, columns) for path in rollout_parts(folder))
+    """All completions of a step, in key order."""
+    tables = [read_table(path, ROLLOUTS, columns) for path in rollout_parts(folder)]
+    table = pa.concat_tables(tables)
+    # Parts hold ascending prompts, and so does a step's own series of parts; what was drawn later goes in between.
+    ascending = all(one["group_id"][-1].as_py() < other["group_id"][0].as_py() for one, other in pairwise(tables))
+    return table if ascending else table.sort_by([(key, "ascending") for key in KEYS])
 
 
-def _folder_state(folder: Path, wanted: Lineage) -> Freshness:
+def _folder_state(folder: Path, wanted: Lineage, parts: Sequence[rollout_stage.Part]) -> Freshness:
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return Freshness.MISSING
-    return freshness(folder / f"{next(iter(read_json(manifest)['parts']))}.parquet", ROLLOUTS, wanted)
+    made = read_json(manifest)["parts"]
+    state = freshness(folder / f"{next(iter(made))}.parquet", ROLLOUTS, wanted)
+    lacking = state == Freshness.CURRENT and any(part.name not in made for part in parts)
+    return Freshness.MISSING if lacking else state
 
 
 def _start_folder(folder: Path, keep: set[str], *, force: bool) -> None:
@@ -149,7 +162,7 @@ def _finish_folder(folder: Path) -> dict[str, Any]:
 
 
 def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = None, force: bool = False) -> Outcome:
-    """A step's rewards."""
+    """A step's rewards. Where more was sampled since they were made, what had them keeps them."""
     run = session.run
     rollouts_id = complete_rollouts(run.rollouts(step))
     require_fresh(run, step, "rollouts")
@@ -162,16 +175,34 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
         policy_version=step,
     )
     dependents = [] if tag else [run.advantages(step)]
-    if not must_run(path, REWARDS, lineage, dependents=dependents, force=force):
-        return Outcome("score", path, True, 0.0, {"completions": _rows(path)})
+    grown = None if tag else grown_rewards(run, step, lineage)
+    state = Freshness.MISSING if grown else freshness(path, REWARDS, lineage)
+    if not decide(state, path, dependents=dependents, force=force):
+        return Outcome("score", path, True, 0.0, {"completions": _rows(path)} | _to_draw(session, step, tag))
 
     def work() -> dict[str, Any]:
-        rollouts = read_rollouts(run.rollouts(step), list(score_stage.COLUMNS))
-        rewards = score_stage.score(rollouts, session.prompts, reward)
+        same = grown is not None and grown.config_hash == lineage.config_hash and not force
+        known = read_table(path, REWARDS) if same else None
+        shaping = _shaping(cfg, run.rollouts(step))
+        columns = score_stage.COLUMNS if shaping.is_off else score_stage.SHAPING_COLUMNS
+        rollouts = read_rollouts(run.rollouts(step), list(columns))
+        rewards = score_stage.score(rollouts, session.prompts, reward, shaping, known)
         write_table(path, rewards, REWARDS, lineage)
-        return {"completions": len(rewards), "statuses": score_stage.count_statuses(rewards)}
+        statuses = score_stage.count_statuses(rewards)
+        return {"completions": len(rewards), "statuses": statuses} | _to_draw(session, step, tag)
 
-    return session.carry_out("score", path, work, step=step)
+    return session.carry_out("score", path, work, step=step, **_round(grown is not None))
+
+
+def _shaping(cfg: ScoreConfig, rollouts: Path) -> Shaping:
+    sampled = read_lineage(rollout_parts(rollouts)[0], ROLLOUTS).config
+    return Shaping(sampled["max_tokens"], cfg.overlong_buffer, cfg.overlong_penalty, cfg.format_weight)
+
+
+def _to_draw(session: Session, step: int, tag: str | None) -> dict[str, Any]:
+    """What `rollout` has still to do, as facts about the rewards; nothing where it has not."""
+    count = 0 if tag else prompts_to_draw(session, step)
+    return {"prompts_to_draw": count} if count else {}
 
 
 # -- advantage ------------------------------------------------------------------------------------------------------
@@ -223,7 +254,9 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     )
     require_fresh(run, step, "advantages")
     sampled = read_lineage(rollout_parts(run.rollouts(step))[0], ROLLOUTS).config
+    mode = session.config.rollout.zero_variance
     settings = cfg.decisive() | {"model": session.config.model.decisive()}
+    settings |= {"zero_variance": mode} if mode != "keep" else {}
     inputs = {"rollouts": rollouts_id, "advantages": advantages_id, "policy": session.policy_id(step)}
     # A policy is known by what it was made of, not by its bytes: that costs nothing and is there before they are.
     made = {"policy": hash_json({"settings": settings, "inputs": inputs})}
@@ -235,9 +268,14 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
 
     def work() -> dict[str, Any]:
         policy = session.policy(step, train=True)
+        rollouts, advantages = read_rollouts(run.rollouts(step)), read_table(run.advantages(step), ADVANTAGES)
+        if mode != "keep":
+            limit = sampled["prompts_per_step"] if mode == "resample" else None
+            counted = counted_rows(run, step, advantages, limit=limit)
+            rollouts, advantages = rollouts.filter(counted), advantages.filter(counted)
         metrics = update_stage(
-            read_rollouts(run.rollouts(step)),
-            read_table(run.advantages(step), ADVANTAGES),
+            rollouts,
+            advantages,
             policy,
             cfg,
             temperature=sampled["temperature"],
@@ -285,6 +323,11 @@ def _is_complete(checkpoint: Path) -> bool:
 
 
 # -- shared ---------------------------------------------------------------------------------------------------------
+
+
+def _round(goes_on: bool) -> dict[str, int]:
+    """How an event is marked whose time adds to that of an earlier one of the same stage and step."""
+    return {"round": 1} if goes_on else {}
 
 
 def again(session: Session) -> str:

@@ -98,10 +98,7 @@ class Training:
             Interrupted: If asked to stop.
         """
         session, config = self.session, self.session.config
-        steps.rollout(session, step, config.rollout)
-        session.stop.check(f"the rollouts of step {step}", steps.again(session))
-        steps.score(session, step, config.score)
-        session.stop.check(f"the rewards of step {step}", steps.again(session))
+        self._sample(step)
         steps.advantage(session, step, config.advantage)
         save = self._is_due(step + 1)
         steps.update(session, step, config.update, save=save)
@@ -110,6 +107,17 @@ class Training:
             _maybe_evaluate(session, step + 1)
             prune(session.run, keep=config.train.keep_checkpoints)
         return row
+
+    def _sample(self, step: int) -> None:
+        """Rollouts and rewards; with `zero_variance = "resample"` in as many rounds as it takes."""
+        session, config = self.session, self.session.config
+        more = True
+        while more:
+            steps.rollout(session, step, config.rollout)
+            session.stop.check(f"the rollouts of step {step}", steps.again(session))
+            scored = steps.score(session, step, config.score)
+            session.stop.check(f"the rewards of step {step}", steps.again(session))
+            more = "prompts_to_draw" in scored.facts
 
     def _is_due(self, version: int) -> bool:
         """Whether a policy is to be saved: by its number, as the last, to be evaluated, or because of a Ctrl-C."""
@@ -180,6 +188,7 @@ class _History:
     def _row(self, step: int, tables: step_metrics.StepTables) -> dict[str, Any]:
         return step_metrics.step_metrics(
             tables,
+            self.session.config.rollout,
             step=step,
             solve_rate=len(self.solved) / self.total,
             seconds=self.session.timings.get(step, {}),

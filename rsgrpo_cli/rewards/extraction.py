@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from rsgrpo_cli.rewards.types import Status
 
+# Far more than is written between the thinking and the end, and a bound on the time that one completion can cost here:
+# 10 MB of boxes took a minute.
+_SEARCHED_CHARS = 200_000
 # One backslash or two: a model that has read much JSON writes "\\boxed", and no sense of "\\" before that word remains.
 _BOX = r"\\{1,2}(?:boxed|fbox)(?![A-Za-z])\s*"
 # An escaped character is consumed as a pair, so that "\{" and "\}" never count as braces, and "\\{" does.
@@ -89,9 +92,9 @@ def extract_lenient(completion: str) -> str | None:
 
 
 def after_thinking(completion: str) -> str | None:
-    """The text after the last `</think>`; None where a `<think>` comes after that and is not closed."""
+    """The text after the last `</think>`, or its end where it is enormous; None where another `<think>` follows."""
     spoken = completion.rpartition("</think>")[2]
-    return None if "<think>" in spoken else spoken
+    return None if "<think>" in spoken else spoken[-_SEARCHED_CHARS:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,9 @@ def _boxes(text: str) -> tuple[list[_Box], bool]:
 def _first_box(text: str) -> int:
     """Where the backslashes before the first "boxed" or "fbox" begin; braces before it cannot matter."""
     found = [place for place in (text.find("boxed"), text.find("fbox")) if place >= 0]
-    start = min(found, default=len(text))
+    if not found:
+        return len(text)
+    start = min(found)
     while start and text[start - 1] == "\\":
         start -= 1
     return start

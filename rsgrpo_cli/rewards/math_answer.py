@@ -38,7 +38,7 @@ from rsgrpo_cli.rewards.math_shape import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-POLICY_VERSION = 1
+POLICY_VERSION = 2
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000

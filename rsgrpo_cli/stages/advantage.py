@@ -6,7 +6,7 @@ Shape suffixes: N completions, K groups.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -24,7 +24,9 @@ from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.schemas import ADVANTAGES
 
 FloatArray = NDArray[np.float64]
-STATUSES = np.array(["mixed", "constant", "all_wrong", "all_right", "empty"])
+STATUSES = np.array(["mixed", "shaped", "constant", "all_wrong", "all_right", "empty"])
+VARIED = ("mixed", "shaped")
+"""The statuses of groups whose rewards are not all equal."""
 COLUMNS = ("group_id", "sample_index", "reward", "reward_status")
 """The columns of the rewards that are read."""
 
@@ -142,6 +144,25 @@ def group_statuses(advantages: pa.Table) -> dict[str, int]:
     return dict(Counter(statuses.to_pylist()))
 
 
+def groups_that_count(advantages: pa.Table, order: Sequence[str], limit: int | None = None) -> list[str]:
+    """The groups that an update is made from where those without varied rewards do not count.
+
+    Args:
+        advantages: Table of `schemas.ADVANTAGES`.
+        order: All its groups, in the order drawn.
+        limit: At most so many, the first drawn; None for all.
+    """
+    varied = pc.is_in(advantages["group_status"], pa.array(VARIED))
+    groups = set(advantages["group_id"].filter(varied).to_pylist())
+    return [group for group in order if group in groups][:limit]
+
+
+def varied_groups(rewards: pa.Table) -> int:
+    """How many groups there are whose rewards are not all equal."""
+    spread = rewards.group_by("group_id").aggregate([("reward", "min"), ("reward", "max")])
+    return int(pc.sum(pc.less(spread["reward_min"], spread["reward_max"])).as_py() or 0)
+
+
 def _check_finite(rewards: pa.Table, reward_N: FloatArray, scored_N: NDArray[np.bool_]) -> None:
     bad = np.flatnonzero(scored_N & ~np.isfinite(reward_N))
     if bad.size:
@@ -160,7 +181,11 @@ def _group_status(
     right_N: NDArray[np.bool_],
     wrong_N: NDArray[np.bool_],
 ) -> pa.Array:
-    """Mixed where rewards differ; else all_right, all_wrong by the verdicts, or constant where there are none."""
+    """By the rewards whether there is a gradient, by the verdicts what the group is.
+
+    Rewards that differ: mixed, or shaped where all verdicts are alike and only length or format tells the completions
+    apart. Rewards that are equal: all_right, all_wrong, or constant where there are no such verdicts.
+    """
     count = int(codes_N.max(initial=-1)) + 1
     lowest_K, highest_K = np.full(count, np.inf), np.full(count, -np.inf)
     np.minimum.at(lowest_K, codes_N[scored_N], reward_N[scored_N])
@@ -168,9 +193,10 @@ def _group_status(
     size_K = np.bincount(codes_N[scored_N], minlength=count)
     all_right_K = np.bincount(codes_N[scored_N & right_N], minlength=count) == size_K
     all_wrong_K = np.bincount(codes_N[scored_N & wrong_N], minlength=count) == size_K
+    varied_K = lowest_K < highest_K
     status_K = np.select(
-        [size_K == 0, lowest_K < highest_K, all_right_K, all_wrong_K],
-        [4, 0, 3, 2],
-        default=1,
+        [size_K == 0, varied_K & (all_right_K | all_wrong_K), varied_K, all_right_K, all_wrong_K],
+        [5, 1, 0, 4, 3],
+        default=2,
     )
     return pa.array(STATUSES[status_K[codes_N]], type=pa.string())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import pyarrow as pa
 
@@ -36,9 +37,9 @@ class Part:
 
 
 def prompts_of_step(count: int, *, seed: int, step: int, prompts_per_step: int) -> list[int]:
-    """Rows of the prompts that a step trains on, ascending: each epoch visits all in an order of its own.
+    """Rows of the prompts that a step trains on, ascending: the first of its `draw_order`.
 
-    An epoch is cut to whole steps, so that no prompt stands twice in one step.
+    An epoch visits all prompts in an order of its own, cut to whole steps, so that none stands twice in one step.
 
     Args:
         count: Rows of the prompts table.
@@ -49,13 +50,31 @@ def prompts_of_step(count: int, *, seed: int, step: int, prompts_per_step: int) 
     Raises:
         UsageError: If there are fewer prompts than a step takes.
     """
+    return sorted(draw_order(count, seed=seed, step=step, prompts_per_step=prompts_per_step)[:prompts_per_step])
+
+
+def draw_order(count: int, *, seed: int, step: int, prompts_per_step: int) -> list[int]:
+    """Rows of all prompts in the order in which a step would draw them: its own, then on through the epoch and around.
+
+    What a step draws beyond its own prompts are thus those of the steps to come, which draw them again: a step's
+    prompts do not depend on what earlier steps found.
+
+    Args:
+        count: Rows of the prompts table.
+        seed: The run's.
+        step: From 0.
+        prompts_per_step: How many are its own.
+
+    Raises:
+        UsageError: If there are fewer prompts than a step takes.
+    """
     if count < prompts_per_step:
         raise UsageError(
             f"a step takes {prompts_per_step} prompts and there are {count}", f"use --prompts-per-step {count} or fewer"
         )
     epoch, within = divmod(step, count // prompts_per_step)
     order = permutation(seed, epoch, count)
-    return sorted(order[within * prompts_per_step : (within + 1) * prompts_per_step].tolist())
+    return [*order[within * prompts_per_step :].tolist(), *order[: within * prompts_per_step].tolist()]
 
 
 def training_parts(rows: Sequence[int], group_size: int) -> list[Part]:
@@ -65,6 +84,44 @@ def training_parts(rows: Sequence[int], group_size: int) -> list[Part]:
         Part(f"part-{number:05d}", rows[start : start + prompts], 0, group_size)
         for number, start in enumerate(range(0, len(rows), prompts))
     ]
+
+
+def further_parts(
+    order: Sequence[int], *, first: int, prompts_per_step: int, limit: int, group_size: int
+) -> list[Part]:
+    """The parts that a step may have beside its first ones, where groups without a gradient are replaced.
+
+    They are small, a quarter of a step, so that little is sampled that is not needed. Which of them are made depends on
+    the rewards; what stands in each does not.
+
+    Args:
+        order: From `draw_order`.
+        first: How many parts the step has already: the numbers in the names go on from there.
+        prompts_per_step: How many of `order` stand in those.
+        limit: The most prompts a step may draw, in units of `prompts_per_step`.
+        group_size: Completions a prompt.
+    """
+    prompts = min(max(1, PART_COMPLETIONS // group_size), ceil(prompts_per_step / 4))
+    further = order[prompts_per_step : limit * prompts_per_step]
+    return [
+        Part(f"part-{first + number:05d}", sorted(further[start : start + prompts]), 0, group_size)
+        for number, start in enumerate(range(0, len(further), prompts))
+    ]
+
+
+def prompts_to_draw(drawn: int, varied: int, prompts_per_step: int) -> int:
+    """How many further prompts should fill a step, if as large a share of them has varied rewards as so far.
+
+    Args:
+        drawn: Prompts sampled so far.
+        varied: Those of them whose rewards are not all equal.
+        prompts_per_step: How many of these a step needs.
+
+    Returns:
+        At most a step's worth; 0 if there are enough.
+    """
+    missing = max(0, prompts_per_step - varied)
+    return min(prompts_per_step, ceil(missing * drawn / varied)) if varied else missing
 
 
 def evaluation_parts(count: int, covered: Mapping[int, int], num_samples: int) -> list[Part]:
