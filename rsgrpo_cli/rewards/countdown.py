@@ -140,7 +140,7 @@ def _reduce(numbers: list[Fraction], operators: list[str], precedence: int) -> b
 class CountdownReward:
     """1.0 for a boxed expression that uses every number of the puzzle once and makes the target, else 0.0."""
 
-    identity = "countdown policy-1"
+    identity = "countdown policy-2"
 
     def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
         """Judge `samples`.

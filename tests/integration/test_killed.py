@@ -15,6 +15,8 @@ STEPS = 2
 TRAIN = ["train", "--run", "runs/killed", "--steps", str(STEPS), "--eval-every", "2", "-n", "3", "--k", "1", *SMALL]
 RARELY = [*TRAIN, "--steps", "3", "--eval-every", "3", "--checkpoint-every", "5"]
 """With no checkpoint before the end: what a kill loses is repeated from the rollouts."""
+RESAMPLE = [*TRAIN, "--zero-variance", "resample"]
+"""With rollouts and rewards in several rounds a step."""
 
 
 def content(run: Path) -> dict[str, bytes]:
@@ -66,6 +68,7 @@ def test_killed_at_random_writes(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("command", [TRAIN, RESAMPLE], ids=["", "resample"])
 @pytest.mark.parametrize("write", range(1, 31))
 def test_killed_at_every_write(
     cli: Cli, start: Start, tmp_path: Path, command: list[str], whole: dict[str, bytes], write: int

@@ -24,7 +24,7 @@ from rsgrpo_cli.config import (
 )
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.schemas import ADVANTAGES
-from rsgrpo_cli.stages.advantage import advantage, facts, settled
+from rsgrpo_cli.stages.advantage import advantage, facts, groups_that_count, settled, varied_groups
 
 
 def rewards(groups: dict[str, list[float | None]], status: str | None = None) -> pa.Table:
@@ -189,3 +189,21 @@ def test_the_risk_value_is_the_mean_where_there_is_no_beta() -> None:
     assert advantage(table, ChenPassKConfig())["group_risk_value"][0].as_py() == 0.25
     value = advantage(table, EntropicLooConfig(beta=2.0))["group_risk_value"][0].as_py()
     assert value == pytest.approx(math.log((math.e**2 + 3) / 4) / 2)
+
+
+def test_verdicts_alike_and_rewards_that_differ_are_shaped() -> None:
+    # Right is 1 and wrong 0; length takes 0.5 off the second completion of each group.
+    values = {"a": [1.0, 0.5], "b": [0.0, -0.5], "c": [1.0, -0.5], "d": [0.0, 0.0]}
+    statuses = pa.array(["ok", "ok", "wrong", "wrong", "ok", "wrong", "wrong", "wrong"])
+    table = rewards(values).set_column(3, "reward_status", statuses)
+    made = advantage(table, DrGrpoConfig())
+    assert made["group_status"].to_pylist()[::2] == ["shaped", "shaped", "mixed", "all_wrong"]
+    assert made["advantage"].to_pylist()[:4] == [0.25, -0.25, 0.25, -0.25]  # all right, all wrong: a gradient
+    assert varied_groups(table) == 3
+
+
+def test_groups_that_count_are_the_first_drawn_with_varied_rewards() -> None:
+    made = advantage(rewards({"a": [1, 0], "b": [1, 1], "c": [0, 1], "d": [None, None], "e": [1, 0]}), DrGrpoConfig())
+    assert groups_that_count(made, ["e", "d", "c", "b", "a"]) == ["e", "c", "a"]
+    assert groups_that_count(made, ["e", "d", "c", "b", "a"], 2) == ["e", "c"]
+    assert varied_groups(rewards({"a": [None, 1], "b": [None, None], "c": [1, 0]})) == 1

@@ -8,6 +8,7 @@ from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.schemas import KEYS, PROMPTS, ROLLOUTS
 from rsgrpo_cli.stages import rollout as stage
+from rsgrpo_cli.stages.rollout import draw_order, further_parts, prompts_of_step, prompts_to_draw
 
 SAMPLING = Sampling(1.0, 1.0, 32)
 
@@ -94,3 +95,38 @@ def test_a_gap_left_by_a_kill_is_filled() -> None:
     # What stands after the gap is not trusted to continue it: it is made again.
     again = [part.name for part in stage.evaluation_parts(20, stage.covered_samples(left), 130)]
     assert again == ["part-00064-00128-00001", "part-00128-00130-00001"]
+
+
+def test_the_draw_order_begins_with_the_steps_own_prompts_and_has_each_once() -> None:
+    for step in range(7):  # 10 prompts, 3 a step: epochs of 3 steps
+        order = draw_order(10, seed=5, step=step, prompts_per_step=3)
+        assert sorted(order) == list(range(10))
+        assert sorted(order[:3]) == prompts_of_step(10, seed=5, step=step, prompts_per_step=3)
+    # On through the epoch: what step 0 would draw next are the prompts of step 1.
+    first, second = (draw_order(10, seed=5, step=step, prompts_per_step=3) for step in (0, 1))
+    assert first[3:] == second[:7]
+
+
+def test_further_parts_are_small_and_limited() -> None:
+    order = list(range(100, 0, -1))
+    parts = further_parts(order, first=1, prompts_per_step=8, limit=2, group_size=4)
+    # A quarter of a step is 2 prompts; one step's worth beyond the own.
+    assert [part.name for part in parts] == ["part-00001", "part-00002", "part-00003", "part-00004"]
+    assert [part.rows for part in parts] == [[91, 92], [89, 90], [87, 88], [85, 86]]
+    assert further_parts(order[:9], first=1, prompts_per_step=8, limit=4, group_size=4)[0].rows == [92]
+    assert not further_parts(order, first=1, prompts_per_step=8, limit=1, group_size=4)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "varied", "expected"),
+    [
+        (8, 8, 0),
+        (8, 4, 8),  # half of them: 4 missing take 8
+        (8, 6, 3),  # 2 missing at 6 in 8: 2.67
+        (8, 0, 8),  # nothing known of the share: a step's worth
+        (32, 1, 8),  # 7 missing at 1 in 32 would take 224
+        (16, 11, 0),
+    ],
+)
+def test_as_many_prompts_are_drawn_as_should_be_enough(drawn: int, varied: int, expected: int) -> None:
+    assert prompts_to_draw(drawn, varied, 8) == expected
