@@ -9,7 +9,8 @@ The policy, in this order; each step that decides gives its own status:
 5. GUARD: forms with which an answer gets away without being one (see `_guard` and `align`), several values for one.
 6. Labels (`x =`, `f(2) =`) and units are taken off, then step 3 once more, also on the parts of lists and tuples; what
    is of another kind, a tuple for a number, is WRONG.
-7. Whatever is left goes to `math_verifier.verify_pair`, in a worker process.
+7. GUARD once more, for what would keep the algebra busy for seconds (`math_effort`).
+8. Whatever is left goes to `math_verifier.verify_pair`, in a worker process.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from rsgrpo_cli.rewards import math_text
+from rsgrpo_cli.rewards.math_effort import is_laborious
 from rsgrpo_cli.rewards.math_shape import (
     components,
     decimal,
@@ -101,6 +103,12 @@ def compare_cheaply(gold: str, answer: str) -> Status | None:
         return Status.NO_BOX
     if not gold:
         return Status.WRONG
+    if (decided := _compare_forms(gold, answer)) is not None:
+        return decided
+    return Status.GUARD if is_laborious(gold, answer) else None
+
+
+def _compare_forms(gold: str, answer: str) -> Status | None:
     if (decided := _compare_plainly(gold, answer)) is not None:
         return decided
     if len(answer) > MAX_ANSWER_CHARS:

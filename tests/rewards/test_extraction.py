@@ -162,3 +162,17 @@ def test_thinking_ends_with_its_last_end() -> None:
     assert after_thinking("a</think>b</think>c") == "c"
     assert after_thinking("c") == "c"
     assert after_thinking("a</think>b<think>c") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a", "\\", r"\boxed{4}", r"\boxed{", "{", "}", "<think>", "</think>", "\n", "1,"],
+)
+def test_of_an_enormous_text_only_the_end_is_searched(text: str) -> None:
+    enormous = text * (3_000_000 // len(text))
+    assert extract(enormous + "\n\\boxed{5}").answer in ("5", None)
+    assert len(after_thinking(enormous + "end") or "") <= 200_000
+
+
+def test_a_box_that_opened_before_the_searched_end_is_none() -> None:
+    assert extract(r"\boxed{" + "1" * 300_000 + "}").status is Status.NO_BOX

@@ -85,7 +85,7 @@ def test_wrong_answers_that_look_right(math_reward: MathReward) -> None:
 
 
 def test_a_form_without_equality_is_told_from_a_timeout(math_reward: MathReward) -> None:
-    tower, other = judge(math_reward, [("42", "9^{9^{9^9}}"), ("42", r"\sqrt{41}")])
+    tower, other = judge(math_reward, [("9^{9^{9^9}}", "9^{9^{9^8}}"), ("42", r"\sqrt{41}")])
     assert (tower, other) == (Status.TIMEOUT, Status.WRONG)
 
 
