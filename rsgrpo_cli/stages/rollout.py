@@ -223,8 +223,13 @@ def _row(
         "policy_version": policy_version,
         "seed": seed,
         "prompt_ids": prompt_ids,
-        "completion": engine.decode(generation.token_ids),
+        "completion": _storable(engine.decode(generation.token_ids)),
         "completion_ids": generation.token_ids,
         "sampling_logprobs": generation.logprobs,
         "finish_reason": generation.finish_reason,
     }
+
+
+def _storable(text: str) -> str:
+    """The text with lone surrogates, which no UTF-8 and so no Arrow string can hold, as replacement characters."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

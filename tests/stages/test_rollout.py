@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -130,3 +132,13 @@ def test_further_parts_are_small_and_limited() -> None:
 )
 def test_as_many_prompts_are_drawn_as_should_be_enough(drawn: int, varied: int, expected: int) -> None:
     assert prompts_to_draw(drawn, varied, 8) == expected
+
+
+def test_text_that_is_no_unicode_is_stored_with_replacement_characters() -> None:
+    class Broken(DummyEngine):
+        def decode(self, token_ids: Sequence[int]) -> str:
+            return "\ud800 é \ud83d\ude00 \x00"
+
+    part = stage.Part("part-00000", [0], 0, 1)
+    made = stage.rollout(prompts(1), [part], Broken(), SAMPLING, seed_parts=(0,), group_prefix="", policy_version=0)
+    assert next(made)[1]["completion"].to_pylist() == ["\ufffd é \U0001f600 \x00"]
