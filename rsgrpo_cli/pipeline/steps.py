@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,6 @@ import pyarrow as pa
 
 from rsgrpo_cli.artifacts import (
     Lineage,
-    combined_id,
     hash_json,
     read_json,
     read_lineage,
@@ -29,6 +27,7 @@ from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.pipeline.freshness import decide, must_run
 from rsgrpo_cli.pipeline.resampling import counted_rows, grown_rewards, prompts_to_draw, wanted_parts
+from rsgrpo_cli.pipeline.rollout_folder import finish_folder, folder_state, start_folder
 from rsgrpo_cli.pipeline.session import Outcome, Session
 from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.run_dir import Freshness, RunDir, freshness, require_fresh, rollout_parts
@@ -60,17 +59,17 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
     alone = cfg.model_copy(update={"zero_variance": "keep"}) if tag or force else cfg  # whatever rewards there are
     parts = wanted_parts(session, step, alone, lineage)
     dependents = [] if tag else [run.rewards(step)]
-    if not decide(_folder_state(folder, lineage, parts), folder, dependents=dependents, force=force):
+    if not decide(folder_state(folder, lineage, parts), folder, dependents=dependents, force=force):
         return Outcome("rollout", folder, True, 0.0, {"completions": read_json(folder / "manifest.json")["rows"]})
 
     def work() -> dict[str, Any]:
-        _start_folder(folder, {part.name for part in parts}, force=force)
+        start_folder(folder, {part.name for part in parts}, force=force)
         missing = [
             part for part in parts if freshness(folder / f"{part.name}.parquet", ROLLOUTS, lineage) != Freshness.CURRENT
         ]
         if missing:
             _make_parts(session, step, cfg, folder, missing, lineage)
-        return _finish_folder(folder)
+        return finish_folder(folder)
 
     goes_on = sum(len(part.rows) for part in parts) > cfg.prompts_per_step
     return session.carry_out("rollout", folder, work, step=step, **_round(goes_on))
@@ -130,32 +129,6 @@ def read_rollouts(folder: Path, columns: list[str] | None = None) -> pa.Table:
     # Parts hold ascending prompts, and so does a step's own series of parts; what was drawn later goes in between.
     ascending = all(one["group_id"][-1].as_py() < other["group_id"][0].as_py() for one, other in pairwise(tables))
     return table if ascending else table.sort_by([(key, "ascending") for key in KEYS])
-
-
-def _folder_state(folder: Path, wanted: Lineage, parts: Sequence[rollout_stage.Part]) -> Freshness:
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        return Freshness.MISSING
-    made = read_json(manifest)["parts"]
-    state = freshness(folder / f"{next(iter(made))}.parquet", ROLLOUTS, wanted)
-    lacking = state == Freshness.CURRENT and any(part.name not in made for part in parts)
-    return Freshness.MISSING if lacking else state
-
-
-def _start_folder(folder: Path, keep: set[str], *, force: bool) -> None:
-    """Take back the manifest, and remove parts that are not part of the plan."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").unlink(missing_ok=True)
-    for path in rollout_parts(folder):
-        if force or path.stem not in keep:
-            path.unlink()
-
-
-def _finish_folder(folder: Path) -> dict[str, Any]:
-    parts = {path.stem: read_lineage(path, ROLLOUTS).id for path in rollout_parts(folder)}
-    rows = sum(_rows(path) for path in rollout_parts(folder))
-    write_json(folder / "manifest.json", {"id": combined_id(parts.values()), "rows": rows, "parts": parts})
-    return {"completions": rows}
 
 
 # -- score ----------------------------------------------------------------------------------------------------------
