@@ -19,7 +19,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -306,9 +306,11 @@ def stale_inputs(run: RunDir, step: int, upto: str = "updates") -> list[str]:
         if step > 0 and run.update_metrics(step - 1).is_file():
             made = read_lineage(run.update_metrics(step - 1), UPDATE_METRICS).outputs.get("policy")
             check("rollouts", parts[0], ROLLOUTS, "policy", made)
-        check(
-            "rewards", run.rewards(step), REWARDS, "rollouts", combined_id(read_lineage(p, ROLLOUTS).id for p in parts)
-        )
+        ids = [read_lineage(path, ROLLOUTS).id for path in parts]
+        if upto != "rollouts" and _are_of_some(run.rewards(step), ids):
+            problems.append(f"the rewards of step {step} are of only some of its rollouts")
+        else:
+            check("rewards", run.rewards(step), REWARDS, "rollouts", combined_id(ids))
     check("advantages", run.advantages(step), ADVANTAGES, "rewards", _id_if_there(run.rewards(step), REWARDS))
     advantages = _id_if_there(run.advantages(step), ADVANTAGES)
     check("updates", run.update_metrics(step), UPDATE_METRICS, "advantages", advantages)
@@ -324,6 +326,14 @@ def require_fresh(run: RunDir, step: int, upto: str) -> None:
     problems = stale_inputs(run, step, upto)
     if problems:
         raise StaleError(problems[0], f"run that stage again with --force, or branch off: rsgrpo fork --step {step}")
+
+
+def _are_of_some(rewards: Path, ids: Sequence[str]) -> bool:
+    """Whether rewards are of the first of a step's parts, and more have been sampled since (`resample`)."""
+    if not rewards.is_file():
+        return False
+    scored = read_lineage(rewards, REWARDS).inputs.get("rollouts")
+    return any(combined_id(ids[:number]) == scored for number in range(1, len(ids)))
 
 
 def _id_if_there(path: Path, kind: ArtifactSchema) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import (
     Lineage,
@@ -242,6 +243,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     def work() -> dict[str, Any]:
         policy = session.policy(step, train=True)
         rollouts, advantages = read_rollouts(run.rollouts(step)), read_table(run.advantages(step), ADVANTAGES)
+        groups = pc.count_distinct(advantages["group_id"]).as_py()
         if mode != "keep":
             limit = sampled["prompts_per_step"] if mode == "resample" else None
             counted = counted_rows(run, step, advantages, limit=limit)
@@ -261,7 +263,9 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         write_table(path, metrics, UPDATE_METRICS, lineage)
         if save:
             _seal_checkpoint(checkpoint, lineage)
-        return {name: metrics[name][-1].as_py() for name in ("loss", "grad_norm", "entropy", "groups_dropped")}
+        told = {name: metrics[name][-1].as_py() for name in ("loss", "grad_norm", "entropy", "groups_dropped")}
+        left_out = groups - pc.count_distinct(advantages["group_id"]).as_py()
+        return told | {"groups_dropped": told["groups_dropped"] + left_out}
 
     return session.carry_out("update", checkpoint, work, step=step)
 

@@ -70,7 +70,7 @@ def test_single_commands_replace_groups_until_there_are_enough(cli: Cli, numbers
     assert len(after) == 8 + 2 * (len(parts) - 1) <= 32
     assert sum(len(values) > 1 for values in after.values()) >= 8 or len(after) == 32
     assert (run / STEP / "rollouts/part-00000.parquet").read_bytes() == first
-    rewards = read(run, "rewards.parquet")
+    rewards = read(run, "rewards.parquet")  # those made before are taken over
     assert [row for row in rewards if row["group_id"] in groups(before)] == before
     keys = [(row["group_id"], row["sample_index"]) for row in rewards]
     assert keys == sorted(set(keys))
@@ -150,7 +150,7 @@ def test_rewards_of_some_of_the_parts_are_not_compared(cli: Cli, numbers: None) 
     for command in ("rollout", "score", "rollout"):
         ok(cli, command, "--run", "runs/x")
     result = cli("advantage", "--run", "runs/x")
-    assert (result.code, "the rewards of step 0 were made from another rollouts" in result.err) == (1, True)
+    assert (result.code, "the rewards of step 0 are of only some of its rollouts" in result.err) == (1, True)
 
 
 def test_train_does_the_same_as_single_commands_and_trains_on_a_full_step(cli: Cli) -> None:
