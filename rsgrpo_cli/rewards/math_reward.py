@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 
 from rsgrpo_cli.rewards.extraction import extract, extract_lenient
@@ -115,11 +116,20 @@ def _lenient_attempt(sample: Sample) -> _Attempt:
 
 
 def _attempt(sample: Sample, answer: str, line: tuple[str, ...]) -> _Attempt:
-    gold = normalise_gold(sample.ground_truth)
+    # What a group repeats is read once; of what is enormous no copy is kept.
+    read = _read if sum(map(len, line)) + len(answer) > MAX_ANSWER_CHARS else _read_once
+    return read(sample.ground_truth, answer, line)
+
+
+def _read(ground_truth: str, answer: str, line: tuple[str, ...]) -> _Attempt:
+    gold = normalise_gold(ground_truth)
     text = normalise_answer(answer, gold)
     if len(line) > 1 and has_several_values(gold) and len(values(text)) == 1:
         text = normalise_answer(", ".join(line), gold)
     return _Attempt((gold, text), compare_cheaply(gold, text))
+
+
+_read_once = lru_cache(maxsize=8192)(_read)
 
 
 def _status(attempt: _Attempt, known: dict[Pair, Status]) -> Status:

@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from rsgrpo_cli.rewards.math_reward import MathReward
+from rsgrpo_cli.rewards.math_reward import MathReward, _read_once
 from rsgrpo_cli.rewards.pool import Done, Job, Outcome
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
 
@@ -183,3 +183,25 @@ def test_no_algebra_is_imported_into_the_parent() -> None:
 def test_hostile_answers_have_a_verdict(math_reward: MathReward, text: str) -> None:
     (status,) = judge(math_reward, [(r"\sqrt{2}", text)])
     assert status is not Status.OK
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "expected"),
+    [
+        (r"(7, \frac{\pi}{7})", r"(7, \frac{\pi}{2})", Status.WRONG),  # as intervals both are empty
+        (r"(7, \frac{\pi}{4})", r"(7, \frac{2\pi}{8})", Status.OK),
+        (r"[\sqrt{8}, 3)", r"[2\sqrt{2}, 3)", Status.OK),
+        (r"(-\infty, \sqrt{2})", r"(-\infty, \sqrt{3})", Status.WRONG),
+        (r"(x+1, \pi)", r"(1+x, \pi)", Status.OK),
+    ],
+)
+def test_points_and_intervals_are_compared_place_by_place(
+    math_reward: MathReward, gold: str, answer: str, expected: Status
+) -> None:
+    assert judge(math_reward, [(gold, answer)]) == [expected]
+
+
+def test_equal_answers_are_read_once_and_enormous_ones_are_not_kept(math_reward: MathReward) -> None:
+    _read_once.cache_clear()
+    judge(math_reward, [("4", "5")] * 50 + [("4", "5" * 3_000)])
+    assert (_read_once.cache_info().misses, _read_once.cache_info().currsize) == (1, 1)
