@@ -5,6 +5,7 @@ RUN/
   prompts.parquet                 the training problems
   benchmarks/NAME.parquet         the problems of an evaluation
   steps/000000/rollouts/part-*.parquet, rewards.parquet, advantages.parquet, update_metrics.parquet
+  steps/000000/policy_logprobs.parquet   where an update has several optimizer steps
   checkpoints/000001/             the policy after one update; complete when its manifest.json is there
   evals/000001/NAME/              rollouts/, rewards/ (the same parts), problems.parquet, summary.parquet
   metrics.parquet, events.jsonl   one row a step; what ran when and for how long
@@ -93,6 +94,10 @@ class RunDir:
     def advantages(self, step: int, tag: str | None = None) -> Path:
         """A step's advantages."""
         return self.step(step) / (f"advantages.{tag}.parquet" if tag else "advantages.parquet")
+
+    def policy_logprobs(self, step: int) -> Path:
+        """What the policy said of a step's completions before several optimizer steps were taken on them."""
+        return self.step(step) / "policy_logprobs.parquet"
 
     def update_metrics(self, step: int) -> Path:
         """A step's optimizer steps."""

@@ -115,12 +115,26 @@ ADVANTAGES = ArtifactSchema(
     repeated=("group_id", "group_status"),
 )
 
+POLICY_LOGPROBS = ArtifactSchema(
+    "policy_logprobs",
+    1,
+    _columns(
+        group_id=STRING,
+        sample_index=INT32,
+        # Natural log, at the temperature sampled with, of each completion token under the policy at the start of the
+        # update; empty where a completion has no gradient and never goes through the model.
+        policy_logprobs=pa.list_(FLOAT32),
+    ),
+    keys=KEYS,
+    repeated=("group_id",),
+)
+
 UPDATE_METRICS = ArtifactSchema(
     "update_metrics",
     1,
     _columns(
         optimizer_step=INT32,  # within this update, from 0
-        loss=FLOAT64,
+        loss=FLOAT64,  # of the completions of this optimizer step, before it
         grad_norm=FLOAT64,  # before clipping
         learning_rate=FLOAT64,
         entropy=(FLOAT64, True),  # nats a token, over the tokens of the forward pass
@@ -180,7 +194,8 @@ _STEP_METRICS = (
     *("pass@1", "pass@G", "cumulative_solve_rate"),
     *("advantage_rms", "advantage_min", "advantage_max", "effective_sample_size"),
     *("completion_length_mean", "completion_length_max", "truncated_fraction"),
-    *("loss", "grad_norm", "lr", "entropy", "kl", "clip_fraction_low", "clip_fraction_high"),
+    *("optimizer_steps", "loss", "grad_norm", "grad_norm_max", "lr", "entropy", "kl"),
+    *("clip_fraction_low", "clip_fraction_high"),
     *("logprob_diff_mean", "logprob_diff_max", "importance_ratio_max", "ratio_capped_fraction"),
     *("scorer_timeouts", "scorer_errors", "tokens_per_second"),
     *("seconds_rollout", "seconds_score", "seconds_advantage", "seconds_update", "seconds_step"),

@@ -55,6 +55,7 @@ class RunConfig(StageConfig):
         data.setdefault("eval", {})
         if data["update"].get("learning_rate") is None:
             data["update"]["learning_rate"] = 1e-5 if rank else 1e-6
+        _resolve_schedule(data["update"], data.get("train", {}))
         if rank and data["model"].get("lora_alpha") is None:
             data["model"]["lora_alpha"] = 2.0 * rank
         if data["eval"].get("max_tokens") is None:
@@ -83,6 +84,25 @@ class RunConfig(StageConfig):
             raise ValueError(
                 f"score.overlong_buffer must be at most rollout.max_tokens ({self.rollout.max_tokens}), "
                 f"not {self.score.overlong_buffer}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _minibatches_have_groups(self) -> RunConfig:
+        if self.update.minibatches > self.rollout.prompts_per_step:
+            raise ValueError(
+                f"update.minibatches {self.update.minibatches} is more than the {self.rollout.prompts_per_step} groups "
+                "of a step (rollout.prompts_per_step)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _learns_to_the_end(self) -> RunConfig:
+        update, asked = self.update, self.train.steps * self.update.optimizer_steps
+        if update.lr_schedule == "cosine" and not update.min_lr_ratio and asked > (update.schedule_steps or asked):
+            raise ValueError(
+                f"the cosine ends at a learning rate of 0 after {update.schedule_steps} optimizer steps, and "
+                f"{asked} are asked for: fewer --steps, or another update.schedule_steps or update.min_lr_ratio"
             )
         return self
 
@@ -209,6 +229,15 @@ def _merged_section(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -
     if name == "advantage" and new.get("schedule", old.get("schedule")) != old.get("schedule"):
         old = {field: value for field, value in old.items() if field not in SCHEDULE}
     return {**old, **new}
+
+
+def _resolve_schedule(update: dict[str, Any], train: Mapping[str, Any]) -> None:
+    """A cosine needs its end, and the end must not move when a run is resumed with more steps."""
+    if update.get("lr_schedule") != "cosine" or update.get("schedule_steps") is not None:
+        return
+    factors = [train.get("steps", TrainConfig().steps), update.get("minibatches", 1), update.get("epochs", 1)]
+    if all(isinstance(factor, int) for factor in factors):  # anything else is named by its own field
+        update["schedule_steps"] = factors[0] * factors[1] * factors[2]
 
 
 def _enough_samples(data: dict[str, Any], overrides: Overrides) -> dict[str, Any]:

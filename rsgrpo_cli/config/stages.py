@@ -23,6 +23,10 @@ class ModelConfig(StageConfig):
     """Rank of a LoRA adapter on every linear layer; 0 trains all weights."""
     lora_alpha: Annotated[float, Field(gt=0)] | None = None
     """Scale of the adapter; twice the rank unless given."""
+    fp32_head: bool = False
+    """Whether the output layer computes in float32 under bfloat16, in the trainer and in the hf engine alike."""
+    compile: bool = False
+    """Whether the update runs through torch.compile. It rounds otherwise, so a run cannot change it half-way."""
 
 
 class PrepareConfig(StageConfig):
@@ -98,20 +102,52 @@ class UpdateConfig(StageConfig):
 
     SPEED_ONLY = frozenset({"micro_batch_tokens", "gradient_checkpointing"})
 
+    minibatches: Positive = 1
+    """Optimizer steps an epoch; the groups are dealt out to them at random, each whole."""
+    epochs: Positive = 1
+    """How often the completions of a step are gone through."""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """adamw_8bit keeps its moments in 8 bits: a quarter of the memory, and it needs bitsandbytes."""
     learning_rate: Annotated[Finite, Field(gt=0)] | None = None
-    """AdamW's; 1e-6 for all weights and 1e-5 for LoRA unless given."""
+    """AdamW's, at its peak; 1e-6 for all weights and 1e-5 for LoRA unless given."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Optimizer steps in which the learning rate rises to its peak."""
+    lr_schedule: Literal["constant", "cosine"] = "constant"
+    schedule_steps: Positive | None = None
+    """Optimizer steps, from the run's first and warm-up included, in which a cosine decays; from there on its lowest.
+    Those of the whole run as it is created, unless given: going on with more --steps does not stretch it."""
+    min_lr_ratio: Annotated[Finite, Field(ge=0, le=1)] = 0.0
+    """Lowest learning rate of a cosine, as a share of its peak."""
     weight_decay: Annotated[Finite, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[Finite, Field(gt=0)] = 1.0
     clip_low: Annotated[Finite, Field(ge=0)] = 0.2
     clip_high: Annotated[Finite, Field(ge=0)] = 0.28
     kl_coef: Annotated[Finite, Field(ge=0)] = 0.0
-    """Weight of the KL penalty (k3) to the base model; 0 leaves it out."""
+    """Weight of the KL penalty to the base model; 0 leaves it out."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """As a loss k2 pulls along the gradient of KL(policy || base), k3 of KL(base || policy); k1 only adds noise."""
     loss_aggregation: Literal["token", "sequence", "constant"] = "token"
+    mask_truncated: bool = False
+    """Whether completions cut by length are left out: no gradient, and not counted in the loss's denominators. They
+    stay in their group's baseline."""
     tis_cap: Annotated[Finite, Field(gt=0)] = 2.0
     """Cap of the truncated importance ratio where the sampler is not the trainer."""
     micro_batch_tokens: Positive = 16384
     """Padded tokens of one forward and backward pass."""
     gradient_checkpointing: bool = False
+
+    @property
+    def optimizer_steps(self) -> int:
+        """Optimizer steps of one update."""
+        return self.minibatches * self.epochs
+
+    @model_validator(mode="after")
+    def _decays_after_warming_up(self) -> UpdateConfig:
+        if self.lr_schedule == "cosine" and self.warmup_steps >= (self.schedule_steps or self.warmup_steps + 1):
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} leaves nothing of the {self.schedule_steps} schedule_steps"
+            )
+        return self
 
 
 class TrainConfig(StageConfig):

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 Aggregation = Literal["token", "sequence", "constant"]
+KlEstimator = Literal["k1", "k2", "k3"]
 
 
 def clipped_surrogate(
@@ -69,14 +70,33 @@ def truncated_importance_ratio(
     return ratio_N.clamp(max=cap), ratio_N
 
 
-def kl_k3(logprobs_N: torch.Tensor, ref_logprobs_N: torch.Tensor) -> torch.Tensor:
-    """The k3 estimate of KL(policy || reference), one non-negative number a token.
+def kl_penalty(logprobs_N: torch.Tensor, ref_logprobs_N: torch.Tensor, *, estimator: KlEstimator) -> torch.Tensor:
+    """An estimate of KL(policy || reference) from sampled tokens, one number a token, to be added to the loss.
 
-        k3 = exp(d) - d - 1,   d = ref_logp - logp
+        k1 = -d      k2 = d^2 / 2      k3 = exp(d) - d - 1,      d = ref_logp - logp
 
-    See "Approximating KL Divergence" by Schulman (http://joschu.net/blog/kl-approx.html).
+    See "Approximating KL Divergence" by Schulman (http://joschu.net/blog/kl-approx.html). A good estimate of the value
+    is not a good loss: what trains is the gradient, and over tokens sampled from the policy it is on average
+
+        k1:  E[grad logp] = 0, so as a loss it holds nothing near the reference and adds noise;
+        k2:  E[-d grad logp], exactly the gradient of KL(policy || reference);
+        k3:  E[(1 - exp(d)) grad logp], the gradient of KL(reference || policy). Near the reference the two agree, for
+             1 - exp(d) is -d to first order; far from it k3 pulls harder where the policy has dropped what the
+             reference does, without bound, and at most by 1 where it does what the reference would not.
+
+    As a value k1 is unbiased and may be negative, k2 is biased, k3 is unbiased and never negative. After the first
+    optimizer step of an update the tokens are an older policy's, and none of this holds exactly any more.
+
+    Args:
+        logprobs_N: Log-probabilities under the policy being updated, with gradient.
+        ref_logprobs_N: Under the reference, without.
+        estimator: Which of the three.
     """
     difference_N = ref_logprobs_N - logprobs_N
+    if estimator == "k1":
+        return -difference_N
+    if estimator == "k2":
+        return difference_N.square() / 2
     return torch.exp(difference_N) - difference_N - 1
 
 

@@ -138,8 +138,19 @@ def _group_metrics(advantages: pa.Table, sampling: RolloutConfig) -> dict[str, f
 
 
 def _update_metrics(update: pa.Table) -> dict[str, Any]:
-    """Means over the optimizer steps; the largest where a maximum is meant."""
-    names = "loss grad_norm entropy kl clip_fraction_low clip_fraction_high logprob_diff_mean ratio_capped_fraction"
-    row: dict[str, Any] = {name: pc.mean(update[name]).as_py() for name in names.split()}
+    """Of several optimizer steps: means, over tokens where it is one a token, and the largest where that is meant."""
+    row: dict[str, Any] = {"optimizer_steps": float(len(update)), "lr": update["learning_rate"][-1].as_py()}
+    row |= {name: pc.mean(update[name]).as_py() for name in ("loss", "grad_norm")}
+    a_token = "entropy kl clip_fraction_low clip_fraction_high logprob_diff_mean ratio_capped_fraction"
+    row |= {name: _mean_over_tokens(update, name) for name in a_token.split()}
     row |= {name: pc.max(update[name]).as_py() for name in ("logprob_diff_max", "importance_ratio_max")}
-    return row | {"lr": update["learning_rate"][-1].as_py()}
+    return row | {"grad_norm_max": pc.max(update["grad_norm"]).as_py()}
+
+
+def _mean_over_tokens(update: pa.Table, name: str) -> float | None:
+    """A step's number counts as often as it has tokens; one without any has no number, or 0."""
+    tokens = update["tokens_forward"].to_numpy()
+    if not tokens.sum():
+        return update[name][0].as_py()  # type: ignore[no-any-return]
+    shares = pa.array(tokens / tokens.sum())
+    return pc.sum(pc.multiply(update[name], shares)).as_py()  # type: ignore[no-any-return]

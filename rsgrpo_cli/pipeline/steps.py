@@ -32,7 +32,7 @@ from rsgrpo_cli.pipeline.rollout_folder import finish_folder, folder_state, star
 from rsgrpo_cli.pipeline.session import Outcome, Session
 from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.run_dir import Freshness, RunDir, freshness, require_fresh, rollout_parts
-from rsgrpo_cli.schemas import ADVANTAGES, KEYS, REWARDS, ROLLOUTS, UPDATE_METRICS
+from rsgrpo_cli.schemas import ADVANTAGES, KEYS, POLICY_LOGPROBS, REWARDS, ROLLOUTS, UPDATE_METRICS
 from rsgrpo_cli.stages import advantage as advantage_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
@@ -219,18 +219,17 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     With `save` off there is no checkpoint, and the new policy lives in this process only. After a crash the update is
     done again from the newest checkpoint and the rollouts that are there.
     """
-    from rsgrpo_cli.stages.update import update as update_stage
-
     run = session.run
     rollouts_id, advantages_id = (
         complete_rollouts(run.rollouts(step)),
         read_lineage(run.advantages(step), ADVANTAGES).id,
     )
     require_fresh(run, step, "advantages")
-    sampled = read_lineage(rollout_parts(run.rollouts(step))[0], ROLLOUTS).config
     mode = session.config.rollout.zero_variance
     settings = cfg.decisive() | {"model": session.config.model.decisive()}
     settings |= {"zero_variance": mode} if mode != "keep" else {}
+    if cfg.minibatches > 1:
+        settings["seed"] = session.config.seed
     inputs = {"rollouts": rollouts_id, "advantages": advantages_id, "policy": session.policy_id(step)}
     # A policy is known by what it was made of, not by its bytes: that costs nothing and is there before they are.
     made = {"policy": hash_json({"settings": settings, "inputs": inputs})}
@@ -242,32 +241,73 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
 
     def work() -> dict[str, Any]:
         policy = session.policy(step, train=True)
-        rollouts, advantages = read_rollouts(run.rollouts(step)), read_table(run.advantages(step), ADVANTAGES)
-        groups = pc.count_distinct(advantages["group_id"]).as_py()
-        if mode != "keep":
-            limit = sampled["prompts_per_step"] if mode == "resample" else None
-            counted = counted_rows(run, step, advantages, limit=limit)
-            rollouts, advantages = rollouts.filter(counted), advantages.filter(counted)
-        metrics = update_stage(
-            rollouts,
-            advantages,
-            policy,
-            cfg,
-            temperature=sampled["temperature"],
-            max_tokens=sampled["max_tokens"],
-            correct_sampler=sampled["engine"] == "vllm",
-        )
+        rollouts, advantages, left_out = _counted(session, step)
+        metrics = _change_policy(session, step, policy, cfg, lineage, rollouts, advantages)
         policy.version = step + 1
         if save:
             _save_checkpoint(policy, checkpoint)
         write_table(path, metrics, UPDATE_METRICS, lineage)
         if save:
             _seal_checkpoint(checkpoint, lineage)
-        told = {name: metrics[name][-1].as_py() for name in ("loss", "grad_norm", "entropy", "groups_dropped")}
-        left_out = groups - pc.count_distinct(advantages["group_id"]).as_py()
-        return told | {"groups_dropped": told["groups_dropped"] + left_out}
+        facts = _update_facts(metrics, cfg)
+        return facts | {"groups_dropped": facts["groups_dropped"] + left_out}
 
     return session.carry_out("update", checkpoint, work, step=step)
+
+
+def _counted(session: Session, step: int) -> tuple[pa.Table, pa.Table, int]:
+    """The completions that an update learns from, their advantages, and how many groups are left out of both."""
+    run, mode = session.run, session.config.rollout.zero_variance
+    rollouts, advantages = read_rollouts(run.rollouts(step)), read_table(run.advantages(step), ADVANTAGES)
+    if mode == "keep":
+        return rollouts, advantages, 0
+    sampled = read_lineage(rollout_parts(run.rollouts(step))[0], ROLLOUTS).config
+    groups = pc.count_distinct(advantages["group_id"]).as_py()
+    counted = counted_rows(run, step, advantages, limit=sampled["prompts_per_step"] if mode == "resample" else None)
+    rollouts, advantages = rollouts.filter(counted), advantages.filter(counted)
+    return rollouts, advantages, groups - pc.count_distinct(advantages["group_id"]).as_py()
+
+
+def _change_policy(
+    session: Session,
+    step: int,
+    policy: Policy,
+    cfg: UpdateConfig,
+    lineage: Lineage,
+    rollouts: pa.Table,
+    advantages: pa.Table,
+) -> pa.Table:
+    """The update itself, in memory; what an interrupted one has left of the old log-probabilities is used."""
+    from rsgrpo_cli.stages import update as update_stage
+
+    run = session.run
+    sampled = read_lineage(rollout_parts(run.rollouts(step))[0], ROLLOUTS).config
+    logprobs = None
+    if cfg.optimizer_steps > 1:
+        before = replace(lineage, config=update_stage.decides_logprobs(lineage.config), outputs={})
+        if freshness(run.policy_logprobs(step), POLICY_LOGPROBS, before) != Freshness.CURRENT:
+            temperature = sampled["temperature"]
+            made = update_stage.policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature)
+            write_table(run.policy_logprobs(step), made, POLICY_LOGPROBS, before)
+        logprobs = read_table(run.policy_logprobs(step), POLICY_LOGPROBS)
+    return update_stage.update(
+        rollouts,
+        advantages,
+        policy,
+        cfg,
+        temperature=sampled["temperature"],
+        max_tokens=sampled["max_tokens"],
+        correct_sampler=sampled["engine"] == "vllm",
+        seed=session.config.seed,
+        logprobs=logprobs,
+    )
+
+
+def _update_facts(metrics: pa.Table, cfg: UpdateConfig) -> dict[str, Any]:
+    """What there is to say about an update; of several optimizer steps the means, and the groups once."""
+    facts: dict[str, Any] = {"optimizer_steps": len(metrics)} if len(metrics) > 1 else {}
+    facts |= {name: pc.mean(metrics[name]).as_py() for name in ("loss", "grad_norm", "entropy")}
+    return facts | {"groups_dropped": pc.sum(metrics["groups_dropped"]).as_py() // cfg.epochs}
 
 
 def _save_checkpoint(policy: Policy, folder: Path) -> None:

@@ -5,15 +5,16 @@ Shape suffixes: B completions of a micro-batch, N their completion tokens laid e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from rsgrpo_cli.config import UpdateConfig
-from rsgrpo_cli.core.losses import clipped_surrogate, kl_k3, token_weights, truncated_importance_ratio
+from rsgrpo_cli.core.losses import clipped_surrogate, kl_penalty, token_weights, truncated_importance_ratio
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.policy.batches import Ragged, assemble, micro_batches
 from rsgrpo_cli.policy.logprobs import token_logprobs
@@ -32,6 +33,8 @@ class Experience:
         temperature: What they were sampled at.
         max_tokens: The longest a completion may be.
         correct_sampler: Whether the sampler was not the trainer, so that its probabilities may differ.
+        old_logprobs: Of each completion token under the policy at the start of the update, empty for completions
+            without a gradient. None where this is the update's only step: then they are what the step itself finds.
     """
 
     prompts: Ragged
@@ -41,6 +44,27 @@ class Experience:
     temperature: float
     max_tokens: int
     correct_sampler: bool
+    old_logprobs: Ragged | None = None
+
+    def take(self, rows: Sequence[int]) -> Experience:
+        """Some of the completions, in this order: those of one optimizer step out of an update's."""
+
+        def some(column: Ragged) -> Ragged:
+            return [column[row] for row in rows]
+
+        return replace(
+            self,
+            prompts=some(self.prompts),
+            completions=some(self.completions),
+            sampling_logprobs=some(self.sampling_logprobs),
+            advantages=self.advantages[list(rows)],
+            old_logprobs=None if self.old_logprobs is None else some(self.old_logprobs),
+        )
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each prompt and completion together."""
+        return [len(p) + len(c) for p, c in zip(self.prompts, self.completions, strict=True)]
 
 
 @dataclass(slots=True)
@@ -83,23 +107,55 @@ def optimizer_step(policy: Policy, experience: Experience, rows: Sequence[int], 
         # No gradient at all: a step of AdamW would still move the weights by its momentum.
         return sums
     policy.lm.causal.train()
-    lengths = [len(p) + len(c) for p, c in zip(experience.prompts, experience.completions, strict=True)]
-    try:
-        for batch in micro_batches(lengths, rows, cfg.micro_batch_tokens):
+    with _memory_hint(cfg):
+        for batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
             _accumulate(policy, experience, batch, cfg, sums)
-    except torch.OutOfMemoryError as error:
-        hint = f"lower --micro-batch-tokens (now {cfg.micro_batch_tokens}) or use --gradient-checkpointing"
-        raise EngineError("not enough GPU memory for the update", hint) from error
     norm = torch.nn.utils.clip_grad_norm_(policy.trained().values(), cfg.max_grad_norm)
     sums.grad_norm = float(norm)
     if not (np.isfinite(sums.grad_norm) and np.isfinite(sums.loss)):
         raise EngineError(
             f"the update diverged: loss {sums.loss}, gradient norm {sums.grad_norm}",
-            "the policy is as it was before this step; lower --learning-rate, or see the rollouts with `rsgrpo show`",
+            "the policy before it is kept; lower --learning-rate, or see the rollouts with `rsgrpo show`",
         )
     policy.optimizer.step()
     policy.optimizer.zero_grad(set_to_none=True)
     return sums
+
+
+def old_logprobs(policy: Policy, experience: Experience, rows: Sequence[int], cfg: UpdateConfig) -> Ragged:
+    """Log-probabilities of completion tokens under the policy as it is: the old ones of the steps that follow.
+
+    Args:
+        policy: Unchanged.
+        experience: The completions.
+        rows: Those that have a gradient.
+        cfg: The size of a micro-batch.
+
+    Returns:
+        One float32 array a completion, empty for those not in `rows`.
+
+    Raises:
+        EngineError: If memory runs out.
+    """
+    made: Ragged = [np.zeros(0, np.float32)] * len(experience.completions)
+    policy.lm.causal.train()
+    with _memory_hint(cfg), torch.no_grad():
+        for batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
+            tensors = assemble(experience.prompts, experience.completions, batch, policy.lm.device)
+            logprobs_N = token_logprobs(policy.lm, tensors, temperature=experience.temperature)[0].cpu().numpy()
+            ends = np.cumsum([len(experience.completions[row]) for row in batch])
+            for row, own in zip(batch, np.split(logprobs_N, ends[:-1]), strict=True):
+                made[row] = own
+    return made
+
+
+@contextmanager
+def _memory_hint(cfg: UpdateConfig) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        hint = f"lower --micro-batch-tokens (now {cfg.micro_batch_tokens}) or use --gradient-checkpointing"
+        raise EngineError("not enough GPU memory for the update", hint) from error
 
 
 def _accumulate(policy: Policy, experience: Experience, rows: list[int], cfg: UpdateConfig, sums: Sums) -> None:
@@ -108,8 +164,9 @@ def _accumulate(policy: Policy, experience: Experience, rows: list[int], cfg: Up
     batch = assemble(experience.prompts, experience.completions, rows, device)
     logprobs_N, entropy_N = token_logprobs(policy.lm, batch, temperature=experience.temperature)
     advantages_B = torch.as_tensor(experience.advantages[rows], dtype=torch.float32, device=device)
-    sampling_N = torch.from_numpy(np.concatenate([experience.sampling_logprobs[row] for row in rows])).to(device)
-    old_N = logprobs_N.detach()
+    sampling_N = _end_to_end(experience.sampling_logprobs, rows, device)
+    old = experience.old_logprobs
+    old_N = logprobs_N.detach() if old is None else _end_to_end(old, rows, device)
     loss_N, low_N, high_N = clipped_surrogate(
         logprobs_N,
         old_N,
@@ -123,7 +180,7 @@ def _accumulate(policy: Policy, experience: Experience, rows: list[int], cfg: Up
     if cfg.kl_coef > 0:
         with torch.no_grad(), policy.as_reference() as reference:
             ref_N, _ = token_logprobs(reference, batch, temperature=experience.temperature)
-        kl_N = kl_k3(logprobs_N, ref_N)
+        kl_N = kl_penalty(logprobs_N, ref_N, estimator=cfg.kl_estimator)
         loss_N = loss_N + cfg.kl_coef * kl_N
         sums.kl += float(kl_N.detach().sum())
     loss = (loss_N * _weights(experience, batch.lengths_B, cfg)).sum()
@@ -139,6 +196,10 @@ def _accumulate(policy: Policy, experience: Experience, rows: list[int], cfg: Up
     sums.ratio_max = max(sums.ratio_max, float(ratio_N.max()))
     sums.tokens += len(old_N)
     sums.micro_batches += 1
+
+
+def _end_to_end(column: Ragged, rows: Sequence[int], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate([column[row] for row in rows])).to(device)
 
 
 def _weights(experience: Experience, lengths_B: torch.Tensor, cfg: UpdateConfig) -> torch.Tensor:

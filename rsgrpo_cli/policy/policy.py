@@ -32,6 +32,12 @@ class Policy:
         """Name -> weight, of what the optimizer changes; a tied weight once."""
         return {name: weight for name, weight in self.lm.causal.named_parameters() if weight.requires_grad}
 
+    def set_learning_rate(self, value: float) -> None:
+        """What the next optimizer step uses."""
+        assert self.optimizer is not None  # only a policy opened for training is stepped
+        for group in self.optimizer.param_groups:
+            group["lr"] = value
+
     @contextmanager
     def as_reference(self) -> Iterator[LanguageModel]:
         """The base model: the adapter switched off, or the frozen copy."""

@@ -1,6 +1,9 @@
-"""`update`: one policy update from the completions of a step and their advantages."""
+"""`update`: one policy update, in one or several optimizer steps, from a step's completions and their advantages."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,9 +12,11 @@ import pyarrow.compute as pc
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.policy.batches import ragged
-from rsgrpo_cli.policy.optimize import Experience, Sums, optimizer_step
+from rsgrpo_cli.policy.minibatches import Completions, Minibatch, minibatches
+from rsgrpo_cli.policy.optimize import Experience, Sums, old_logprobs, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
-from rsgrpo_cli.schemas import KEYS, UPDATE_METRICS
+from rsgrpo_cli.policy.schedule import learning_rate
+from rsgrpo_cli.schemas import KEYS, POLICY_LOGPROBS, UPDATE_METRICS
 
 
 def update(
@@ -23,54 +28,89 @@ def update(
     temperature: float,
     max_tokens: int,
     correct_sampler: bool,
+    seed: int = 0,
+    logprobs: pa.Table | None = None,
 ) -> pa.Table:
-    """Change the policy, in place, by one optimizer step on all completions.
+    """Change the policy, in place, by one optimizer step on all completions, or by several on parts of them.
 
     Groups without a gradient (all advantages zero) are left out of the forward pass and counted; their tokens still
     count in the average, so leaving them out changes nothing. With a KL penalty they have a gradient and stay.
+    Truncated completions, where they are masked, neither have a gradient nor count.
 
     Args:
         rollouts: Table of `schemas.ROLLOUTS`.
         advantages: Table of `schemas.ADVANTAGES`, same keys in the same order.
-        policy: Opened for training.
+        policy: Opened for training. Its version goes up by one; should the update fail half-way, it has none.
         cfg: The loss and the optimizer.
         temperature: What the completions were sampled at.
         max_tokens: The longest they may be.
         correct_sampler: Whether the sampler was not the trainer.
+        seed: The run's; it deals the groups out to minibatches.
+        logprobs: What `policy_logprobs` made of the same, if it was called before.
 
     Returns:
         Table of `schemas.UPDATE_METRICS`.
 
     Raises:
-        DataError: If the two tables do not belong together, or the rollouts are another model's.
+        DataError: If the tables do not belong together, or the rollouts are another model's.
         EngineError: If the update diverges or memory runs out.
     """
+    if cfg.optimizer_steps > 1 and logprobs is None:
+        logprobs = policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature)
+    _check(policy, rollouts, advantages, *([] if logprobs is None else [logprobs]))
+    completions = _completions(rollouts, advantages, cfg)
+    experience = _experience(rollouts, advantages, temperature, max_tokens, correct_sampler, logprobs)
+    version, policy.version = policy.version, HALF_WAY
+    rows = []
+    for number, part in enumerate(minibatches(completions, cfg, seed=seed, version=version)):
+        lr = learning_rate(cfg, version * cfg.optimizer_steps + number)
+        policy.set_learning_rate(lr)
+        own = experience.take(part.counted.tolist())
+        sums = optimizer_step(policy, own, np.flatnonzero(completions.gradient_N[part.counted]).tolist(), cfg)
+        rows.append({"optimizer_step": number, "learning_rate": lr, **_metrics(sums, cfg, own, part)})
+    policy.version = version + 1
+    return pa.Table.from_pylist(rows, schema=UPDATE_METRICS.schema)
+
+
+HALF_WAY = -1
+"""The version of a policy that an update is changing: no step asks for it, so a failed update's is never used."""
+
+
+def policy_logprobs(
+    rollouts: pa.Table, advantages: pa.Table, policy: Policy, cfg: UpdateConfig, *, temperature: float
+) -> pa.Table:
+    """What the policy says of the completions that it is about to be updated on.
+
+    The ratio of an update's later optimizer steps is taken against these; arguments and errors as of `update`.
+
+    Returns:
+        Table of `schemas.POLICY_LOGPROBS`.
+    """
+    _check(policy, rollouts, advantages)
+    completions = _completions(rollouts, advantages, cfg)
+    experience = _experience(rollouts, advantages, temperature, 0, False, None)
+    values = old_logprobs(policy, experience, np.flatnonzero(completions.gradient_N).tolist(), cfg)
+    offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values)))
+    keys = {key: advantages[key] for key in KEYS}
+    return pa.table(keys | {"policy_logprobs": column}).cast(POLICY_LOGPROBS.schema)
+
+
+def decides_logprobs(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of an update's settings, those that `policy_logprobs` depends on: the model, and which completions it reads."""
+    return {
+        "model": settings["model"],
+        "mask_truncated": settings["mask_truncated"],
+        "zero_variance": settings.get("zero_variance", "keep"),
+        "kl": settings["kl_coef"] > 0,
+    }
+
+
+def _check(policy: Policy, rollouts: pa.Table, *others: pa.Table) -> None:
     for key in KEYS:
-        if not rollouts[key].combine_chunks().equals(advantages[key].combine_chunks()):
+        expected = rollouts[key].combine_chunks()
+        if not all(expected.equals(other[key].combine_chunks()) for other in others):
             raise DataError("the rollouts and the advantages have different keys", "run `rsgrpo score` and on again")
-    _check_vocabulary(rollouts, policy)
-    advantage_N = advantages["advantage"].to_numpy()
-    experience = Experience(
-        prompts=ragged(rollouts["prompt_ids"]),
-        completions=ragged(rollouts["completion_ids"]),
-        sampling_logprobs=ragged(rollouts["sampling_logprobs"]),
-        advantages=advantage_N,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        correct_sampler=correct_sampler,
-    )
-    groups_N = advantages["group_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    active_K = np.bincount(groups_N, weights=np.abs(advantage_N)) > 0
-    if cfg.kl_coef > 0:
-        active_K[:] = True
-    rows = np.flatnonzero(active_K[groups_N]).tolist()
-    sums = optimizer_step(policy, experience, rows, cfg)
-    tokens = sum(map(len, experience.completions))
-    metrics = _metrics(sums, cfg, tokens=tokens, groups=len(active_K), dropped=int((~active_K).sum()))
-    return pa.Table.from_pylist([metrics], schema=UPDATE_METRICS.schema)
-
-
-def _check_vocabulary(rollouts: pa.Table, policy: Policy) -> None:
     size = policy.lm.causal.get_input_embeddings().weight.shape[0]
     for column in ("prompt_ids", "completion_ids"):
         largest = pc.max(pc.list_flatten(rollouts[column])).as_py()
@@ -80,14 +120,43 @@ def _check_vocabulary(rollouts: pa.Table, policy: Policy) -> None:
             )
 
 
-def _metrics(sums: Sums, cfg: UpdateConfig, *, tokens: int, groups: int, dropped: int) -> dict[str, object]:
+def _completions(rollouts: pa.Table, advantages: pa.Table, cfg: UpdateConfig) -> Completions:
+    group_N = advantages["group_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    counted_N = np.ones(len(group_N), dtype=bool)
+    if cfg.mask_truncated:
+        counted_N = pc.not_equal(rollouts["finish_reason"], "length").to_numpy()
+    active_K = np.bincount(group_N, weights=np.abs(advantages["advantage"].to_numpy()) * counted_N) > 0
+    if cfg.kl_coef > 0:
+        active_K[:] = True
+    return Completions(group_N, counted_N, active_K)
+
+
+def _experience(
+    rollouts: pa.Table,
+    advantages: pa.Table,
+    temperature: float,
+    max_tokens: int,
+    correct_sampler: bool,
+    logprobs: pa.Table | None,
+) -> Experience:
+    return Experience(
+        prompts=ragged(rollouts["prompt_ids"]),
+        completions=ragged(rollouts["completion_ids"]),
+        sampling_logprobs=ragged(rollouts["sampling_logprobs"]),
+        advantages=advantages["advantage"].to_numpy(),
+        temperature=temperature,
+        max_tokens=max_tokens,
+        correct_sampler=correct_sampler,
+        old_logprobs=None if logprobs is None else ragged(logprobs["policy_logprobs"]),
+    )
+
+
+def _metrics(sums: Sums, cfg: UpdateConfig, experience: Experience, part: Minibatch) -> dict[str, object]:
     """Means over the tokens of the forward pass."""
     seen = max(1, sums.tokens)
     return {
-        "optimizer_step": 0,
         "loss": sums.loss,
         "grad_norm": sums.grad_norm,
-        "learning_rate": cfg.learning_rate,
         "entropy": sums.entropy / seen if sums.tokens else None,
         "kl": sums.kl / seen if cfg.kl_coef > 0 and sums.tokens else None,
         "clip_fraction_low": sums.clipped_low / seen,
@@ -96,9 +165,9 @@ def _metrics(sums: Sums, cfg: UpdateConfig, *, tokens: int, groups: int, dropped
         "logprob_diff_max": sums.logprob_diff_max,
         "importance_ratio_max": sums.ratio_max,
         "ratio_capped_fraction": sums.capped / seen,
-        "tokens": tokens,
+        "tokens": sum(map(len, experience.completions)),
         "tokens_forward": sums.tokens,
-        "groups": groups,
-        "groups_dropped": dropped,
+        "groups": part.groups,
+        "groups_dropped": part.dropped,
         "micro_batches": sums.micro_batches,
     }
