@@ -39,6 +39,7 @@ class LanguageModel:
         directory: Where its files are, for copying tokenizer and templates into checkpoints.
         dtype: What the computation runs in ("float32" or "bfloat16").
         adapter: The PEFT wrapper around `causal`, None when all weights are trained.
+        compiled: `causal` up to its output layer, through torch.compile, where the update is to run so.
     """
 
     causal: PreTrainedModel
@@ -47,6 +48,7 @@ class LanguageModel:
     directory: Path
     dtype: str
     adapter: Any = None
+    compiled: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -131,6 +133,8 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
     try:
         causal = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=weights, local_files_only=True)
         causal = causal.to(choose_device(cfg.device)).eval()
+        if cfg.fp32_head:
+            _keep_head_in_float32(causal)
     except (OSError, ValueError, KeyError) as error:
         raise MissingError(f"cannot load a model from {directory}: {_first_line(error)}") from error
     except torch.OutOfMemoryError as error:
@@ -139,6 +143,20 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
         ) from error
     tokenizer = load_tokenizer(directory)
     return LanguageModel(causal, tokenizer, stop_ids(tokenizer, causal.generation_config), directory, cfg.dtype)
+
+
+def _keep_head_in_float32(causal: PreTrainedModel) -> None:
+    """Make the output layer compute in float32, whatever autocast is on: for sampling and training alike."""
+    import torch
+
+    layer = causal.get_output_embeddings()
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            bias = None if layer.bias is None else layer.bias.float()
+            return torch.nn.functional.linear(hidden.float(), layer.weight.float(), bias)
+
+    layer.forward = forward
 
 
 def choose_device(device: str) -> str:

@@ -45,6 +45,9 @@ def test_another_estimator_does_not_inherit_the_knobs_of_the_first() -> None:
         ({"eval.k": [1, 64], "eval.num_samples": 32}, "pass@64 needs at least 64 samples"),
         ({"rollout.n": 8}, "rollout.n is not a setting"),
         ({"rollout.temperature": 0.0}, "rollout.temperature"),
+        ({"update.minibatches": 64}, "update.minibatches 64 is more than the 32 groups of a step"),
+        ({"update.lr_schedule": "cosine", "update.warmup_steps": 9, "update.schedule_steps": 9}, "leaves nothing"),
+        ({"update.lr_schedule": "linear"}, "update.lr_schedule: must be 'constant' or 'cosine'"),
     ],
 )
 def test_what_does_not_fit_is_named(overrides: config.Overrides, message: str) -> None:
@@ -59,6 +62,19 @@ def test_k_alone_asks_for_as_many_samples() -> None:
     # A smaller k does not throw samples away.
     assert config.override(made, {"eval.k": (1, 4)}).eval.num_samples == 1024
     assert config.override(made, {"eval.k": (1, 4), "eval.num_samples": 8}).eval.num_samples == 8
+
+
+def test_a_cosine_ends_where_the_run_was_going_to() -> None:
+    cosine = {"update.lr_schedule": "cosine", "train.steps": 50, "update.minibatches": 2, "update.epochs": 3}
+    made = config.resolve(cosine)
+    assert made.update.schedule_steps == 300  # 50 x 2 x 3 optimizer steps
+    assert config.override(made, {"train.steps": 20}).update.schedule_steps == 300
+    # Going on beyond it would train at a learning rate of 0.
+    with pytest.raises(UsageError, match="learning rate of 0 after 300 optimizer steps, and 360 are asked for"):
+        config.override(made, {"train.steps": 60})
+    above_zero = config.resolve(cosine | {"update.min_lr_ratio": 0.1})
+    assert config.override(above_zero, {"train.steps": 60}).update.schedule_steps == 300
+    assert config.resolve({"train.steps": 50}).update.schedule_steps is None
 
 
 def test_an_unknown_file_and_a_broken_one(tmp_path: Path) -> None:

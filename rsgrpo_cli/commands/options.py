@@ -122,6 +122,12 @@ AdvantageScale = Annotated[
 LearningRate = Annotated[
     float | None, typer.Option("--learning-rate", "--lr", rich_help_panel=UPDATE, help="Of AdamW.")
 ]
+Minibatches = Annotated[
+    int | None, typer.Option("--minibatches", rich_help_panel=UPDATE, help="Optimizer steps an epoch.")
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", rich_help_panel=UPDATE, help="Times a step's completions are gone through.")
+]
 KlCoef = Annotated[float | None, typer.Option("--kl-coef", rich_help_panel=UPDATE, help="Weight of the KL penalty.")]
 ClipLow = Annotated[float | None, typer.Option("--clip-low", rich_help_panel=UPDATE, help="Lower clip.")]
 ClipHigh = Annotated[float | None, typer.Option("--clip-high", rich_help_panel=UPDATE, help="Upper clip.")]
@@ -194,6 +200,8 @@ FIELDS = {
     "beta": "advantage.beta",
     "advantage_scale": "advantage.scale",
     "learning_rate": "update.learning_rate",
+    "minibatches": "update.minibatches",
+    "epochs": "update.epochs",
     "kl_coef": "update.kl_coef",
     "clip_low": "update.clip_low",
     "clip_high": "update.clip_high",

@@ -37,6 +37,8 @@ def train(
     beta: options.Beta = None,
     advantage_scale: options.AdvantageScale = None,
     learning_rate: options.LearningRate = None,
+    minibatches: options.Minibatches = None,
+    epochs: options.Epochs = None,
     kl_coef: options.KlCoef = None,
     micro_batch_tokens: options.MicroBatchTokens = None,
     gradient_checkpointing: options.GradientCheckpointing = None,

@@ -11,6 +11,8 @@ def update(
     run: options.RunOption = None,
     step: options.StepOption = None,
     learning_rate: options.LearningRate = None,
+    minibatches: options.Minibatches = None,
+    epochs: options.Epochs = None,
     kl_coef: options.KlCoef = None,
     clip_low: options.ClipLow = None,
     clip_high: options.ClipHigh = None,

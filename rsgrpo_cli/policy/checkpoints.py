@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rsgrpo_cli.config import RunConfig
-from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.errors import ArtifactError, UsageError
 from rsgrpo_cli.models import copy_auxiliary_files, load_model
-from rsgrpo_cli.policy.logprobs import check_head
+from rsgrpo_cli.policy.logprobs import check_head, compile_body
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer, restore_adapter
 from rsgrpo_cli.seeding import stable_seed
 
@@ -35,6 +35,9 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
     Raises:
         MissingError: If a directory does not hold a model.
         ArtifactError: If the checkpoint is damaged.
+        UsageError: If it has the state of another optimizer.
+        EngineError: If the model cannot be trained, or not compiled.
+        DependencyError: If the optimizer or the adapter needs a package that is not installed.
     """
     lora = config.model.lora_rank > 0
     lm = load_model(base if lora or checkpoint is None else checkpoint, config.model)
@@ -49,6 +52,8 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
     check_head(lm)
     if config.update.gradient_checkpointing:
         lm.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if config.model.compile:
+        compile_body(lm)
     policy.optimizer = new_optimizer(policy, config.update)
     if checkpoint is not None:
         _restore_optimizer(policy, checkpoint / OPTIMIZER)
@@ -68,12 +73,19 @@ def save_checkpoint(policy: Policy, directory: Path) -> None:
     save_file(_optimizer_tensors(policy, policy.optimizer), directory / OPTIMIZER)
 
 
-def _optimizer_tensors(policy: Policy, optimizer: torch.optim.AdamW) -> dict[str, torch.Tensor]:
+def _optimizer_tensors(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     return {
-        f"{name}.{slot}": value.detach().contiguous()
+        f"{name}.{slot}": _as_stored(slot, value)
         for name, weight in policy.trained().items()
         for slot, value in optimizer.state.get(weight, {}).items()
     }
+
+
+def _as_stored(slot: str, value: torch.Tensor | int) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):
+        return torch.tensor(float(value))  # bitsandbytes counts its steps in an int
+    # All weights share one quantisation map there, and safetensors refuses shared memory.
+    return value.clone() if slot.startswith("qmap") else value.detach().contiguous()
 
 
 def _restore_optimizer(policy: Policy, path: Path) -> None:
@@ -84,11 +96,13 @@ def _restore_optimizer(policy: Policy, path: Path) -> None:
             f"{path} is damaged: {error}", "remove that checkpoint; the one before it is used"
         ) from error
     assert policy.optimizer is not None
+    plain = isinstance(policy.optimizer, torch.optim.AdamW)
     for name, weight in policy.trained().items():
         prefix = f"{name}."
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if state:
-            # The step counter stays on the CPU, where AdamW keeps it.
-            policy.optimizer.state[weight] = {
-                slot: value.cpu() if slot == "step" else value for slot, value in state.items()
-            }
+            if ("exp_avg" in state) != plain:
+                raise UsageError(f"{path} is the state of another optimizer", "leave update.optimizer as it was")
+            # The step counter stays on the CPU, where AdamW keeps it; bitsandbytes has an int.
+            step = state["step"].cpu()
+            policy.optimizer.state[weight] = state | {"step": step if plain else int(step)}

@@ -48,7 +48,8 @@ def token_logprobs(lm: LanguageModel, batch: Batch, *, temperature: float) -> tu
     """
     with lm.autocast():
         # Right padding under a causal mask: no real token sees it, so no attention mask is needed.
-        hidden_BTD = lm.causal.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
+        body = lm.causal.base_model if lm.compiled is None else lm.compiled
+        hidden_BTD = body(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
     predicts_BT = batch.completion_BT[:, 1:]
     hidden_ND = hidden_BTD[:, :-1][predicts_BT]
     targets_N = batch.ids_BT[:, 1:][predicts_BT]
@@ -77,6 +78,22 @@ def check_head(lm: LanguageModel) -> None:
     if not torch.allclose(found, expected, rtol=1e-2, atol=1e-2):
         name = type(lm.causal).__name__
         raise EngineError(f"{name} changes its logits after the output layer in a way rsgrpo does not know")
+
+
+def compile_body(lm: LanguageModel) -> None:
+    """Run the model up to its output layer through torch.compile from now on, in the update; sampling does not.
+
+    Raises:
+        EngineError: If it cannot be compiled here, for want of a C++ compiler, say.
+    """
+    lm.compiled = torch.compile(lm.causal.base_model, dynamic=True)
+    ids_BT = torch.arange(8, device=lm.device).reshape(2, 4) % lm.causal.config.vocab_size
+    try:
+        with torch.no_grad(), lm.autocast():
+            lm.compiled(input_ids=ids_BT, use_cache=False)
+    except torch._dynamo.exc.TorchDynamoException as error:
+        reason = str(error).strip().split("\n")[0]
+        raise EngineError(f"torch.compile failed: {reason}", "leave model.compile off") from error
 
 
 class _Head:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
 from rsgrpo_cli.config import ModelConfig, UpdateConfig
+from rsgrpo_cli.errors import DependencyError
 from rsgrpo_cli.models import LanguageModel, peft
 
 
@@ -25,7 +26,7 @@ class Policy:
 
     lm: LanguageModel
     version: int
-    optimizer: torch.optim.AdamW | None = None
+    optimizer: torch.optim.Optimizer | None = None
     reference: LanguageModel | None = None
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
@@ -75,10 +76,25 @@ def restore_adapter(lm: LanguageModel, directory: str, *, trainable: bool) -> No
     _settle_adapter(lm)
 
 
-def new_optimizer(policy: Policy, cfg: UpdateConfig) -> torch.optim.AdamW:
-    """AdamW over the trained weights, in the order of their names in the model."""
+def new_optimizer(policy: Policy, cfg: UpdateConfig) -> torch.optim.Optimizer:
+    """AdamW over the trained weights, in the order of their names in the model.
+
+    Raises:
+        DependencyError: If its moments are to be kept in 8 bits and bitsandbytes is not installed.
+    """
     assert cfg.learning_rate is not None  # resolved with the run's configuration
-    return torch.optim.AdamW(policy.trained().values(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
+    kind: Callable[..., torch.optim.Optimizer] = _adamw_8bit() if cfg.optimizer == "adamw_8bit" else torch.optim.AdamW
+    return kind(policy.trained().values(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
+
+
+def _adamw_8bit() -> Callable[..., torch.optim.Optimizer]:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise DependencyError(
+            "the optimizer adamw_8bit needs the package bitsandbytes", "pip install bitsandbytes"
+        ) from error
+    return AdamW8bit  # type: ignore[no-any-return]
 
 
 def _settle_adapter(lm: LanguageModel) -> None:

@@ -16,7 +16,7 @@ from rsgrpo_cli.policy.minibatches import Completions, Minibatch, minibatches
 from rsgrpo_cli.policy.optimize import Experience, Sums, old_logprobs, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.schedule import learning_rate
-from rsgrpo_cli.schemas import KEYS, POLICY_LOGPROBS, UPDATE_METRICS
+from rsgrpo_cli.schemas import KEYS, UPDATE_METRICS
 
 
 def update(
@@ -84,7 +84,7 @@ def policy_logprobs(
     The ratio of an update's later optimizer steps is taken against these; arguments and errors as of `update`.
 
     Returns:
-        Table of `schemas.POLICY_LOGPROBS`.
+        Columns of `schemas.POLICY_LOGPROBS`.
     """
     _check(policy, rollouts, advantages)
     completions = _completions(rollouts, advantages, cfg)
@@ -93,7 +93,7 @@ def policy_logprobs(
     offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
     column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values)))
     keys = {key: advantages[key] for key in KEYS}
-    return pa.table(keys | {"policy_logprobs": column}).cast(POLICY_LOGPROBS.schema)
+    return pa.table(keys | {"policy_logprobs": column})
 
 
 def decides_logprobs(settings: Mapping[str, Any]) -> dict[str, Any]:

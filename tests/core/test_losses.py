@@ -47,6 +47,34 @@ def test_k3_is_zero_where_the_policies_agree_and_never_negative() -> None:
     assert kl_penalty(ours, reference, estimator="k3").tolist() == pytest.approx([0.0, 0.1931, 0.3069], abs=1e-4)
 
 
+def test_kl_estimates_by_hand() -> None:
+    # d = log(1/2): k1 = 0.6931, k2 = 0.6931^2 / 2 = 0.2402, k3 = 0.5 + 0.6931 - 1 = 0.1931.
+    ours, reference = torch.log(torch.tensor([0.5])), torch.log(torch.tensor([0.25]))
+    values = [kl_penalty(ours, reference, estimator=name).item() for name in ("k1", "k2", "k3")]
+    assert values == pytest.approx([0.6931, 0.2402, 0.1931], abs=1e-4)
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
+def test_what_a_kl_estimate_pulls_towards(estimator: str) -> None:
+    # Three tokens; what the loss does on average over tokens drawn from the policy, against the gradient of a true KL.
+    logits = torch.tensor([0.3, -1.2, 0.8], dtype=torch.float64, requires_grad=True)
+    reference = torch.log_softmax(torch.tensor([1.0, 0.1, -0.7], dtype=torch.float64), dim=0)
+
+    def gradient(value: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(value, logits)[0]
+
+    policy = torch.log_softmax(logits, dim=0)
+    drawn = policy.exp().detach()  # how often each token is sampled; sampling has no gradient
+    found = gradient((drawn * kl_penalty(policy, reference, estimator=estimator)).sum())  # type: ignore[arg-type]
+    policy = torch.log_softmax(logits, dim=0)
+    expected = {
+        "k1": torch.zeros(3, dtype=torch.float64),
+        "k2": gradient((policy.exp() * (policy - reference)).sum()),  # KL(policy || reference)
+        "k3": gradient((reference.exp() * (reference - torch.log_softmax(logits, dim=0))).sum()),  # the other way round
+    }[estimator]
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
 def test_token_weights() -> None:
     # Two completions of 1 and 3 tokens in a step of 8 tokens and 4 completions, up to 10 tokens each.
     lengths = torch.tensor([1, 3])

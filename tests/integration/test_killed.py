@@ -18,6 +18,9 @@ RARELY = [*TRAIN, "--steps", "3", "--eval-every", "3", "--checkpoint-every", "5"
 RESAMPLE = [*TRAIN, "--zero-variance", "resample"]
 """With rollouts and rewards in several rounds a step."""
 
+SEVERAL = [*TRAIN, "--minibatches", "2", "--epochs", "2", "--set", "update.lr_schedule=cosine"]
+"""With several optimizer steps an update, and their old log-probabilities on the disk."""
+
 
 def content(run: Path) -> dict[str, bytes]:
     """Every artifact of a run but those with clock times in them."""
@@ -56,7 +59,7 @@ def killed_at(start: Start, command: list[str], write: int) -> int:
     return process.returncode
 
 
-@pytest.mark.parametrize("command", [TRAIN, RARELY], ids=["checkpoints", "no checkpoints"])
+@pytest.mark.parametrize("command", [TRAIN, RARELY, SEVERAL], ids=["checkpoints", "no checkpoints", "several steps"])
 def test_killed_at_random_writes(
     cli: Cli, start: Start, tmp_path: Path, command: list[str], whole: dict[str, bytes]
 ) -> None:

@@ -1,12 +1,13 @@
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.errors import ArtifactError, DependencyError, UsageError
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import OPTIMIZER, save_checkpoint
 from rsgrpo_cli.policy.optimize import Experience, optimizer_step
@@ -14,6 +15,7 @@ from tests.policy.conftest import OpenPolicy, logprobs, weights
 from tests.policy.test_optimize import ALL, CFG
 
 KINDS = pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])
+bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
 
 
 @KINDS
@@ -66,4 +68,42 @@ def test_a_damaged_optimizer_state_is_named(open_toy: OpenPolicy, experience: Ex
     path = tmp_path / OPTIMIZER
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ArtifactError, match=r"optimizer\.safetensors is damaged"):
+        open_toy(tmp_path, 1)
+
+
+@bitsandbytes
+@KINDS
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_going_on_with_moments_in_8_bits(
+    open_toy: OpenPolicy, experience: Experience, tmp_path: Path, rank: int
+) -> None:
+    settings = {"model__lora_rank": rank, "update__optimizer": "adamw_8bit"}
+    policy = open_toy(**settings)
+    before = weights(policy)
+    optimizer_step(policy, experience, ALL, CFG)
+    assert not torch.equal(weights(policy), before)
+    save_checkpoint(policy, tmp_path)
+    restored = open_toy(tmp_path, 1, **settings)
+    for each in (policy, restored):
+        optimizer_step(each, experience, ALL, CFG)
+    assert torch.equal(weights(restored), weights(policy))
+    slots = {slot for state in restored.optimizer.state.values() for slot in state}
+    assert {"state1", "absmax1", "qmap1"} <= slots
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is there")
+def test_8_bit_moments_name_the_package_they_need(open_toy: OpenPolicy) -> None:
+    with pytest.raises(DependencyError, match="pip install bitsandbytes"):
+        open_toy(update__optimizer="adamw_8bit")
+
+
+def test_the_state_of_another_optimizer_is_refused(
+    open_toy: OpenPolicy, experience: Experience, tmp_path: Path
+) -> None:
+    policy = open_toy()
+    optimizer_step(policy, experience, ALL, CFG)
+    save_checkpoint(policy, tmp_path)
+    tensors = load_file(tmp_path / OPTIMIZER)
+    save_file({name.replace("exp_avg", "state"): value for name, value in tensors.items()}, tmp_path / OPTIMIZER)
+    with pytest.raises(UsageError, match="state of another optimizer"):
         open_toy(tmp_path, 1)

@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from rsgrpo_cli.config import UpdateConfig, resolve
-from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.errors import DataError, EngineError
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import open_policy
 from rsgrpo_cli.policy.policy import Policy
-from rsgrpo_cli.schemas import UPDATE_METRICS
-from rsgrpo_cli.stages.update import update
+from rsgrpo_cli.schemas import POLICY_LOGPROBS, UPDATE_METRICS
+from rsgrpo_cli.stages.update import policy_logprobs, update
 
 CFG = UpdateConfig(learning_rate=1e-3)
 
@@ -83,3 +83,165 @@ def test_tokens_that_the_model_does_not_have_are_refused() -> None:
     foreign = foreign.set_column(4, "sampling_logprobs", pa.array([[-1.0, -1.0]] * 2, pa.list_(pa.float32())))
     with pytest.raises(DataError, match="token 200"):
         update(foreign, advantages, policy(), CFG, temperature=1.0, max_tokens=20, correct_sampler=False)
+
+
+SEVERAL = {"a": [1.0, -1.0], "b": [0.0, 0.0], "c": [0.5, -0.5], "d": [0.3, -0.9]}
+LENGTHS = [6, 3, 6, 6, 2, 6, 5, 6]
+CUT = (1, 6)
+"""Which of them were cut by length."""
+
+
+def uneven() -> tuple[pa.Table, pa.Table]:
+    """The groups above, with completions of unequal length."""
+    plain, advantages = tables(SEVERAL)
+    columns = {name: plain[name] for name in ("group_id", "sample_index", "prompt_ids")}
+    ids = [row[:length] for row, length in zip(plain["completion_ids"].to_pylist(), LENGTHS, strict=True)]
+    columns["completion_ids"] = pa.array(ids)
+    columns["sampling_logprobs"] = pa.array([[-1.0] * length for length in LENGTHS], pa.list_(pa.float32()))
+    columns["finish_reason"] = pa.array(["length" if row in CUT else "stop" for row in range(8)])
+    return pa.table(columns), advantages
+
+
+def run_uneven(seed: int = 0, model: dict[str, object] | None = None, **settings: object) -> tuple[Policy, pa.Table]:
+    cfg = resolve({"update.learning_rate": 1e-3} | {f"update.{name}": value for name, value in settings.items()})
+    config = resolve((model or {}) | {f"update.{name}": value for name, value in settings.items()})
+    changed = open_policy(config, model_directory("toy"), None, version=0, train=True)
+    table = update(*uneven(), changed, cfg.update, temperature=0.9, max_tokens=20, correct_sampler=False, seed=seed)
+    assert table.schema == UPDATE_METRICS.schema
+    assert changed.version == 1
+    return changed, table
+
+
+def gradients(changed: Policy) -> list[torch.Tensor]:
+    """Filled with the gradient of each of the policy's optimizer steps from now on; the steps are not taken."""
+    seen: list[torch.Tensor] = []
+    assert changed.optimizer is not None
+    weights = list(changed.trained().values())
+
+    def look(*_: object) -> None:
+        seen.append(torch.cat([weight.grad.flatten() for weight in weights]))
+        for weight in weights:
+            weight.grad = None  # which AdamW takes for nothing to do
+
+    changed.optimizer.register_step_pre_hook(look)
+    return seen
+
+
+def frozen(**settings: object) -> tuple[list[torch.Tensor], pa.Table]:
+    """The gradients of an update's optimizer steps, all at the weights that it starts from."""
+    cfg = UpdateConfig(learning_rate=1e-3, max_grad_norm=1e6, **settings)  # type: ignore[arg-type]
+    config = resolve({f"update.{name}": value for name, value in settings.items()})
+    changed = open_policy(config, model_directory("toy"), None, version=0, train=True)
+    seen = gradients(changed)
+    return seen, update(*uneven(), changed, cfg, temperature=0.9, max_tokens=20, correct_sampler=False)
+
+
+@pytest.mark.parametrize("aggregation", ["token", "sequence", "constant"])
+def test_minibatches_share_out_the_gradient(aggregation: str) -> None:
+    # At frozen weights the gradient of all is the mean of the minibatches' gradients, weighed by what each divided by:
+    # its tokens, or its completions.
+    (whole,), _ = frozen(loss_aggregation=aggregation)
+    parts, metrics = frozen(loss_aggregation=aggregation, minibatches=2)
+    tokens = metrics["tokens"].to_pylist()
+    assert sum(tokens) == sum(LENGTHS)
+    assert metrics["groups"].to_pylist() == [2, 2]
+    shares = [count / sum(tokens) for count in tokens] if aggregation == "token" else [0.5, 0.5]
+    together = sum(share * part for share, part in zip(shares, parts, strict=True))
+    torch.testing.assert_close(together, whole, rtol=0, atol=1e-6)
+    assert float((parts[0] - whole).abs().max()) > 1e-2
+
+
+def test_without_a_step_between_them_epochs_repeat_the_gradient() -> None:
+    # Nothing moved, so the ratio to the old policy is 1 and both epochs see the same.
+    (first, second), metrics = frozen(epochs=2)
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-7)
+    assert metrics["clip_fraction_high"].to_pylist() == [0, 0]
+    torch.testing.assert_close(first, frozen()[0][0], rtol=0, atol=1e-6)  # old ones worked out before, or by the step
+
+
+def test_several_optimizer_steps_are_told_and_bounded() -> None:
+    _, metrics = run_uneven(epochs=3, minibatches=2, learning_rate=5e-3, warmup_steps=4)
+    assert metrics["optimizer_step"].to_pylist() == list(range(6))
+    assert metrics["learning_rate"].to_pylist() == pytest.approx([0.00125, 0.0025, 0.00375, 0.005, 0.005, 0.005])
+    clipped = metrics["clip_fraction_low"].to_numpy() + metrics["clip_fraction_high"].to_numpy()
+    assert clipped[0] == 0  # the first step is taken from where the old log-probabilities are
+    # Group b has no gradient: in each epoch it is dropped once.
+    assert sum(metrics["groups_dropped"].to_pylist()) == 3
+    assert sum(metrics["tokens"].to_pylist()) == 3 * sum(LENGTHS)
+
+
+def test_a_later_step_is_clipped_against_the_policy_at_the_start() -> None:
+    _, metrics = run_uneven(epochs=8)
+    clipped = metrics["clip_fraction_low"].to_numpy() + metrics["clip_fraction_high"].to_numpy()
+    assert clipped[0] == 0
+    assert clipped[-1] > 0
+
+
+def test_old_logprobs_given_are_those_worked_out() -> None:
+    cfg = UpdateConfig(learning_rate=1e-3, epochs=2, minibatches=2)
+    own, given = policy(), policy()
+    rollouts, advantages = uneven()
+    table = policy_logprobs(rollouts, advantages, given, cfg, temperature=0.9)
+    assert table.cast(POLICY_LOGPROBS.schema).schema.names == table.schema.names
+    # Group b (rows 2 and 3) has no gradient and is left out.
+    assert [len(row) for row in table["policy_logprobs"].to_pylist()] == [6, 3, 0, 0, 2, 6, 5, 6]
+    for changed, logprobs in ((own, None), (given, table)):
+        settings = {"temperature": 0.9, "max_tokens": 20, "correct_sampler": False}
+        update(rollouts, advantages, changed, cfg, **settings, logprobs=logprobs)  # type: ignore[arg-type]
+    for name, weight in own.trained().items():
+        assert torch.equal(weight, given.trained()[name])
+    with pytest.raises(DataError, match="different keys"):
+        update(*tables({"a": [1.0, -1.0]}), policy(), cfg, **settings, logprobs=table)  # type: ignore[arg-type]
+
+
+def test_the_groups_are_dealt_out_by_the_runs_seed() -> None:
+    dealt = [run_uneven(seed=seed, minibatches=4)[1]["tokens"].to_pylist() for seed in (0, 0, 1)]
+    assert dealt[0] == dealt[1] != dealt[2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"minibatches": 2, "epochs": 2},
+        {"mask_truncated": True},
+        {"mask_truncated": True, "loss_aggregation": "sequence", "minibatches": 2},
+        {"kl_coef": 0.5, "kl_estimator": "k1"},
+        {"kl_coef": 0.5, "kl_estimator": "k2", "epochs": 2},
+        {"kl_coef": 0.5, "kl_estimator": "k3", "loss_aggregation": "constant"},
+    ],
+    ids=str,
+)
+def test_the_size_of_a_micro_batch_changes_nothing(settings: dict[str, object]) -> None:
+    whole, told = frozen(**settings)
+    for budget in (40, 1):
+        parts, metrics = frozen(**settings, micro_batch_tokens=budget)
+        for one, other in zip(parts, whole, strict=True):
+            # Against numbers of up to 1.2: with three completions a step each weighs twenty times what it does in a run.
+            torch.testing.assert_close(one, other, rtol=0, atol=5e-6)
+        assert metrics["loss"].to_pylist() == pytest.approx(told["loss"].to_pylist(), abs=1e-6)
+        assert sum(metrics["micro_batches"].to_pylist()) > sum(told["micro_batches"].to_pylist())
+
+
+@pytest.mark.parametrize("aggregation", ["token", "sequence", "constant"])
+def test_masking_truncated_completions_is_not_having_them(aggregation: str) -> None:
+    (masked,), metrics = frozen(mask_truncated=True, loss_aggregation=aggregation)
+    rollouts, advantages = uneven()
+    rest = [row for row in range(8) if row not in CUT]
+    cfg = UpdateConfig(learning_rate=1e-3, max_grad_norm=1e6, loss_aggregation=aggregation)  # type: ignore[arg-type]
+    changed = policy()
+    seen = gradients(changed)
+    update(
+        rollouts.take(rest), advantages.take(rest), changed, cfg, temperature=0.9, max_tokens=20, correct_sampler=False
+    )
+    torch.testing.assert_close(masked, seen[0], rtol=0, atol=1e-6)
+    assert metrics["tokens"].to_pylist() == [sum(LENGTHS) - 3 - 5]
+    assert float((masked - frozen(loss_aggregation=aggregation)[0][0]).abs().max()) > 1e-3
+
+
+def test_an_update_that_fails_half_way_leaves_no_policy_to_be_taken_for_one() -> None:
+    changed = policy()
+    rollouts, advantages = uneven()
+    broken = advantages.set_column(2, "advantage", pa.array([1.0, -1.0, 0.0, 0.0, float("inf"), 0.1, 0.3, -0.9]))
+    with pytest.raises(EngineError, match="diverged"):
+        update(rollouts, broken, changed, CFG, temperature=0.9, max_tokens=20, correct_sampler=False)
+    assert changed.version == -1
