@@ -16,8 +16,8 @@ def test_train_and_single_commands_leave_the_same(cli: Cli, tmp_path: Path) -> N
     assert cli("train", "--run", "runs/loop", "--steps", "1", *SEVERAL, *SMALL).code == 0
     settings = [*SMALL, "--set", "update.minibatches=2", "--set", "update.epochs=2"]
     assert cli("prepare", "--run", "runs/single", *settings).code == 0
-    for stage in ("rollout", "score", "advantage", "update"):
-        assert cli(stage, "--run", "runs/single").code == 0
+    for command in ("rollout", "score", "advantage", "update"):
+        assert cli(command, "--run", "runs/single").code == 0
     for name in ("policy_logprobs", "update_metrics"):
         pair = [tmp_path / "runs" / run / "steps/000000" / f"{name}.parquet" for run in ("loop", "single")]
         assert pair[0].read_bytes() == pair[1].read_bytes()
@@ -53,6 +53,3 @@ def test_a_cosine_that_is_over_refuses_to_train_on(cli: Cli, tmp_path: Path) -> 
     fork = ["fork", "y", "--run", "runs/x", "--steps", "3", "--set", "update.schedule_steps=4"]
     assert cli(*fork).code == 0
     assert cli("train", "--run", "runs/y").code == 0
-        0,
-        2,
-    )

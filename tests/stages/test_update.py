@@ -216,7 +216,7 @@ def test_the_size_of_a_micro_batch_changes_nothing(settings: dict[str, object]) 
     for budget in (40, 1):
         parts, metrics = frozen(**settings, micro_batch_tokens=budget)
         for one, other in zip(parts, whole, strict=True):
-            # Against numbers of up to 1.2: with three completions a step each weighs twenty times what it does in a run.
+            # Against numbers of up to 1.2: of the three completions in a step each weighs a lot.
             torch.testing.assert_close(one, other, rtol=0, atol=5e-6)
         assert metrics["loss"].to_pylist() == pytest.approx(told["loss"].to_pylist(), abs=1e-6)
         assert sum(metrics["micro_batches"].to_pylist()) > sum(told["micro_batches"].to_pylist())
