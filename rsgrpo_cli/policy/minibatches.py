@@ -51,10 +51,10 @@ class Minibatch:
 
 
 def minibatches(completions: Completions, cfg: UpdateConfig, *, seed: int, version: int) -> Iterator[Minibatch]:
-    """Deal the groups out to the optimizer steps of an update, anew every epoch; a group is never split.
+    """Deal the groups out to the optimizer steps of an update, at random and anew every epoch; a group is never split.
 
-    A step may get no group where there are fewer groups than steps, and then changes nothing: the number of optimizer
-    steps, on which the learning rate depends, is always the same.
+    Those with a gradient are dealt first, so that every step learns from as many of them, give or take one. A step that
+    gets none changes nothing, but is there: the learning rate depends on the number of optimizer steps before it.
 
     Args:
         completions: Those of the update.
@@ -68,6 +68,8 @@ def minibatches(completions: Completions, cfg: UpdateConfig, *, seed: int, versi
         if cfg.minibatches > 1:
             key = stable_seed(seed, version, "minibatches", epoch)
             order_K = np.random.Generator(np.random.Philox(key=key)).permutation(size)
-        for groups in np.array_split(order_K, cfg.minibatches):
+            order_K = order_K[np.argsort(~completions.active_K[order_K], kind="stable")]
+        for first in range(cfg.minibatches):
+            groups = order_K[first :: cfg.minibatches]
             member_N = np.isin(completions.group_N, groups) & completions.counted_N
             yield Minibatch(np.flatnonzero(member_N), len(groups), int((~completions.active_K[groups]).sum()))

@@ -219,7 +219,7 @@ def test_the_size_of_a_micro_batch_changes_nothing(settings: dict[str, object]) 
             # Against numbers of up to 1.2: of the three completions in a step each weighs a lot.
             torch.testing.assert_close(one, other, rtol=0, atol=5e-6)
         assert metrics["loss"].to_pylist() == pytest.approx(told["loss"].to_pylist(), abs=1e-6)
-        assert sum(metrics["micro_batches"].to_pylist()) > sum(told["micro_batches"].to_pylist())
+    assert sum(metrics["micro_batches"].to_pylist()) > sum(told["micro_batches"].to_pylist())
 
 
 @pytest.mark.parametrize("aggregation", ["token", "sequence", "constant"])
