@@ -93,7 +93,8 @@ def compile_body(lm: LanguageModel) -> None:
             lm.compiled(input_ids=ids_BT, use_cache=False)
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = str(error).strip().split("\n")[0]
-        raise EngineError(f"torch.compile failed: {reason}", "leave model.compile off") from error
+        hint = "look for a C++ compiler, empty its cache (TORCHINDUCTOR_CACHE_DIR), or leave model.compile off"
+        raise EngineError(f"torch.compile failed: {reason}", hint) from error
 
 
 class _Head:
