@@ -88,7 +88,8 @@ def test_going_on_with_moments_in_8_bits(
         optimizer_step(each, experience, ALL, CFG)
     assert torch.equal(weights(restored), weights(policy))
     slots = {slot for state in restored.optimizer.state.values() for slot in state}
-    assert {"state1", "absmax1", "qmap1"} <= slots
+    # Weights of fewer than 4,096 numbers keep their moments in 32 bits: all of the adapter's here.
+    assert ({"absmax1", "qmap1"} <= slots) == (rank == 0)
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is there")
