@@ -14,6 +14,7 @@ from rsgrpo_cli.commands.compare import compare
 from rsgrpo_cli.commands.datasets import datasets
 from rsgrpo_cli.commands.eval import evaluate
 from rsgrpo_cli.commands.fork import fork
+from rsgrpo_cli.commands.plan import plan
 from rsgrpo_cli.commands.prepare import prepare
 from rsgrpo_cli.commands.report import report
 from rsgrpo_cli.commands.rollout import rollout
@@ -28,6 +29,7 @@ from rsgrpo_cli.errors import Interrupted, RsgrpoError
 STAGES, RUNS, REPORTS = "Stages, in order", "Runs", "Results"
 COMMANDS = (
     ("train", train, RUNS, "rsgrpo train --model toy --beta 4 --steps 60"),
+    ("plan", plan, RUNS, "rsgrpo plan --model Qwen/Qwen2.5-Math-1.5B --lora-rank 32 --dtype bfloat16 --memory 24"),
     ("fork", fork, RUNS, "rsgrpo fork mine-beta8 --run mine --step 20 --beta 8"),
     ("status", status, RUNS, "rsgrpo status --run mine"),
     ("datasets", datasets, RUNS, "rsgrpo datasets"),

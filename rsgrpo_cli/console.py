@@ -104,6 +104,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{max(digits - 2, 1)}e}"
 
 
+def size(amount: int) -> str:
+    """Bytes for people, in powers of a thousand: 19.9 GB, 622 MB."""
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if amount >= factor:
+            digits = 0 if amount >= 100 * factor else 1
+            return f"{amount / factor:.{digits}f} {unit}"
+    return f"{amount} B"
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 10:

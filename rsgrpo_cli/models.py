@@ -63,11 +63,12 @@ class LanguageModel:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
 
 
-def model_directory(name: str) -> Path:
+def model_directory(name: str, *, hub_files: Sequence[str] = _HUB_FILES) -> Path:
     """The local directory of a model: bundled, local, or downloaded (from the cache when offline).
 
     Args:
         name: "toy", a directory, or a Hugging Face id, with "@revision" if wanted.
+        hub_files: What to download of a model on the Hub.
 
     Raises:
         MissingError: If there is no such model, or it is not in the cache and the Hub cannot be reached.
@@ -83,7 +84,12 @@ def model_directory(name: str) -> Path:
         raise MissingError(
             f"no model at {name!r}", f"give a directory, a Hugging Face id (owner/name), or {BUNDLED_MODEL!r}"
         )
-    return _from_hub(name)
+    return _from_hub(name, hub_files)
+
+
+def config_directory(name: str) -> Path:
+    """`model_directory` for who only wants to know the model's shape: of a model on the Hub no weights are fetched."""
+    return model_directory(name, hub_files=["config.json"])
 
 
 def weights_id(directory: Path) -> str:
@@ -260,14 +266,14 @@ def describe(directory: Path) -> dict[str, Any]:
     return data
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository, _, revision = name.partition("@")
     offline = os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "True", "ON", "on", "yes")
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(files)))
     except LocalEntryNotFoundError as error:
         why = "HF_HUB_OFFLINE is set" if offline else "the Hub cannot be reached"
         raise MissingError(

@@ -20,6 +20,7 @@ TagOption = Annotated[
     str | None, typer.Option("--tag", metavar="NAME", help="Write beside the run's own artifact, disturbing nothing.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again; what follows from it is then stale.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan, as rsgrpo plan does; make nothing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="A TOML file with settings; flags win over it.")

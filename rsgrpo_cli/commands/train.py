@@ -51,6 +51,7 @@ def train(
     num_samples: options.NumSamples = None,
     config: options.ConfigOption = None,
     settings: options.SetOption = None,
+    dry_run: options.DryRun = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Train: rollout, score, advantage and update, step by step.
@@ -58,6 +59,10 @@ def train(
     Starts a run, or goes on with the one that --run names. Ctrl-C stops after the part at work.
     """
     overrides = options.given(locals())
+    if dry_run:
+        from rsgrpo_cli.commands.plan import print_plan
+
+        return print_plan(run, overrides, config, as_json=as_json)
     from rsgrpo_cli.commands.live import StepDisplay
     from rsgrpo_cli.pipeline import training
     from rsgrpo_cli.run_dir import RunDir

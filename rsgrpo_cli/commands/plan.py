@@ -1,0 +1,151 @@
+"""`rsgrpo plan`."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands.context import exists
+from rsgrpo_cli.commands.train import train
+from rsgrpo_cli.config import Overrides, resolve
+from rsgrpo_cli.console import Output, size, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PromptTokens = Annotated[int, typer.Option("--prompt-tokens", min=1, help="Assumed of a prompt, at most.")]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        "--memory", metavar="GB", min=0.001, help="Of the GPU to plan for.  [default: what is free on this machine]"
+    ),
+]
+HOW = (
+    "Weights, gradients, optimizer state, KV cache and logits are counted; activations are estimated, within about 10%"
+    " for models of the Llama kind. The CUDA context (0.5 GB), Python (1 GB of RAM) and fragmentation come on top."
+)
+
+
+def plan(**parameters: Any) -> None:
+    """Say what a run would do and how much memory it would need. Nothing is loaded but the model's config.json.
+
+    Takes the flags of train.
+    """
+    memory = parameters["memory"]
+    print_plan(
+        parameters["run"],
+        options.given(parameters),
+        parameters["config"],
+        as_json=parameters["as_json"],
+        prompt_tokens=parameters["prompt_tokens"],
+        memory=int(memory * 1e9) if memory else None,
+    )
+
+
+def _signature() -> inspect.Signature:
+    """What `train` takes, so that the two can never differ, and what only a plan needs."""
+    own = [
+        inspect.Parameter("prompt_tokens", inspect.Parameter.KEYWORD_ONLY, default=256, annotation=PromptTokens),
+        inspect.Parameter("memory", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Memory),
+    ]
+    shared = inspect.signature(train, eval_str=True).parameters.values()
+    return inspect.Signature([parameter for parameter in shared if parameter.name != "dry_run"] + own)
+
+
+plan.__signature__ = _signature()  # type: ignore[attr-defined]
+
+
+def print_plan(
+    run: str | None,
+    overrides: Overrides,
+    config_file: Path | None,
+    *,
+    as_json: bool,
+    prompt_tokens: int = 256,
+    memory: int | None = None,
+) -> None:
+    """What `plan` and `train --dry-run` print."""
+    from rsgrpo_cli.pipeline.plan import make_plan
+    from rsgrpo_cli.pipeline.training import resume_config
+    from rsgrpo_cli.run_dir import RunDir
+
+    there = exists(run)
+    config = resume_config(RunDir.open(run), overrides) if there else resolve(overrides, config_file)
+    data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory)
+    lines = [_logits(data), *_verdict(data), HOW]
+    Output(as_json=as_json).result(data, _settings_table(data), _work_table(data), _memory_table(data), lines=lines)
+
+
+def _settings_table(data: dict[str, Any]) -> Table:
+    made = table("setting", "value", "default", title="Settings, with the default where it differs")
+    for name, row in data["settings"].items():
+        default = "" if row["default"] == row["value"] else _text(row["default"])
+        made.add_row(name, _text(row["value"]), default)
+    return made
+
+
+def _work_table(data: dict[str, Any]) -> Table:
+    load = data["workload"]
+    made = table("what there is to do", "number", "how", title="Work")
+    made.add_row("completions a step", f"{load['completions']:,}", f"{load['prompts_per_step']} x {load['group_size']}")
+    tokens = f"{load['completions']:,} x {load['max_tokens']:,}"
+    made.add_row("sampled tokens a step, at most", f"{load['completion_tokens']:,}", tokens)
+    rows = f"{load['rows']:,} of {load['length']:,} tokens each, {load['prompt_tokens']:,} of them the prompt"
+    made.add_row("micro-batches a step, at most", f"{load['micro_batches']:,}", rows)
+    of = f"{load['steps']:,} x {load['optimizer_steps']}"
+    made.add_row("optimizer steps in all", f"{load['all_optimizer_steps']:,}", of)
+    over = f"{load['steps']:,} x {load['prompts_per_step']} / {load['problems'] or '?'} problems"
+    made.add_row("epochs over the problems", "?" if load["epochs"] is None else f"{load['epochs']:.2f}", over)
+    samples = f"{load['eval_problems'] or '?'} problems x {load['eval_samples']:,}"
+    made.add_row("completions an evaluation", _count(load["evaluation_completions"]), samples)
+    every = f"every {load['eval_every']} steps" if load["eval_every"] else "--eval-every is 0"
+    made.add_row("evaluations in training", f"{load['evaluations']:,}", every)
+    keep = f"weights and optimizer; the newest {data['config']['train']['keep_checkpoints']} are kept"
+    made.add_row("a checkpoint on disk", size(data["checkpoint_bytes"]), keep)
+    return made
+
+
+def _memory_table(data: dict[str, Any]) -> Table:
+    shape, phases = data["shape"], data["phases"]
+    title = f"Memory: {shape['parameters']:,} weights, {shape['trained']:,} of them trained"
+    if shape["trained"] != shape["parameters"] and shape["trained"]:
+        title = f"Memory: {shape['parameters']:,} weights, and an adapter of {shape['trained']:,}"
+    made = table("bytes", *phases, title=title)
+    for name in dict.fromkeys(name for phase in phases.values() for name in phase["bytes"]):
+        cells = [phase["bytes"].get(name, 0) for phase in phases.values()]
+        if any(cells):
+            made.add_row(name, *(size(cell) if cell else "" for cell in cells))
+    made.add_row("sum", *(size(phase["total"]) for phase in phases.values()), style="bold")
+    return made
+
+
+def _logits(data: dict[str, Any]) -> str:
+    logits, words = data["logits"], data["shape"]["vocabulary"]
+    chunk = f"logits: a chunk of {logits['chunk_tokens']:,} tokens x {words:,} words is {size(logits['chunk_bytes'])}"
+    return f"{chunk}; of a whole micro-batch, never held, {size(logits['micro_batch_bytes'])}"
+
+
+def _verdict(data: dict[str, Any]) -> list[str]:
+    peak, free = size(data["peak_bytes"]), size(data["free_bytes"])
+    if data["fits"]:
+        return [f"fits: {peak} of the {free} free on {data['device']}"]
+    remedy = f"would fit with {data['remedy']}" if data["remedy"] else "take a smaller model or a larger machine"
+    return [f"does not fit: {peak}, and {free} are free on {data['device']}", f"  {remedy}"]
+
+
+def _text(value: Any) -> str:
+    return (
+        ",".join(map(str, value))
+        if isinstance(value, list)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else f"{value:,}"

@@ -1,0 +1,295 @@
+"""How many bytes a run needs, from the shape of its model and its settings alone: what `rsgrpo plan` prints.
+
+Exact: numbers of weights, gradients, moments, adapter weights, the KV cache and the logits of a chunk. Estimated: the
+activations, by counting what a decoder layer of the Llama kind (RMSNorm, rotary attention through
+scaled_dot_product_attention, gated MLP) keeps for the backward pass; held to measurements by
+tests/policy/test_shape.py. Not counted: the CUDA context (about 0.5 GB), what the
+allocator loses to fragmentation, Python and its libraries (about 1 GB of RAM).
+
+Units: numbers are counts, `*_bytes` and everything in a `Footprint` are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+FLOAT32, BFLOAT16 = 4, 2
+HEAD_COPIES = 5
+"""Buffers of the size of a chunk of logits that are alive at once in its backward pass (policy/logprobs.py)."""
+SAMPLER_COPIES = 6
+"""The same while a token is drawn, in units of float32: the distribution function is summed in float64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a decoder decides its memory.
+
+    Args:
+        parameters: Numbers in all weights, a tied one once.
+        linear: Those in linear layers, the output layer included: what autocast keeps a bfloat16 copy of.
+        adapter_edges: Sum of inputs and outputs of the linear layers an adapter goes on; times the rank its weights.
+        adapter_layers: How many those are.
+        layers: Decoder layers.
+        width: Of the residual stream.
+        heads: Query heads.
+        kv_heads: Key and value heads.
+        head_dim: Width of a head.
+        intermediate: Width of the gated MLP, of all experts that see a token together.
+        vocabulary: Rows of the output layer.
+        tied: Whether the output layer's weights are the embeddings'.
+        norms: Normalisations of the residual's width in a layer.
+        qk_norm: Whether queries and keys are normalised.
+    """
+
+    parameters: int
+    linear: int
+    adapter_edges: int
+    adapter_layers: int
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocabulary: int
+    tied: bool
+    norms: int = 2
+    qk_norm: bool = False
+
+    @property
+    def embedding(self) -> int:
+        """Numbers in the embeddings, and as many in the output layer."""
+        return self.vocabulary * self.width
+
+    @property
+    def query(self) -> int:
+        """Numbers in the queries of a token, in a layer."""
+        return self.heads * self.head_dim
+
+    @property
+    def key(self) -> int:
+        """Numbers in the keys of a token, in a layer; as many as in its values."""
+        return self.kv_heads * self.head_dim
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """What is trained and what it is computed in.
+
+    Args:
+        bfloat16: Whether the forward pass runs in bfloat16, over float32 weights that are trained.
+        lora_rank: Rank of the adapter, under which the base is frozen and held in the computation's type; 0 for none.
+    """
+
+    bfloat16: bool = False
+    lora_rank: int = 0
+
+    @property
+    def compute_bytes(self) -> int:
+        """Of a number in the forward pass."""
+        return BFLOAT16 if self.bfloat16 else FLOAT32
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of a number in the model's weights."""
+        return self.compute_bytes if self.lora_rank else FLOAT32
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes of one phase, by what they are for.
+
+    Args:
+        items: Name -> bytes.
+    """
+
+    items: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.items.values())
+
+
+def logits_bytes(tokens: int, vocabulary: int) -> int:
+    """Logits of some tokens in float32: 16 x 2,048 tokens of 151,936 words are 19.9 GB."""
+    return tokens * vocabulary * FLOAT32
+
+
+def kv_cache_bytes(shape: Shape, tokens: int, number_bytes: int) -> int:
+    """Keys and values of some tokens in all layers."""
+    return 2 * shape.layers * shape.key * tokens * number_bytes
+
+
+def adapter_parameters(shape: Shape, rank: int) -> int:
+    """Numbers in a LoRA adapter: rank x (inputs + outputs) of each linear layer but the output layer."""
+    return rank * shape.adapter_edges
+
+
+def trained_parameters(shape: Shape, precision: Precision) -> int:
+    """Numbers that the optimizer changes."""
+    return adapter_parameters(shape, precision.lora_rank) if precision.lora_rank else shape.parameters
+
+
+def layer_token_bytes(shape: Shape, precision: Precision) -> int:
+    """What one decoder layer keeps of one token for the backward pass.
+
+    In numbers, with D the width, Q and K those of queries and keys, I the MLP's width:
+
+        a normalisation: its input and what its scale multiplies, D each, and its output, D
+        attention:       queries Q, keys and values K each, output Q
+        MLP:             gate, its activation, up, their product, I each
+
+    In bfloat16 each linear layer has a copy of its input of its own, and normalisations are in float32. Frozen weights
+    need no input kept, their adapters do, and pass a narrow one on.
+    """
+    d, q, k, i = shape.width, shape.query, shape.key, shape.intermediate
+    per_norm, frozen = shape.norms * d, precision.lora_rank > 0
+    narrow = shape.adapter_layers * precision.lora_rank // shape.layers * precision.compute_bytes
+    statistics = FLOAT32 * (shape.heads + shape.norms)
+    scaled = 1 if frozen else 2  # numbers that a normalisation keeps in float32, besides its output
+    qk = FLOAT32 * scaled * (q + k) if shape.qk_norm else 0
+    if not precision.bfloat16:
+        kept = (scaled + 1) * per_norm + 2 * (q + k) + 4 * i
+        return FLOAT32 * kept + qk + statistics + narrow
+    inputs = 5 * d  # of query, key, value, gate, up
+    kept = inputs + 2 * (q + k) + 4 * i + (q if frozen else 0)
+    return FLOAT32 * scaled * per_norm + BFLOAT16 * kept + qk + statistics + narrow
+
+
+def activation_bytes(shape: Shape, precision: Precision, tokens: int, *, checkpointing: bool) -> int:
+    """What a micro-batch keeps from its forward pass, the output layer's own buffers excluded.
+
+    Args:
+        shape: The model.
+        precision: Of the computation.
+        tokens: Padded tokens of the micro-batch.
+        checkpointing: Only each layer's input is kept, and one layer at a time is computed again.
+    """
+    residual = _residual_bytes(precision)
+    # The final normalisation, and the hidden states it makes.
+    last = tokens * shape.width * (residual + 2 * FLOAT32)
+    if checkpointing:
+        return shape.layers * tokens * shape.width * residual + last
+    return shape.layers * tokens * layer_token_bytes(shape, precision) + last
+
+
+def update_footprint(
+    shape: Shape,
+    precision: Precision,
+    *,
+    tokens: int,
+    head_tokens: int,
+    checkpointing: bool,
+    reference: bool,
+    moment_bytes: int = 2 * FLOAT32,
+) -> Footprint:
+    """The peak of an update: in a micro-batch that is not the first, with the gradients of earlier ones in place.
+
+    Args:
+        shape: The model.
+        precision: Of the computation.
+        tokens: Padded tokens of a micro-batch.
+        head_tokens: Tokens of one chunk of the output layer.
+        checkpointing: Whether activations are computed again.
+        reference: Whether there is a second, frozen copy of the model.
+        moment_bytes: Optimizer state of one trained number.
+    """
+    kept = activation_bytes(shape, precision, tokens, checkpointing=checkpointing)
+    layer = tokens * layer_token_bytes(shape, precision) if checkpointing else 0
+    of_layer = tokens * (2 * shape.intermediate + shape.width) * FLOAT32
+    of_words = 0 if precision.lora_rank else shape.embedding * FLOAT32
+    casts = _cast_bytes(shape, precision)
+    held = _held(shape, precision, moment_bytes, reference)
+    held |= {"gradients": trained_parameters(shape, precision) * FLOAT32}
+
+    def moment(activations: int, logits: int, casts: int, passing: int) -> Footprint:
+        own = {"bfloat16 weights": casts, "activations": activations, "logits": logits, "gradients in passing": passing}
+        return Footprint(held | own)
+
+    return max(
+        # The end of the forward pass, where autocast has a copy of every weight.
+        moment(kept, 0, casts, 0),
+        # Backward through the output layer; what was cast for the backward pass of every layer is still there.
+        moment(kept, HEAD_COPIES * logits_bytes(head_tokens, shape.vocabulary), 0 if checkpointing else casts, 0),
+        # Backward through the last decoder layer. The gradient of tied embeddings waits for its second half.
+        moment(
+            kept + layer,
+            0,
+            casts // shape.layers if checkpointing else casts,
+            of_layer + (of_words if shape.tied else 0),
+        ),
+        # Backward through the embeddings: both halves and their sum.
+        moment(0, 0, 0, of_words * (3 if shape.tied else 1)),
+        key=lambda footprint: footprint.total,
+    )
+
+
+def optimizer_footprint(
+    shape: Shape, precision: Precision, *, reference: bool, fused: bool, moment_bytes: int = 2 * FLOAT32
+) -> Footprint:
+    """AdamW's own step.
+
+    Args:
+        shape: The model.
+        precision: Of the computation.
+        reference: Whether there is a second, frozen copy of the model.
+        fused: Whether all weights are worked on at once, as torch does on a GPU, which takes a copy of a moment.
+        moment_bytes: Optimizer state of one trained number.
+    """
+    gradients = trained_parameters(shape, precision) * FLOAT32
+    held = _held(shape, precision, moment_bytes, reference)
+    return Footprint(held | {"gradients": gradients, "workspace": gradients if fused else 0})
+
+
+def rollout_footprint(
+    shape: Shape,
+    precision: Precision,
+    *,
+    completions: int,
+    length: int,
+    reference: bool,
+    moment_bytes: int = 2 * FLOAT32,
+) -> Footprint:
+    """Sampling on the trainer's own weights, beside its optimizer state: the hf engine in `train`.
+
+    Args:
+        shape: The model.
+        precision: Of the computation.
+        completions: That are written at once.
+        length: Of a prompt and its completion, at most.
+        reference: Whether there is a second, frozen copy of the model.
+        moment_bytes: Optimizer state of one trained number.
+    """
+    cache = kv_cache_bytes(shape, completions * length, precision.compute_bytes)
+    return Footprint(
+        _held(shape, precision, moment_bytes, reference)
+        | {
+            "bfloat16 weights": _cast_bytes(shape, precision),
+            # A layer's cache is copied to grow by a token.
+            "KV cache": cache + cache // shape.layers,
+            "logits": SAMPLER_COPIES * logits_bytes(completions, shape.vocabulary),
+        }
+    )
+
+
+def _held(shape: Shape, precision: Precision, moment_bytes: int, reference: bool) -> dict[str, int]:
+    """What is there in every phase."""
+    weights = shape.parameters * precision.weight_bytes
+    return {
+        "weights": weights,
+        "adapter": adapter_parameters(shape, precision.lora_rank) * FLOAT32,
+        "reference copy": weights if reference and not precision.lora_rank else 0,
+        "optimizer state": trained_parameters(shape, precision) * moment_bytes,
+    }
+
+
+def _residual_bytes(precision: Precision) -> int:
+    """Of a number in the residual stream: the embeddings' type."""
+    return precision.weight_bytes
+
+
+def _cast_bytes(shape: Shape, precision: Precision) -> int:
+    """Copies of trained float32 weights that autocast makes and keeps through a forward pass."""
+    return shape.linear * BFLOAT16 if precision.bfloat16 and not precision.lora_rank else 0

@@ -1,0 +1,193 @@
+"""What a run will do and need, from its settings and the model's config.json: nothing is loaded, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, override
+from rsgrpo_cli.core import footprint
+from rsgrpo_cli.core.footprint import Footprint, Precision, Shape
+from rsgrpo_cli.core.workload import Workload
+from rsgrpo_cli.engines.registry import choose_engine
+from rsgrpo_cli.tasks.sources import BUNDLED, Split, load_source
+
+PROMPT_TOKENS = 256
+"""Assumed of a prompt: problems are not tokenized here."""
+TELLING = (
+    *("model.name", "model.dtype", "model.lora_rank", "prepare.dataset", "rollout.engine", "rollout.prompts_per_step"),
+    *("rollout.group_size", "rollout.max_tokens", "advantage.estimator", "advantage.beta", "update.learning_rate"),
+    *(
+        "update.kl_coef",
+        "update.micro_batch_tokens",
+        "update.gradient_checkpointing",
+        "train.steps",
+        "eval.num_samples",
+    ),
+)
+"""Settings worth showing even where they are the default."""
+
+
+def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: int | None = None) -> dict[str, Any]:
+    """All that `rsgrpo plan` prints, ready for JSON.
+
+    Args:
+        config: The run's configuration.
+        prompt_tokens: Assumed of a prompt, at most.
+        memory: Bytes to fit into; what the device has free unless given.
+
+    Raises:
+        MissingError: If the model's config.json or a dataset file is not there.
+    """
+    from rsgrpo_cli.models import config_directory
+    from rsgrpo_cli.policy.shape import memory_at_hand, shape_of
+
+    shape = shape_of(config_directory(config.model.name))
+    device, free = ("the machine planned for", memory) if memory else memory_at_hand(config.model.device)
+    load = workload_of(config, prompt_tokens)
+    # A GPU works on all weights at once.
+    phases = phases_of(config, shape, load, fused=bool(memory) or device != "CPU")
+    peak = max(phase.total for phase in phases.values())
+    return {
+        "config": config.model_dump(mode="json"),
+        "settings": _settings(config),
+        "shape": asdict(shape) | {"trained": footprint.trained_parameters(shape, _precision(config))},
+        "workload": _workload(load),
+        "checkpoint_bytes": _checkpoint_bytes(config, shape),
+        "logits": {
+            "chunk_tokens": _head_tokens(shape, load),
+            "chunk_bytes": footprint.logits_bytes(_head_tokens(shape, load), shape.vocabulary),
+            "micro_batch_bytes": footprint.logits_bytes(load.largest_micro_batch, shape.vocabulary),
+        },
+        "phases": {name: {"bytes": dict(phase.items), "total": phase.total} for name, phase in phases.items()},
+        "peak_bytes": peak,
+        "device": device,
+        "free_bytes": free,
+        "fits": peak <= free,
+        "remedy": None if peak <= free else _remedy(config, shape, prompt_tokens, free),
+    }
+
+
+def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
+    """How much a run is to do."""
+    rollout, dataset, benchmark = config.rollout, config.prepare.dataset, config.eval.benchmark
+    held_out = benchmark or (dataset if dataset in BUNDLED else "")
+    problems = _count(dataset, "train", config.prepare.prompt_column, config.prepare.answer_column)
+    if problems is not None and config.prepare.limit is not None:
+        problems = min(problems, config.prepare.limit)
+    return Workload(
+        steps=config.train.steps,
+        prompts_per_step=rollout.prompts_per_step,
+        group_size=rollout.group_size,
+        prompt_tokens=prompt_tokens,
+        max_tokens=rollout.max_tokens,
+        micro_batch_tokens=config.update.micro_batch_tokens,
+        problems=problems,
+        eval_every=config.train.eval_every,
+        eval_problems=_count(held_out, "test"),
+        eval_samples=config.eval.num_samples,
+    )
+
+
+def phases_of(config: RunConfig, shape: Shape, load: Workload, *, fused: bool) -> dict[str, Footprint]:
+    """Bytes by phase: sampling, the backward pass, the optimizer's step."""
+    precision, reference = _precision(config), config.update.kl_coef > 0
+    backward = footprint.update_footprint(
+        shape,
+        precision,
+        tokens=load.largest_micro_batch,
+        head_tokens=_head_tokens(shape, load),
+        checkpointing=config.update.gradient_checkpointing,
+        reference=reference,
+    )
+    step = footprint.optimizer_footprint(shape, precision, reference=reference, fused=fused)
+    completions = 0 if choose_engine(config.rollout.engine) == "dummy" else _sampled_at_once(load)
+    sampling = footprint.rollout_footprint(
+        shape, precision, completions=completions, length=load.length, reference=reference
+    )
+    return {"rollout": sampling, "update: backward": backward, "update: optimizer": step}
+
+
+def _head_tokens(shape: Shape, load: Workload) -> int:
+    """Tokens of a chunk of the output layer."""
+    from rsgrpo_cli.policy.logprobs import CHUNK_LOGITS
+
+    return min(max(1, CHUNK_LOGITS // shape.vocabulary), load.largest_micro_batch)
+
+
+def _sampled_at_once(load: Workload) -> int:
+    """Completions in a batch of the hf engine."""
+    from rsgrpo_cli.engines.hf import BATCH_TOKENS
+    from rsgrpo_cli.stages.rollout import training_parts
+
+    part = len(training_parts(range(load.prompts_per_step), load.group_size)[0].rows) * load.group_size
+    return min(part, max(1, BATCH_TOKENS // load.length))
+
+
+def _precision(config: RunConfig) -> Precision:
+    return Precision(bfloat16=config.model.dtype == "bfloat16", lora_rank=config.model.lora_rank)
+
+
+def _checkpoint_bytes(config: RunConfig, shape: Shape) -> int:
+    """Weights (or adapter) and the optimizer's two moments, all in float32."""
+    return 3 * footprint.FLOAT32 * footprint.trained_parameters(shape, _precision(config))
+
+
+def _workload(load: Workload) -> dict[str, Any]:
+    names = ("completions", "completion_tokens", "length", "rows", "micro_batches", "all_optimizer_steps", "epochs")
+    derived = {name: getattr(load, name) for name in (*names, "evaluations", "evaluation_completions")}
+    return asdict(load) | derived
+
+
+def _settings(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Name -> value and default, of what differs from the defaults and of what tells most about a run."""
+    changed = changed_fields(RunConfig(), config)
+    rows = {}
+    for name in dict.fromkeys((*TELLING, *changed)):
+        before, after = changed.get(name, (_field(config, name),) * 2)
+        if after is not None:
+            rows[name] = {"value": after, "default": before}
+    return rows
+
+
+def _field(config: RunConfig, name: str) -> Any:
+    section, _, field = name.partition(".")
+    return getattr(getattr(config, section), field, None)
+
+
+def _count(
+    dataset: str, split: Split, prompt_column: str | None = None, answer_column: str | None = None
+) -> int | None:
+    """Problems of a dataset that is on this machine, before duplicates are dropped."""
+    if dataset not in BUNDLED and Path(dataset).suffix not in (".jsonl", ".parquet"):
+        return None
+    return len(load_source(dataset, split, prompt_column=prompt_column, answer_column=answer_column).problems)
+
+
+# -- where it does not fit --------------------------------------------------------------------------------------------
+
+
+def _remedy(config: RunConfig, shape: Shape, prompt_tokens: int, free: int) -> str | None:
+    """The flags under which it would fit, taken in order of what they cost; None if even all of them are not enough."""
+    flags: list[str] = []
+    for flag, overrides in _savings(config, prompt_tokens):
+        config = override(config, overrides)
+        flags.append(flag)
+        phases = phases_of(config, shape, workload_of(config, prompt_tokens), fused=True)
+        if max(phase.total for phase in phases.values()) <= free:
+            return " ".join(flags)
+    return None
+
+
+def _savings(config: RunConfig, prompt_tokens: int) -> Iterator[tuple[str, Overrides]]:
+    if not config.update.gradient_checkpointing:
+        yield "--gradient-checkpointing", {"update.gradient_checkpointing": True}
+    length = prompt_tokens + config.rollout.max_tokens
+    if config.update.micro_batch_tokens > length:
+        yield f"--micro-batch-tokens {length}", {"update.micro_batch_tokens": length}
+    if config.model.dtype != "bfloat16":
+        yield "--dtype bfloat16", {"model.dtype": "bfloat16"}
+    if not config.model.lora_rank:
+        yield "--lora-rank 32", {"model.lora_rank": 32}
