@@ -13,6 +13,7 @@ from rsgrpo_cli.commands.bandit import bandit
 from rsgrpo_cli.commands.compare import compare
 from rsgrpo_cli.commands.datasets import datasets
 from rsgrpo_cli.commands.eval import evaluate
+from rsgrpo_cli.commands.export import export
 from rsgrpo_cli.commands.fork import fork
 from rsgrpo_cli.commands.plan import plan
 from rsgrpo_cli.commands.prepare import prepare
@@ -31,6 +32,7 @@ COMMANDS = (
     ("train", train, RUNS, "rsgrpo train --model toy --beta 4 --steps 60"),
     ("plan", plan, RUNS, "rsgrpo plan --model Qwen/Qwen2.5-Math-1.5B --lora-rank 32 --dtype bfloat16 --memory 24"),
     ("fork", fork, RUNS, "rsgrpo fork mine-beta8 --run mine --step 20 --beta 8"),
+    ("export", export, RUNS, "rsgrpo export mine --merge --out mine-merged"),
     ("status", status, RUNS, "rsgrpo status --run mine"),
     ("datasets", datasets, RUNS, "rsgrpo datasets"),
     ("prepare", prepare, STAGES, "rsgrpo prepare --dataset problems.jsonl --answer-column solution --run mine"),

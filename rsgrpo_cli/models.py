@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 BUNDLED_MODEL = "toy"
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 WEIGHT_PATTERNS = ("*.safetensors",)
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*"]
-_NOT_COPIED = {"config.json", "README.md", "model.safetensors.index.json", "manifest.json"}
+_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "README.md"]
+_NOT_COPIED = {"config.json", "README.md", "model.safetensors.index.json", "manifest.json", "adapter_config.json"}
 
 
 @dataclass(slots=True)
@@ -90,6 +91,21 @@ def model_directory(name: str, *, hub_files: Sequence[str] = _HUB_FILES) -> Path
 def config_directory(name: str) -> Path:
     """`model_directory` for who only wants to know the model's shape: of a model on the Hub no weights are fetched."""
     return model_directory(name, hub_files=["config.json"])
+
+
+def licence(name: str) -> str | None:
+    """The licence that a model's card names ("apache-2.0"), None where it cannot be told.
+
+    Args:
+        name: The model, as for `model_directory`; of a model on the Hub only the card is fetched.
+    """
+    try:
+        card = model_directory(name, hub_files=["README.md"]) / "README.md"
+    except MissingError:  # gone, or out of reach; what is exported does not need it
+        return None
+    front = card.read_text(encoding="utf-8").split("---")[1:2] if card.is_file() else []
+    found = re.search(r"^license:\s*([A-Za-z0-9.+-]+)\s*$", front[0], re.MULTILINE) if front else None
+    return found[1] if found else None
 
 
 def weights_id(directory: Path) -> str:

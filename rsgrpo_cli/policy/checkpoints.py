@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rsgrpo_cli.config import RunConfig
+from rsgrpo_cli.config import ModelConfig, RunConfig
 from rsgrpo_cli.errors import ArtifactError, UsageError
-from rsgrpo_cli.models import copy_auxiliary_files, load_model
+from rsgrpo_cli.models import copy_auxiliary_files, describe, load_model, model_directory
 from rsgrpo_cli.policy.logprobs import check_head, compile_body
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer, restore_adapter
 from rsgrpo_cli.seeding import stable_seed
@@ -71,6 +71,28 @@ def save_checkpoint(policy: Policy, directory: Path) -> None:
     (directory / OPTIMIZER).parent.mkdir()
     assert policy.optimizer is not None  # only a policy opened for training is saved
     save_file(_optimizer_tensors(policy, policy.optimizer), directory / OPTIMIZER)
+
+
+def save_complete_model(cfg: ModelConfig, checkpoint: Path, directory: Path) -> None:
+    """Write a checkpoint as one complete model in the type of the base's weights, into an existing directory.
+
+    An adapter is added to its base in float32 and the sum is rounded once.
+
+    Raises:
+        MissingError: If the base model is not there.
+        ArtifactError: If the checkpoint is damaged.
+    """
+    base = model_directory(cfg.name)
+    exact = cfg.model_copy(update={"dtype": "float32", "device": "cpu"})
+    lm = load_model(base if cfg.lora_rank else checkpoint, exact)
+    causal = lm.causal
+    if cfg.lora_rank:
+        restore_adapter(lm, str(checkpoint), trainable=False)
+        causal = lm.adapter.merge_and_unload(safe_merge=True)
+    described = describe(base)
+    name = described.get("dtype") or described.get("torch_dtype") or "float32"
+    causal.to(getattr(torch, name)).save_pretrained(directory)
+    copy_auxiliary_files(checkpoint, directory)
 
 
 def _optimizer_tensors(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

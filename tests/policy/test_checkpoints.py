@@ -1,6 +1,8 @@
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from peft import PeftModel
@@ -11,6 +13,7 @@ from rsgrpo_cli.errors import ArtifactError, DependencyError, UsageError
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import OPTIMIZER, save_checkpoint
 from rsgrpo_cli.policy.optimize import Experience, optimizer_step
+from tests.conftest import SMALL, Cli
 from tests.policy.conftest import OpenPolicy, logprobs, weights
 from tests.policy.test_optimize import ALL, CFG
 
@@ -52,6 +55,32 @@ def test_an_adapter_loads_in_peft(open_toy: OpenPolicy, experience: Experience, 
     torch.testing.assert_close(model(input_ids=ids).logits, policy.lm.causal(input_ids=ids).logits)
     adapter = load_file(tmp_path / "adapter_model.safetensors")
     assert sum(weight.numel() for weight in adapter.values()) == weights(policy).numel()
+
+
+@KINDS
+def test_a_checkpoint_of_a_run_is_the_policy_that_sampled(cli: Cli, tmp_path: Path, rank: int) -> None:
+    assert cli("train", "--run", "runs/x", "--steps", "2", "--lora-rank", str(rank), *SMALL).code == 0
+    assert cli("rollout", "--run", "runs/x", "--step", "2").code == 0
+    checkpoint = tmp_path / "runs/x/checkpoints/000002"
+    # transformers finds an adapter's base by itself.
+    models = [AutoModelForCausalLM.from_pretrained(checkpoint)]
+    if rank:
+        base = AutoModelForCausalLM.from_pretrained(model_directory("toy"))
+        models.append(PeftModel.from_pretrained(base, checkpoint))
+    row = pq.read_table(tmp_path / "runs/x/steps/000002/rollouts/part-00000.parquet").slice(0, 1).to_pylist()[0]
+    prompt, completion = row["prompt_ids"], row["completion_ids"]
+    for model in models:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+        found = logits.log_softmax(dim=-1).gather(-1, torch.tensor(completion)[:, None])[:, 0]
+        torch.testing.assert_close(found, torch.tensor(row["sampling_logprobs"]), rtol=1e-4, atol=1e-4)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    assert tokenizer.apply_chat_template(row_messages(tmp_path, row), add_generation_prompt=True)["input_ids"] == prompt
+
+
+def row_messages(tmp_path: Path, row: dict[str, Any]) -> list[dict[str, str]]:
+    prompts = pq.read_table(tmp_path / "runs/x/prompts.parquet").to_pylist()
+    return next(prompt["messages"] for prompt in prompts if prompt["prompt_id"] == row["prompt_id"])
 
 
 def test_a_fresh_adapter_is_the_base_model(open_toy: OpenPolicy, experience: Experience) -> None:

@@ -1,0 +1,118 @@
+"""The model card of an exported policy: what it is, how it was trained, what it measured, how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.report.evaluations import Evaluation, load
+from rsgrpo_cli.report.tables import with_interval
+from rsgrpo_cli.run_dir import RunDir
+
+
+def card(run: RunDir, version: int, *, complete: bool, licence: str | None) -> str:
+    """A README.md with front matter that the Hugging Face Hub reads.
+
+    Args:
+        run: The run.
+        version: The policy.
+        complete: Whether it is a model of its own, not an adapter.
+        licence: Of the base model, None where it is not known.
+    """
+    config = run.config()
+    base = config.model.name.partition("@")[0]
+    parts = [
+        *_front_matter(base, complete=complete, licence=licence),
+        f"# {run.name}, policy {version}",
+        "",
+        f"{base} after {version} steps of reinforcement learning with `{config.advantage.estimator}` on "
+        f"{config.prepare.dataset}, made with rsgrpo: Risk-Sensitive GRPO, https://arxiv.org/abs/2509.24261.",
+        *([] if licence else ["", "Its licence is that of the base model."]),
+        *_section("Training", _table(("setting", "value"), _settings(config))),
+        *_results(run, version),
+        *_section("Loading", ["```python", *_loading(base, complete=complete), "```"]),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _front_matter(base: str, *, complete: bool, licence: str | None) -> list[str]:
+    # A model that is no Hub id would be refused there.
+    lines = (
+        [f"base_model: {base}", f"base_model_relation: {'finetune' if complete else 'adapter'}"]
+        if _on_hub(base)
+        else []
+    )
+    lines += [f"license: {licence}"] if licence else []
+    lines += [f"library_name: {'transformers' if complete else 'peft'}", "pipeline_tag: text-generation", "tags:"]
+    lines += [f"- {tag}" for tag in ("rs-grpo", "reinforcement-learning", *(() if complete else ("lora",)))]
+    return ["---", *lines, "---", ""]
+
+
+def _on_hub(base: str) -> bool:
+    return base.count("/") == 1 and not base.startswith((".", "/", "~")) and not Path(base).is_dir()
+
+
+def _settings(config: Any) -> list[tuple[str, Any]]:
+    rollout, update, model = config.rollout, config.update, config.model
+    adapter = [("LoRA rank, alpha", f"{model.lora_rank}, {model.lora_alpha:g}")] if model.lora_rank else []
+    estimator = config.advantage.model_dump(mode="json")
+    return [
+        ("estimator", estimator.pop("estimator")),
+        *estimator.items(),
+        ("dataset", config.prepare.dataset),
+        ("prompts a step", rollout.prompts_per_step),
+        ("completions a prompt", rollout.group_size),
+        ("tokens a completion", f"at most {rollout.max_tokens}"),
+        ("temperature", f"{rollout.temperature:g}"),
+        ("learning rate", f"{update.learning_rate:g}"),
+        ("KL coefficient", f"{update.kl_coef:g}"),
+        *adapter,
+        ("computed in", model.dtype),
+        ("seed", config.seed),
+    ]
+
+
+def _results(run: RunDir, version: int) -> list[str]:
+    """pass@k of the policy, and of the base model where that was measured on the same benchmark."""
+    lines: list[str] = []
+    for name in run.benchmarks_of(version):
+        found = load(run, version, name)
+        before = [("base model", load(run, 0, name))] if name in run.benchmarks_of(0) else []
+        ks = [row["k"] for row in found.curve()]
+        cells = [
+            [label, *(with_interval(each.value("pass", k)) for k in ks)]
+            for label, each in [*before, (f"policy {version}", found)]
+        ]
+        lines += ["", _how(found), "", *_table(("", *(f"pass@{k}" for k in ks)), cells)]
+    return _section("Results", [*lines[1:], "", "In brackets: 95% intervals over problems."]) if lines else []
+
+
+def _how(evaluation: Evaluation) -> str:
+    return (
+        f"{evaluation.benchmark}: {len(evaluation.problems)} problems, {evaluation.num_samples} samples each at "
+        f"temperature {evaluation.sampling['temperature']:g}, top_p {evaluation.sampling['top_p']:g}"
+    )
+
+
+def _loading(base: str, *, complete: bool) -> list[str]:
+    lines = [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'tokenizer = AutoTokenizer.from_pretrained("PATH")',
+    ]
+    if complete:
+        return [*lines, 'model = AutoModelForCausalLM.from_pretrained("PATH", dtype="auto")']
+    over = f'AutoModelForCausalLM.from_pretrained("{base if _on_hub(base) else "BASE"}")'
+    loaded = f'model = PeftModel.from_pretrained({over}, "PATH")'
+    return ["from peft import PeftModel", *lines, loaded]
+
+
+def _section(title: str, lines: Iterable[str]) -> list[str]:
+    return ["", f"## {title}", "", *lines]
+
+
+def _table(headers: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[str]:
+    head = list(headers)
+    cells = [head, ["---"] * len(head), *([str(cell) for cell in row] for row in rows)]
+    return [f"| {' | '.join(row)} |" for row in cells]
