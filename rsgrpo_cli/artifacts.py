@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -203,17 +204,37 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
+    with no_space_is_named(path):
+        try:
+            with open(temporary, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            # The name itself is not synced: after a power cut a file may be missing, never half there.
+            os.replace(temporary, path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def no_space_is_named(path: Path) -> Iterator[None]:
+    """Turn a full disk into an error that says so.
+
+    Raises:
+        ArtifactError: If the block could not write for want of space.
+    """
+    from safetensors import SafetensorError
+
+    hint = "free some space and run the same command again: what was finished before is intact"
     try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        # The name itself is not synced: after a power cut a file may be missing, never half there, and is made again.
-        os.replace(temporary, path)
+        yield
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "free some space and run the same command again: what was finished before is intact"
+        if error.errno in _NO_SPACE:
+            raise ArtifactError(f"no space left to write {path}", hint) from error
+        raise
+    except SafetensorError as error:  # which has the number in its text only
+        if any(f"(os error {number})" in str(error) for number in _NO_SPACE):
             raise ArtifactError(f"no space left to write {path}", hint) from error
         raise
 
@@ -224,19 +245,27 @@ def write_json(path: Path, data: Any) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *keys: str) -> Any:
     """Read a JSON file.
+
+    Args:
+        path: The file.
+        keys: Names that it must have, if it is to be an object.
 
     Raises:
         MissingError: If there is no such file.
-        ArtifactError: If it is not JSON.
+        ArtifactError: If it is not JSON, or lacks a key.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingError(f"{path} does not exist") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{path} is not valid JSON: {error}", _REMAKE) from error
+    for key in keys:
+        if not isinstance(data, dict) or key not in data:
+            raise ArtifactError(f"{path} is damaged: it has no {key!r}", _REMAKE)
+    return data
 
 
 def sync_directory(path: Path) -> None:
@@ -248,6 +277,7 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REMAKE = "move it away and run the stage that makes it again"
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BUNDLED_MODEL = "toy"
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 WEIGHT_PATTERNS = ("*.safetensors",)
+_GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {BUNDLED_MODEL!r}"
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "README.md"]
 _NOT_COPIED = {"config.json", "README.md", "model.safetensors.index.json", "manifest.json", "adapter_config.json"}
 
@@ -77,14 +78,12 @@ def model_directory(name: str, *, hub_files: Sequence[str] = _HUB_FILES) -> Path
     if name == BUNDLED_MODEL:
         return bundled_data() / "model"
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         if not (path / "config.json").is_file():
-            raise MissingError(f"{path} is not a model directory: it has no config.json")
+            raise MissingError(f"{path} is not a model directory: it has no config.json", _GIVE)
         return path
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise MissingError(
-            f"no model at {name!r}", f"give a directory, a Hugging Face id (owner/name), or {BUNDLED_MODEL!r}"
-        )
+        raise MissingError(f"no model at {name!r}", _GIVE)
     return _from_hub(name, hub_files)
 
 
@@ -149,6 +148,7 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
     """
     import torch
     import transformers
+    from safetensors import SafetensorError
 
     transformers.utils.logging.disable_progress_bar()
     weights = torch.bfloat16 if cfg.dtype == "bfloat16" and cfg.lora_rank else torch.float32
@@ -157,8 +157,8 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
         causal = causal.to(choose_device(cfg.device)).eval()
         if cfg.fp32_head:
             _keep_head_in_float32(causal)
-    except (OSError, ValueError, KeyError) as error:
-        raise MissingError(f"cannot load a model from {directory}: {_first_line(error)}") from error
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise MissingError(f"cannot load a model from {directory}: {_first_line(error)}", _GIVE) from error
     except torch.OutOfMemoryError as error:
         raise EngineError(
             "not enough GPU memory for the weights", "use --lora-rank, a smaller model or --device cpu"

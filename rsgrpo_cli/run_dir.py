@@ -115,10 +115,17 @@ class RunDir:
 
     def config(self) -> RunConfig:
         """The run's configuration."""
-        data = read_json(self.path / "config.json")
-        if not isinstance(data, dict) or data.get("version") != CONFIG_VERSION:
-            raise ArtifactError(f"{self.path / 'config.json'} is not a run configuration of this version of rsgrpo")
-        return parse(data["config"])
+        path = self.path / "config.json"
+        hint = "nothing else holds a run's settings: put the file back as it was, or start another run"
+        try:
+            data = read_json(path, "version", "config")
+            if data["version"] != CONFIG_VERSION:
+                raise ArtifactError(f"{path} is not a run configuration of this version of rsgrpo", hint)
+            return parse(data["config"])
+        except ArtifactError as error:
+            raise ArtifactError(error.message, hint) from error
+        except UsageError as error:  # not what the user gave now, but what stands in the file
+            raise ArtifactError(f"{path} is damaged: {error.message}", hint) from error
 
     def origin(self) -> dict[str, Any] | None:
         """Which run and step this one was forked from, if it was."""
@@ -151,13 +158,29 @@ class RunDir:
             return base_id
         manifest = self.checkpoint(version) / "manifest.json"
         if manifest.is_file():
-            return str(read_json(manifest)["policy_id"])
+            return str(read_json(manifest, "policy_id")["policy_id"])
         if self.update_metrics(version - 1).is_file():
             recorded = read_lineage(self.update_metrics(version - 1), UPDATE_METRICS).outputs.get("policy")
             if recorded:
                 return recorded
         have = ", ".join(map(str, self.versions())) or "none"
         raise MissingError(f"run {self.name} has no policy {version}", f"checkpoints: {have}; 0 is the base model")
+
+    def check_checkpoint(self, version: int) -> None:
+        """Make sure that all files of a checkpoint are there in full.
+
+        Raises:
+            ArtifactError: Naming the first that is not.
+        """
+        folder = self.checkpoint(version)
+        for name, expected in read_json(folder / "manifest.json", "files")["files"].items():
+            found = (folder / name).stat().st_size if (folder / name).is_file() else None
+            if found != expected:
+                what = "is missing" if found is None else f"has {found:,} bytes, not {expected:,}"
+                raise ArtifactError(
+                    f"checkpoint {version} of run {self.name} is damaged: {name} {what}",
+                    f"remove {folder}, and the newest one before it is used",
+                )
 
     def benchmarks_of(self, version: int) -> list[str]:
         """Evaluations of policy `version` that have a summary."""
@@ -173,6 +196,8 @@ class RunDir:
         Raises:
             UsageError: If there is something else at `path`.
         """
+        if (path / "config.json").is_file():
+            raise UsageError(f"{path} is a run already", "choose another name")
         if path.exists() and not (path.is_dir() and all(_of_a_killed_start(entry) for entry in path.iterdir())):
             raise UsageError(f"{path} exists and is not a run", "choose another --run")
         data: dict[str, Any] = {"version": CONFIG_VERSION, "config": config.model_dump(mode="json")}
@@ -264,9 +289,11 @@ class RunDir:
         events = []
         for line in self.events.read_text(encoding="utf-8").splitlines():
             try:
-                events.append(json.loads(line))
+                event = json.loads(line)
             except json.JSONDecodeError:
                 continue
+            if isinstance(event, dict) and {"stage", "seconds"} <= event.keys():
+                events.append(event)
         return events
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +17,24 @@ RunOption = Annotated[
     str | None, typer.Option("--run", envvar="RSGRPO_RUN", metavar="NAME|PATH", help="The run directory.")
 ]
 StepOption = Annotated[int | None, typer.Option("--step", min=0, help="The training step.  [default: the newest]")]
+
+
+def _file_name(text: str | None) -> str | None:
+    """A tag becomes part of a file's name.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    if text is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
+        raise UsageError(f"--tag {text!r} cannot stand in a file's name", "use letters, digits, dots, _ and -")
+    return text
+
+
 TagOption = Annotated[
-    str | None, typer.Option("--tag", metavar="NAME", help="Write beside the run's own artifact, disturbing nothing.")
+    str | None,
+    typer.Option(
+        "--tag", metavar="NAME", callback=_file_name, help="Write beside the run's own artifact, disturbing nothing."
+    ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again; what follows from it is then stale.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan, as rsgrpo plan does; make nothing.")]

@@ -48,6 +48,8 @@ class RunConfig(StageConfig):
         """Fill in what depends on something else, so that config.json says what was used."""
         if not isinstance(data, dict):
             return data
+        if not all(isinstance(value, Mapping) for name, value in data.items() if name != "seed"):
+            return data  # which pydantic will say
         data = {name: dict(value) if isinstance(value, Mapping) else value for name, value in data.items()}
         rank = data.get("model", {}).get("lora_rank") or 0
         data.setdefault("model", {})
@@ -124,6 +126,8 @@ def resolve(overrides: Overrides, config_file: Path | None = None) -> RunConfig:
     """
     layers = [load_toml(config_file)] if config_file else []
     layers.append(nested(overrides))
+    for layer in layers:
+        _refuse_values_for_sections(layer)
     model = next((layer["model"]["name"] for layer in reversed(layers) if "name" in layer.get("model", {})), "toy")
     recipe = recipe_for(model)
     return parse(_enough_samples(merged(*([load_toml(recipe)] if recipe else []), *layers), overrides))
@@ -207,8 +211,16 @@ def nested(overrides: Overrides) -> dict[str, Any]:
             branch = tree
             for section in sections:
                 branch = branch.setdefault(section, {})
+                if not isinstance(branch, dict):
+                    raise UsageError(f"{name} is not a setting: {section} was given a value of its own")
             branch[field] = value
     return tree
+
+
+def _refuse_values_for_sections(tree: Mapping[str, Any]) -> None:
+    for name, value in tree.items():
+        if name in RunConfig.model_fields and name != "seed" and not isinstance(value, Mapping):
+            raise UsageError(f"{name} is a section of settings, not a setting", f"set one of its own: {name}.FIELD")
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,6 +298,7 @@ _PLAIN = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be above {gt}",
     "less_than_equal": "must be at most {le}",
+    "model_type": "must be a section of settings",
     "literal_error": "must be {expected}",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",

@@ -10,12 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.artifacts import read_json, sync_directory
+from rsgrpo_cli.artifacts import no_space_is_named, read_json, sync_directory
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run_dir import RunDir
-
-_OF_THE_RUN = ("manifest.json", "trainer")
 
 
 def check_policy(run: RunDir, version: int) -> None:
@@ -51,13 +49,16 @@ def export(run: RunDir, version: int, target: Path, *, merge: bool, card: str) -
         ArtifactError: If the checkpoint is damaged.
     """
     checkpoint, config = run.checkpoint(version), run.config()
-    with _whole_directory(target) as folder:
+    run.check_checkpoint(version)
+    with no_space_is_named(target), _whole_directory(target) as folder:
         if merge:
             from rsgrpo_cli.policy.checkpoints import save_complete_model
 
             save_complete_model(config.model, checkpoint, folder)
         else:
-            shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns(*_OF_THE_RUN), dirs_exist_ok=True)
+            for path in sorted(checkpoint.iterdir()):
+                if path.is_file() and path.name != "manifest.json":
+                    shutil.copyfile(path, folder / path.name)
             _name_base(folder / "adapter_config.json", config)
         # PEFT leaves a card of its own, with nothing filled in.
         (folder / "README.md").write_text(card, encoding="utf-8")

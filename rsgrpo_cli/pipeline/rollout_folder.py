@@ -19,7 +19,7 @@ def folder_state(folder: Path, wanted: Lineage, parts: Sequence[Part]) -> Freshn
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return Freshness.MISSING
-    made = read_json(manifest)["parts"]
+    made = read_json(manifest, "parts")["parts"]
     state = freshness(folder / f"{next(iter(made))}.parquet", ROLLOUTS, wanted)
     lacking = state == Freshness.CURRENT and any(part.name not in made for part in parts)
     return Freshness.MISSING if lacking else state

@@ -167,6 +167,8 @@ class Session:
                 f"checkpoint {version} of run {self.run.name} is not there (any more)",
                 f"checkpoints: {have}; --checkpoint-every and --keep-checkpoints decide which there are",
             )
+        if checkpoint is not None:
+            self.run.check_checkpoint(version)
         self._policy = open_policy(self.config, self.base, checkpoint, version=version, train=train)
         self._policy_trains = train
         return self._policy

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from rsgrpo_cli.artifacts import (
     Lineage,
     hash_json,
+    no_space_is_named,
     read_json,
     read_lineage,
     read_table,
@@ -115,7 +116,7 @@ def complete_rollouts(folder: Path) -> str:
             f"no complete rollouts in {folder}" + (f" ({have} parts so far)" if have else ""),
             "make them first: rsgrpo rollout",
         )
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_json(folder / "manifest.json", "parts", "id")
     for name, expected in manifest["parts"].items():
         path = folder / f"{name}.parquet"
         if read_lineage(path, ROLLOUTS).id != expected:
@@ -316,7 +317,12 @@ def _save_checkpoint(policy: Policy, folder: Path) -> None:
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    save_checkpoint(policy, folder)
+    try:
+        with no_space_is_named(folder):
+            save_checkpoint(policy, folder)
+    except ArtifactError:
+        shutil.rmtree(folder, ignore_errors=True)  # half a checkpoint is of no use, and takes what space there is
+        raise
 
 
 def _seal_checkpoint(folder: Path, lineage: Lineage) -> None:

@@ -105,8 +105,8 @@ def test_what_fails_leaves_nothing(cli: Cli, trained: Path, tmp_path: Path, monk
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rsgrpo_cli.pipeline.export.shutil.copytree", full)
-    refused(cli("export", trained, "--out", "new"), 1, "No space left on device")
+    monkeypatch.setattr("rsgrpo_cli.pipeline.export.shutil.copyfile", full)
+    refused(cli("export", trained, "--out", "new"), 1, "no space left to write new", "free some space")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
 
 
