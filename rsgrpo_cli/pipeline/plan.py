@@ -12,7 +12,8 @@ from rsgrpo_cli.core import footprint
 from rsgrpo_cli.core.footprint import Footprint, Precision, Shape
 from rsgrpo_cli.core.workload import Workload
 from rsgrpo_cli.engines.registry import choose_engine
-from rsgrpo_cli.tasks.sources import BUNDLED, Split, load_source
+from rsgrpo_cli.tasks.registry import Split
+from rsgrpo_cli.tasks.sources import BUNDLED, load_source
 
 PROMPT_TOKENS = 256
 """Assumed of a prompt: problems are not tokenized here."""
