@@ -24,7 +24,7 @@ from rsgrpo_cli.core.advantages import rs_grpo
 from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.models import model_directory
-from rsgrpo_cli.pipeline import steps
+from rsgrpo_cli.pipeline.preparation import prepare
 from rsgrpo_cli.pipeline.session import Session, StopSignal
 from rsgrpo_cli.pipeline.training import Training
 from rsgrpo_cli.policy.checkpoints import open_policy
@@ -91,7 +91,7 @@ def in_turns(config: RunConfig, folder: Path) -> tuple[list[float], list[float],
     run = RunDir.create(folder / "pipeline", config)
     seconds: tuple[list[float], list[float]] = ([], [])
     with run.lock(), Session(run, config, Output(quiet=True), StopSignal()) as session:
-        steps.prepare(session, config.prepare)
+        prepare(session, config.prepare)
         pair = (Training(session), Bare(config))
         for step in range(STEPS):
             for one, spent in zip(pair, seconds, strict=True):

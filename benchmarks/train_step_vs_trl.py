@@ -31,7 +31,7 @@ from trl import GRPOConfig, GRPOTrainer
 from rsgrpo_cli.config import RunConfig, resolve
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.models import model_directory
-from rsgrpo_cli.pipeline import steps
+from rsgrpo_cli.pipeline.preparation import prepare
 from rsgrpo_cli.pipeline.session import Session, StopSignal
 from rsgrpo_cli.pipeline.training import Training
 from rsgrpo_cli.rewards.countdown import CountdownReward
@@ -117,7 +117,7 @@ def in_turns(config: RunConfig, folder: Path, options: argparse.Namespace) -> tu
     run = RunDir.create(folder / "ours", config)
     rows: list[dict[str, Any]] = []
     with run.lock(), Session(run, config, Output(quiet=True), StopSignal()) as session:
-        steps.prepare(session, config.prepare)
+        prepare(session, config.prepare)
         training = Training(session)
         turns = Turns(lambda step: rows.append(training.step(step)))
         trainer = trl_trainer(config, folder / "theirs", options, turns)
