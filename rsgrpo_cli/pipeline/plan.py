@@ -85,6 +85,7 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
         prompt_tokens=prompt_tokens,
         max_tokens=rollout.max_tokens,
         micro_batch_tokens=config.update.micro_batch_tokens,
+        optimizer_steps=config.update.optimizer_steps,
         problems=problems,
         eval_every=config.train.eval_every,
         eval_problems=_count(held_out, "test"),

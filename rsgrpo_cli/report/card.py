@@ -59,7 +59,7 @@ def _settings(config: Any) -> list[tuple[str, Any]]:
     estimator = config.advantage.model_dump(mode="json")
     return [
         ("estimator", estimator.pop("estimator")),
-        *estimator.items(),
+        *((name, value) for name, value in estimator.items() if value is not None),
         ("dataset", config.prepare.dataset),
         ("prompts a step", rollout.prompts_per_step),
         ("completions a prompt", rollout.group_size),
