@@ -46,4 +46,17 @@ def _read_jsonl(path: Path) -> Iterable[dict[str, Any]]:
                 raise DataError(f"{path} line {number} is not JSON: {error.msg}") from error
             if not isinstance(row, dict):
                 raise DataError(f"{path} line {number} is not a JSON object")
+            if "\\ud" in line.lower() and not _is_unicode(row):
+                raise DataError(
+                    f"{path} line {number} has half of a surrogate pair (\\ud800 to \\udfff), which is no character",
+                    "write the file anew from text that is valid Unicode",
+                )
             yield row
+
+
+def _is_unicode(row: dict[str, Any]) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

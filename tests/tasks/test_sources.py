@@ -113,3 +113,12 @@ def test_names() -> None:
 def test_which_datasets_have_problems_to_hold_out() -> None:
     names = ("toy", "gsm8k", "math12k", "math500", "mine.jsonl")
     assert [has_held_out_problems(name) for name in names] == [True, True, False, False, False]
+
+
+def test_half_a_surrogate_pair_is_named_by_its_line_and_a_whole_one_is_a_character(tmp_path: Path) -> None:
+    path = tmp_path / "text.jsonl"
+    path.write_text('{"problem": "\\ud83d\\ude00 + 1", "answer": "1"}\n')
+    assert load_source(str(path), "train").problems[0].text == "\N{GRINNING FACE} + 1"
+    path.write_text('{"problem": "x", "answer": "1"}\n{"problem": "\\uD83D", "answer": "1"}\n')
+    with pytest.raises(DataError, match="line 2 has half of a surrogate pair"):
+        load_source(str(path), "train")
