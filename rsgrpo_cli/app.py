@@ -84,9 +84,11 @@ def main() -> None:
         _debug(error)
         out.error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        out.error(Interrupted("stopped at once; what was finished is kept", "run the same command again to go on"))
-        sys.exit(Interrupted.exit_code)
+    except SystemExit as stop:
+        # Typer makes this of a Ctrl-C that no stage was listening for, and says nothing.
+        if stop.code == Interrupted.exit_code:
+            out.error(Interrupted("stopped at once; what was finished is kept", "run the same command again to go on"))
+        raise
     except BrokenPipeError:
         # The reader of our output has gone (`rsgrpo ... | head`); nothing is wrong with what we made.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

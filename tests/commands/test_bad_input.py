@@ -1,10 +1,12 @@
 """What bad input gets: one line that says what is wrong, one that says what to do, and nothing overwritten."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors import SafetensorError
 
 from tests.conftest import SMALL, Cli, Result
 
@@ -36,6 +38,10 @@ def refused(result: Result, code: int, *texts: str) -> None:
         (["train", "--group-size", "1"], 2, ["rollout.group_size", "at least 2"]),
         (["train", "--nonsense"], 2, ["No such option: --nonsense"]),
         (["train", "--set", "rollout.foo=1"], 2, ["rollout.foo is not a setting"]),
+        (["train", "--set", "model=3"], 2, ["model is a section of settings", "model.FIELD"]),
+        (["train", "--set", "model.name=toy", "--set", "model.name.x=3"], 2, ["model.name.x is not a setting"]),
+        (["train", "--model", ""], 1, ["no model at ''", "give a directory"]),
+        (["advantage", "--tag", "../x"], 2, ["--tag '../x' cannot stand in a file's name", "letters, digits"]),
         (["train", "--set", "rollout"], 2, ["--set 'rollout' has no value"]),
         (["train", "--config", "none.toml"], 1, ["no configuration file at none.toml"]),
         (["train", "--k", "1,x"], 2, ["is not a list of whole numbers", "--k 1,32,1024"]),
@@ -143,11 +149,83 @@ def test_a_directory_that_is_something_else(cli: Cli, tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / "runs/x").iterdir()] == ["thesis.tex"]
 
 
+def test_a_name_that_is_taken(cli: Cli, trained: Path) -> None:
+    before = (trained / "config.json").read_bytes()
+    refused(cli("fork", "--run", trained, trained), 2, "is a run already", "another name")
+    assert (trained / "config.json").read_bytes() == before
+
+
 def test_evaluations(cli: Cli, trained: Path) -> None:
     refused(cli("eval", "--run", trained, "--k", "1,64", "-n", "32"), 2, "pass@64 needs", "--num-samples 64")
     refused(cli("eval", "--run", trained, "--benchmark", "foo"), 2, "unknown dataset 'foo'")
     refused(cli("compare", trained, trained), 1, "has no evaluation", "rsgrpo eval")
     refused(cli("report", trained), 1, "has no evaluation")
+
+
+def test_a_ctrl_c_that_no_stage_listens_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rsgrpo_cli.report.inspect.state", interrupted)
+    refused(cli("status"), 130, "stopped at once; what was finished is kept", "run the same command again")
+
+
+def test_a_full_disk(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rsgrpo_cli.policy.checkpoints.save_file", full)
+        train = ["train", "--run", "runs/x", "--steps", "1", *SMALL]
+        refused(cli(*train), 1, "no space left to write runs/x/checkpoints/000001", "free some space")
+        assert not list((tmp_path / "runs/x/checkpoints").iterdir())  # half a checkpoint gives its space back
+    assert cli(*train).code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("model.safetensors", b"short", ["checkpoint 2 of run trained is damaged", "model.safetensors has 5 bytes"]),
+        ("tokenizer.json", None, ["tokenizer.json is missing", "remove"]),
+        ("manifest.json", b"{}", ["manifest.json is damaged: it has no 'files'"]),
+    ],
+)
+def test_damaged_checkpoints(cli: Cli, trained: Path, name: str, content: bytes | None, texts: list[str]) -> None:
+    folder = trained / "checkpoints" / "000002"
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    for command in (["train", "--steps", "3", "--run"], ["eval", "--k", "1", "-n", "1", "--run"], ["export"]):
+        result = cli(*command, trained)
+        assert result.code == 1
+        assert "Traceback" not in result.err
+        assert "bug in rsgrpo" not in result.err
+        assert all(text in result.err for text in texts) or name == "manifest.json", result.err
+    shutil.rmtree(folder)
+    assert cli("train", "--run", trained, "--steps", "2").code == 0  # from the one before
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("{", "is not valid JSON"),
+        ("[]", "has no 'version'"),
+        ('{"version": 1}', "has no 'config'"),
+        ('{"version": 9, "config": {}}', "is not a run configuration of this version"),
+        ('{"version": 1, "config": {"model": 3}}', "model: must be a section of settings, not 3"),
+        ('{"version": 1, "config": {"rollout": {"group_size": 1}}}', "rollout.group_size: must be at least 2"),
+    ],
+)
+def test_damaged_configurations(cli: Cli, tmp_path: Path, content: str, text: str) -> None:
+    (tmp_path / "runs/x").mkdir(parents=True)
+    (tmp_path / "runs/x/config.json").write_text(content)
+    refused(cli("status", "--run", "runs/x"), 1, "config.json", text, "put the file back as it was")
+
+
+def test_an_event_that_is_none(cli: Cli, trained: Path) -> None:
+    with open(trained / "events.jsonl", "a") as file:
+        file.write('{"a": 1}\n[]\nhalf a li')
+    assert cli("status", "--run", trained).code == 0
 
 
 def test_json_errors_are_json(cli: Cli) -> None:

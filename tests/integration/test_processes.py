@@ -33,6 +33,21 @@ def test_ctrl_c_finishes_the_part_and_says_how_to_go_on(cli: Cli, start: Start, 
     assert result.code == 0, result.err
 
 
+def test_a_second_ctrl_c_stops_at_once_and_says_so(cli: Cli, start: Start, tmp_path: Path) -> None:
+    process = start("train", "--run", "runs/x", "--steps", "200", *SMALL)
+    wait_for(tmp_path / "runs/x/prompts.parquet", process)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "stopping after the part at work" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "stopped" in err  # at once, or the part was done before the second signal came
+    assert cli("train", "--run", "runs/x", "--steps", "1").code == 0
+
+
 def test_a_run_in_use_is_refused(cli: Cli, start: Start, tmp_path: Path) -> None:
     process = start("train", "--run", "runs/x", "--steps", "500", *SMALL)
     try:
