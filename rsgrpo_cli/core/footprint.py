@@ -274,6 +274,34 @@ def rollout_footprint(
     )
 
 
+def vllm_footprint(
+    shape: Shape,
+    precision: Precision,
+    *,
+    group_size: int,
+    length: int,
+    reference: bool,
+    moment_bytes: int = 2 * FLOAT32,
+) -> Footprint:
+    """The least that sampling with vLLM takes beside the trainer: weights of its own, and the cache of one group.
+
+    It takes more where it may, up to its share of the GPU, and samples more groups at once then.
+
+    Args:
+        shape: The model.
+        precision: Of the computation, and of vLLM's weights and cache.
+        group_size: Completions of a prompt.
+        length: Of a prompt and its completion, at most.
+        reference: Whether there is a second, frozen copy of the model.
+        moment_bytes: Optimizer state of one trained number.
+    """
+    own = {
+        "vLLM's weights": shape.parameters * precision.compute_bytes,
+        "KV cache": kv_cache_bytes(shape, group_size * length, precision.compute_bytes),
+    }
+    return Footprint(_held(shape, precision, moment_bytes, reference) | own)
+
+
 def _held(shape: Shape, precision: Precision, moment_bytes: int, reference: bool) -> dict[str, int]:
     """What is there in every phase."""
     weights = shape.parameters * precision.weight_bytes

@@ -17,6 +17,8 @@ from rsgrpo_cli.tasks.sources import BUNDLED, load_source
 
 PROMPT_TOKENS = 256
 """Assumed of a prompt: problems are not tokenized here."""
+MOMENTS, EIGHT_BIT_MOMENTS = 8, 2
+"""Bytes of optimizer state a trained number: two moments, in float32 or in 8 bits."""
 TELLING = (
     *("model.name", "model.dtype", "model.lora_rank", "prepare.dataset", "rollout.engine", "rollout.prompts_per_step"),
     *("rollout.group_size", "rollout.max_tokens", "advantage.estimator", "advantage.beta", "update.learning_rate"),
@@ -96,6 +98,7 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
 def phases_of(config: RunConfig, shape: Shape, load: Workload, *, fused: bool) -> dict[str, Footprint]:
     """Bytes by phase: sampling, the backward pass, the optimizer's step."""
     precision, reference = _precision(config), config.update.kl_coef > 0
+    moments = EIGHT_BIT_MOMENTS if config.update.optimizer == "adamw_8bit" else MOMENTS
     backward = footprint.update_footprint(
         shape,
         precision,
@@ -103,13 +106,33 @@ def phases_of(config: RunConfig, shape: Shape, load: Workload, *, fused: bool) -
         head_tokens=_head_tokens(shape, load),
         checkpointing=config.update.gradient_checkpointing,
         reference=reference,
+        moment_bytes=moments,
     )
-    step = footprint.optimizer_footprint(shape, precision, reference=reference, fused=fused)
-    completions = 0 if choose_engine(config.rollout.engine) == "dummy" else _sampled_at_once(load)
-    sampling = footprint.rollout_footprint(
-        shape, precision, completions=completions, length=load.length, reference=reference
-    )
+    step = footprint.optimizer_footprint(shape, precision, reference=reference, fused=fused, moment_bytes=moments)
+    sampling = _sampling(choose_engine(config.rollout.engine), shape, precision, load, reference, moments)
     return {"rollout": sampling, "update: backward": backward, "update: optimizer": step}
+
+
+def _sampling(
+    engine: str, shape: Shape, precision: Precision, load: Workload, reference: bool, moments: int
+) -> Footprint:
+    if engine == "vllm":
+        return footprint.vllm_footprint(
+            shape,
+            precision,
+            group_size=load.group_size,
+            length=load.length,
+            reference=reference,
+            moment_bytes=moments,
+        )
+    return footprint.rollout_footprint(
+        shape,
+        precision,
+        completions=0 if engine == "dummy" else _sampled_at_once(load),
+        length=load.length,
+        reference=reference,
+        moment_bytes=moments,
+    )
 
 
 def _head_tokens(shape: Shape, load: Workload) -> int:

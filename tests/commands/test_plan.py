@@ -105,6 +105,10 @@ def test_other_settings_show(cli: Cli, qwen: Path) -> None:
     # 65,536 tokens in the cache of the hf engine at most; 28 layers, 2 heads of 128, keys and values, float32.
     assert plain["rollout"]["KV cache"] == pytest.approx(65536 * 28 * 2 * 2 * 128 * 4 * 29 / 28, rel=0.03)
     assert phases("--engine", "dummy")["rollout"]["KV cache"] == 0
+    # 16 completions of 1,280 tokens
+    assert phases("--engine", "vllm")["rollout"]["KV cache"] == 16 * 1280 * 28 * 2 * 2 * 128 * 4
+    small = phases("--set", "update.optimizer=adamw_8bit")
+    assert 4 * small["update: optimizer"]["optimizer state"] == plain["update: optimizer"]["optimizer state"]
 
 
 def test_bad_input(cli: Cli, tmp_path: Path) -> None:

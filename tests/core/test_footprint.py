@@ -13,6 +13,7 @@ from rsgrpo_cli.core.footprint import (
     optimizer_footprint,
     rollout_footprint,
     update_footprint,
+    vllm_footprint,
 )
 
 # Two layers of width 4, two heads of 2 over one key head, an MLP of 8, ten words, tied: by hand
@@ -93,6 +94,13 @@ def test_sampling_by_hand() -> None:
     assert items["bfloat16 weights"] == 0
     mixed = rollout_footprint(SMALL, MIXED, completions=6, length=10, reference=False).items
     assert mixed["bfloat16 weights"] == 328 * 2
+
+
+def test_vllm_by_hand() -> None:
+    items = vllm_footprint(SMALL, LORA, group_size=6, length=10, reference=False).items
+    assert items["vLLM's weights"] == 348 * 4
+    assert items["KV cache"] == 2 * 2 * 2 * 60 * 4
+    assert items["optimizer state"] == 384 * 8
 
 
 @pytest.mark.parametrize("precision", [FULL, LORA, MIXED, Precision(True, 3)])
