@@ -25,7 +25,7 @@ OF_THE_TRAINING = ("dataset", "prompt_column", "answer_column", "limit", "max_pr
 def evaluate(
     run: options.RunOption = None,
     policy: Annotated[
-        int | None, typer.Option("--policy", min=0, help="Policy version.  [default: the newest]")
+        int | None, typer.Option("--policy", min=0, help="Policy version.  \\[default: the newest]")
     ] = None,
     model: options.Model = None,
     benchmark: options.Benchmark = None,

@@ -13,16 +13,16 @@ from rsgrpo_cli.console import Output, size
 
 def export(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", envvar="RSGRPO_RUN", help="Name or path.  [default: the newest]")
+        str | None, typer.Argument(metavar="[RUN]", envvar="RSGRPO_RUN", help="Name or path.  \\[default: the newest]")
     ] = None,
     policy: Annotated[
-        int | None, typer.Option("--policy", min=0, help="Policy version.  [default: the newest]")
+        int | None, typer.Option("--policy", min=0, help="Policy version.  \\[default: the newest]")
     ] = None,
     merge: Annotated[
         bool, typer.Option("--merge", help="One complete model, an adapter merged, in the base's own dtype.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where to.  [default: RUN/exports/POLICY]")
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to.  \\[default: RUN/exports/POLICY]")
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:

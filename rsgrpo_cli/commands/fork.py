@@ -14,7 +14,7 @@ def fork(
     to: Annotated[str, typer.Argument(metavar="NEW", help="Name or path of the new run.")],
     run: options.RunOption = None,
     step: Annotated[
-        int | None, typer.Option("--step", min=0, help="First step it does itself.  [default: the newest]")
+        int | None, typer.Option("--step", min=0, help="First step it does itself.  \\[default: the newest]")
     ] = None,
     group_size: options.GroupSize = None,
     prompts_per_step: options.PromptsPerStep = None,

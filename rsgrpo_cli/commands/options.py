@@ -16,7 +16,7 @@ from rsgrpo_cli.errors import MissingError, UsageError
 RunOption = Annotated[
     str | None, typer.Option("--run", envvar="RSGRPO_RUN", metavar="NAME|PATH", help="The run directory.")
 ]
-StepOption = Annotated[int | None, typer.Option("--step", min=0, help="The training step.  [default: the newest]")]
+StepOption = Annotated[int | None, typer.Option("--step", min=0, help="The training step.  \\[default: the newest]")]
 
 
 def _file_name(text: str | None) -> str | None:

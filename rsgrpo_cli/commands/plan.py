@@ -21,7 +21,7 @@ PromptTokens = Annotated[int, typer.Option("--prompt-tokens", min=1, help="Assum
 Memory = Annotated[
     float | None,
     typer.Option(
-        "--memory", metavar="GB", min=0.001, help="Of the GPU to plan for.  [default: what is free on this machine]"
+        "--memory", metavar="GB", min=0.001, help="Of the GPU to plan for.  \\[default: what is free on this machine]"
     ),
 ]
 HOW = (
