@@ -21,7 +21,7 @@ def test_ctrl_c_finishes_the_part_and_says_how_to_go_on(cli: Cli, start: Start, 
     process = start(*train)
     wait_for(tmp_path / "runs/x/steps/000001/rewards.parquet", process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 130, err
     assert "stopping after the part at work" in err
     assert "stopped after" in err
@@ -41,7 +41,7 @@ def test_a_second_ctrl_c_stops_at_once_and_says_so(cli: Cli, start: Start, tmp_p
     while "stopping after the part at work" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    err = process.communicate(timeout=60)[1]
+    err = process.communicate(timeout=180)[1]
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "stopped" in err  # at once, or the part was done before the second signal came

@@ -196,7 +196,7 @@ def _parent(script: str) -> tuple[subprocess.Popen[str], list[int]]:
 def test_ctrl_c_reaches_the_parent_only_and_the_pool_stays_usable() -> None:
     parent, workers = _parent(PARENT)
     os.killpg(parent.pid, signal.SIGINT)
-    out, _ = parent.communicate(timeout=20)
+    out, _ = parent.communicate(timeout=120)
     assert out.split() == ["interrupted", "5"]
     assert not any(map(_alive, workers))
 
@@ -209,7 +209,7 @@ def test_workers_end_when_the_parent_is_killed(from_thread: bool) -> None:
         script = f"import threading\ndef work():\n{body}\nthreading.Thread(target=work).start()"
     parent, workers = _parent(script)
     parent.kill()
-    parent.communicate(timeout=20)
+    parent.communicate(timeout=120)
     _wait_for_the_end_of(workers)
 
 
