@@ -211,6 +211,20 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, generation_config: Any) -> tupl
     return tuple(sorted(ids))
 
 
+def directory_stop_ids(tokenizer: PreTrainedTokenizerBase, directory: Path) -> tuple[int, ...]:
+    """`stop_ids` of a model that is not loaded."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        if (directory / "generation_config.json").is_file():
+            generation_config = GenerationConfig.from_pretrained(directory)
+        else:
+            generation_config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(directory))
+    except (OSError, ValueError) as error:
+        raise MissingError(f"cannot read the configuration of {directory}: {_first_line(error)}") from error
+    return stop_ids(tokenizer, generation_config)
+
+
 def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
     """Token ids of a prompt: by the chat template where there is one, else the plain text of the messages.
 

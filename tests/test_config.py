@@ -48,6 +48,8 @@ def test_another_estimator_does_not_inherit_the_knobs_of_the_first() -> None:
         ({"update.minibatches": 64}, "update.minibatches 64 is more than the 32 groups of a step"),
         ({"update.lr_schedule": "cosine", "update.warmup_steps": 9, "update.schedule_steps": 9}, "leaves nothing"),
         ({"update.lr_schedule": "linear"}, "update.lr_schedule: must be 'constant' or 'cosine'"),
+        ({"rollout.top_p": 0.9}, "rollout: top_p 0.9 biases training"),
+        ({"vllm.max_model_len": 10}, "vllm.max_model_len: must be at least 64"),
     ],
 )
 def test_what_does_not_fit_is_named(overrides: config.Overrides, message: str) -> None:
@@ -90,6 +92,14 @@ def test_a_resolved_configuration_survives_json() -> None:
     assert config.parse(made.model_dump(mode="json")) == made
 
 
+def test_biased_sampling_has_to_be_asked_for() -> None:
+    made = config.resolve({"rollout.top_p": 0.9, "rollout.allow_biased_sampling": True})
+    assert made.rollout.decisive()["top_p"] == 0.9
+    # Evaluations may cut off what they like, and allowing it changes nothing where it is not done.
+    assert config.resolve({"eval.top_p": 0.9}).eval.top_p == 0.9
+    assert config.RolloutConfig(allow_biased_sampling=True).decisive() == config.RolloutConfig().decisive()
+
+
 def test_speed_does_not_decide_content() -> None:
     slow = config.UpdateConfig(micro_batch_tokens=10, gradient_checkpointing=True)
     assert slow.decisive() == config.UpdateConfig().decisive()
@@ -104,6 +114,8 @@ def test_speed_does_not_decide_content() -> None:
         ("rollout.group_size", True),
         ("update.micro_batch_tokens", False),
         ("score.workers", False),
+        ("vllm.gpu_memory_utilization", False),
+        ("vllm.dtype", True),
         ("train.steps", False),
         ("eval.num_samples", False),
     ],

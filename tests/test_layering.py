@@ -11,10 +11,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rsgrpo_cli"
 
 # Each part of the package and what it may import of the others.
-BELOW = {"models", "schemas", "config", "seeding", "errors"}
+BELOW = {"models", "schemas", "config", "seeding", "probe", "errors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "seeding": set(),
+    "probe": {"errors"},
     "schemas": set(),
     "config": {"errors"},
     "console": {"errors"},

@@ -47,6 +47,7 @@ from rsgrpo_cli.config.stages import (
     ScoreConfig,
     TrainConfig,
     UpdateConfig,
+    VllmConfig,
 )
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "TangMaxConfig",
     "TrainConfig",
     "UpdateConfig",
+    "VllmConfig",
     "changed_fields",
     "decides_training",
     "estimator_config",

@@ -23,6 +23,7 @@ from rsgrpo_cli.config.stages import (
     ScoreConfig,
     TrainConfig,
     UpdateConfig,
+    VllmConfig,
 )
 from rsgrpo_cli.errors import MissingError, UsageError
 
@@ -36,6 +37,7 @@ class RunConfig(StageConfig):
     model: ModelConfig = ModelConfig()
     prepare: PrepareConfig = PrepareConfig()
     rollout: RolloutConfig = RolloutConfig()
+    vllm: VllmConfig = VllmConfig()
     score: ScoreConfig = ScoreConfig()
     advantage: AdvantageConfig = RsGrpoConfig()
     update: UpdateConfig = UpdateConfig()

@@ -62,6 +62,8 @@ class RolloutConfig(StageConfig):
     """How completions are sampled for training."""
 
     OTHERS_CONTENT = frozenset({"zero_variance", "draw_limit"})
+    # It only lets top_p be below 1; it decides nothing by itself.
+    SPEED_ONLY = frozenset({"allow_biased_sampling"})
 
     engine: Literal["auto", "hf", "vllm", "dummy"] = "auto"
     group_size: Annotated[int, Field(ge=2)] = 16
@@ -69,12 +71,41 @@ class RolloutConfig(StageConfig):
     prompts_per_step: Positive = 32
     temperature: Annotated[Finite, Field(gt=0)] = 1.0
     top_p: Fraction = 1.0
+    allow_biased_sampling: bool = False
+    """Let top_p be below 1: the update then reinforces under another distribution than was sampled from."""
     max_tokens: Positive = 1024
     zero_variance: Literal["keep", "drop", "resample"] = "keep"
     """What becomes of groups whose rewards are all equal, which have no gradient. "keep": they count in the loss's
     averages. "drop": they do not. "resample": neither, and further prompts are drawn in their place (DAPO)."""
     draw_limit: Positive = 4
     """With "resample": the most prompts a step may draw, in units of prompts_per_step."""
+
+    @model_validator(mode="after")
+    def _is_what_is_trained(self) -> RolloutConfig:
+        if self.top_p < 1 and not self.allow_biased_sampling:
+            raise ValueError(
+                f"top_p {self.top_p:g} biases training: the tokens it cuts off have no probability in the samples and "
+                "some in the update; use 1 (evaluations may use any), or --set rollout.allow_biased_sampling=true"
+            )
+        return self
+
+
+class VllmConfig(StageConfig):
+    """The vLLM sampler, where that is the engine."""
+
+    SPEED_ONLY = frozenset({"tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "enforce_eager"})
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of its weights and computation: "auto" is model.dtype."""
+    tensor_parallel_size: Positive = 1
+    """GPUs that share a model."""
+    gpu_memory_utilization: Fraction | None = None
+    """Share of the GPU's memory that it takes; 0.45 beside a trainer and 0.9 alone unless given."""
+    max_model_len: Annotated[int, Field(ge=64)] | None = None
+    """Tokens of a prompt and its completion together; unless given 4,096 more than the longest completion, or the
+    model's own limit."""
+    enforce_eager: bool | None = None
+    """Run without compiled graphs, which start slowly and then sample faster; on a CPU only unless given."""
 
 
 class ScoreConfig(StageConfig):

@@ -17,7 +17,6 @@ class DummyEngine:
     """Samples from no policy at all."""
 
     name = "dummy"
-    samples_as_trainer = True
 
     def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         return list("\n".join(message["content"] for message in messages).encode())

@@ -31,7 +31,6 @@ class HfEngine:
     """Samples from a policy that lives in this process, the trainer's own where there is one."""
 
     name = "hf"
-    samples_as_trainer = True
 
     def __init__(self, language_model: LanguageModel) -> None:
         self.lm = language_model

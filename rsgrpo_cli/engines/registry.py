@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.errors import UsageError
@@ -12,13 +13,27 @@ if TYPE_CHECKING:
 
 ENGINES = {
     "hf": "rsgrpo_cli.engines.hf:HfEngine",
+    "vllm": "rsgrpo_cli.engines.vllm:VllmEngine",
     "dummy": "rsgrpo_cli.engines.dummy:DummyEngine",
 }
 
 
-def choose_engine(name: str) -> str:
-    """What "auto" means here."""
-    return "hf" if name == "auto" else name
+def choose_engine(name: str, device: str = "auto") -> str:
+    """What "auto" means here: vllm where that is installed and there is a GPU, hf elsewhere.
+
+    Args:
+        name: An engine, or "auto".
+        device: The device of the run's configuration; vllm is not chosen for "cpu".
+    """
+    if name != "auto":
+        return name
+    return "vllm" if device != "cpu" and find_spec("vllm") is not None and _has_gpu() else "hf"
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def open_engine(name: str, *arguments: Any) -> Engine:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+
+from rsgrpo_cli.probe import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,27 @@ class Generation:
     finish_reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A policy on disk, for a sampler with weights of its own.
+
+    Args:
+        policy: The policy's id.
+        directory: Of the model, or of the adapter; needed only while it is being loaded.
+        is_adapter: Which of the two.
+        probe: What the trainer says of the policy.
+    """
+
+    policy: str
+    directory: Path
+    is_adapter: bool
+    probe: Probe
+
+
 class Engine(Protocol):
     """A sampler over one policy."""
 
     name: str
-    samples_as_trainer: bool
-    """Whether it computes with the trainer's own weights and code, so that no importance correction is due."""
 
     def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Token ids of a chat, ready to be continued."""
@@ -59,7 +77,8 @@ class Engine(Protocol):
 
         Args:
             prompts: Token ids of P prompts.
-            seeds: For each prompt, a seed a completion; equal seeds give equal completions, whatever the batch.
+            seeds: For each prompt, a seed a completion; equal seeds give equal completions, whatever the batch (of
+                the vllm engine: but for rounding, see there).
             sampling: How to draw.
 
         Returns:
@@ -69,4 +88,23 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what it holds."""
+        ...
+
+
+class LoadableEngine(Engine, Protocol):
+    """A sampler with weights of its own, which have to be brought up to date."""
+
+    policy: str | None
+    """The id of the policy that it has loaded."""
+
+    def load(self, weights: Weights) -> None:
+        """Load a policy and make sure that it is that one; wakes a sleeping sampler.
+
+        Raises:
+            EngineError: If it samples from something else afterwards.
+        """
+        ...
+
+    def sleep(self) -> None:
+        """Give the GPU to the trainer until the next `load`."""
         ...

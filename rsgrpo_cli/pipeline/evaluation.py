@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, read_table, write_table
 from rsgrpo_cli.config import EvalConfig, PrepareConfig
-from rsgrpo_cli.engines.registry import choose_engine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.models import chat_template_id
@@ -109,8 +108,8 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     cfg = cfg.for_benchmark(source_name(request.benchmark))
     prompts = _benchmark_prompts(session, request)
     folder = session.run.evaluation(version, request.name)
-    engine = choose_engine(session.config.rollout.engine)
-    settings = {"engine": engine, "seed": session.config.seed, "chat_template": chat_template_id(session.base)}
+    settings = session.engine_settings(session.engine_name(session.config.rollout.engine))
+    settings |= {"seed": session.config.seed, "chat_template": chat_template_id(session.base)}
     settings |= cfg.model_dump(mode="json", include={"temperature", "top_p", "max_tokens"})
     inputs = {"prompts": _prompts_id(session, request), "policy": session.policy_id(version)}
     lineage = Lineage("eval", settings, inputs, policy_version=version)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,14 +20,16 @@ from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
+from rsgrpo_cli.engines.vllm_process import require_vllm
 from rsgrpo_cli.errors import Interrupted, MissingError
+from rsgrpo_cli.pipeline.sampler import open_sampler, weights_of
 from rsgrpo_cli.rewards.registry import open_reward
 from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS
 
 if TYPE_CHECKING:
-    from rsgrpo_cli.engines.types import Engine
+    from rsgrpo_cli.engines.types import Engine, LoadableEngine
     from rsgrpo_cli.policy.policy import Policy
 
 
@@ -96,7 +100,8 @@ class Session:
         self._resources = ExitStack()
         self._policy: Policy | None = None
         self._policy_trains = False
-        self._engines: dict[str, Engine] = {}
+        self._engines: dict[str, Engine] = {}  # those that sample from the trainer's own weights, or from none
+        self._sampler: LoadableEngine | None = None  # one with weights of its own
         self._rewards: dict[tuple[str, bool], RewardFn] = {}
 
     def __enter__(self) -> Session:
@@ -173,9 +178,42 @@ class Session:
         self._policy_trains = train
         return self._policy
 
+    @contextmanager
+    def borrowed_policy(self, version: int) -> Iterator[Policy]:
+        """A policy that is dropped afterwards, unless it was at hand before."""
+        known = self._policy
+        policy = self.policy(version, train=self._policy_trains)
+        try:
+            yield policy
+        finally:
+            if policy is not known:
+                self._drop_policy()
+
+    def _drop_policy(self) -> None:
+        for engine in self._engines.values():
+            engine.close()
+        self._engines.clear()
+        self._policy = None
+
+    # -- samplers -------------------------------------------------------------------------------------------------
+
+    def engine_name(self, name: str) -> str:
+        """The engine that a setting means here."""
+        return choose_engine(name, self.config.model.device)
+
+    def engine_settings(self, name: str) -> dict[str, Any]:
+        """What of an engine's own settings decides the completions, for their lineage."""
+        if name != "vllm":
+            return {"engine": name}
+        from rsgrpo_cli.engines.vllm import sampling_dtype
+
+        return {"engine": name, "vllm_dtype": sampling_dtype(self.config.model, self.config.vllm)}
+
     def engine(self, name: str, version: int) -> Engine:
         """A sampler loaded with a policy."""
-        name = choose_engine(name)
+        name = self.engine_name(name)
+        if name == "vllm":
+            return self._loaded_sampler(version)
         if name == "dummy":
             return self._engines.setdefault(name, open_engine(name))
         policy = self.policy(version, train=self._policy_trains)
@@ -183,11 +221,22 @@ class Session:
             self._engines[name] = open_engine(name, policy.lm)
         return self._engines[name]
 
-    def _drop_policy(self) -> None:
-        for engine in self._engines.values():
-            engine.close()
-        self._engines.clear()
-        self._policy = None
+    def rest_sampler(self) -> None:
+        """Let the trainer have the memory of a sampler with weights of its own."""
+        if self._sampler is not None:
+            self._sampler.sleep()
+
+    def _loaded_sampler(self, version: int) -> LoadableEngine:
+        require_vllm()
+        if self._sampler is not None and self._sampler.policy == self.policy_id(version):
+            return self._sampler
+        with weights_of(self, version) as weights:
+            free_memory()
+            if self._sampler is None:
+                self._sampler = open_sampler(self, weights.probe, beside_trainer=self._policy is not None)
+                self._resources.callback(self._sampler.close)
+            self._sampler.load(weights)
+        return self._sampler
 
     # -- rewards --------------------------------------------------------------------------------------------------
 
@@ -217,3 +266,11 @@ def _add_time(timings: dict[int, dict[str, float]], event: Mapping[str, Any], se
     """Note how long a stage took: the last time counts, and a further round of sampling adds to the one before."""
     of_step = timings.setdefault(event["step"], {})
     of_step[event["stage"]] = seconds + (of_step.get(event["stage"], 0.0) if event.get("round") else 0.0)
+
+
+def free_memory() -> None:
+    """Give the GPU memory that torch keeps for later back to whoever else needs it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()

@@ -24,7 +24,6 @@ from rsgrpo_cli.artifacts import (
     write_table,
 )
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, ScoreConfig, UpdateConfig
-from rsgrpo_cli.engines.registry import choose_engine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.pipeline.freshness import decide, must_run
@@ -50,11 +49,11 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
 
     With `zero_variance = "resample"` and rewards, that includes the further parts that these call for.
     """
-    run, engine_name = session.run, choose_engine(cfg.engine)
+    run, engine = session.run, session.engine_settings(session.engine_name(cfg.engine))
     folder = run.rollouts(step, tag)
     lineage = Lineage(
         "rollout",
-        cfg.decisive() | {"engine": engine_name, "seed": session.config.seed, "step": step},
+        cfg.decisive() | engine | {"seed": session.config.seed, "step": step},
         {"prompts": session.prompts_id, "policy": session.policy_id(step)},
         policy_version=step,
     )
@@ -241,6 +240,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         return Outcome("update", checkpoint, True, 0.0, {})
 
     def work() -> dict[str, Any]:
+        session.rest_sampler()
         policy = session.policy(step, train=True)
         rollouts, advantages, left_out = _counted(session, step)
         metrics = _change_policy(session, step, policy, cfg, lineage, rollouts, advantages)

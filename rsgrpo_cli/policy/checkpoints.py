@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from rsgrpo_cli.config import ModelConfig, RunConfig
 from rsgrpo_cli.errors import ArtifactError, UsageError
 from rsgrpo_cli.models import copy_auxiliary_files, describe, load_model, model_directory
+from rsgrpo_cli.policy.fingerprint import PROBE, base_logprobs, take_probe
 from rsgrpo_cli.policy.logprobs import check_head, compile_body
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer, restore_adapter
 from rsgrpo_cli.seeding import stable_seed
@@ -50,6 +51,7 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
         lm.causal.requires_grad_(False)
         return policy
     check_head(lm)
+    policy.base_logprobs = base_logprobs(policy, checkpoint)
     if config.update.gradient_checkpointing:
         lm.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     if config.model.compile:
@@ -63,12 +65,17 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
     return policy
 
 
+def save_weights(policy: Policy, directory: Path) -> None:
+    """Write weights (or the adapter) and their configuration into an existing, empty directory."""
+    (policy.lm.adapter or policy.lm.causal).save_pretrained(directory)
+
+
 def save_checkpoint(policy: Policy, directory: Path) -> None:
-    """Write weights, tokenizer and optimizer state into an existing, empty directory."""
-    lm = policy.lm
-    (lm.adapter or lm.causal).save_pretrained(directory)
-    copy_auxiliary_files(lm.directory, directory)
+    """Write weights, tokenizer, optimizer state and probe into an existing, empty directory."""
+    save_weights(policy, directory)
+    copy_auxiliary_files(policy.lm.directory, directory)
     (directory / OPTIMIZER).parent.mkdir()
+    take_probe(policy).save(directory / PROBE)
     assert policy.optimizer is not None  # only a policy opened for training is saved
     save_file(_optimizer_tensors(policy, policy.optimizer), directory / OPTIMIZER)
 

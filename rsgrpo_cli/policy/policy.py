@@ -22,12 +22,14 @@ class Policy:
         version: Updates behind it; 0 is the base model.
         optimizer: AdamW over the trained weights, None where the policy is only sampled from.
         reference: A frozen copy of the base model for the KL penalty of full fine-tuning; LoRA needs none.
+        base_logprobs: What the base model says of the probe, where the policy was opened for training.
     """
 
     lm: LanguageModel
     version: int
     optimizer: torch.optim.Optimizer | None = None
     reference: LanguageModel | None = None
+    base_logprobs: list[float] | None = None
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """Name -> weight, of what the optimizer changes; a tied weight once."""

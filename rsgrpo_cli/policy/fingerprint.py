@@ -1,0 +1,54 @@
+"""The trainer's side of the probe (see rsgrpo_cli.probe): what a policy says of a fixed text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from rsgrpo_cli.models import LanguageModel
+from rsgrpo_cli.policy.logprobs import Batch, token_logprobs
+from rsgrpo_cli.policy.policy import Policy
+from rsgrpo_cli.probe import MAX_TOKENS, TEXT, Probe
+
+PROBE = Path("trainer") / "probe.json"
+"""Where a checkpoint keeps its own."""
+
+
+def take_probe(policy: Policy) -> Probe:
+    """A policy's probe, beside the base model's.
+
+    Args:
+        policy: One that was opened for training, or the base model.
+    """
+    ids, logprobs = probe_ids(policy.lm), _logprobs(policy.lm)
+    base = policy.base_logprobs if policy.base_logprobs is not None else logprobs
+    assert policy.base_logprobs is not None or policy.version == 0
+    return Probe(ids, logprobs, base)
+
+
+def base_logprobs(policy: Policy, checkpoint: Path | None) -> list[float]:
+    """The base model's numbers, for a policy that has just been opened.
+
+    Raises:
+        ArtifactError: If the checkpoint has no probe.
+    """
+    if policy.lm.adapter is not None:
+        with policy.as_reference() as reference:
+            return _logprobs(reference)
+    return _logprobs(policy.lm) if checkpoint is None else Probe.load(checkpoint / PROBE).base_logprobs
+
+
+def probe_ids(lm: LanguageModel) -> list[int]:
+    """The fixed text in the model's tokens."""
+    return list(lm.tokenizer(TEXT).input_ids)[:MAX_TOKENS]
+
+
+def _logprobs(lm: LanguageModel) -> list[float]:
+    ids_BT = torch.tensor([probe_ids(lm)], device=lm.device)
+    told_BT = torch.ones_like(ids_BT, dtype=torch.bool)
+    told_BT[:, 0] = False
+    batch = Batch(ids_BT, told_BT, told_BT.sum(dim=1))
+    with torch.no_grad():
+        logprobs_N, _ = token_logprobs(lm, batch, temperature=1.0)
+    return [float(value) for value in logprobs_N]

@@ -1,0 +1,20 @@
+#!/bin/sh
+# SmolLM2-135M-Instruct learns easy arithmetic word problems through vLLM on the CPU, and is measured before and after.
+#
+#     make .venv-vllm/installed && PATH="$PWD/.venv-vllm/bin:$PATH" sh scripts/word_problem_run.sh [STEPS]
+#
+# Each part can be killed and the same call goes on where it was.
+set -eu
+cd "$(dirname "$0")/.."
+steps=${1:-20}
+run=runs/word-problems
+export HF_HUB_OFFLINE=1
+
+python scripts/smollm2.py runs/models/smollm2
+python scripts/word_problems.py runs/data/words
+rsgrpo train --run "$run" --engine vllm --model runs/models/smollm2 --dataset runs/data/words/train.jsonl \
+    --dtype bfloat16 --lora-rank 16 --lr 1e-4 --beta 2 --steps "$steps" --checkpoint-every 5 \
+    --prompts-per-step 8 --group-size 8 --max-tokens 24
+for policy in 0 "$steps"; do
+    rsgrpo eval --run "$run" --policy "$policy" --benchmark runs/data/words/test.jsonl --k 1,4,32 -n 32
+done
