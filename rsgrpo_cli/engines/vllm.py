@@ -205,11 +205,12 @@ class VllmEngine:
             except ImportError as error:
                 message = f"vllm is installed but cannot be imported: {error}"
                 raise DependencyError(message, "pip install 'rsgrpo[vllm]'") from error
-            quieten()
             try:
-                return LLM(str(self._setup.base), **self._arguments())
+                engine = LLM(str(self._setup.base), **self._arguments())
             except Exception as error:
                 raise explained("vLLM did not start", error, self._setup.log) from error
+        quieten()
+        return engine
 
     def _arguments(self) -> dict[str, Any]:
         setup, cfg = self._setup, self._setup.vllm

@@ -73,7 +73,8 @@ def prepare_environment() -> None:
 
 def quieten() -> None:
     """No warnings from the part of vLLM that is in this process; its own process still writes them to the log."""
-    logging.getLogger("vllm").setLevel(logging.ERROR)
+    for handler in logging.getLogger("vllm").handlers:
+        handler.setLevel(logging.ERROR)
 
 
 @contextmanager

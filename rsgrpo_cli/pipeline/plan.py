@@ -109,7 +109,9 @@ def phases_of(config: RunConfig, shape: Shape, load: Workload, *, fused: bool) -
         moment_bytes=moments,
     )
     step = footprint.optimizer_footprint(shape, precision, reference=reference, fused=fused, moment_bytes=moments)
-    sampling = _sampling(choose_engine(config.rollout.engine), shape, precision, load, reference, moments)
+    sampling = _sampling(
+        choose_engine(config.rollout.engine, config.model.device), shape, precision, load, reference, moments
+    )
     return {"rollout": sampling, "update: backward": backward, "update: optimizer": step}
 
 
