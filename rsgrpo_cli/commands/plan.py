@@ -25,8 +25,9 @@ Memory = Annotated[
     ),
 ]
 HOW = (
-    "Weights, gradients, optimizer state, KV cache and logits are counted; activations are estimated, within about 10%"
-    " for models of the Llama kind. The CUDA context (0.5 GB), Python (1 GB of RAM) and fragmentation come on top."
+    "Weights, gradients, optimizer state, KV cache and logits are counted; activations are estimated, within 10% of "
+    "what was measured on a CPU for models of the Llama kind. The CUDA context (0.5 GB), Python (1 GB of RAM) and "
+    "fragmentation come on top."
 )
 
 
