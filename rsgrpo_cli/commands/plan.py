@@ -25,7 +25,7 @@ Memory = Annotated[
     ),
 ]
 HOW = (
-    "Weights, gradients, optimizer state, KV cache and logits are counted; activations are estimated, within 10% of "
+    "Weights, gradients, optimizer state, KV cache and logits are counted; activations are estimated, within 15% of "
     "what was measured on a CPU for models of the Llama kind. The CUDA context (0.5 GB), Python (1 GB of RAM) and "
     "fragmentation come on top."
 )
