@@ -101,7 +101,7 @@ def _work_table(data: dict[str, Any]) -> Table:
     made.add_row("optimizer steps in all", f"{load['all_optimizer_steps']:,}", of)
     over = f"{load['steps']:,} x {load['prompts_per_step']} / {load['problems'] or '?'} problems"
     made.add_row("epochs over the problems", "?" if load["epochs"] is None else f"{load['epochs']:.2f}", over)
-    samples = f"{load['eval_problems'] or '?'} problems x {load['eval_samples']:,}"
+    samples = " + ".join(f"{problems or '?'} x {samples:,}" for problems, samples in load["benchmarks"])
     made.add_row("completions an evaluation", _count(load["evaluation_completions"]), samples)
     every = f"every {load['eval_every']} steps" if load["eval_every"] else "--eval-every is 0"
     made.add_row("evaluations in training", f"{load['evaluations']:,}", every)

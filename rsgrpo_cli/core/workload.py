@@ -23,8 +23,7 @@ class Workload:
         optimizer_steps: Of one training step.
         problems: In the training set; None if not known yet.
         eval_every: Steps between evaluations; 0 for none.
-        eval_problems: In the benchmark; None if not known yet.
-        eval_samples: Completions a problem.
+        benchmarks: For each benchmark of an evaluation its problems, None if not known yet, and completions of each.
     """
 
     steps: int
@@ -36,8 +35,7 @@ class Workload:
     optimizer_steps: int = 1
     problems: int | None = None
     eval_every: int = 0
-    eval_problems: int | None = None
-    eval_samples: int = 0
+    benchmarks: tuple[tuple[int | None, int], ...] = ()
 
     @property
     def length(self) -> int:
@@ -87,4 +85,5 @@ class Workload:
     @property
     def evaluation_completions(self) -> int | None:
         """Completions of one evaluation; None if the number of problems is not known."""
-        return self.eval_problems * self.eval_samples if self.eval_problems is not None else None
+        known = [problems * samples for problems, samples in self.benchmarks if problems is not None]
+        return sum(known) if known and len(known) == len(self.benchmarks) else None

@@ -12,7 +12,7 @@ from rsgrpo_cli.core import footprint
 from rsgrpo_cli.core.footprint import Footprint, Precision, Shape
 from rsgrpo_cli.core.workload import Workload
 from rsgrpo_cli.engines.registry import choose_engine
-from rsgrpo_cli.tasks.registry import Split
+from rsgrpo_cli.tasks.registry import REGISTRY, Split, listed
 from rsgrpo_cli.tasks.sources import BUNDLED, load_source
 
 PROMPT_TOKENS = 256
@@ -75,8 +75,8 @@ def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: 
 
 def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
     """How much a run is to do."""
-    rollout, dataset, benchmark = config.rollout, config.prepare.dataset, config.eval.benchmark
-    held_out = benchmark or (dataset if dataset in BUNDLED else "")
+    rollout, dataset = config.rollout, config.prepare.dataset
+    held_out = config.eval.benchmarks or ((dataset,) if dataset in BUNDLED else ())
     problems = _count(dataset, "train", config.prepare.prompt_column, config.prepare.answer_column)
     if problems is not None and config.prepare.limit is not None:
         problems = min(problems, config.prepare.limit)
@@ -90,8 +90,7 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
         optimizer_steps=config.update.optimizer_steps,
         problems=problems,
         eval_every=config.train.eval_every,
-        eval_problems=_count(held_out, "test"),
-        eval_samples=config.eval.num_samples,
+        benchmarks=tuple((_count(name, "test"), config.eval.for_benchmark(name).num_samples) for name in held_out),
     )
 
 
@@ -187,7 +186,9 @@ def _field(config: RunConfig, name: str) -> Any:
 def _count(
     dataset: str, split: Split, prompt_column: str | None = None, answer_column: str | None = None
 ) -> int | None:
-    """Problems of a dataset that is on this machine, before duplicates are dropped."""
+    """Problems of a dataset that is on this machine or known by name, before duplicates are dropped."""
+    if dataset in REGISTRY:
+        return listed(dataset, split)[1].rows
     if dataset not in BUNDLED and Path(dataset).suffix not in (".jsonl", ".parquet"):
         return None
     return len(load_source(dataset, split, prompt_column=prompt_column, answer_column=answer_column).problems)

@@ -15,8 +15,7 @@ LOAD = Workload(
     optimizer_steps=2,
     problems=7500,
     eval_every=30,
-    eval_problems=500,
-    eval_samples=32,
+    benchmarks=((500, 32), (30, 1024)),
 )
 
 
@@ -30,7 +29,7 @@ def test_the_arithmetic_by_hand() -> None:
     assert LOAD.all_optimizer_steps == 200
     assert LOAD.epochs == pytest.approx(3200 / 7500)
     assert LOAD.evaluations == 4  # after 30, 60, 90 and the last
-    assert LOAD.evaluation_completions == 16_000  # 500 x 32
+    assert LOAD.evaluation_completions == 46_720  # 500 x 32 + 30 x 1,024
 
 
 def test_what_is_not_known_is_not_guessed() -> None:
