@@ -21,9 +21,9 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.2, "float16": 0.05}
 """How far two computations of one policy may be apart, as a mean over the probe's tokens, in nats.
 
 Measured with vLLM 0.32 on a CPU, same weights: 2e-6 in float32 (bundled model), 0.045 to 0.057 in bfloat16
-(SmolLM2-135M with LoRA, the trainer in bfloat16 too). Weights that are one update behind, in float32: 1.3e-3 at a learning
-rate of 1e-6 and 0.13 at 1e-4, so an update is seen. Two updates behind, in bfloat16: 0.04 to 0.06 up to a learning rate of
-1e-4, which is no more than rounding, and 0.5 at 1e-3. Neither float16 nor a GPU was measured.
+(SmolLM2-135M with LoRA, the trainer in bfloat16 too). Weights that are one update behind, in float32: 1.3e-3 at a
+learning rate of 1e-6 and 0.13 at 1e-4, so an update is seen. Two updates behind, in bfloat16: 0.04 to 0.06 up to a
+learning rate of 1e-4, which is no more than rounding, and 0.5 at 1e-3. Neither float16 nor a GPU was measured.
 """
 MOVED = 1e-4
 """A policy whose own numbers differ by more than this from another's, at some token, has other weights."""
