@@ -3,7 +3,7 @@
 #
 #     make .venv-vllm/installed && PATH="$PWD/.venv-vllm/bin:$PATH" sh scripts/word_problem_run.sh [STEPS]
 #
-# Each part can be killed and the same call goes on where it was.
+# In float32: few CPUs multiply in bfloat16. Each part can be killed and the same call goes on where it was.
 set -eu
 cd "$(dirname "$0")/.."
 steps=${1:-20}
@@ -13,7 +13,7 @@ export HF_HUB_OFFLINE=1
 python scripts/smollm2.py runs/models/smollm2
 python scripts/word_problems.py runs/data/words
 rsgrpo train --run "$run" --engine vllm --model runs/models/smollm2 --dataset runs/data/words/train.jsonl \
-    --dtype bfloat16 --lora-rank 16 --lr 1e-4 --beta 2 --steps "$steps" --checkpoint-every 5 \
+    --lr 1e-5 --beta 2 --steps "$steps" --checkpoint-every 5 \
     --prompts-per-step 8 --group-size 8 --max-tokens 32
 for policy in 0 "$steps"; do
     rsgrpo eval --run "$run" --policy "$policy" --benchmark runs/data/words/test.jsonl --k 1,4,32 -n 32
