@@ -173,8 +173,9 @@ PARENT = textwrap.dedent("""
     import sys
     from rsgrpo_cli.rewards.pool import WorkerPool
     pool = WorkerPool("tests.rewards.reward_handlers:behave", workers=2, deadline=60.0)
-    print(*{outcome.value for outcome in pool.map([("process",)] * 12)}, flush=True)
+    workers = {outcome.value for outcome in pool.map([("process",)] * 12)}
     try:
+        print(*workers, flush=True)
         pool.map([("hang",)] * 2)
     except KeyboardInterrupt:
         print("interrupted", len(pool.map([("echo", 1)] * 5)), flush=True)
