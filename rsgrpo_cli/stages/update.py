@@ -91,7 +91,8 @@ def policy_logprobs(
     experience = _experience(rollouts, advantages, temperature, 0, False, None)
     values = old_logprobs(policy, experience, np.flatnonzero(completions.gradient_N).tolist(), cfg)
     offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
-    column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values)))
+    end_to_end = np.concatenate([np.zeros(0, np.float32), *values])  # no completion may be left: all groups dropped
+    column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(end_to_end))
     keys = {key: advantages[key] for key in KEYS}
     return pa.table(keys | {"policy_logprobs": column})
 

@@ -188,8 +188,11 @@ def test_keeping_is_the_default_and_leaves_the_same_bytes(cli: Cli, trained: Pat
     assert artifacts(trained.parent / "keep") == artifacts(trained)
 
 
-def test_a_step_without_any_gradient_can_be_dropped(cli: Cli) -> None:
-    settings = [*SMALL, "--zero-variance", "drop", "--set", "rollout.max_tokens=1"]  # nothing is ever right
+@pytest.mark.parametrize("mode", ["drop", "resample"])
+@pytest.mark.parametrize("minibatches", ["1", "2"])
+def test_a_step_without_any_gradient_can_be_dropped(cli: Cli, mode: str, minibatches: str) -> None:
+    settings = [*SMALL, "--zero-variance", mode, "--minibatches", minibatches]
+    settings += ["--set", "rollout.draw_limit=1", "--set", "rollout.max_tokens=1"]  # nothing is ever right
     result = cli("train", "--run", "runs/x", "--steps", "1", *settings)
     assert result.code == 0, result.err
     metrics = pq.read_table("runs/x/metrics.parquet").to_pylist()[0]
