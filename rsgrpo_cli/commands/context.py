@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsgrpo_cli.config import Overrides, RunConfig, override, resolve
+from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import RsgrpoError, UsageError
 
@@ -40,7 +40,8 @@ def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]
     """An existing run and its configuration with a single stage's own settings.
 
     Raises:
-        UsageError: If another model is asked for than the run's.
+        UsageError: If another model is asked for than the run's, or the same one computing otherwise: artifacts know a
+            policy by what it was trained from, and would not say so.
     """
     from rsgrpo_cli.run_dir import RunDir
 
@@ -52,7 +53,13 @@ def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]
             f"run {run.name} trains {stored.model.name}, not {model}",
             "leave --model out, or name another run with --run",
         )
-    return run, override(stored, overrides)
+    wanted = override(stored, overrides)
+    for field, (old, new) in changed_fields(stored, wanted).items():
+        if field.startswith("model.") and decides_training(field):
+            raise UsageError(
+                f"run {run.name} has {field} {old}, not {new}", "a single stage cannot change it: rsgrpo fork, or --run"
+            )
+    return run, wanted
 
 
 def new_run(name: str | None, overrides: Overrides, config_file: Path | None, out: Output) -> tuple[RunDir, RunConfig]:

@@ -140,6 +140,8 @@ def test_a_run_keeps_what_it_was_created_with(cli: Cli, trained: Path) -> None:
     refused(cli("train", "--run", trained, "--model", "x/y"), 2, "was created with model toy, not x/y")
     refused(cli("eval", "--run", trained, "--model", "x/y"), 2, "run trained trains toy, not x/y")
     refused(cli("train", "--run", trained, "--seed", "3"), 2, "was created with seed 0, not 3")
+    otherwise = cli("rollout", "--run", trained, "--set", "model.dtype=bfloat16")
+    refused(otherwise, 2, "run trained has model.dtype float32, not bfloat16", "rsgrpo fork")
 
 
 def test_a_directory_that_is_something_else(cli: Cli, tmp_path: Path) -> None:
