@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from rsgrpo_cli.core.estimators import Estimator, estimator_function
-from rsgrpo_cli.core.grouping import Groups, by_group
+from rsgrpo_cli.core.grouping import Groups, by_group, unless_alone
 from rsgrpo_cli.core.risk import AdvantageScale, advantage_rms, scale_advantages
 
 try:
@@ -181,9 +181,5 @@ def group_advantages(rewards_N: FloatArray, group_size: int, estimator: Estimato
     scored_N = ~np.isnan(rewards_N)
     groups = Groups.of((np.arange(len(rewards_N)) // group_size)[scored_N])
     advantages_N = np.zeros(len(rewards_N))
-    advantages_N[scored_N] = by_group(
-        groups,
-        rewards_N[scored_N],
-        lambda rewards_PG: estimator(rewards_PG) if rewards_PG.shape[-1] > 1 else np.zeros_like(rewards_PG),
-    )
+    advantages_N[scored_N] = by_group(groups, rewards_N[scored_N], unless_alone(estimator))
     return advantages_N
