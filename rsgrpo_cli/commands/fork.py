@@ -29,7 +29,10 @@ def fork(
     settings: options.SetOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Branch a run: a new one that shares all before a step, and its rollouts, and goes on with other settings."""
+    """Branch a run: a new one that shares all before a step, and goes on with other settings.
+
+    The step's rollouts are shared as well, unless it is sampling that changes.
+    """
     overrides = options.given(locals())
     from rsgrpo_cli.pipeline import training
     from rsgrpo_cli.run_dir import RunDir

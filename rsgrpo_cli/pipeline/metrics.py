@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import Lineage
-from rsgrpo_cli.config import RolloutConfig
 from rsgrpo_cli.core.risk import advantage_rms, effective_sample_size
 from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.stages.advantage import VARIED, group_statuses
@@ -26,7 +25,7 @@ REWARD_COLUMNS = ("group_id", "reward", "reward_status")
 class StepTables:
     """What a step left: its rollouts (ROLLOUT_COLUMNS), rewards (REWARD_COLUMNS), advantages and update metrics.
 
-    `made` says what the advantages were made with.
+    `made` says what the advantages were made with, `most_groups` how many groups at most the update learned from.
     """
 
     rollouts: pa.Table
@@ -34,11 +33,11 @@ class StepTables:
     advantages: pa.Table
     update: pa.Table
     made: Lineage
+    most_groups: int | None = None
 
 
 def step_metrics(
     tables: StepTables,
-    sampling: RolloutConfig,
     *,
     step: int,
     solve_rate: float,
@@ -49,7 +48,6 @@ def step_metrics(
 
     Args:
         tables: What the step left.
-        sampling: How it was sampled.
         step: From 0.
         solve_rate: Share of the training problems solved at least once so far, this step included.
         seconds: Stage -> how long it took, of the stages that ran in this process or are in its log.
@@ -68,7 +66,7 @@ def step_metrics(
         "peak_memory_bytes": float(peak_memory_bytes),
     }
     row |= _reward_metrics(tables.rewards) | _advantage_metrics(tables.advantages) | _update_metrics(tables.update)
-    row |= _group_metrics(tables.advantages, sampling)
+    row |= _group_metrics(tables.advantages, tables.most_groups)
     row |= {f"seconds_{stage}": seconds.get(stage) for stage in ("rollout", "score", "advantage", "update")}
     row["seconds_step"] = sum(seconds.values()) if seconds else None
     row["tokens_per_second"] = float(lengths.sum()) / seconds["rollout"] if seconds.get("rollout") else None
@@ -123,7 +121,7 @@ def _advantage_metrics(advantages: pa.Table) -> dict[str, Any]:
     }
 
 
-def _group_metrics(advantages: pa.Table, sampling: RolloutConfig) -> dict[str, float]:
+def _group_metrics(advantages: pa.Table, most: int | None) -> dict[str, float]:
     """How many groups were sampled, how many of them the update's gradient is from, and what the groups are.
 
     all_right and all_wrong groups have equal rewards and no gradient; where rewards are shaped, one whose completions
@@ -132,7 +130,7 @@ def _group_metrics(advantages: pa.Table, sampling: RolloutConfig) -> dict[str, f
     """
     counts = group_statuses(advantages)
     sampled, varied = sum(counts.values()), sum(counts.get(status, 0) for status in VARIED)
-    kept = min(varied, sampling.prompts_per_step) if sampling.zero_variance == "resample" else varied
+    kept = varied if most is None else min(varied, most)
     shown = {f"groups_{status}": counts.get(status, 0) for status in ("all_right", "all_wrong", "mixed", "shaped")}
     return {name: float(count) for name, count in {**shown, "groups_sampled": sampled, "groups_kept": kept}.items()}
 

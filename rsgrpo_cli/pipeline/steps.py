@@ -262,11 +262,24 @@ def _counted(session: Session, step: int) -> tuple[pa.Table, pa.Table, int]:
     rollouts, advantages = read_rollouts(run.rollouts(step)), read_table(run.advantages(step), ADVANTAGES)
     if mode == "keep":
         return rollouts, advantages, 0
-    sampled = read_lineage(rollout_parts(run.rollouts(step))[0], ROLLOUTS).config
     groups = pc.count_distinct(advantages["group_id"]).as_py()
-    counted = counted_rows(run, step, advantages, limit=sampled["prompts_per_step"] if mode == "resample" else None)
+    counted = counted_rows(run, step, advantages, limit=_most_groups(run, step, mode))
     rollouts, advantages = rollouts.filter(counted), advantages.filter(counted)
     return rollouts, advantages, groups - pc.count_distinct(advantages["group_id"]).as_py()
+
+
+def _most_groups(run: RunDir, step: int, mode: str) -> int | None:
+    sampled = read_lineage(rollout_parts(run.rollouts(step))[0], ROLLOUTS).config
+    return int(sampled["prompts_per_step"]) if mode == "resample" else None
+
+
+def counted_limit(run: RunDir, step: int) -> int | None:
+    """How many groups at most the update of a step learned from; None where that had no limit.
+
+    As the update recorded it: a fork may go on in another way than the steps it shares were made.
+    """
+    mode = read_lineage(run.update_metrics(step), UPDATE_METRICS).config.get("zero_variance", "keep")
+    return _most_groups(run, step, mode)
 
 
 def _change_policy(

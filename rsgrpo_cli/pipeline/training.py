@@ -7,7 +7,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ def resume_config(run: RunDir, overrides: Overrides) -> RunConfig:
     stored = run.config()
     wanted = override(stored, overrides)
     for name, (old, new) in changed_fields(stored, wanted).items():
-        if decides_training(name):
+        decides_problems = name == "eval.benchmark" and stored.prepare.decontaminate == "drop"
+        if decides_training(name) or decides_problems:
             flag = name.removesuffix(".name").split(".")[-1].replace("_", "-")
             raise UsageError(
                 f"run {run.name} was created with {flag} {old}, not {new}",
@@ -188,7 +189,6 @@ class _History:
     def _row(self, step: int, tables: step_metrics.StepTables) -> dict[str, Any]:
         return step_metrics.step_metrics(
             tables,
-            self.session.config.rollout,
             step=step,
             solve_rate=len(self.solved) / self.total,
             seconds=self.session.timings.get(step, {}),
@@ -221,6 +221,7 @@ def _read_step(run: RunDir, step: int) -> step_metrics.StepTables:
         read_table(run.advantages(step), ADVANTAGES),
         read_table(run.update_metrics(step), UPDATE_METRICS),
         read_lineage(run.advantages(step), ADVANTAGES),
+        steps.counted_limit(run, step),
     )
 
 
@@ -254,7 +255,9 @@ def _pass_at_1(folder: Path) -> float:
 
 
 def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDir:
-    """A new run that shares everything before step `step`, and that step's rollouts and rewards, and goes on otherwise.
+    """A new run that shares everything before step `step`, and goes on with other settings.
+
+    That step's rollouts and rewards are shared as well, unless sampling is what changes.
 
     Files are hard-linked: an artifact is only ever replaced, never written into, so neither run can change the other's.
 
@@ -266,21 +269,40 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
 
     Raises:
         MissingError: If the policy of that step is not there (any more).
-        UsageError: If there is something at `target`.
+        UsageError: If there is something at `target`, or the policy of that step is of another model than wanted.
     """
     if step > 0 and step not in source.versions():
         have = ", ".join(map(str, source.versions())) or "none"
         raise MissingError(f"run {source.name} has no checkpoint {step} to fork from", f"checkpoints: {have}, or 0")
     config = override(source.config(), overrides)
+    changed = changed_fields(source.config(), config)
+    for name in ("model.name", "model.lora_rank", "model.lora_alpha"):
+        if step > 0 and name in changed:
+            was, wanted = changed[name]
+            raise UsageError(
+                f"policy {step} of run {source.name} was trained with {name} {was}, not {wanted}",
+                "only a fork of the base model can change that: --step 0",
+            )
     run = RunDir.create(target, config, forked_from={"run": source.name, "step": step})
     shared = [source.prompts, *(source.path / "benchmarks").glob("*.parquet")]
     shared += [source.step(earlier) for earlier in range(step)]
-    shared += [source.rollouts(step), source.rewards(step)]
+    shared += [source.rollouts(step), source.rewards(step)] if _samples_alike(changed) else []
     shared += [source.checkpoint(version) for version in source.versions() if version <= step]
     shared += [folder for folder in (source.path / "evals").glob("*") if int(folder.name) <= step]
     for path in shared:
         _link(path, run.path / path.relative_to(source.path))
     return run
+
+
+def _samples_alike(changed: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether a step would sample as it did before some settings were changed.
+
+    Rollouts that were resampled have more groups than any other mode would make of them; the others can be added to.
+    """
+    deciding = {name for name in changed if decides_training(name)}
+    if changed.get("rollout.zero_variance", ("keep",))[0] != "resample":
+        deciding.discard("rollout.zero_variance")
+    return not any(name.partition(".")[0] in ("seed", "model", "prepare", "rollout", "vllm") for name in deciding)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,8 +1,14 @@
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
+from rsgrpo_cli.config import resolve
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.pipeline.training import resume_config
+from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS
 from tests.commands.test_stages import artifacts
 from tests.conftest import SMALL, Cli
@@ -111,6 +117,44 @@ def test_a_fork_shares_the_past_and_goes_on_its_own_way(cli: Cli, trained: Path)
     status = cli("status", "--run", "runs/beta8")
     assert "forked from trained at step 1" in status.out
     assert "nothing is stale" in status.out
+
+
+def test_a_fork_may_sample_otherwise(cli: Cli, trained: Path) -> None:
+    fork = ["fork", "runs/small", "--run", trained, "--step", "1"]
+    assert cli(*fork, "--group-size", "3", "--prompts-per-step", "5").code == 0
+    result = cli("train", "--run", "runs/small")
+    assert result.code == 0, result.err
+    rows = pq.read_table("runs/small/metrics.parquet").to_pylist()
+    assert [row["groups_sampled"] for row in rows] == [8, 5]
+    assert pq.read_table("runs/small/steps/000001/rewards.parquet").num_rows == 5 * 3
+
+
+def test_a_fork_tells_of_its_past_as_it_was(cli: Cli) -> None:
+    resample = ["--zero-variance", "resample", "--set", "rollout.draw_limit=4", "--seed", "2"]
+    assert cli("train", "--run", "runs/x", "--steps", "2", *SMALL, *resample).code == 0
+    assert cli("fork", "runs/y", "--run", "runs/x", "--step", "1", "--set", "rollout.zero_variance=keep").code == 0
+    assert cli("train", "--run", "runs/y").code == 0
+    was, then = (pq.read_table(f"runs/{name}/metrics.parquet").to_pylist() for name in "xy")
+    assert was[0]["groups_mixed"] > was[0]["groups_kept"] == 8  # so that there is something to get wrong
+    assert then[0]["groups_kept"] == was[0]["groups_kept"]
+    assert then[1]["groups_sampled"] == 8  # and not all those that resampling had drawn for that step
+
+
+def test_a_fork_of_a_trained_policy_keeps_its_adapter(cli: Cli) -> None:
+    assert cli("train", "--run", "runs/x", "--steps", "1", *SMALL, "--lora-rank", "4").code == 0
+    fork = ["fork", "runs/y", "--run", "runs/x", "--set", "model.lora_rank=8"]
+    result = cli(*fork)
+    assert (result.code, "trained with model.lora_rank 4, not 8" in result.err) == (2, True)
+    assert not Path("runs/y").exists()
+    assert cli(*fork, "--step", "0").code == 0
+
+
+def test_a_run_keeps_the_benchmark_that_its_problems_were_cleaned_of(tmp_path: Path) -> None:
+    for mode, refuses in (("report", False), ("drop", True)):
+        settings = {"prepare.decontaminate": mode, "eval.benchmark": "aime24"}
+        run = RunDir.create(tmp_path / mode, resolve(settings))
+        with pytest.raises(UsageError, match="benchmark aime24, not aime25") if refuses else nullcontext():
+            resume_config(run, {"eval.benchmark": "aime25"})
 
 
 def test_a_fork_needs_its_checkpoint(cli: Cli, trained: Path) -> None:
