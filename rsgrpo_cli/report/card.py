@@ -68,9 +68,23 @@ def _settings(config: Any) -> list[tuple[str, Any]]:
         ("learning rate", f"{update.learning_rate:g}"),
         ("KL coefficient", f"{update.kl_coef:g}"),
         *adapter,
+        *_further("rollout", rollout, ("zero_variance", "draw_limit", "top_p")),
+        *_further("score", config.score, ("reward", "overlong_buffer", "overlong_penalty", "format_weight")),
+        *_further("update", update, [name for name in type(update).model_fields if name not in _SHOWN]),
         ("computed in", model.dtype),
         ("seed", config.seed),
     ]
+
+
+_SHOWN = ("learning_rate", "kl_coef")
+"""Settings of the update that have a line in any case."""
+
+
+def _further(section: str, config: Any, names: Iterable[str]) -> list[tuple[str, Any]]:
+    """Settings worth a line only where they are not the default, and decide something."""
+    rows = [(name, getattr(config, name)) for name in names if name not in config.SPEED_ONLY]
+    defaults = type(config).model_fields
+    return [(f"{section}.{name}", value) for name, value in rows if value != defaults[name].default]
 
 
 def _results(run: RunDir, version: int) -> list[str]:

@@ -63,13 +63,14 @@ def test_a_merged_adapter_is_the_policy(cli: Cli, base: Path, tmp_path: Path) ->
 
 
 def test_an_adapter_goes_out_as_it_is(cli: Cli, base: Path, tmp_path: Path) -> None:
-    assert cli("train", "--run", "runs/lora", "--model", "base", *LORA).code == 0
+    assert cli("train", "--run", "runs/lora", "--model", "base", *LORA, "--epochs", "2").code == 0
     assert cli("export", "runs/lora").code == 0
     made, checkpoint = tmp_path / "runs/lora/exports/000001", tmp_path / "runs/lora/checkpoints/000001"
     assert (made / "adapter_model.safetensors").read_bytes() == (checkpoint / "adapter_model.safetensors").read_bytes()
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), made)
     card = (made / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: peft\n")
+    assert "| update.epochs | 2 |" in card
     assert not (made / "trainer").exists()
     assert not (made / "manifest.json").exists()
     assert cli("train", "--run", "runs/lora", "--steps", "2").code == 0  # the run goes on as if nothing had been
@@ -86,6 +87,7 @@ def test_a_full_policy_and_its_card(cli: Cli, trained: Path, tmp_path: Path) -> 
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| beta | 2.0 |" in card
     assert "| learning rate | 0.001 |" in card
+    assert "| update." not in card  # nothing else was set
     assert "|  | pass@1 | pass@2 |" in card
     assert "| base model | 0." in card
     assert "| policy 1 | 0." in card
