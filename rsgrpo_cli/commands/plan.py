@@ -93,7 +93,11 @@ def _work_table(data: dict[str, Any]) -> Table:
     load = data["workload"]
     made = table("what there is to do", "number", "how", title="Work")
     made.add_row("completions a step", f"{load['completions']:,}", f"{load['prompts_per_step']} x {load['group_size']}")
-    tokens = f"{load['completions']:,} x {load['max_tokens']:,}"
+    if load["draw_limit"] > 1:
+        made.add_row(
+            "with replaced groups, at most", f"{load['most_completions']:,}", f"{load['draw_limit']} times that"
+        )
+    tokens = f"{load['most_completions']:,} x {load['max_tokens']:,}"
     made.add_row("sampled tokens a step, at most", f"{load['completion_tokens']:,}", tokens)
     rows = f"{load['rows']:,} of {load['length']:,} tokens each, {load['prompt_tokens']:,} of them the prompt"
     made.add_row("micro-batches a step, at most", f"{load['micro_batches']:,}", rows)

@@ -20,7 +20,9 @@ class Workload:
         prompt_tokens: Of a prompt, at most.
         max_tokens: Of a completion, at most.
         micro_batch_tokens: Padded tokens of one forward and backward pass.
-        optimizer_steps: Of one training step.
+        optimizer_steps: Of one training step, over all its epochs.
+        minibatches: Optimizer steps of one epoch.
+        draw_limit: The most prompts that a step may draw where groups are replaced, in units of `prompts_per_step`.
         problems: In the training set; None if not known yet.
         eval_every: Steps between evaluations; 0 for none.
         benchmarks: For each benchmark of an evaluation its problems, None if not known yet, and completions of each.
@@ -33,6 +35,8 @@ class Workload:
     max_tokens: int
     micro_batch_tokens: int
     optimizer_steps: int = 1
+    minibatches: int = 1
+    draw_limit: int = 1
     problems: int | None = None
     eval_every: int = 0
     benchmarks: tuple[tuple[int | None, int], ...] = ()
@@ -44,13 +48,18 @@ class Workload:
 
     @property
     def completions(self) -> int:
-        """Completions a step."""
+        """Completions that a step learns from."""
         return self.prompts_per_step * self.group_size
+
+    @property
+    def most_completions(self) -> int:
+        """Completions that a step samples, at most."""
+        return self.completions * self.draw_limit
 
     @property
     def completion_tokens(self) -> int:
         """Tokens sampled a step, at most."""
-        return self.completions * self.max_tokens
+        return self.most_completions * self.max_tokens
 
     @property
     def rows(self) -> int:
@@ -60,7 +69,8 @@ class Workload:
     @property
     def micro_batches(self) -> int:
         """Forward and backward passes a step, at most: with every completion at full length."""
-        return ceil(self.completions / self.rows)
+        largest_minibatch = ceil(self.prompts_per_step / self.minibatches) * self.group_size
+        return self.optimizer_steps * ceil(largest_minibatch / self.rows)
 
     @property
     def largest_micro_batch(self) -> int:

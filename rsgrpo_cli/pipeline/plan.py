@@ -88,6 +88,8 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
         max_tokens=rollout.max_tokens,
         micro_batch_tokens=config.update.micro_batch_tokens,
         optimizer_steps=config.update.optimizer_steps,
+        minibatches=config.update.minibatches,
+        draw_limit=rollout.draw_limit if rollout.zero_variance == "resample" else 1,
         problems=problems,
         eval_every=config.train.eval_every,
         benchmarks=tuple((_count(name, "test"), config.eval.for_benchmark(name).num_samples) for name in held_out),
@@ -162,8 +164,11 @@ def _checkpoint_bytes(config: RunConfig, shape: Shape) -> int:
 
 
 def _workload(load: Workload) -> dict[str, Any]:
-    names = ("completions", "completion_tokens", "length", "rows", "micro_batches", "all_optimizer_steps", "epochs")
-    derived = {name: getattr(load, name) for name in (*names, "evaluations", "evaluation_completions")}
+    names = (
+        *("completions", "most_completions", "completion_tokens", "length", "rows", "micro_batches"),
+        *("all_optimizer_steps", "epochs", "evaluations", "evaluation_completions"),
+    )
+    derived = {name: getattr(load, name) for name in names}
     return asdict(load) | derived
 
 

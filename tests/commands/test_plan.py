@@ -71,6 +71,17 @@ def test_what_is_printed(cli: Cli) -> None:
     assert any(line[:2] == ["fits:"] or line[:1] == ["fits:"] for line in lines)
 
 
+def test_replaced_groups_and_several_optimizer_steps_are_work(cli: Cli) -> None:
+    asked = ["--zero-variance", "resample", "--minibatches", "2", "--epochs", "3", "--max-tokens", "100"]
+    result = cli("plan", *asked)
+    assert result.code == 0, result.err
+    lines = [line.split() for line in result.out.splitlines()]
+    assert ["with", "replaced", "groups,", "at", "most", "2,048", "4", "times", "that"] in lines  # rollout.draw_limit
+    assert ["sampled", "tokens", "a", "step,", "at", "most", "204,800", "2,048", "x", "100"] in lines
+    passes = next(line for line in lines if line[:1] == ["micro-batches"])
+    assert passes[5] == "18"  # 6 optimizer steps on 256 completions each, 32,768 // 356 = 92 at a time
+
+
 def test_a_dry_run_is_a_plan(cli: Cli, tmp_path: Path) -> None:
     def without_memory(text: str) -> list[str]:
         return [line for line in text.splitlines() if not line.startswith("fits")]

@@ -12,7 +12,9 @@ LOAD = Workload(
     prompt_tokens=256,
     max_tokens=1024,
     micro_batch_tokens=16384,
-    optimizer_steps=2,
+    optimizer_steps=4,
+    minibatches=2,
+    draw_limit=3,
     problems=7500,
     eval_every=30,
     benchmarks=((500, 32), (30, 1024)),
@@ -21,12 +23,13 @@ LOAD = Workload(
 
 def test_the_arithmetic_by_hand() -> None:
     assert LOAD.completions == 512  # 32 x 16
-    assert LOAD.completion_tokens == 524_288  # 512 x 1,024
+    assert LOAD.most_completions == 1536  # 512 x 3
+    assert LOAD.completion_tokens == 1_572_864  # 1,536 x 1,024
     assert LOAD.length == 1280  # 256 + 1,024
     assert LOAD.rows == 12  # 16,384 // 1,280
-    assert LOAD.micro_batches == 43  # 512 / 12 = 42.67
+    assert LOAD.micro_batches == 88  # 4 steps on half of 512, 256 / 12 = 21.33
     assert LOAD.largest_micro_batch == 16384
-    assert LOAD.all_optimizer_steps == 200
+    assert LOAD.all_optimizer_steps == 400
     assert LOAD.epochs == pytest.approx(3200 / 7500)
     assert LOAD.evaluations == 4  # after 30, 60, 90 and the last
     assert LOAD.evaluation_completions == 46_720  # 500 x 32 + 30 x 1,024
