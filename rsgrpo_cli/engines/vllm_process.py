@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from rsgrpo_cli.engines.vllm_worker import OWNED
 from rsgrpo_cli.errors import DependencyError, EngineError
 
 ENVIRONMENT = {
@@ -29,6 +30,7 @@ ENVIRONMENT = {
     # Seconds that one pass of the model may take before vLLM takes itself for dead: 300 is short for a busy CPU.
     "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "3600",
     "VLLM_NO_USAGE_STATS": "1",
+    OWNED: "1",
 }
 """What vLLM takes from the environment only; a variable that is set already stays as it is."""
 

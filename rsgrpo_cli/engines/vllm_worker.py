@@ -1,8 +1,17 @@
-"""What runs inside vLLM's own processes, mixed into its worker class (`worker_extension_cls`)."""
+"""What runs inside vLLM's own processes: mixed into its worker class (`worker_extension_cls`), and as its plugin."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from typing import Any
+
+OWNED = "RSGRPO_OWNS_VLLM"
+"""Set in the environment of the processes that belong to an engine of ours."""
+_PARENT_CHECK_SECONDS = 1.0
 
 
 class PolicyLoader:
@@ -21,3 +30,20 @@ class PolicyLoader:
         for module in self.model_runner.get_model().modules():
             if type(module).__name__ == "ParallelLMHead" and hasattr(module, "cpu_linear"):
                 module.quant_method.process_weights_after_loading(module)
+
+
+def end_with_parent() -> None:
+    """End this process once the one that started it is gone.
+
+    vLLM calls this in each of its processes (entry point `vllm.general_plugins`); it does something only in those that
+    an engine of ours started. By themselves they stay when a run is killed and keep their memory (seen with vLLM 0.32).
+    """
+    parent = multiprocessing.parent_process()
+    if OWNED in os.environ and parent is not None and parent.pid is not None:
+        threading.Thread(target=_follow, args=(parent.pid,), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
