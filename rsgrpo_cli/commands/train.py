@@ -64,7 +64,7 @@ def train(
 
         return print_plan(run, overrides, config, as_json=as_json)
     from rsgrpo_cli.commands.live import StepDisplay
-    from rsgrpo_cli.pipeline import training
+    from rsgrpo_cli.pipeline import evaluation, training
     from rsgrpo_cli.run_dir import RunDir
 
     out = Output(as_json=as_json)
@@ -75,6 +75,8 @@ def train(
     else:
         target, resolved = new_run(run, overrides, config, out)
     with at_work(target, resolved, out) as session, StepDisplay(out, resolved.train.steps) as display:
+        if resolved.train.eval_every:
+            evaluation.check_names(evaluation.benchmarks_of(session), overrides.get("eval.num_samples_of", {}))
         training.train(session, display.show)
     done = target.newest_version()
     data = {"run": str(target.path), "steps": resolved.train.steps, "policy": done, "last_step": display.last}

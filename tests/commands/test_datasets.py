@@ -83,6 +83,9 @@ def test_a_k_that_one_of_them_has_too_few_samples_for(cli: Cli, data: Path) -> N
     assert "pass@8 needs at least 8 samples a problem of aime25, not 4: use --num-samples aime25=8" in result.err
     result = cli(*asked, "-n", "8,aime52=8")
     assert (result.code, "names aime52, which is not evaluated" in result.err) == (2, True)
+    result = cli("train", *asked[3:5], "--k", "1", "-n", "8,aime52=8", "--eval-every", "1", "--run", "runs/x")
+    assert (result.code, "names aime52, which is not evaluated" in result.err) == (2, True)
+    assert not Path("runs/x").exists()
     result = cli(*asked[:4], "aime24,aime24", "-n", "8", "--k", "1")
     assert (result.code, "two benchmarks are called aime24" in result.err) == (2, True)
 
