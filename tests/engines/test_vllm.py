@@ -90,10 +90,10 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """A real instruction-tuned model, with a LoRA adapter and in bfloat16."""
+    """A real instruction-tuned model with a LoRA adapter; in float32, for few CPUs multiply in bfloat16."""
     model = tmp_path_factory.mktemp("model") / "smollm2"
     subprocess.run([sys.executable, ROOT / "scripts" / "smollm2.py", model], check=True, timeout=600)
-    bench = Bench(tmp_path_factory.mktemp("smollm2"), str(model), "bfloat16", 8)
+    bench = Bench(tmp_path_factory.mktemp("smollm2"), str(model), "float32", 8)
     yield bench
     bench.engine.close()
 
@@ -173,14 +173,13 @@ def test_reload_weights_alone_leaves_a_tied_output_layer_behind(toy: Bench, monk
 
 def test_a_real_model_and_its_adapters(smollm2: Bench) -> None:
     made = smollm2.engine.generate(smollm2.prompts(), SEEDS, SAMPLING)
-    # bfloat16 on both sides, computed in another order.
-    assert float(smollm2.differences(smollm2.policy, made, smollm2.prompts()).abs().mean()) < 0.15
+    assert float(smollm2.differences(smollm2.policy, made, smollm2.prompts()).abs().mean()) < 1e-4
     texts = []
     for learning_rate in (1e-3, 5e-3):
         policy = smollm2.updated(learning_rate, steps=2)
         smollm2.load(policy)
         made = smollm2.engine.generate(smollm2.prompts(), SEEDS, SAMPLING)
-        assert float(smollm2.differences(policy, made, smollm2.prompts()).abs().mean()) < 0.15
+        assert float(smollm2.differences(policy, made, smollm2.prompts()).abs().mean()) < 1e-4
         texts.append([smollm2.engine.decode(generation.token_ids) for own in made for generation in own])
     assert texts[0] != texts[1]
 
