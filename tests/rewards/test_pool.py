@@ -170,8 +170,11 @@ def test_close_ends_the_workers_and_may_be_repeated() -> None:
 
 
 PARENT = textwrap.dedent("""
-    import sys
+    import signal, sys
     from rsgrpo_cli.rewards.pool import WorkerPool
+    # A shell starts what it runs in the background deaf to Ctrl-C, and its children with it.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     pool = WorkerPool("tests.rewards.reward_handlers:behave", workers=2, deadline=60.0)
     workers = {outcome.value for outcome in pool.map([("process",)] * 12)}
     try:
