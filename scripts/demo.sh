@@ -6,8 +6,6 @@ set -eu
 steps="${DEMO_STEPS:-120}"
 samples="${DEMO_SAMPLES:-256}"
 export HF_HUB_OFFLINE=1
-# The bundled model is too small to gain from a second thread, and loses much by one where other programs run.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 rsgrpo train --run runs/demo-grpo    --estimator grpo             --steps "$steps"
 rsgrpo train --run runs/demo-rs_grpo --estimator rs_grpo --beta 4 --steps "$steps"
