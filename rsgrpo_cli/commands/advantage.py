@@ -52,7 +52,7 @@ def advantage(
 
     target, resolved = open_run(run, overrides)
     with at_work(target, resolved, out) as session:
-        number = steps.latest_step(session, "rewards") if step is None else step
+        number = steps.newest_step(target, "rewards") if step is None else step
         outcome = steps.advantage(session, number, resolved.advantage, tag=tag, force=force)
     say(out, outcome)
 

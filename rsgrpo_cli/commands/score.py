@@ -28,6 +28,6 @@ def score(
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
     with at_work(target, resolved, out) as session:
-        number = steps.latest_step(session, "rollouts") if step is None else step
+        number = steps.newest_step(target, "rollouts") if step is None else step
         outcome = steps.score(session, number, resolved.score, tag=tag, force=force)
     say(out, outcome)

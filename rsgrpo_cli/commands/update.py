@@ -31,7 +31,7 @@ def update(
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
     with at_work(target, resolved, out) as session:
-        number = steps.latest_step(session, "advantages") if step is None else step
+        number = steps.newest_step(target, "advantages") if step is None else step
         outcome = steps.update(session, number, resolved.update, force=force)
         training.record_step(session, number)
         training.prune(target, keep=resolved.train.keep_checkpoints)

@@ -371,11 +371,6 @@ def again(session: Session) -> str:
     return f"run the same command again with --run {session.run.path}"
 
 
-def latest_step(session: Session, has: str) -> int:
-    """The step that a single command works on unless told; see `newest_step`."""
-    return newest_step(session.run, has)
-
-
 def newest_step(run: RunDir, has: str) -> int:
     """The newest step that has a stage's input.
 
