@@ -138,7 +138,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=22, help=f"the first {WARM_UP} are not counted")
     parser.add_argument("--prompts", type=int, default=32, help="a step")
     parser.add_argument("--group-size", type=int, default=16)
-    parser.add_argument("--micro-batch-tokens", type=int, default=2048, help="of one forward pass in our update")
+    parser.add_argument("--micro-batch-tokens", type=int, default=4096, help="of one forward pass in our update")
     parser.add_argument("--trl-micro-batch", type=int, default=64, help="completions of one forward pass in TRL")
     parser.add_argument("--trl-gradient-checkpointing", action="store_true", help="as TRL has it by default")
     return parser.parse_args()

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from rsgrpo_cli.policy.logprobs import Batch
+from rsgrpo_cli.policy.states import Batch
 
 Ragged = list[NDArray[np.generic]]
 
@@ -59,8 +59,8 @@ def assemble(prompts: Ragged, completions: Ragged, rows: Sequence[int], device: 
         ids_BT[index, starts[index] : starts[index] + lengths[index]] = completions[row]
     position_T = np.arange(ids_BT.shape[1])
     completion_BT = (position_T >= starts[:, None]) & (position_T < (starts + lengths)[:, None])
-    return Batch(
-        torch.from_numpy(ids_BT).to(device),
-        torch.from_numpy(completion_BT).to(device),
-        torch.from_numpy(lengths).to(device),
-    )
+    numbers: dict[bytes, int] = {}
+    prompt_B = np.array([numbers.setdefault(prompts[row].tobytes(), len(numbers)) for row in rows])
+    first_P = np.unique(prompt_B, return_index=True)[1]
+    columns = (ids_BT, completion_BT, starts, lengths, prompt_B, first_P)
+    return Batch(*(torch.from_numpy(column).to(device) for column in columns))

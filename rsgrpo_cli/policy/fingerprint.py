@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rsgrpo_cli.models import LanguageModel
-from rsgrpo_cli.policy.logprobs import Batch, token_logprobs
+from rsgrpo_cli.policy.batches import assemble
+from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.probe import MAX_TOKENS, TEXT, Probe
 
@@ -45,10 +47,8 @@ def probe_ids(lm: LanguageModel) -> list[int]:
 
 
 def _logprobs(lm: LanguageModel) -> list[float]:
-    ids_BT = torch.tensor([probe_ids(lm)], device=lm.device)
-    told_BT = torch.ones_like(ids_BT, dtype=torch.bool)
-    told_BT[:, 0] = False
-    batch = Batch(ids_BT, told_BT, told_BT.sum(dim=1))
+    ids = np.array(probe_ids(lm))
+    batch = assemble([ids[:1]], [ids[1:]], [0], lm.device)
     with torch.no_grad():
         logprobs_N, _ = token_logprobs(lm, batch, temperature=1.0)
     return [float(value) for value in logprobs_N]

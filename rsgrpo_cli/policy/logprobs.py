@@ -8,31 +8,15 @@ Shape suffixes: B completions, T tokens, N completion tokens of the batch laid e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.models import LanguageModel
+from rsgrpo_cli.policy.states import Batch, completion_states
 
 CHUNK_LOGITS = 2**25
 """Numbers in one chunk of logits: 0.13 GB in float32. Its backward pass holds about five buffers of that size."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Prompts and completions, right-padded.
-
-    Args:
-        ids_BT: Token ids, prompt first.
-        completion_BT: Where the completion tokens are.
-        lengths_B: How many each completion has.
-    """
-
-    ids_BT: torch.Tensor
-    completion_BT: torch.Tensor
-    lengths_B: torch.Tensor
 
 
 def token_logprobs(lm: LanguageModel, batch: Batch, *, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,13 +30,8 @@ def token_logprobs(lm: LanguageModel, batch: Batch, *, temperature: float) -> tu
     Returns:
         Log-probabilities, shape (N,), float32, with gradient if enabled, and entropies in nats, shape (N,), without.
     """
-    with lm.autocast():
-        # Right padding under a causal mask: no real token sees it, so no attention mask is needed.
-        body = lm.causal.base_model if lm.compiled is None else lm.compiled
-        hidden_BTD = body(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
-    predicts_BT = batch.completion_BT[:, 1:]
-    hidden_ND = hidden_BTD[:, :-1][predicts_BT]
-    targets_N = batch.ids_BT[:, 1:][predicts_BT]
+    hidden_ND = completion_states(lm, batch)
+    targets_N = batch.ids_BT[batch.completion_BT]
     head = _Head(lm, temperature)
     size = max(1, CHUNK_LOGITS // head.vocabulary)
     if len(targets_N) <= size or not torch.is_grad_enabled():
