@@ -27,6 +27,8 @@ from rsgrpo_cli.probe import Loaded, Probe, require_same
 PROMPT_ROOM = 4096
 """Tokens that a prompt may have beside the longest completion, unless vllm.max_model_len says otherwise."""
 CPU_BATCH_TOKENS = 8192
+CPU_BLOCK = 32
+"""Tokens of a cache block on the CPU. A group shares the whole blocks of its prompt, which vLLM's 128 often exceed."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM can make room for."""
 
@@ -233,6 +235,7 @@ class VllmEngine:
             # A seeded prompt that is read in pieces kills vLLM on a CPU: its generator cannot be set back.
             arguments["enable_chunked_prefill"] = False
             arguments["max_num_batched_tokens"] = max(self._room, CPU_BATCH_TOKENS)
+            arguments["block_size"] = CPU_BLOCK
         if setup.model.lora_rank:
             rank = lora_room(setup.model.lora_rank)
             arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
