@@ -1,4 +1,4 @@
-"""Peak memory of one update at the shapes of SmolLM2-135M (random weights): 16 completions of 512 tokens each.
+"""Peak memory and time of one update, 16 completions of 512 tokens, at a model's shapes with random weights.
 
 Against the limit: 1.15 x (weights + gradients + optimizer + one chunk of logits + activations), where activations are
 what autograd keeps of the model's forward pass up to the output layer; with gradient checkpointing that is one hidden
@@ -9,7 +9,8 @@ CPU every allocation of torch is counted by its profiler, on a GPU by CUDA's all
     python benchmarks/update_memory.py --trl      also TRL's GRPOTrainer on the same batch (needs TRL)
     --products        computes the matrix products and the attention too; without it only their results are allocated,
                       as zeros, which is the same memory in a tenth of the time on a CPU
-    --device cuda, --dtype bfloat16, --layers 4, --completions 16, --tokens 512, --case full,checkpoint
+    --shape qwen-1.5b instead of smollm2-135m, --layers 4 of it, --case full,checkpoint
+    --device cuda, --dtype bfloat16, --completions 16, --tokens 512
 """
 
 from __future__ import annotations
@@ -42,8 +43,11 @@ from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer
 CASES = ("full", "full,checkpoint", "lora", "lora,checkpoint")
 PROMPT, RANK, LIMIT = 64, 32, 1.15
 aten = torch.ops.aten
-SHAPES = {"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9}
-SHAPES |= {"num_key_value_heads": 3, "tie_word_embeddings": True, "max_position_embeddings": 8192}
+SHAPES = {
+    "smollm2-135m": (49152, 576, 1536, 30, 9, 3),
+    "qwen-1.5b": (151936, 1536, 8960, 28, 12, 2),
+}
+"""Vocabulary, width, width of the feed-forward layers, layers, heads, heads of keys and values."""
 
 
 @dataclass
@@ -122,11 +126,21 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor
 
 
 def random_model(options: argparse.Namespace, layers: int) -> LlamaForCausalLM:
-    """The shapes of SmolLM2-135M."""
+    """A Llama of the shape asked for."""
     torch.manual_seed(0)
+    vocabulary, width, feed_forward, _, heads, kv_heads = SHAPES[options.shape]
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=feed_forward,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        tie_word_embeddings=True,
+        max_position_embeddings=8192,
+    )
     weights = torch.bfloat16 if options.dtype == "bfloat16" and "lora" in options.case else torch.float32
-    causal = LlamaForCausalLM(LlamaConfig(**SHAPES, num_hidden_layers=layers))
-    return causal.to(options.device, weights)
+    return LlamaForCausalLM(config).to(options.device, weights)
 
 
 def opened(options: argparse.Namespace, layers: int) -> tuple[Policy, UpdateConfig]:
@@ -142,12 +156,12 @@ def opened(options: argparse.Namespace, layers: int) -> tuple[Policy, UpdateConf
     return policy, cfg
 
 
-def experience(completions: int, tokens: int) -> Experience:
+def experience(options: argparse.Namespace, completions: int, tokens: int) -> Experience:
     """Random tokens, with as many advantages above zero as below."""
     rng = np.random.default_rng(0)
 
     def ids(length: int) -> list[np.ndarray]:
-        return [rng.integers(0, SHAPES["vocab_size"], length) for _ in range(completions)]
+        return [rng.integers(0, SHAPES[options.shape][0], length) for _ in range(completions)]
 
     said = [np.full(tokens - PROMPT, -10.0, np.float32)] * completions
     advantages = np.where(np.arange(completions) % 2, 1.0, -1.0)
@@ -157,18 +171,18 @@ def experience(completions: int, tokens: int) -> Experience:
 def ours(options: argparse.Namespace) -> Measured:
     """An optimizer step from the second on: its moments are there."""
     policy, cfg = opened(options, options.layers)
-    optimizer_step(policy, experience(1, PROMPT + 2), [0], cfg)
+    optimizer_step(policy, experience(options, 1, PROMPT + 2), [0], cfg)
     trained, optimizer = list(policy.trained().values()), policy.optimizer
     assert optimizer is not None
     weights = storage_bytes(policy.lm.causal.parameters())
     moments = storage_bytes(optimizer_tensors(optimizer))
-    batch = experience(options.completions, options.tokens)
+    batch = experience(options, options.completions, options.tokens)
     started = time.perf_counter()
     rows = range(options.completions)
     peak, _ = allocated(lambda: optimizer_step(policy, batch, rows, cfg), options.device)
     seconds = time.perf_counter() - started
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    logits = options.completions * (options.tokens - PROMPT) * SHAPES["vocab_size"]
+    logits = options.completions * (options.tokens - PROMPT) * SHAPES[options.shape][0]
     return Measured(
         peak + weights + moments,
         weights,
@@ -209,6 +223,8 @@ def forward_bytes(options: argparse.Namespace, policy: Policy) -> int:
 def theirs(options: argparse.Namespace) -> Measured:
     """The same step by TRL's GRPOTrainer, with its own defaults for everything that the case does not say."""
     trainer = grpo_trainer(options)
+    if "checkpoint" in options.case:  # train() would do it
+        trainer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model = trainer.model_wrapped = trainer.accelerator.prepare(trainer.model)
     optimizer = trainer.create_optimizer()
     model.train()
@@ -221,9 +237,9 @@ def theirs(options: argparse.Namespace) -> Measured:
         optimizer.zero_grad(set_to_none=True)
 
     trainer.current_gradient_accumulation_steps = 1
-    update(trl_batch(1, PROMPT + 2, options.device))
+    update(trl_batch(options, 1, PROMPT + 2))
     before = storage_bytes([*model.parameters(), *optimizer_tensors(optimizer)])
-    batch = trl_batch(options.completions, options.tokens, options.device)
+    batch = trl_batch(options, options.completions, options.tokens)
     started = time.perf_counter()
     peak, _ = allocated(lambda: update(batch), options.device)
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -263,9 +279,9 @@ def grpo_trainer(options: argparse.Namespace) -> Any:
     )
 
 
-def trl_batch(completions: int, tokens: int, device: str) -> dict[str, Any]:
+def trl_batch(options: argparse.Namespace, completions: int, tokens: int) -> dict[str, Any]:
     """The same batch as TRL lays it out."""
-    made = experience(completions, tokens)
+    made, device = experience(options, completions, tokens), options.device
 
     def stacked(rows: list[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.stack(rows)).to(device)
@@ -295,8 +311,11 @@ def row(case: str, found: Measured, peer: Measured | None) -> list[str]:
     """Cells of the table, in MB."""
     parts = [found.weights, found.gradients, found.optimizer, found.chunk, found.activations]
     cells = [case, " + ".join(f"{part / 1e6:.0f}" for part in parts), f"{found.parts / 1e6:.0f}"]
-    cells += [f"{found.peak / 1e6:.0f}", f"{found.peak / found.parts:.3f} x", f"{LIMIT} x", f"{found.seconds:.0f} s"]
-    return cells + ([f"{peer.peak / 1e6:.0f}", f"{found.peak / peer.peak:.2f} x"] if peer else ["", ""])
+    cells += [f"{found.peak / 1e6:.0f}", f"{found.peak / found.parts:.3f} x", f"{LIMIT} x", f"{found.seconds:.1f} s"]
+    theirs = (
+        [f"{peer.peak / 1e6:.0f}", f"{found.peak / peer.peak:.2f} x", f"{peer.seconds:.1f} s"] if peer else [""] * 3
+    )
+    return cells + theirs
 
 
 def main() -> None:
@@ -308,22 +327,26 @@ def main() -> None:
     parser.add_argument("--side", choices=["ours", "theirs"], help=argparse.SUPPRESS)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    for name, value in {"--layers": 30, "--completions": 16, "--tokens": 512}.items():
+    parser.add_argument("--shape", default="smollm2-135m", choices=SHAPES)
+    for name, value in {"--layers": 0, "--completions": 16, "--tokens": 512}.items():
         parser.add_argument(name, type=int, default=value)
     options = parser.parse_args()
+    options.layers = options.layers or SHAPES[options.shape][3]
     if options.side:
         with nullcontext() if options.products or options.device == "cuda" else WithoutProducts():
             print(json.dumps(asdict(ours(options) if options.side == "ours" else theirs(options))))
         return
-    passed = [f"--{name}={getattr(options, name)}" for name in ("device", "dtype", "layers", "completions", "tokens")]
+    names = ("shape", "device", "dtype", "layers", "completions", "tokens")
+    passed = [f"--{name}={getattr(options, name)}" for name in names]
     passed += ["--products"] if options.products else []
     rows = []
     for case in [options.case] if options.case else CASES:
         found = in_a_process("ours", case, passed)
         rows.append(row(case, found, in_a_process("theirs", case, passed) if options.trl else None))
-    title = f"One update of {options.completions} x {options.tokens} tokens, {options.layers} layers, {options.device}"
+    size = f"{options.completions} x {options.tokens} tokens"
+    title = f"One update of {size}, {options.shape} of {options.layers} layers, {options.dtype}, {options.device}"
     headers = ["case", "weights + gradients + optimizer + chunk + activations", "sum, MB", "peak, MB"]
-    show(title, [*headers, "peak / sum", "limit", "time", "TRL, MB", "peak / TRL"], rows)
+    show(title, [*headers, "peak / sum", "limit", "time", "TRL, MB", "peak / TRL", "TRL, time"], rows)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,17 @@
-"""`python -m rsgrpo_cli`."""
+"""The `rsgrpo` command, and `python -m rsgrpo_cli`."""
 
-from rsgrpo_cli.app import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command line; imported here, so that a Ctrl-C before it stands shows no traceback either."""
+    try:
+        from rsgrpo_cli.app import main as run
+    except KeyboardInterrupt:
+        print("error: stopped at once; nothing had begun", file=sys.stderr)
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

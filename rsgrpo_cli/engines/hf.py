@@ -1,7 +1,7 @@
 """The `hf` engine: batched sampling with a transformers model and its KV cache.
 
 A prompt is read once and its cache shared by all its completions, and completions that have ended leave the batch:
-together about three times as fast as `generate()` on groups of 16 (benchmarks/rollout.py).
+together 1.6 to 1.8 times as fast as `generate()` on groups of 16 (benchmarks/rollout.py).
 
 Shape suffixes: P prompts, B completions still being written, T prompt tokens, V vocabulary.
 """

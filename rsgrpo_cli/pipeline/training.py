@@ -269,20 +269,16 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
 
     Raises:
         MissingError: If the policy of that step is not there (any more).
-        UsageError: If there is something at `target`, or the policy of that step is of another model than wanted.
+        UsageError: If there is something at `target`, or the policy of that step is of another model, or learned
+            from other problems, than wanted.
     """
     if step > 0 and step not in source.versions():
         have = ", ".join(map(str, source.versions())) or "none"
         raise MissingError(f"run {source.name} has no checkpoint {step} to fork from", f"checkpoints: {have}, or 0")
     config = override(source.config(), overrides)
     changed = changed_fields(source.config(), config)
-    for name in ("model.name", "model.lora_rank", "model.lora_alpha"):
-        if step > 0 and name in changed:
-            was, wanted = changed[name]
-            raise UsageError(
-                f"policy {step} of run {source.name} was trained with {name} {was}, not {wanted}",
-                "only a fork of the base model can change that: --step 0",
-            )
+    if step > 0:
+        _require_same_past(changed, f"policy {step} of run {source.name}")
     run = RunDir.create(target, config, forked_from={"run": source.name, "step": step})
     shared = [source.prompts, *(source.path / "benchmarks").glob("*.parquet")]
     shared += [source.step(earlier) for earlier in range(step)]
@@ -292,6 +288,17 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
     for path in shared:
         _link(path, run.path / path.relative_to(source.path))
     return run
+
+
+def _require_same_past(changed: Mapping[str, tuple[Any, Any]], policy: str) -> None:
+    """Refuse a fork of a trained policy that would need another past: another model or other problems."""
+    for name, (was, wanted) in changed.items():
+        problems = name.startswith("prepare.") and decides_training(name)
+        if problems or name in ("model.name", "model.lora_rank", "model.lora_alpha"):
+            raise UsageError(
+                f"{policy} was trained with {name} {was}, not {wanted}",
+                "only a fork of the base model can change that: --step 0",
+            )
 
 
 def _samples_alike(changed: Mapping[str, tuple[Any, Any]]) -> bool:

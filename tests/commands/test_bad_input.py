@@ -1,6 +1,8 @@
 """What bad input gets: one line that says what is wrong, one that says what to do, and nothing overwritten."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -242,3 +244,20 @@ def test_an_error_nobody_thought_of_is_one_line_too(cli: Cli, monkeypatch: pytes
 
     monkeypatch.setattr("rsgrpo_cli.report.inspect.state", broken)
     refused(cli("status"), 1, "ZeroDivisionError: oops", "RSGRPO_DEBUG=1")
+
+
+def test_a_ctrl_c_before_the_command_line_stands() -> None:
+    program = """
+import sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "rsgrpo_cli.app":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from rsgrpo_cli.__main__ import main
+main()
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (130, "error: stopped at once; nothing had begun\n")

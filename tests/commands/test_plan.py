@@ -79,7 +79,7 @@ def test_replaced_groups_and_several_optimizer_steps_are_work(cli: Cli) -> None:
     assert ["with", "replaced", "groups,", "at", "most", "2,048", "4", "times", "that"] in lines  # rollout.draw_limit
     assert ["sampled", "tokens", "a", "step,", "at", "most", "204,800", "2,048", "x", "100"] in lines
     passes = next(line for line in lines if line[:1] == ["micro-batches"])
-    assert passes[5] == "18"  # 6 optimizer steps on 256 completions each, 32,768 // 356 = 92 at a time
+    assert passes[5] == "144"  # 6 optimizer steps on 256 completions each, 4,096 // 356 = 11 at a time
 
 
 def test_a_dry_run_is_a_plan(cli: Cli, tmp_path: Path) -> None:

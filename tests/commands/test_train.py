@@ -140,13 +140,21 @@ def test_a_fork_tells_of_its_past_as_it_was(cli: Cli) -> None:
     assert then[1]["groups_sampled"] == 8  # and not all those that resampling had drawn for that step
 
 
-def test_a_fork_of_a_trained_policy_keeps_its_adapter(cli: Cli) -> None:
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("model.lora_rank=8", "trained with model.lora_rank 4, not 8"),
+        ("prepare.limit=40", "trained with prepare.limit None, not 40"),
+    ],
+)
+def test_a_fork_of_a_trained_policy_keeps_its_adapter_and_its_problems(cli: Cli, setting: str, complaint: str) -> None:
     assert cli("train", "--run", "runs/x", "--steps", "1", *SMALL, "--lora-rank", "4").code == 0
-    fork = ["fork", "runs/y", "--run", "runs/x", "--set", "model.lora_rank=8"]
+    fork = ["fork", "runs/y", "--run", "runs/x", "--set", setting]
     result = cli(*fork)
-    assert (result.code, "trained with model.lora_rank 4, not 8" in result.err) == (2, True)
+    assert (result.code, complaint in result.err) == (2, True)
     assert not Path("runs/y").exists()
     assert cli(*fork, "--step", "0").code == 0
+    assert cli("train", "--run", "runs/y").code == 0
 
 
 def test_a_run_keeps_the_benchmark_that_its_problems_were_cleaned_of(tmp_path: Path) -> None:
