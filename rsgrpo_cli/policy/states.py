@@ -64,8 +64,10 @@ def _shared(lm: LanguageModel, batch: Batch) -> torch.Tensor:
     # What stands behind a shorter prompt is not masked here: no prompt token sees it.
     ids_PS = batch.ids_BT[batch.first_P, :prompt_length]
     prompt_PSD = lm.causal.base_model(input_ids=ids_PS, past_key_values=cache, use_cache=True).last_hidden_state
-    last_BD = prompt_PSD[batch.prompt_B, batch.starts_B - 1]
-    cache.batch_select_indices(batch.prompt_B)
+    last_PD = prompt_PSD[torch.arange(len(ids_PS), device=ids_PS.device), batch.starts_B[batch.first_P] - 1]
+    # By index_select: on a CPU its gradient is summed in one order, that of plain indexing in one the threads race for.
+    last_BD = last_PD.index_select(0, batch.prompt_B)
+    cache.reorder_cache(batch.prompt_B)
     # The last token of a completion predicts nothing.
     positions_BC = batch.starts_B[:, None] + torch.arange(length - 1, device=last_BD.device)
     seen_BS = torch.arange(prompt_length, device=last_BD.device) < batch.starts_B[:, None]

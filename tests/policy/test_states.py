@@ -66,9 +66,25 @@ def test_reading_a_prompt_once_changes_neither_values_nor_gradients(
     assert (shared[1] - joined[1]).abs().max() < 1e-5 * joined[1].abs().max()
 
 
+def test_the_gradient_is_the_same_bit_for_bit_on_several_threads(open_toy: OpenPolicy) -> None:
+    rng, threads = np.random.default_rng(0), torch.get_num_threads()
+    prompts, completions = ([rng.integers(6, 27, size=12) for _ in range(256)] for _ in range(2))
+    rows = [prompts[row % 8] for row in range(256)]
+    policy, batch = open_toy(), assemble(rows, completions, range(256), torch.device("cpu"))
+    try:
+        torch.set_num_threads(2)
+        first, *others = [values_and_gradient(policy, batch)[1] for _ in range(4)]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(first, other) for other in others)
+
+
 def test_completions_of_one_token_need_their_prompts_only(open_toy: OpenPolicy, experience: Experience) -> None:
-    short = replace(grouped(experience), completions=[completion[:1] for completion in experience.completions])
-    assert len(values_and_gradient(open_toy(), batch_of(short))[0]) == 10
+    policy, long = open_toy(), grouped(experience)
+    short = replace(long, completions=[completion[:1] for completion in long.completions])
+    of_long, of_short = (values_and_gradient(policy, batch_of(made))[0] for made in (long, short))
+    starts = np.cumsum([0, *map(len, long.completions[:-1])])
+    torch.testing.assert_close(of_short, of_long[starts], rtol=1e-5, atol=1e-5)
 
 
 def test_prompts_are_told_apart_and_numbered_as_they_come() -> None:
