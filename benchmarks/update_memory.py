@@ -224,7 +224,7 @@ def theirs(options: argparse.Namespace) -> Measured:
     """The same step by TRL's GRPOTrainer, with its own defaults for everything that the case does not say."""
     trainer = grpo_trainer(options)
     if "checkpoint" in options.case:  # train() would do it
-        trainer.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        trainer.model.gradient_checkpointing_enable(trainer.args.gradient_checkpointing_kwargs)
     model = trainer.model_wrapped = trainer.accelerator.prepare(trainer.model)
     optimizer = trainer.create_optimizer()
     model.train()
@@ -312,10 +312,9 @@ def row(case: str, found: Measured, peer: Measured | None) -> list[str]:
     parts = [found.weights, found.gradients, found.optimizer, found.chunk, found.activations]
     cells = [case, " + ".join(f"{part / 1e6:.0f}" for part in parts), f"{found.parts / 1e6:.0f}"]
     cells += [f"{found.peak / 1e6:.0f}", f"{found.peak / found.parts:.3f} x", f"{LIMIT} x", f"{found.seconds:.1f} s"]
-    theirs = (
-        [f"{peer.peak / 1e6:.0f}", f"{found.peak / peer.peak:.2f} x", f"{peer.seconds:.1f} s"] if peer else [""] * 3
-    )
-    return cells + theirs
+    if peer is None:
+        return [*cells, "", "", ""]
+    return [*cells, f"{peer.peak / 1e6:.0f}", f"{found.peak / peer.peak:.2f} x", f"{peer.seconds:.1f} s"]
 
 
 def main() -> None:

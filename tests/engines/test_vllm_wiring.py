@@ -158,6 +158,7 @@ def test_what_it_is_started_with(tmp_path: Path, fake_vllm: type[LLM]) -> None:
     # On a CPU: no prompt is read in pieces, whatever its length.
     assert arguments["enable_chunked_prefill"] is False
     assert arguments["max_num_batched_tokens"] >= arguments["max_model_len"]
+    assert arguments["block_size"] == 32  # shorter than most prompts, of which a group shares whole blocks
     assert "gpu_memory_utilization" not in arguments
 
 
