@@ -1,12 +1,13 @@
-"""Every reference vector of an estimator we ship, from the two JSON files and from the tables of the note itself.
+"""Every reference vector of an estimator we ship. The files also hold vectors of a few that we do not.
 
-The files are no part of the repository; without them these tests are skipped.
+tests/data/estimator-vectors.json            groups of rewards and their advantages, in double precision
+tests/data/estimator-vectors-12-digits.json  more of them, known to 12 digits
+tests/data/estimator-vectors-large.json      large groups of c ones and n - c zeros, and pass@k, to 20 digits
 """
 
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,7 @@ from rsgrpo_cli.core.advantages import dr_grpo, grpo, max_rl, qae, rloo, rs_grpo
 from rsgrpo_cli.core.entropic_advantages import entropic_adaptive, entropic_loo
 from rsgrpo_cli.core.passk_advantages import chen_passk, mahdavi_passk, passk_rloo, pkpo, tang_max
 
-REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
-
-pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="no reference vectors here")
+DATA = Path(__file__).parents[1] / "data"
 
 
 def beta_times_rs_grpo(rewards: np.ndarray, beta: float | str) -> np.ndarray:
@@ -79,12 +78,12 @@ IN_LARGE = Counter(
 
 
 def vectors(name: str) -> list[dict[str, Any]]:
-    return json.loads((REFERENCE / name).read_text())
+    return json.loads((DATA / name).read_text())
 
 
 def check(vector: dict[str, Any]) -> None:
     estimator, rewards = ESTIMATORS[vector["estimator"]], vector["rewards"]
-    # The note calls these rewards a hazard which a tool must reject: the mean is negative.
+    # Some vectors are marked as a hazard that a tool must reject: the mean reward is negative.
     refused = vector.get("raises") or "must reject" in vector.get("note", "")
     if refused:
         with pytest.raises(ValueError, match=r"needs (k = \d|at least \d|groups of)"):
@@ -149,31 +148,9 @@ def test_pass_at_k_vectors() -> None:
     assert len(chosen) == IN_LARGE["pass_at_k"]
 
 
-def table_rows() -> Iterator[dict[str, Any]]:
-    """The vectors printed in the note, to 12 digits: some of them are in neither JSON file."""
-    for line in (REFERENCE / "estimators.md").read_text().splitlines():
-        row = re.fullmatch(r"\| ([a-z_]+)-(\d+) \| `(\{.*\})` \| `?(.+?)`?(?: \(N=\d+,c=\d+\))? \| (.+) \|", line)
-        if row is None or row[1] not in ESTIMATORS:
-            continue
-        name, number, params, rewards_text, expected = row.groups()
-        rewards_text = rewards_text.strip("`")
-        rewards = [int(digit) for digit in rewards_text] if rewards_text.isdigit() else json.loads(rewards_text)
-        expected = expected.split(" (aux")[0]
-        vector = {"id": f"{name}-{number}", "estimator": name, "params": json.loads(params), "rewards": rewards}
-        if vector["id"] == "maxrl-031":  # its note, "a tool must reject", is in the JSON file only
-            expected = "raises ValueError"
-        if expected.startswith("raises"):
-            yield vector | {"raises": "ValueError"}
-        elif expected.startswith("["):
-            yield vector | {"advantages": json.loads(expected)}
-        else:
-            by_reward = {int(r): float(a) for r, a in re.findall(r"r=(\d): ([-+.\de]+)", expected)}
-            yield vector | {"advantages": [by_reward[r] for r in rewards]}
-
-
-def test_vectors_printed_in_the_note() -> None:
-    rows = list(table_rows())
-    for row in rows:
-        check(row)
-    assert len(rows) == 364
-    assert len({row["id"] for row in rows} - {vector["id"] for vector in vectors("estimator-vectors.json")}) == 133
+def test_vectors_of_12_digits() -> None:
+    chosen = vectors("estimator-vectors-12-digits.json")
+    for vector in chosen:
+        check(vector)
+    assert len(chosen) == 133
+    assert not {vector["id"] for vector in chosen} & {vector["id"] for vector in vectors("estimator-vectors.json")}

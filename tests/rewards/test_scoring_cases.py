@@ -1,24 +1,35 @@
-"""Agreement with a corpus of labelled answers that is not part of the repository."""
+"""Agreement with labelled answers: a gold, a response, and whether a strict human would accept it."""
 
 import json
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from rsgrpo_cli.rewards.math_reward import MathReward
 from rsgrpo_cli.rewards.types import Sample
 
-CASES = Path(__file__).parents[2].parent / "shared" / "data" / "scoring" / "cases.jsonl"
+CASES = Path(__file__).parents[1] / "data" / "scoring-cases.jsonl"
+
+MISSED = {
+    "text-025",  # two notations for one group, Z_2 and Z/2Z
+    "hack-047",  # "The answer is not \\boxed{42}."
+}
+"""What the rules are known to get wrong. Take out what a new rule mends; put nothing in without a reason beside it."""
 
 
-@pytest.mark.skipif(not CASES.exists(), reason="the labelled cases are not here")
-def test_agreement_with_the_labelled_cases(math_reward: MathReward) -> None:
+def response(case: dict[str, Any]) -> str:
+    """A case's response; where much of the same text stands before it, the file says how often."""
+    text, times = case.get("before", ["", 0])
+    return str(text) * int(times) + str(case["response"])
+
+
+def test_every_labelled_case_but_two_is_judged_right(math_reward: MathReward) -> None:
     cases = [json.loads(line) for line in CASES.read_text().splitlines()]
-    verdicts = math_reward([Sample(case["response"], case["gold"]) for case in cases])
+    verdicts = math_reward([Sample(response(case), case["gold"]) for case in cases])
     wanted = [case.get("expected_strict", case["expected"]) for case in cases]
-    missed = [
+    missed = {
         case["id"]
         for case, verdict, want in zip(cases, verdicts, wanted, strict=True)
         if (verdict.reward == 1.0) is not want
-    ]
-    assert len(missed) <= 0.07 * len(cases), missed
+    }
+    assert missed == MISSED
+    assert (len(cases), sum(wanted)) == (272, 167)
