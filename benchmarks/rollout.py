@@ -23,7 +23,7 @@ def larger(toy: LanguageModel) -> LanguageModel:
     torch.manual_seed(0)
     config = LlamaConfig(**{**toy.causal.config.to_dict(), "hidden_size": 384, "intermediate_size": 1024})
     config.num_hidden_layers, config.num_attention_heads, config.num_key_value_heads = 8, 12, 12
-    return LanguageModel(LlamaForCausalLM(config).eval(), toy.tokenizer, toy.stop_ids, toy.directory, "float32")
+    return LanguageModel(LlamaForCausalLM(config).eval(), toy.tokenizer, toy.stop_ids, toy.companions, "float32")
 
 
 def compare(name: str, lm: LanguageModel) -> list[str]:

@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,7 +144,7 @@ def random_model(options: argparse.Namespace, layers: int) -> LlamaForCausalLM:
 
 def opened(options: argparse.Namespace, layers: int) -> tuple[Policy, UpdateConfig]:
     """A policy as `open_policy` would make it."""
-    lm = LanguageModel(random_model(options, layers), None, (0,), Path(), options.dtype)  # type: ignore[arg-type]
+    lm = LanguageModel(random_model(options, layers), None, (0,), {}, options.dtype)  # type: ignore[arg-type]
     cfg = UpdateConfig(learning_rate=1e-6, gradient_checkpointing="checkpoint" in options.case)
     if "lora" in options.case:
         add_adapter(lm, ModelConfig(lora_rank=RANK, lora_alpha=2.0 * RANK), seed=0)

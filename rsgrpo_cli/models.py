@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsgrpo_cli.companions import Companions, read_companions
 from rsgrpo_cli.config import ModelConfig
 from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError, UsageError
 from rsgrpo_cli.tasks.phrasing import TEXT_ROLE
@@ -27,7 +27,6 @@ TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 WEIGHT_PATTERNS = ("*.safetensors",)
 _GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {BUNDLED_MODEL!r}"
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "README.md"]
-_NOT_COPIED = {"config.json", "README.md", "model.safetensors.index.json", "manifest.json", "adapter_config.json"}
 
 
 @dataclass(slots=True)
@@ -38,7 +37,7 @@ class LanguageModel:
         causal: The transformers model with its output layer, an adapter injected if there is one.
         tokenizer: Its tokenizer.
         stop_ids: Tokens that end a completion.
-        directory: Where its files are, for copying tokenizer and templates into checkpoints.
+        companions: The files that a checkpoint needs besides weights and config: tokenizer, templates, licence.
         dtype: What the computation runs in ("float32" or "bfloat16").
         adapter: The PEFT wrapper around `causal`, None when all weights are trained.
         compiled: `causal` up to its output layer, through torch.compile, where the update is to run so.
@@ -47,7 +46,7 @@ class LanguageModel:
     causal: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     stop_ids: tuple[int, ...]
-    directory: Path
+    companions: Companions
     dtype: str
     adapter: Any = None
     compiled: Any = None
@@ -164,7 +163,8 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
             "not enough GPU memory for the weights", "use --lora-rank, a smaller model or --device cpu"
         ) from error
     tokenizer = load_tokenizer(directory)
-    return LanguageModel(causal, tokenizer, stop_ids(tokenizer, causal.generation_config), directory, cfg.dtype)
+    companions = read_companions(directory, tokenizer.vocab_files_names.values())
+    return LanguageModel(causal, tokenizer, stop_ids(tokenizer, causal.generation_config), companions, cfg.dtype)
 
 
 def _keep_head_in_float32(causal: PreTrainedModel) -> None:
@@ -263,15 +263,6 @@ def chat_template_id(directory: Path) -> str | None:
     elif config.is_file():
         text = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
     return hashlib.sha256(json.dumps(text).encode()).hexdigest()[:12] if text else None
-
-
-def copy_auxiliary_files(source: Path, target: Path) -> None:
-    """Give a checkpoint what a model directory has besides weights and config: tokenizer, templates, licence."""
-    for path in source.iterdir():
-        if path.is_file() and path.suffix != ".safetensors" and path.name not in _NOT_COPIED:
-            destination = target / path.name
-            if not destination.exists():
-                shutil.copyfile(path, destination)
 
 
 def peft() -> Any:

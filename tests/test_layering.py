@@ -11,18 +11,19 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rsgrpo_cli"
 
 # Each part of the package and what it may import of the others.
-BELOW = {"models", "schemas", "config", "seeding", "probe", "errors"}
+BELOW = {"models", "companions", "schemas", "config", "seeding", "probe", "errors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "seeding": set(),
     "probe": {"errors"},
     "schemas": set(),
     "config": {"errors"},
+    "companions": set(),
     "console": {"errors"},
     "core": set(),
-    "tasks": BELOW - {"models"},
-    "models": {"errors", "config", "tasks"},
-    "rewards": BELOW - {"models"},
+    "tasks": BELOW - {"models", "companions"},
+    "models": {"errors", "config", "tasks", "companions"},
+    "rewards": BELOW - {"models", "companions"},
     "engines": BELOW,
     "policy": BELOW | {"core"},
     "stages": BELOW | {"core", "tasks", "rewards", "engines", "policy"},

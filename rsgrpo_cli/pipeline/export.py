@@ -56,9 +56,11 @@ def export(run: RunDir, version: int, target: Path, *, merge: bool, card: str) -
 
             save_complete_model(config.model, checkpoint, folder)
         else:
-            for path in sorted(checkpoint.iterdir()):
-                if path.is_file() and path.name != "manifest.json":
-                    shutil.copyfile(path, folder / path.name)
+            for path in sorted(checkpoint.rglob("*")):
+                name = path.relative_to(checkpoint)
+                if path.is_file() and name.parts[0] not in ("manifest.json", "trainer"):
+                    (folder / name).parent.mkdir(exist_ok=True)
+                    shutil.copyfile(path, folder / name)
             _name_base(folder / "adapter_config.json", config)
         # PEFT leaves a card of its own, with nothing filled in.
         (folder / "README.md").write_text(card, encoding="utf-8")

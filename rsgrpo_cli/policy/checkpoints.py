@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers import GenerationConfig, PreTrainedModel
 
+from rsgrpo_cli.companions import read_companions, write_companions
 from rsgrpo_cli.config import ModelConfig, RunConfig
 from rsgrpo_cli.errors import ArtifactError, UsageError
-from rsgrpo_cli.models import copy_auxiliary_files, describe, load_model, model_directory
+from rsgrpo_cli.models import describe, load_model, model_directory
 from rsgrpo_cli.policy.fingerprint import PROBE, base_logprobs, take_probe
 from rsgrpo_cli.policy.logprobs import check_head, compile_body
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer, restore_adapter
@@ -67,13 +69,16 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
 
 def save_weights(policy: Policy, directory: Path) -> None:
     """Write weights (or the adapter) and their configuration into an existing, empty directory."""
-    (policy.lm.adapter or policy.lm.causal).save_pretrained(directory)
+    if policy.lm.adapter is not None:
+        policy.lm.adapter.save_pretrained(directory)
+    else:
+        _save_model(policy.lm.causal, directory)
 
 
 def save_checkpoint(policy: Policy, directory: Path) -> None:
     """Write weights, tokenizer, optimizer state and probe into an existing, empty directory."""
     save_weights(policy, directory)
-    copy_auxiliary_files(policy.lm.directory, directory)
+    write_companions(policy.lm.companions, directory)
     (directory / OPTIMIZER).parent.mkdir()
     take_probe(policy).save(directory / PROBE)
     assert policy.optimizer is not None  # only a policy opened for training is saved
@@ -98,8 +103,22 @@ def save_complete_model(cfg: ModelConfig, checkpoint: Path, directory: Path) -> 
         causal = lm.adapter.merge_and_unload(safe_merge=True)
     described = describe(base)
     name = described.get("dtype") or described.get("torch_dtype") or "float32"
-    causal.to(getattr(torch, name)).save_pretrained(directory)
-    copy_auxiliary_files(checkpoint, directory)
+    _save_model(causal.to(getattr(torch, name)), directory)
+    write_companions(read_companions(checkpoint, lm.tokenizer.vocab_files_names.values()), directory)
+
+
+def _save_model(causal: PreTrainedModel, directory: Path) -> None:
+    """Write weights and config, without a generation config: that is copied as it is, and only if the model has one.
+
+    transformers refuses to write some that it reads: a temperature without do_sample, as Llama 2 has it.
+    """
+    own = causal.generation_config
+    causal.generation_config = GenerationConfig()
+    try:
+        causal.save_pretrained(directory)
+    finally:
+        causal.generation_config = own
+    (directory / "generation_config.json").unlink(missing_ok=True)
 
 
 def _optimizer_tensors(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

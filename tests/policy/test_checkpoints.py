@@ -1,3 +1,5 @@
+import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -137,3 +139,61 @@ def test_the_state_of_another_optimizer_is_refused(
     save_file({name.replace("exp_avg", "state"): value for name, value in tensors.items()}, tmp_path / OPTIMIZER)
     with pytest.raises(UsageError, match="state of another optimizer"):
         open_toy(tmp_path, 1)
+
+
+FEW = [*SMALL, "--set", "rollout.group_size=2", "--set", "rollout.prompts_per_step=4"]
+
+
+@KINDS
+def test_a_resumed_run_saves_what_an_undisturbed_one_does(cli: Cli, tmp_path: Path, rank: int) -> None:
+    """Its first checkpoint is pruned at the third new one, and the tokenizer must not be looked for there."""
+    train = ["train", *FEW, "--lora-rank", str(rank), "--run"]
+    assert cli(*train, "runs/whole", "--steps", "4").code == 0
+    for steps in ("1", "4"):
+        result = cli(*train, "runs/resumed", "--steps", steps)
+        assert result.code == 0, result.err
+    folders = [tmp_path / "runs" / name / "checkpoints" for name in ("whole", "resumed")]
+    whole, resumed = ({path.relative_to(f): path.read_bytes() for path in f.rglob("*.*")} for f in folders)
+    assert {path.parts[0] for path in whole} == {"000003", "000004"}
+    assert whole == resumed
+
+
+def test_a_checkpoint_has_one_set_of_weights(cli: Cli, tmp_path: Path) -> None:
+    shutil.copytree(model_directory("toy"), tmp_path / "m")
+    torch.save(load_file(tmp_path / "m/model.safetensors"), tmp_path / "m/pytorch_model.bin")
+    (tmp_path / "m/LICENSE").write_text("free")
+    (tmp_path / "m/additional_chat_templates").mkdir()
+    (tmp_path / "m/additional_chat_templates/tools.jinja").write_text("{{ messages }}")
+    assert cli("train", "--model", "m", "--run", "runs/x", "--steps", "1", *FEW).code == 0
+    checkpoint = {path.name for path in (tmp_path / "runs/x/checkpoints/000001").iterdir()}
+    assert checkpoint == {path.name for path in (tmp_path / "m").iterdir()} - {"pytorch_model.bin"} | {
+        "manifest.json", "trainer",
+    }  # fmt: skip
+    assert cli("export", "runs/x", "--out", "out").code == 0
+    assert (tmp_path / "out/additional_chat_templates/tools.jinja").is_file()
+    assert checkpoint - {path.name for path in (tmp_path / "out").iterdir()} == {"manifest.json", "trainer"}
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    ['{"eos_token_id": 1, "do_sample": false, "temperature": 0.6, "top_p": 0.95}', '{"eos_token_id": 1}', None],
+    ids=["one that transformers will not write", "a plain one", "none"],
+)
+def test_the_sampling_defaults_of_a_checkpoint_are_the_models_own(
+    cli: Cli, tmp_path: Path, defaults: str | None
+) -> None:
+    shutil.copytree(model_directory("toy"), tmp_path / "m")
+    (tmp_path / "m/generation_config.json").unlink()
+    if defaults is not None:
+        (tmp_path / "m/generation_config.json").write_text(defaults)
+    result = cli("train", "--model", "m", "--run", "runs/x", "--steps", "1", *FEW)
+    assert result.code == 0, result.err
+    assert cli("train", "--run", "runs/x", "--steps", "2").code == 0  # and it loads again
+    for merge in ([], ["--merge"]):
+        exported = cli("export", "runs/x", "--out", f"out{len(merge)}", *merge)
+        assert exported.code == 0, exported.err
+    for folder in ("runs/x/checkpoints/000001", "runs/x/checkpoints/000002", "out0", "out1"):
+        path = tmp_path / folder / "generation_config.json"
+        assert (path.read_text() if path.is_file() else None) == defaults
+        described = json.loads((tmp_path / folder / "config.json").read_text())
+        assert described["model_type"] == "llama"

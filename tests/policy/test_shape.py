@@ -77,7 +77,7 @@ def test_there_is_memory_here() -> None:
 def policy_of(config: PretrainedConfig, run: RunConfig) -> Policy:
     lora = run.model.lora_rank > 0
     dtype = torch.bfloat16 if lora and run.model.dtype == "bfloat16" else torch.float32
-    lm = LanguageModel(AutoModelForCausalLM.from_config(config, dtype=dtype), None, (0,), TOY, run.model.dtype)
+    lm = LanguageModel(AutoModelForCausalLM.from_config(config, dtype=dtype), None, (0,), {}, run.model.dtype)
     if lora:
         add_adapter(lm, run.model, 0)
     policy = Policy(lm, 0)
