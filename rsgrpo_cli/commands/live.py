@@ -44,5 +44,6 @@ class StepDisplay:
         self.shown += 1
         done = row["step"] + 1
         left = (time.perf_counter() - self.started) / self.shown * (self.steps - done)
-        cells = [f"{number(row[name], digits):>8}" for _, name, digits in COLUMNS]
+        # What a step has no number for: pass@G where rewards are grades, their mean where all of them are None.
+        cells = [f"{number(row.get(name), digits) or '-':>8}" for _, name, digits in COLUMNS]
         self.out.info("  ".join([f"{done:>7}", *cells, f"{duration(left):>8}"]))

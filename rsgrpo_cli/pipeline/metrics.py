@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import Lineage
 from rsgrpo_cli.core.risk import advantage_rms, effective_sample_size
+from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.stages.advantage import VARIED, group_statuses
 from rsgrpo_cli.stages.score import count_statuses
 
 ROLLOUT_COLUMNS = ("group_id", "sample_index", "prompt_id", "policy_version", "completion_ids", "finish_reason")
 """The columns of the rollouts that are read."""
-REWARD_COLUMNS = ("group_id", "reward", "reward_status")
+REWARD_COLUMNS = ("group_id", *verdicts.COLUMNS)
 """The columns of the rewards that are read."""
 
 
@@ -40,7 +41,7 @@ def step_metrics(
     tables: StepTables,
     *,
     step: int,
-    solve_rate: float,
+    solve_rate: float | None,
     seconds: Mapping[str, float],
     peak_memory_bytes: int,
 ) -> dict[str, Any]:
@@ -49,7 +50,8 @@ def step_metrics(
     Args:
         tables: What the step left.
         step: From 0.
-        solve_rate: Share of the training problems solved at least once so far, this step included.
+        solve_rate: Share of the training problems solved at least once so far, this step included; None where rewards
+            are grades, which solve nothing.
         seconds: Stage -> how long it took, of the stages that ran in this process or are in its log.
         peak_memory_bytes: Of this process so far.
     """
@@ -66,7 +68,7 @@ def step_metrics(
         "peak_memory_bytes": float(peak_memory_bytes),
     }
     row |= _reward_metrics(tables.rewards) | _advantage_metrics(tables.advantages) | _update_metrics(tables.update)
-    row |= _group_metrics(tables.advantages, tables.most_groups)
+    row |= _group_metrics(tables.advantages, tables.most_groups) | _verdict_metrics(tables.rewards)
     row |= {f"seconds_{stage}": seconds.get(stage) for stage in ("rollout", "score", "advantage", "update")}
     row["seconds_step"] = sum(seconds.values()) if seconds else None
     row["tokens_per_second"] = float(lengths.sum()) / seconds["rollout"] if seconds.get("rollout") else None
@@ -79,16 +81,16 @@ def used_beta(advantages: Lineage) -> float | None:
     return None if beta is None else float(beta)
 
 
-def solved_prompts(rollouts: pa.Table, rewards: pa.Table) -> set[str]:
-    """Prompts with at least one right completion."""
-    right = pc.equal(rewards["reward_status"], Status.OK.value)
-    return set(rollouts["prompt_id"].filter(right).to_pylist())
+def solved_prompts(rollouts: pa.Table, rewards: pa.Table) -> set[str] | None:
+    """Prompts with at least one right completion; None where rewards are grades, which have no right and wrong."""
+    right = verdicts.right(rewards)
+    return None if right is None else set(rollouts["prompt_id"].filter(right).to_pylist())
 
 
 def _reward_metrics(rewards: pa.Table) -> dict[str, Any]:
     statuses = count_statuses(rewards)
     values = rewards["reward"].drop_null().to_numpy()
-    row: dict[str, Any] = {
+    return {
         "reward_mean": float(values.mean()) if len(values) else None,
         "reward_std": float(values.std()) if len(values) else None,
         "reward_error": _error_over_groups(rewards),
@@ -96,13 +98,28 @@ def _reward_metrics(rewards: pa.Table) -> dict[str, Any]:
         "scorer_errors": float(statuses.get(Status.ERROR, 0)),
         "status_counts": list(statuses.items()),
     }
-    if not statuses.keys() & {Status.SCORED, Status.SKIPPED}:
-        # A user's number is not a verdict: "right" has no meaning there.
-        right = pc.equal(rewards["reward_status"], Status.OK.value)
-        groups = pa.table({"group": rewards["group_id"], "right": right}).group_by("group")
-        row["pass@1"] = float(pc.mean(right).as_py())
-        row["pass@G"] = float(pc.mean(groups.aggregate([("right", "any")])["right_any"]).as_py())
-    return row
+
+
+def _verdict_metrics(rewards: pa.Table) -> dict[str, Any]:
+    """What only right and wrong have: a graded reward leaves it empty."""
+    right = verdicts.right(rewards)
+    if right is None:
+        return dict.fromkeys(("pass@1", "pass@G", "groups_all_right", "groups_all_wrong"))
+    groups = pa.table({"group": rewards["group_id"], "right": right}).group_by("group")
+    solved = groups.aggregate([("right", "any")])["right_any"]
+    row = {"pass@1": float(pc.mean(right).as_py()), "pass@G": float(pc.mean(solved).as_py())}
+    return row | _groups_of_a_function(rewards, right)
+
+
+def _groups_of_a_function(rewards: pa.Table, right: pa.ChunkedArray) -> dict[str, float]:
+    """How many groups got equal verdicts of a user's function: the statuses of its groups do not know verdicts."""
+    if not verdicts.is_from_user(rewards):
+        return {}
+    judged = pa.table({"group": rewards["group_id"], "right": right}).filter(pc.is_valid(rewards["reward"]))
+    spread = judged.group_by("group").aggregate([("right", "min"), ("right", "max")])
+    all_right = pc.sum(pc.cast(spread["right_min"], pa.int64())).as_py()
+    all_wrong = pc.sum(pc.cast(pc.invert(spread["right_max"]), pa.int64())).as_py()
+    return {"groups_all_right": float(all_right or 0), "groups_all_wrong": float(all_wrong or 0)}
 
 
 def _error_over_groups(rewards: pa.Table) -> float | None:

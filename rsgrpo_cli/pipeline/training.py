@@ -162,14 +162,14 @@ class _History:
     def __init__(self, session: Session, *, upto: int) -> None:
         self.session = session
         self.total = len(session.prompts)
-        self.solved: set[str] = set()
+        self.solved: set[str] | None = set()  # None from the first step on whose rewards are grades
         self.rows: dict[int, dict[str, Any]] = {}
         self.written = 0.0
         known = read_table(session.run.metrics, METRICS).to_pylist() if session.run.metrics.is_file() else []
         before = {row["step"]: row for row in known}
         for step in range(upto):
             tables = _read_step(session.run, step)
-            self.solved |= step_metrics.solved_prompts(tables.rollouts, tables.rewards)
+            self._count_solved(tables)
             self.rows[step] = before.get(step) or self._row(step, tables)
         if self.rows:
             self._write()
@@ -180,17 +180,21 @@ class _History:
         Nothing is lost by waiting: a row that is missing is worked out again from the step's artifacts.
         """
         tables = _read_step(self.session.run, step)
-        self.solved |= step_metrics.solved_prompts(tables.rollouts, tables.rewards)
+        self._count_solved(tables)
         self.rows[step] = self._row(step, tables)
         if write or time.monotonic() - self.written > WRITE_SECONDS:
             self._write()
         return self.rows[step]
 
+    def _count_solved(self, tables: step_metrics.StepTables) -> None:
+        solved = step_metrics.solved_prompts(tables.rollouts, tables.rewards)
+        self.solved = None if solved is None or self.solved is None else self.solved | solved
+
     def _row(self, step: int, tables: step_metrics.StepTables) -> dict[str, Any]:
         return step_metrics.step_metrics(
             tables,
             step=step,
-            solve_rate=len(self.solved) / self.total,
+            solve_rate=None if self.solved is None else len(self.solved) / self.total,
             seconds=self.session.timings.get(step, {}),
             peak_memory_bytes=peak_memory(),
         )

@@ -1,0 +1,82 @@
+"""A reward function of the user's own, from a module in the current directory, in every command."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Cli
+
+FUNCTIONS = textwrap.dedent("""
+    import zlib
+
+    def mark(text):
+        return zlib.crc32(text.encode())
+
+    def graded(completions, **columns):
+        return [1 / (1 + len(text)) for text in completions]
+
+    def verdict(completions, **columns):
+        return [mark(text) % 3 == 0 for text in completions]
+
+    def nothing(completions, **columns):
+        return [None for _ in completions]
+
+    def some(completions, **columns):
+        return [None if mark(text) % 2 else -float(len(text)) for text in completions]
+""")
+STEPS = ["--steps", "2", "--set", "rollout.group_size=4", "--set", "rollout.prompts_per_step=4"]
+SMALL = [*STEPS, "--set", "score.workers=1", "--set", "train.checkpoint_every=1"]
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text(FUNCTIONS)
+    return path
+
+
+def rows(run: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = pq.read_table(f"{run}/metrics.parquet").to_pylist()
+    return found
+
+
+def test_grades_have_no_verdicts_and_their_cells_are_empty(cli: Cli) -> None:
+    result = cli("train", "--run", "runs/x", "--reward", "mine:graded", *SMALL)
+    assert result.code == 0, result.err
+    heading, first = [line.split() for line in result.err.splitlines()[1:3]]
+    shown = dict(zip(heading[:9], first, strict=False))
+    assert (shown["pass@G"], shown["solved"]) == ("-", "-")
+    assert float(shown["reward"]) > 0
+    for row in rows("runs/x"):
+        assert row["reward_mean"] is not None
+        empty = ("pass@1", "pass@G", "cumulative_solve_rate", "groups_all_right", "groups_all_wrong")
+        assert [row[name] for name in empty] == [None] * 5
+
+
+@pytest.mark.parametrize("zero_variance", ["keep", "drop", "resample"])
+@pytest.mark.parametrize("function", ["nothing", "some", "verdict"])
+def test_every_kind_of_reward_trains_and_is_shown(cli: Cli, function: str, zero_variance: str) -> None:
+    flags = ["--reward", f"mine:{function}", "--zero-variance", zero_variance, *SMALL]
+    result = cli("train", "--run", "runs/x", *flags, "--json")
+    assert result.code == 0, result.err
+    last = result.json["last_step"]
+    assert ("reward_mean" in last, "pass@G" in last) == (function != "nothing", function == "verdict")
+    for command in (["status"], ["show", "--prompt", "5"]):
+        assert cli(*command, "--run", "runs/x").code == 0
+
+
+def test_zeros_and_ones_are_verdicts(cli: Cli) -> None:
+    assert cli("train", "--run", "runs/x", "--reward", "mine:verdict", *SMALL).code == 0
+    for step, row in enumerate(rows("runs/x")):
+        table = pq.read_table(f"runs/x/steps/{step:06d}/rewards.parquet").to_pylist()
+        rewards = [table_row["reward"] for table_row in table]
+        groups = [rewards[start : start + 4] for start in range(0, 16, 4)]
+        assert row["pass@1"] == sum(rewards) / 16
+        assert row["pass@G"] == sum(any(group) for group in groups) / 4
+        assert row["groups_all_right"] == sum(all(group) for group in groups)
+        assert row["groups_all_wrong"] == sum(not any(group) for group in groups)
+    assert rows("runs/x")[1]["cumulative_solve_rate"] == sum(row["pass@G"] * 4 for row in rows("runs/x")) / 768  # type: ignore[operator]
