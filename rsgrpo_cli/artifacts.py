@@ -7,24 +7,22 @@ that "is this stale?" reads footers only. No clock time and no host name goes in
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsgrpo_cli import __version__
+from rsgrpo_cli.disk import write_atomically
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.schemas import ArtifactSchema
 
@@ -196,53 +194,15 @@ def combined_id(ids: Iterable[str]) -> str:
     return hash_json(list(ids))
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Give `path` its new content in one step: a reader sees the old file or the new one, a crash leaves the old one.
-
-    Raises:
-        ArtifactError: If the disk is full; nothing is left behind and nothing is overwritten.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with no_space_is_named(path):
-        try:
-            with open(temporary, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            # The name itself is not synced: after a power cut a file may be missing, never half there.
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-@contextmanager
-def no_space_is_named(path: Path) -> Iterator[None]:
-    """Turn a full disk into an error that says so.
-
-    Raises:
-        ArtifactError: If the block could not write for want of space.
-    """
-    from safetensors import SafetensorError
-
-    hint = "free some space and run the same command again: what was finished before is intact"
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise ArtifactError(f"no space left to write {path}", hint) from error
-        raise
-    except SafetensorError as error:  # which has the number in its text only
-        if any(f"(os error {number})" in str(error) for number in _NO_SPACE):
-            raise ArtifactError(f"no space left to write {path}", hint) from error
-        raise
-
-
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file atomically, for people to read: indented, in the order given."""
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    text = json_text(data)
+    write_atomically(path, lambda file: file.write(text))
+
+
+def json_text(data: Any) -> bytes:
+    """A JSON file's content, for people to read."""
+    return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path, *keys: str) -> Any:
@@ -268,16 +228,6 @@ def read_json(path: Path, *keys: str) -> Any:
     return data
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REMAKE = "move it away and run the stage that makes it again"
 
 

@@ -13,23 +13,20 @@ RUN/
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import json
-import os
 import re
-import socket
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.artifacts import Lineage, combined_id, read_json, read_lineage, write_json
+from rsgrpo_cli import disk, events
+from rsgrpo_cli.artifacts import Lineage, combined_id, json_text, read_json, read_lineage, write_json
 from rsgrpo_cli.config import RunConfig, parse
-from rsgrpo_cli.errors import ArtifactError, LockedError, MissingError, StaleError, UsageError
+from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
+from rsgrpo_cli.locks import held
+from rsgrpo_cli.run_names import claim_fresh_path
 from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
 
 RUNS = Path("runs")
@@ -49,9 +46,15 @@ class Freshness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunDir:
-    """Paths of a run and the questions one can ask of them. Holds no state of its own."""
+    """Paths of a run and the questions one can ask of them.
+
+    Args:
+        path: The directory.
+        made_since: When this process created the run, as of `disk.mark`; None for a run that was there.
+    """
 
     path: Path
+    made_since: int | None = field(default=None, compare=False)
 
     # -- paths --------------------------------------------------------------------------------------------------
 
@@ -190,21 +193,51 @@ class RunDir:
     # -- creating and finding -------------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, *, forked_from: Mapping[str, Any] | None = None) -> RunDir:
-        """Start a run: write its configuration.
+    def create(cls, path: Path | None, config: RunConfig, *, forked_from: Mapping[str, Any] | None = None) -> RunDir:
+        """Start a run: write its configuration. Of two processes that try at once, one gets the name.
+
+        Args:
+            path: Where; a name under runs/ that no run has unless given.
+            config: Its configuration.
+            forked_from: The run and the step that it branches off from.
 
         Raises:
             UsageError: If there is something else at `path`.
         """
-        if (path / "config.json").is_file():
-            raise UsageError(f"{path} is a run already", "choose another name")
+        since = disk.mark()
+        if path is None:
+            path = claim_fresh_path(RUNS, config)
         if path.exists() and not (path.is_dir() and all(_of_a_killed_start(entry) for entry in path.iterdir())):
+            if (path / "config.json").is_file():
+                raise UsageError(f"{path} is a run already", "choose another name")
             raise UsageError(f"{path} exists and is not a run", "choose another --run")
-        data: dict[str, Any] = {"version": CONFIG_VERSION, "config": config.model_dump(mode="json")}
-        if forked_from:
-            data["forked_from"] = dict(forked_from)
-        write_json(path / "config.json", data)
-        return cls(path)
+        text = json_text(_as_file(config, forked_from))
+        try:
+            disk.write_exclusively(path / "config.json", lambda file: file.write(text))
+        except FileExistsError as error:
+            raise UsageError(f"{path} is a run already", "choose another name") from error
+        return cls(path, since)
+
+    def take_back(self) -> bool:
+        """Remove a run that this process created and in which nothing was sampled; only what this process wrote.
+
+        Returns:
+            Whether there was something to take back.
+        """
+        if self.made_since is None or any(self.path.rglob("part-*.parquet")):
+            return False
+        disk.take_back(self.path, self.made_since)
+        return True
+
+    def has_results(self) -> bool:
+        """Whether anything was made with the run's settings but its problems."""
+        places = [self.path / name for name in ("steps", "checkpoints", "evals")]
+        folders = [place / f"{number:06d}" for place in places for number in _numbered(place)]
+        return any(path.is_file() for folder in folders for path in folder.rglob("*"))
+
+    def change_config(self, config: RunConfig) -> None:
+        """Give the run other settings; only while `has_results` says that nothing was made with the old ones."""
+        write_json(self.path / "config.json", _as_file(config, self.origin()))
 
     @classmethod
     def locate(cls, name_or_path: str | None) -> Path:
@@ -239,62 +272,29 @@ class RunDir:
             )
         return cls(configs[-1].parent)
 
-    @staticmethod
-    def fresh_path(config: RunConfig) -> Path:
-        """A path under runs/ that no run has, named after what is trained and how."""
-        dataset = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(config.prepare.dataset.partition(":")[0]).stem)
-        beta = getattr(config.advantage, "beta", None)
-        stem = f"{dataset}-{config.advantage.estimator}" + (f"-beta{beta:g}" if beta is not None else "")
-        taken = {path.name for path in RUNS.glob(f"{stem}-*")}
-        number = next(number for number in range(1, 100_000) if f"{stem}-{number:03d}" not in taken)
-        return RUNS / f"{stem}-{number:03d}"
-
     # -- lock, events -----------------------------------------------------------------------------------------------
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, say: Callable[[str], None]) -> Iterator[None]:
         """Hold the run for this process; the system lets go of it when the process ends, however it ends.
+
+        Args:
+            say: Told where the file system has no locks.
 
         Raises:
             LockedError: If another live process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise
-                file.seek(0)
-                owner = file.read().strip() or "another process"
-                raise LockedError(
-                    f"run {self.name} is in use by {owner}", "wait for it or stop it; to work beside it: rsgrpo fork"
-                ) from error
-            file.seek(0)
-            file.truncate()
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+        hint = "wait for it or stop it; to work beside it: rsgrpo fork"
+        with held(self.path / "lock", f"run {self.name}", hint, say):
             yield
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Append to the log of what ran when."""
-        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event})
-        with open(self.events, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        events.append(self.events, event)
 
     def recorded(self) -> list[dict[str, Any]]:
-        """The log; a last line cut short by a crash is left out."""
-        if not self.events.is_file():
-            return []
-        events = []
-        for line in self.events.read_text(encoding="utf-8").splitlines():
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(event, dict) and {"stage", "seconds"} <= event.keys():
-                events.append(event)
-        return events
+        """The log."""
+        return events.read(self.events)
 
 
 # -- what is stale --------------------------------------------------------------------------------------------------
@@ -373,10 +373,19 @@ def _id_if_there(path: Path, kind: ArtifactSchema) -> str | None:
 
 
 def _of_a_killed_start(entry: Path) -> bool:
-    return entry.name in ("lock", ".config.json.tmp")
+    return entry.name in ("lock", ".config.json.tmp") or disk.is_temporary(entry)
+
+
+def _as_file(config: RunConfig, forked_from: Mapping[str, Any] | None) -> dict[str, Any]:
+    data: dict[str, Any] = {"version": CONFIG_VERSION, "config": config.model_dump(mode="json")}
+    return data | ({"forked_from": dict(forked_from)} if forked_from else {})
 
 
 def _numbered(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit() and entry.is_dir())
+    return sorted(int(entry.name) for entry in folder.iterdir() if _NUMBER.fullmatch(entry.name) and entry.is_dir())
+
+
+_NUMBER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,}")
+"""How a step or a policy version is written; what has another name is not ours."""

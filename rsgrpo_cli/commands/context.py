@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
 from rsgrpo_cli.console import Output, duration
-from rsgrpo_cli.errors import RsgrpoError, UsageError
+from rsgrpo_cli.errors import Interrupted, LockedError, UsageError
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Outcome, Session
@@ -21,19 +20,21 @@ if TYPE_CHECKING:
 def at_work(run: RunDir, config: RunConfig, out: Output) -> Iterator[Session]:
     """A session on a run that no other process can use meanwhile.
 
-    A run that fails before it has sampled anything is taken back, so that the same name can be used again.
+    A run that this command created and that fails before it has sampled anything is taken back, so that the same
+    command with another flag starts anew. Only what this process wrote goes; a run that was there is left as it is.
     """
-    from rsgrpo_cli.pipeline.session import Session, StopSignal
+    try:
+        from rsgrpo_cli.pipeline.session import Session, StopSignal
 
-    stop = StopSignal()
-    fresh = not any(run.path.glob("*.parquet"))
-    with run.lock(), stop.installed(out.info), Session(run, config, out, stop) as session:
-        try:
+        stop = StopSignal()
+        with run.lock(out.warn), stop.installed(out.info), Session(run, config, out, stop) as session:
             yield session
-        except RsgrpoError:
-            if fresh and not any(run.path.rglob("part-*.parquet")):
-                shutil.rmtree(run.path)
-            raise
+    except (Interrupted, LockedError):  # what a polite stop leaves is to be gone on with; the other's is not ours
+        raise
+    except BaseException:
+        if run.take_back():
+            out.info(f"nothing was sampled: {run.path} is taken back")
+        raise
 
 
 def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]:
@@ -67,7 +68,7 @@ def new_run(name: str | None, overrides: Overrides, config_file: Path | None, ou
     from rsgrpo_cli.run_dir import RunDir
 
     config = resolve(overrides, config_file)
-    run = RunDir.create(RunDir.locate(name) if name else RunDir.fresh_path(config), config)
+    run = RunDir.create(RunDir.locate(name) if name else None, config)
     out.info(f"new run {run.path}")
     return run, config
 

@@ -39,7 +39,7 @@ def fork(
 
     source = RunDir.open(run)
     number = source.newest_version() if step is None else step
-    with source.lock():
+    with source.lock(Output().warn):
         made = training.fork(source, number, RunDir.locate(to), overrides)
     data = {"run": str(made.path), "forked_from": str(source.path), "step": number}
     hint = f"{made.path} shares {source.path} up to step {number}; go on: rsgrpo train --run {made.path}"

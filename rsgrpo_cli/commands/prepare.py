@@ -32,10 +32,17 @@ def prepare(
     The file also loads as a verl dataset.
     """
     overrides = options.given(locals())
-    from rsgrpo_cli.pipeline import preparation
+    from rsgrpo_cli.pipeline import preparation, training
+    from rsgrpo_cli.run_dir import RunDir
 
     out = Output(as_json=as_json)
-    target, resolved = open_run(run, overrides) if exists(run) else new_run(run, overrides, config, out)
+    if not exists(run):
+        target, resolved = new_run(run, overrides, config, out)
+    elif RunDir.open(run).has_results():
+        target, resolved = open_run(run, overrides)
+    else:  # nothing depends on its settings: this is as good as starting it
+        target, resolved = RunDir.open(run), training.resume_config(RunDir.open(run), overrides)
     with at_work(target, resolved, out) as session:
+        training.settle(session)
         outcome = preparation.prepare(session, resolved.prepare, force=force)
     say(out, outcome)

@@ -36,6 +36,7 @@ from rsgrpo_cli.config.run import (
     estimator_config,
     load_toml,
     override,
+    override_afresh,
     parse,
     resolve,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "estimator_config",
     "load_toml",
     "override",
+    "override_afresh",
     "parse",
     "resolve",
 ]

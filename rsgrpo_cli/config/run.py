@@ -144,6 +144,26 @@ def override(config: RunConfig, overrides: Overrides) -> RunConfig:
     return parse(_enough_samples(merged(config.model_dump(mode="json"), nested(overrides)), overrides))
 
 
+def override_afresh(config: RunConfig, overrides: Overrides) -> RunConfig:
+    """`override` for a run that has made nothing yet: what was derived from a replaced value is derived again.
+
+    Raises:
+        UsageError: If a name or a value does not fit.
+    """
+    data = config.model_dump(mode="json")
+    base = RunConfig.model_validate(
+        {"model": {"lora_rank": config.model.lora_rank}, "rollout": {"max_tokens": config.rollout.max_tokens}}
+    )
+    for section, field in (("update", "learning_rate"), ("model", "lora_alpha"), ("eval", "max_tokens")):
+        if data[section][field] == getattr(getattr(base, section), field):
+            del data[section][field]
+    ends = {"update": config.train.steps * config.update.optimizer_steps, "advantage": config.train.steps}
+    for section, end in ends.items():
+        if data[section].get("schedule_steps") == end:
+            del data[section]["schedule_steps"]
+    return parse(_enough_samples(merged(data, nested(overrides)), overrides))
+
+
 def parse(data: Mapping[str, Any]) -> RunConfig:
     """Validate a nested mapping.
 

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.artifacts import no_space_is_named, read_json, sync_directory
+from rsgrpo_cli.artifacts import read_json
 from rsgrpo_cli.config import RunConfig
+from rsgrpo_cli.disk import no_space_is_named, sync_directory
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run_dir import RunDir
 

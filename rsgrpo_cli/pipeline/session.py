@@ -209,6 +209,15 @@ class Session:
 
         return {"engine": name, "vllm_dtype": sampling_dtype(self.config.model, self.config.vllm)}
 
+    def require_engine(self, name: str) -> None:
+        """Make sure that an engine's package is there, without starting it.
+
+        Raises:
+            DependencyError: If it is not.
+        """
+        if self.engine_name(name) == "vllm":
+            require_vllm()
+
     def engine(self, name: str, version: int) -> Engine:
         """A sampler loaded with a policy."""
         name = self.engine_name(name)
@@ -248,6 +257,14 @@ class Session:
             self._resources.callback(reward.close)
             self._rewards[key] = reward
         return self._rewards[key]
+
+    def require_reward(self, name: str, *, workers: int, timeout: float) -> str:
+        """Load a verifier now, so that one that cannot be loaded is known before anything is sampled; its identity.
+
+        Raises:
+            UsageError: If it cannot be loaded.
+        """
+        return self.reward(name, workers=workers, timeout=timeout).identity
 
     # -- doing ----------------------------------------------------------------------------------------------------
 

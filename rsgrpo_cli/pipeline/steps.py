@@ -15,15 +15,14 @@ import pyarrow.compute as pc
 from rsgrpo_cli.artifacts import (
     Lineage,
     hash_json,
-    no_space_is_named,
     read_json,
     read_lineage,
     read_table,
-    sync_directory,
     write_json,
     write_table,
 )
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, ScoreConfig, UpdateConfig
+from rsgrpo_cli.disk import no_space_is_named, sync_directory
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.pipeline.freshness import decide, must_run

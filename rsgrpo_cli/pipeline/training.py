@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
-from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override
+from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, override_afresh
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.pipeline import evaluation, preparation, steps
 from rsgrpo_cli.pipeline import metrics as step_metrics
@@ -33,12 +33,14 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def resume_config(run: RunDir, overrides: Overrides) -> RunConfig:
-    """The configuration to go on with: the run's own, with what may change changed.
+    """The configuration to go on with: the run's own, with what may change changed; all of it while nothing was made.
 
     Raises:
         UsageError: If a flag contradicts what the run was created with.
     """
     stored = run.config()
+    if not run.has_results():
+        return override_afresh(stored, overrides)
     wanted = override(stored, overrides)
     for name, (old, new) in changed_fields(stored, wanted).items():
         decides_problems = name == "eval.benchmark" and stored.prepare.decontaminate == "drop"
@@ -58,7 +60,9 @@ def train(session: Session, report: Report) -> None:
         StaleError: If an earlier step was changed by hand since.
         Interrupted: If asked to stop.
     """
+    settle(session)
     preparation.prepare(session, session.config.prepare)
+    _check_resources(session)
     if session.config.train.eval_every:
         requests = [evaluation.Request(name) for name in evaluation.benchmarks_of(session)]
         evaluation.prepare_benchmarks(session, requests)
@@ -68,6 +72,20 @@ def train(session: Session, report: Report) -> None:
         report(training.step(step))
         if step + 1 < total:
             session.stop.check(f"step {step + 1} of {total}", steps.again(session))
+
+
+def settle(session: Session) -> None:
+    """Give a run in which nothing was made the settings of this session."""
+    run = session.run
+    if not run.has_results() and run.config() != session.config:
+        run.change_config(session.config)
+
+
+def _check_resources(session: Session) -> None:
+    """Find out what is not there or cannot be loaded before anything is sampled for it."""
+    score = session.config.score
+    session.require_engine(session.config.rollout.engine)
+    session.require_reward(score.reward, workers=score.workers, timeout=score.timeout)
 
 
 class Training:

@@ -161,6 +161,8 @@ def test_a_run_keeps_the_benchmark_that_its_problems_were_cleaned_of(tmp_path: P
     for mode, refuses in (("report", False), ("drop", True)):
         settings = {"prepare.decontaminate": mode, "eval.benchmark": "aime24"}
         run = RunDir.create(tmp_path / mode, resolve(settings))
+        run.rollouts(0).mkdir(parents=True)
+        (run.rollouts(0) / "part-00000.parquet").touch()  # something depends on the settings
         with pytest.raises(UsageError, match="benchmark aime24, not aime25") if refuses else nullcontext():
             resume_config(run, {"eval.benchmark": "aime25"})
 

@@ -1,0 +1,279 @@
+"""Files and directories that appear whole, and which of them this process made.
+
+What gets its name is complete: it is built under another name and renamed. What is taken back or cleared away was made
+by this process, or is named by a list of our own; a user's file beside ours is never touched. Nothing is written
+through a symbolic link: a run directory may come from a stranger.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from rsgrpo_cli.errors import ArtifactError
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
+"""What a file system says that has no locks."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+_TEMPORARY = re.compile(r"\.rsgrpo-[0-9a-f]{8}\.tmp")
+
+
+# -- what this process made -------------------------------------------------------------------------------------------
+
+_made: list[Path] = []
+"""Files and directories that were not there before, in the order made; absolute."""
+
+
+def mark() -> int:
+    """A moment, for `take_back`."""
+    return len(_made)
+
+
+def note(path: Path) -> None:
+    """Remember that this process made a file or a directory that was not there."""
+    _made.append(path.absolute())
+
+
+def make_directory(path: Path) -> None:
+    """`mkdir -p`, remembering what was not there.
+
+    Raises:
+        OSError: If it cannot be made, or is something else.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another process was faster
+            continue
+        note(folder)
+    path.mkdir(exist_ok=True)
+
+
+def take_back(root: Path, since: int) -> None:
+    """Remove what this process has made at and below `root` since a moment; directories only if they are empty then."""
+    root = root.absolute()
+    for path in reversed(_made[since:]):
+        if path != root and root not in path.parents:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            _remove_if_empty(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
+
+
+# -- one file ---------------------------------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Give `path` its new content in one step: a reader sees the old file or the new one, a crash leaves the old one.
+
+    Raises:
+        ArtifactError: If the disk is full; nothing is left behind and nothing is overwritten.
+    """
+    make_directory(path.parent)
+    with no_space_is_named(path), _temporary(path, write) as temporary:
+        fresh = not os.path.lexists(path)
+        # The name itself is not synced: after a power cut a file may be missing, never half there.
+        os.replace(temporary, path)
+        if fresh:
+            note(path)
+
+
+def write_exclusively(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """The same for a file that must not be there yet, whoever else tries at the same moment.
+
+    Raises:
+        FileExistsError: If it is there.
+        ArtifactError: If the disk is full.
+    """
+    make_directory(path.parent)
+    with no_space_is_named(path), _temporary(path, write) as temporary:
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            os.replace(temporary, path)
+        note(path)
+
+
+@contextmanager
+def _temporary(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator[Path]:
+    """A file beside `path` with the content on the disk; gone at the end unless it was renamed."""
+    temporary = path.with_name(f".rsgrpo-{secrets.token_hex(4)}.tmp")
+    try:
+        # A name that nobody could know, opened only if it is new: what a stranger left there is not written through.
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file has a name that `write_atomically` gives for a moment."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file that is written into, never through a symbolic link; it is made if it is not there.
+
+    Raises:
+        ArtifactError: If it is a link, or no plain file.
+    """
+    flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    if not os.path.lexists(path):
+        try:
+            descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            pass
+        else:
+            note(path)
+            return descriptor
+    if path.is_symlink() or not path.is_file():
+        what = "a symbolic link" if path.is_symlink() else "not a plain file"
+        raise ArtifactError(f"{path} is {what}; rsgrpo does not write there", "remove it, or move it away")
+    return os.open(path, flags | os.O_CREAT, 0o666)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what is in the way of something new; nothing is lost.
+
+    Returns:
+        Its new path, NAME.aside-1 and so on.
+    """
+    aside = next(
+        found
+        for number in range(1, 10_000)
+        if not os.path.lexists(found := path.with_name(f"{path.name}.aside-{number}"))
+    )
+    os.rename(path, aside)
+    return aside
+
+
+# -- whole directories ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def workshop(place: Path) -> Iterator[Path]:
+    """A new directory beside `place` to build it in; whoever builds renames it. What fails leaves nothing.
+
+    A process that is killed leaves `.NAME.xxxxxxxx.partial`; see `clear_leftovers`.
+    """
+    make_directory(place.parent)
+    folder = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
+    folder.mkdir()
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _lock(descriptor)
+        yield folder
+    finally:
+        os.close(descriptor)
+        if folder.exists():
+            shutil.rmtree(folder)  # this process made it a moment ago, under a name of its own
+
+
+def clear_leftovers(place: Path, names: Iterable[str]) -> None:
+    """Give back the space of what killed processes had built of `place`.
+
+    Args:
+        place: What was to be built.
+        names: The files that belong to it, relative to it. Only these are removed: what else lies there stays.
+    """
+    pattern = re.compile(re.escape(f".{place.name}.") + r"[0-9a-f]{8}\.partial")
+    names = set(names)
+    for folder in sorted(place.parent.iterdir()):
+        if not pattern.fullmatch(folder.name) or folder.is_symlink() or not folder.is_dir():
+            continue
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if _lock(descriptor):
+                remove_named(folder, names)
+        finally:
+            os.close(descriptor)
+
+
+def remove_named(folder: Path, names: Iterable[str]) -> None:
+    """Remove files of a directory by their names, and our own temporary ones; directories only if they are empty."""
+    names = set(names)
+    inside = sorted(folder.rglob("*"), reverse=True)  # what is in a directory comes before it
+    for path in inside:
+        if path.is_dir() and not path.is_symlink():
+            _remove_if_empty(path)
+        elif path.relative_to(folder).as_posix() in names or is_temporary(path):
+            path.unlink(missing_ok=True)
+    _remove_if_empty(folder)
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether no living process holds a directory; the system lets go of it when the process ends."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, *NO_LOCKS):
+            raise
+        return False
+    return True
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_files(folder: Path) -> None:
+    """Put all files below a directory on the disk, and their names."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_directory(path)
+            continue
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    sync_directory(folder)
+
+
+@contextmanager
+def no_space_is_named(path: Path) -> Iterator[None]:
+    """Turn a full disk into an error that says so.
+
+    Raises:
+        ArtifactError: If the block could not write for want of space.
+    """
+    hint = "free some space and run the same command again: what was finished before is intact"
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise ArtifactError(f"no space left to write {path}", hint) from error
+        raise
+    except Exception as error:
+        # safetensors has the number in its text only. It need not be imported to tell whether it raised this.
+        ours = type(error).__name__ == "SafetensorError"
+        if ours and any(f"(os error {number})" in str(error) for number in _NO_SPACE):
+            raise ArtifactError(f"no space left to write {path}", hint) from error
+        raise

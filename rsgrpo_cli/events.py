@@ -1,0 +1,45 @@
+"""The log of a run: what ran when and for how long, a JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli import disk
+
+
+def append(path: Path, event: Mapping[str, Any]) -> None:
+    """Add an event, with the time.
+
+    Raises:
+        ArtifactError: If the log is a symbolic link: it would be written through.
+    """
+    line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event})
+    with os.fdopen(disk.open_own(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The events; a line cut short by a crash, or one that is no event, is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [event for line in lines if (event := _parsed(line)) is not None]
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):  # no JSON, a number of a thousand digits, or nested without end
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("stage"), str):
+        return None
+    seconds, step = event.get("seconds"), event.get("step", 0)
+    if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf or not isinstance(step, int):
+        return None
+    return event

@@ -1,0 +1,54 @@
+"""One process at a time: a lock that the system lets go of when its process ends, however it ends.
+
+It is flock on a file. Where a file system has none (some Lustre and NFS mounts), that is said and the work goes on: a
+lock made of a file that is there or not would outlive a killed process or a lost node, and then the run could not be
+gone on with; that is worse than what two commands at once do, each file being written whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rsgrpo_cli.disk import NO_LOCKS, open_own
+from rsgrpo_cli.errors import LockedError
+
+
+@contextmanager
+def held(path: Path, what: str, hint: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a lock file for this process.
+
+    Args:
+        path: The file; it is made if it is not there, and stays.
+        what: What is in use if another process holds it, for the error.
+        hint: What to do then.
+        say: Told where the file system has no locks.
+
+    Raises:
+        LockedError: If another live process holds it.
+        ArtifactError: If it is a symbolic link, or no plain file.
+    """
+    descriptor = open_own(path, os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+                raise LockedError(f"{what} is in use by {owner}", hint) from error
+            if error.errno not in NO_LOCKS:
+                raise
+            say(
+                f"the file system of {path.parent} has no locks ({error.strerror}): "
+                f"nothing will stop a second command from using {what}; start one at a time"
+            )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
