@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from typing import Any
 
 from rsgrpo_cli.rewards.extraction import extract, extract_lenient
 from rsgrpo_cli.rewards.math_answer import (
@@ -24,6 +25,7 @@ from rsgrpo_cli.rewards.types import Sample, Status, Verdict
 
 VERIFIER = "rsgrpo_cli.rewards.math_verifier:verify_pair"
 _MEMO_ENTRIES = 50_000
+_NO_VERDICT = (Status.TIMEOUT, Status.ERROR)
 
 Pair = tuple[str, str]
 
@@ -40,7 +42,8 @@ class MathReward:
     """Verifies mathematical answers by the policy of `math_answer`.
 
     Equal pairs of gold and normalised answer are verified once, within a call and across calls: of the samples of one
-    prompt most give one of a few answers. A pair that timed out is not tried again either.
+    prompt most give one of a few answers. A pair that timed out or killed its worker may have met a busy machine: it
+    is tried again when it next comes up, and not after that.
 
     Args:
         workers: Processes for the pairs that need algebra; they start with the first such pair.
@@ -55,6 +58,7 @@ class MathReward:
         self.identity = f"math policy-{POLICY_VERSION} {engine}"
         self._lenient = lenient
         self._memo: OrderedDict[Pair, Status] = OrderedDict()
+        self._failed: OrderedDict[Pair, None] = OrderedDict()  # once so far
         self._pool = WorkerPool(
             VERIFIER, workers=workers, deadline=deadline, memory_limit_bytes=DEFAULT_MEMORY_LIMIT_BYTES
         )
@@ -96,10 +100,15 @@ class MathReward:
         new = [pair for pair in wanted if pair not in known]
         known |= zip(new, map(_judgement, self._pool.map(new)), strict=True)
         for pair, status in known.items():
+            if status in _NO_VERDICT and pair not in self._failed and pair not in self._memo:
+                self._failed[pair] = None
+                continue
             self._memo[pair] = status
             self._memo.move_to_end(pair)
-        while len(self._memo) > _MEMO_ENTRIES:
-            self._memo.popitem(last=False)
+        stores: tuple[OrderedDict[Pair, Any], ...] = (self._memo, self._failed)
+        for store in stores:
+            while len(store) > _MEMO_ENTRIES:
+                store.popitem(last=False)
         return known
 
 

@@ -10,7 +10,9 @@ the parent reads its program from stdin. Here a worker is `python -P worker.py` 
 
 Every job has its own deadline. Jobs travel in chunks, because a message costs about as much as a small job, but the
 worker reports each job as it ends, and each report starts the clock of the next: the parent always knows which job a
-stuck or dead worker was at. That worker is killed and replaced, and the rest of its chunk is handed out again.
+stuck or dead worker was at. That worker is killed and replaced, and the rest of its chunk is handed out again. A death
+may be the machine's doing (the kernel ran out of memory) and not the job's: the job is run once more, alone and in a
+new worker, before it is blamed.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -35,11 +38,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.rewards.worker import Start
+from rsgrpo_cli.rewards.worker import FOR_THE_PARENT, Start
 
 DEFAULT_MEMORY_LIMIT_BYTES = 2 * 1024**3
 _MAX_CHUNK = 32
 _START_SECONDS = 120.0  # an import on a busy machine; not a job's deadline
+_RESTARTS = 2  # of workers that a signal ended before their first job, in one map: then the handler is to blame
 _WORKER_FILE = Path(__file__).with_name("worker.py")
 
 Job = tuple[Any, ...]
@@ -112,14 +116,17 @@ class _Run:
 
     jobs: Sequence[Job]
     waiting: deque[int]
+    again: deque[int] = field(default_factory=deque)  # a worker died over them: once more, alone, in a new one
+    retried: set[int] = field(default_factory=set)
+    restarts: int = 0
     outcomes: dict[int, Outcome] = field(default_factory=dict)
 
 
 class WorkerPool:
     """A fixed number of processes that run one function; see the module's text.
 
-    Workers start with the first `map` and stay for the next. They ignore Ctrl-C, so an interrupted `map` raises
-    KeyboardInterrupt here; it then ends the workers that still hold jobs. They end when the parent does, however it
+    Workers start with the first `map` and stay for the next. They ignore Ctrl-C and what a batch system sends to all
+    processes of a job (SIGTERM, SIGHUP, SIGUSR1), so an interrupted `map` raises KeyboardInterrupt here; it then ends the workers that still hold jobs. They end when the parent does, however it
     ends. One thread at a time may call `map`.
 
     Args:
@@ -197,15 +204,25 @@ class WorkerPool:
 
     def _hand_out(self, run: _Run) -> None:
         """Start the workers that this run can use and give each idle one its next chunk."""
-        busy = sum(bool(worker.chunk) for worker in self._workers)
-        while len(self._workers) < min(self._size, busy + len(run.waiting)):
+        while len(self._workers) < self._size and self._needs_another(run):
             self._start()
         for worker in list(self._workers):
-            if worker.ready and not worker.chunk and run.waiting:
-                # Chunks shrink towards the end, so that no worker is left with a long one while the others idle.
-                size = max(1, min(_MAX_CHUNK, len(run.waiting) // (2 * self._size)))
-                chunk = [run.waiting.popleft() for _ in range(min(size, len(run.waiting)))]
-                self._send(worker, chunk, run)
+            if worker.ready and not worker.chunk:
+                chunk = self._next_chunk(worker, run)
+                if chunk:
+                    self._send(worker, chunk, run)
+
+    def _needs_another(self, run: _Run) -> bool:
+        jobs = sum(bool(worker.chunk) for worker in self._workers) + len(run.waiting) + len(run.again)
+        new = sum(not worker.proven and not worker.chunk for worker in self._workers)
+        return len(self._workers) < jobs or new < len(run.again)
+
+    def _next_chunk(self, worker: _Worker, run: _Run) -> list[int]:
+        if run.again and not worker.proven:
+            return [run.again.popleft()]
+        # Chunks shrink towards the end, so that no worker is left with a long one while the others idle.
+        size = max(1, min(_MAX_CHUNK, len(run.waiting) // (2 * self._size)))
+        return [run.waiting.popleft() for _ in range(min(size, len(run.waiting)))]
 
     def _send(self, worker: _Worker, chunk: list[int], run: _Run) -> None:
         worker.chunk.extend(chunk)
@@ -258,15 +275,25 @@ class WorkerPool:
                 self._replace(worker, run)
 
     def _bury(self, worker: _Worker, run: _Run) -> None:
-        """Blame the death of a worker on the job it was at; where it died idle, that is no job's fault."""
+        """Blame the second death over a job on the job; where a worker died idle, that is no job's fault."""
         if not worker.ready:
-            raise self._cannot_start(f"the process ended with code {self._end(worker)} while loading it")
+            self._excuse(run, self._end(worker), "while loading it")
+            return
         culprit = worker.chunk.popleft() if worker.chunk and worker.begun else None
         exit_code = self._replace(worker, run)
-        if culprit is not None:
+        if culprit is not None and culprit in run.retried:
             run.outcomes[culprit] = Died(exit_code)
+        elif culprit is not None:
+            run.retried.add(culprit)
+            run.again.append(culprit)
         elif not worker.proven:
-            raise self._cannot_start(f"the process ended with code {exit_code} before its first job")
+            self._excuse(run, exit_code, "before its first job")
+
+    def _excuse(self, run: _Run, exit_code: int, when: str) -> None:
+        """Let another worker try where a signal ended one, a few times: it may have come from outside."""
+        if exit_code >= 0 or run.restarts >= _RESTARTS:
+            raise self._cannot_start(f"the process ended with code {exit_code} {when}")
+        run.restarts += 1
 
     def _replace(self, worker: _Worker, run: _Run) -> int:
         """End a worker and put the jobs it has not begun at the head of the queue."""
@@ -280,23 +307,23 @@ class WorkerPool:
         ours, theirs = Pipe()
         # A session of its own: Ctrl-C on the terminal does not reach it, and what it starts can be killed with it.
         # stdout=2: whatever a handler prints goes to stderr, stdout is for data.
-        process = subprocess.Popen(
-            [sys.executable, "-P", str(_WORKER_FILE), str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-            # SymPy orders by hash in places: equal pairs must get equal verdicts in every process of every run.
-            env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONHASHSEED": "0"},
-        )
+        with _held_back(FOR_THE_PARENT):
+            process = subprocess.Popen(
+                [sys.executable, "-P", str(_WORKER_FILE), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                # SymPy orders by hash in places: equal pairs must get equal verdicts in every process of every run.
+                env={"OMP_NUM_THREADS": "1", **os.environ, "PYTHONHASHSEED": "0"},
+            )
         theirs.close()
         worker = _Worker(process, ours, clock=time.monotonic())
         self._workers.append(worker)
         self._selector.register(ours, selectors.EVENT_READ, worker)
-        try:
+        # A worker that has ended already is found out, and buried, when its report is waited for.
+        with suppress(OSError):
             ours.send(self._orders())
-        except OSError:
-            raise self._cannot_start(f"the process ended with code {self._end(worker)} at once") from None
 
     def _orders(self) -> Start:
         return Start(
@@ -320,6 +347,16 @@ class WorkerPool:
             f"{self._label} cannot be loaded in a worker process: {why}",
             f'see whether `python -c "import {module}"` works in this directory and environment',
         )
+
+
+@contextmanager
+def _held_back(signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Block signals, also in the processes that the block starts: one of these lets them in when it is prepared."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(worker: _Worker) -> int:

@@ -25,11 +25,15 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any, TypedDict
 
 _MESSAGE_CHARS = 500
 _PR_SET_PDEATHSIG = 1
 _PARENT_CHECK_SECONDS = 1.0
+_TO_A_JOB = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+FOR_THE_PARENT = frozenset({signal.SIGINT, *_TO_A_JOB})
+"""Ctrl-C, and what batch systems send to every process of a job. The parent decides what it means; a worker goes on."""
 
 
 class Start(TypedDict):
@@ -98,8 +102,8 @@ def run(handler: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
 
 
 def _confine(start: Start) -> None:
-    """Ignore Ctrl-C, which is for the parent, end when it does, leave no core file, respect the memory limit."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the parent, end when it does, leave no core file, respect the memory limit."""
+    _leave_to_the_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limit = start["memory_limit_bytes"]
     if limit is not None and sys.platform == "linux":  # macOS refuses the call and would not enforce it
@@ -107,6 +111,31 @@ def _confine(start: Start) -> None:
     if start["die_with_parent"] and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_follow, args=(start["parent"],), daemon=True).start()
+
+
+def _leave_to_the_parent() -> None:
+    """Do nothing at the signals in FOR_THE_PARENT, which the parent blocked before it started this process.
+
+    Those of a batch system are caught, not ignored: what a handler starts would inherit that, and could not be
+    terminated any more.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _TO_A_JOB:
+        signal.signal(number, _go_on)
+        signal.siginterrupt(number, False)
+    os.register_at_fork(after_in_child=_obey)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_PARENT)
+
+
+def _go_on(number: int, frame: FrameType | None) -> None:
+    """Do nothing."""
+
+
+def _obey() -> None:
+    """Let a fork of this process be terminated."""
+    for number in _TO_A_JOB:
+        if signal.getsignal(number) is _go_on:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _follow(parent: int) -> None:

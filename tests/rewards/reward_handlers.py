@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -82,6 +83,30 @@ def once(folder, answer):
         mark.touch()
         os._exit(1)
     return answer
+
+
+def nap(seconds):
+    time.sleep(seconds)
+    return "rested"
+
+
+def signal_children():
+    """The exit codes of two children, a program and a fork, that are terminated."""
+    program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    fork = os.fork()
+    if not fork:
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(1)
+    program.terminate()
+    os.kill(fork, 15)
+    return [program.wait(20), os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])]
+
+
+def slow_to_load(seconds):
+    """A factory, for `setup`."""
+    time.sleep(seconds)
+    return nap
 
 
 def adder(amount):

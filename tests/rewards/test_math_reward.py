@@ -4,8 +4,8 @@ import textwrap
 
 import pytest
 
-from rsgrpo_cli.rewards.math_reward import MathReward, _read_once
-from rsgrpo_cli.rewards.pool import Done, Job, Outcome
+from rsgrpo_cli.rewards.math_reward import MathReward, _judgement, _read_once
+from rsgrpo_cli.rewards.pool import Died, Done, Job, Outcome, TimedOut
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
 
 
@@ -134,6 +134,32 @@ def test_equal_pairs_are_verified_once() -> None:
     reward(samples * 50)
     reward(samples)
     assert len(counting.jobs) == 3  # sqrt(12), sqrt(1)2 and 3
+
+
+@pytest.mark.parametrize("failure", [TimedOut(5.0), Died(-9)])
+def test_a_pair_that_failed_once_is_tried_once_more(failure: Outcome) -> None:
+    reward, sample = MathReward(workers=1, deadline=5.0), Sample(r"\boxed{\sqrt{12}}", r"2\sqrt{3}")
+    failing = _Failing(failure)
+    reward._pool = failing  # type: ignore[assignment]
+    assert [reward([sample])[0].status for _ in range(4)] == [_judgement(failure)] * 4
+    assert len(failing.jobs) == 2
+    reward = MathReward(workers=1, deadline=5.0)
+    for pool in (_Failing(failure), _Counting()):
+        reward._pool = pool  # type: ignore[assignment]
+        (verdict,) = reward([sample])
+    assert verdict.status is Status.OK
+
+
+class _Failing(_Counting):
+    """Stands in for the pool: fails at everything."""
+
+    def __init__(self, failure: Outcome) -> None:
+        super().__init__()
+        self.failure = failure
+
+    def map(self, jobs: list[Job]) -> list[Outcome]:
+        self.jobs += jobs
+        return [self.failure] * len(jobs)
 
 
 def test_cheap_verdicts_start_no_worker() -> None:

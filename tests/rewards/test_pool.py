@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -90,10 +91,59 @@ def test_workers_stay_between_maps_and_die_idle_unnoticed(pool: WorkerPool) -> N
     assert pool.map([("echo", number) for number in range(20)]) == [Done(number) for number in range(20)]
 
 
-def test_a_job_that_did_not_begin_is_not_blamed_for_another(tmp_path: Path) -> None:
+def test_a_death_is_blamed_on_no_job_before_it_was_tried_again(tmp_path: Path) -> None:
     with WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=5.0) as single:
         outcomes = single.map([("once", str(tmp_path), "a"), *[("once", str(tmp_path), "b")] * 9])
-    assert outcomes == [Died(1), *[Done("b")] * 9]
+    assert outcomes == [Done("a"), *[Done("b")] * 9]
+
+
+def strike(pool: WorkerPool, number: signal.Signals, *, times: int, after: float = 0.0) -> threading.Thread:
+    """Send a signal to all workers of a pool, from a thread, once there are any; `times` times."""
+
+    def work() -> None:
+        for _ in range(times):
+            until = time.monotonic() + 20
+            while not pool._workers and time.monotonic() < until:
+                time.sleep(0.001)
+            time.sleep(after)
+            for worker in list(pool._workers):
+                worker.process.send_signal(number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_what_a_batch_system_sends_to_all_processes_disturbs_no_job(number: signal.Signals) -> None:
+    with WorkerPool("tests.rewards.reward_handlers:behave", workers=2, deadline=20.0) as pool:
+        before = pool.map([("process",)] * 8)
+        thread = strike(pool, number, times=5, after=0.1)
+        assert pool.map([("nap", 0.8)] * 2) == [Done("rested")] * 2
+        thread.join()
+        assert set(pool.map([("process",)] * 8)) <= set(before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_while_a_worker_is_loading_is_no_reason_to_give_up(number: signal.Signals) -> None:
+    handler = "tests.rewards.reward_handlers:slow_to_load"
+    with WorkerPool(handler, workers=1, deadline=20.0, setup=(0.5,)) as pool:
+        thread = strike(pool, number, times=1 if number == signal.SIGKILL else 200)
+        assert pool.map([(0.01,)] * 3) == [Done("rested")] * 3
+        thread.join()
+
+
+def test_a_job_whose_worker_was_killed_from_outside_is_run_again() -> None:
+    with WorkerPool("tests.rewards.reward_handlers:behave", workers=2, deadline=20.0) as pool:
+        pool.map([("process",)] * 8)
+        thread = strike(pool, signal.SIGKILL, times=1, after=0.3)
+        assert pool.map([("nap", 1.0)] * 2) == [Done("rested")] * 2
+        thread.join()
+
+
+def test_what_a_handler_starts_can_be_terminated() -> None:
+    with WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=60.0) as pool:
+        assert pool.map([("signal_children",)]) == [Done([-signal.SIGTERM, -signal.SIGTERM])]
 
 
 def test_what_cannot_be_sent_back_is_an_error_of_the_job(pool: WorkerPool) -> None:
@@ -142,13 +192,16 @@ def test_a_handler_that_cannot_be_loaded_is_one_error_that_names_it(handler: str
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("body", ["import os; os._exit(5)", "import sys; sys.exit(5)"])
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [("import os; os._exit(5)", "5"), ("import sys; sys.exit(5)", "5"), ("import os; os.kill(os.getpid(), 9)", "-9")],
+)
 def test_a_module_that_ends_the_process_on_import_is_one_error(
-    body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    body: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "deadly_module.py").write_text(body)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with WorkerPool("deadly_module:f", workers=2, deadline=1.0) as broken, pytest.raises(UsageError, match="5"):
+    with WorkerPool("deadly_module:f", workers=2, deadline=1.0) as broken, pytest.raises(UsageError, match=code):
         broken.map([(1,)] * 10)
 
 
