@@ -65,7 +65,8 @@ def evaluate(
         version = target.newest_version() if policy is None else policy
         names = evaluation.benchmarks_of(session)
         evaluation.check_names(names, overrides.get("eval.num_samples_of", {}))
-        requests = [evaluation.Request(name, prompt_column, answer_column, tag, rescore, force) for name in names]
+        columns = evaluation.columns_for(names, prompt_column, answer_column)
+        requests = [evaluation.Request(name, *columns[name], tag, rescore, force) for name in names]
         evaluation.warn_of_overlap(session, version, requests)
         evaluation.prepare_benchmarks(session, requests)
         outcomes = [evaluation.evaluate(session, version, resolved.eval, request) for request in requests]

@@ -33,6 +33,7 @@ class PrepareConfig(StageConfig):
     """Which problems, and how they are put to the model."""
 
     SPEED_ONLY = frozenset({"data_dir"})
+    OPTIONAL = frozenset({"images"})
 
     dataset: str = "toy"
     """A dataset known by name (`rsgrpo datasets`), "owner/name[@revision][:config[/split]]" on the Hub, or a file."""
@@ -46,6 +47,9 @@ class PrepareConfig(StageConfig):
     """Longer prompts are dropped and counted, in training; a benchmark keeps its problems."""
     decontaminate: Literal["off", "report", "drop"] = "report"
     """What becomes of training problems that also stand in one of the benchmarks of `eval.benchmark`."""
+    images: Literal["refuse", "drop", "ignore"] = "refuse"
+    """What becomes of problems with an image, a sound or a video, which no model here is shown: an error, left out and
+    counted, or asked without it."""
     system_prompt: str | None = None
     instruction: str | None = None
     """Follows each problem. Unless given, `tasks.phrasing.INSTRUCTION` where answers are graded as mathematics and the

@@ -22,7 +22,7 @@ from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMA
 from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
-from rsgrpo_cli.tasks.sources import has_held_out_problems, source_name
+from rsgrpo_cli.tasks.sources import has_held_out_problems, is_known_by_name, source_name
 
 SAMPLED, GRADED = "rollouts", "rewards"
 
@@ -86,6 +86,17 @@ def check_names(names: Sequence[str], named: Iterable[str]) -> None:
             raise UsageError(
                 f"--num-samples names {name}, which is not evaluated", f"benchmarks here: {', '.join(names)}"
             )
+
+
+def columns_for(
+    names: Sequence[str], prompt: str | None, answer: str | None
+) -> dict[str, tuple[str | None, str | None]]:
+    """Benchmark -> the columns that were given, for those that need them; a benchmark known by name has its own.
+
+    Where all are known by name, they are left to be refused.
+    """
+    need = {name for name in names if not is_known_by_name(name)} or set(names)
+    return {name: (prompt, answer) if name in need else (None, None) for name in names}
 
 
 def warn_of_overlap(session: Session, version: int, requests: Iterable[Request]) -> None:

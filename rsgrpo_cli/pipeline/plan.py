@@ -12,6 +12,7 @@ from rsgrpo_cli.core import footprint
 from rsgrpo_cli.core.footprint import Footprint, Precision, Shape
 from rsgrpo_cli.core.workload import Workload
 from rsgrpo_cli.engines.registry import choose_engine
+from rsgrpo_cli.tasks.files import is_data_file
 from rsgrpo_cli.tasks.registry import REGISTRY, Split, listed
 from rsgrpo_cli.tasks.sources import BUNDLED, load_source
 
@@ -194,7 +195,7 @@ def _count(
     """Problems of a dataset that is on this machine or known by name, before duplicates are dropped."""
     if dataset in REGISTRY:
         return listed(dataset, split)[1].rows
-    if dataset not in BUNDLED and Path(dataset).suffix not in (".jsonl", ".parquet"):
+    if dataset not in BUNDLED and not is_data_file(Path(dataset)):
         return None
     return len(load_source(dataset, split, prompt_column=prompt_column, answer_column=answer_column).problems)
 

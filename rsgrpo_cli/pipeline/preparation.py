@@ -22,6 +22,9 @@ from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of
 ROWS_SHOWN = 12
 """Problems of a benchmark that are named when they stand in the training problems."""
 
+COUNTED = ("too_long", "in_benchmarks", "without_problem", "with_images", "answers_left_out")
+"""Counts of `stages.prepare.Preparation` that are said where they are not 0."""
+
 
 def prepare(session: Session, cfg: PrepareConfig, *, force: bool = False) -> Outcome:
     """The run's training problems."""
@@ -119,12 +122,19 @@ def _facts(made: prepare_stage.Preparation) -> dict[str, Any]:
     }
     if made.overlaps:
         facts |= {"overlap": {overlap.benchmark: len(overlap.rows) for overlap in made.overlaps if overlap.rows}}
-    return facts | {name: n for name in ("too_long", "in_benchmarks") if (n := getattr(made, name))}
+    return facts | {name: n for name in COUNTED if (n := getattr(made, name))}
 
 
 def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made: prepare_stage.Preparation) -> None:
     if source.expected_rows:
         session.out.warn(f"{source.name}: a sample of {len(source.problems)} of {source.expected_rows} rows")
+    if made.without_problem:
+        session.out.warn(f"{source.name}: {made.without_problem} rows ask nothing and are left out")
+    if made.answers_left_out:
+        session.out.warn(
+            f"{source.name}: {made.answers_left_out} chats end with an answer, which is left out: a prompt ends with "
+            "the problem"
+        )
     for overlap in made.overlaps:
         if overlap.rows:
             rows = ", ".join(f"#{row}" for row in overlap.rows[:ROWS_SHOWN])

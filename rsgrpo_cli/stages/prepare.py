@@ -11,9 +11,10 @@ from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.schemas import PROMPTS
+from rsgrpo_cli.tasks.chats import Message
 from rsgrpo_cli.tasks.overlap import overlaps
 from rsgrpo_cli.tasks.phrasing import TEXT_ROLE, Phrasing
-from rsgrpo_cli.tasks.sources import Message, Problem, Source
+from rsgrpo_cli.tasks.sources import Problem, Source
 
 CountTokens = Callable[[Sequence[Message]], int]
 """How many tokens a prompt has for the model."""
@@ -47,6 +48,9 @@ class Preparation:
         conflicting: Of these, how many have another answer than the one kept.
         too_long: Problems dropped because their prompt has too many tokens.
         in_benchmarks: Problems dropped because they stand in a benchmark.
+        without_problem: Rows dropped because they ask nothing.
+        with_images: Problems dropped because an image belongs to them.
+        answers_left_out: Prompts whose chat went on with an answer in the source.
         overlaps: What stands in the benchmarks that were compared with; before anything of it was dropped.
     """
 
@@ -56,6 +60,9 @@ class Preparation:
     conflicting: int
     too_long: int = 0
     in_benchmarks: int = 0
+    without_problem: int = 0
+    with_images: int = 0
+    answers_left_out: int = 0
     overlaps: tuple[Overlap, ...] = ()
 
 
@@ -83,8 +90,10 @@ def prepare(
         DataError: If nothing is left, or an answer does not verify against itself; the row is named.
         UsageError: If the prompt template cannot be used.
     """
-    answered = [problem for problem in source.problems if problem.answer]
-    kept, duplicates, conflicting = _distinct(answered)
+    asking = [problem for problem in source.problems if problem.text]
+    answered = [problem for problem in asking if problem.answer]
+    usable = _without_images(answered, source, cfg)
+    kept, duplicates, conflicting = _distinct(usable)
     found: tuple[Overlap, ...] = ()
     distinct = len(kept)
     if cfg.decontaminate == "drop":
@@ -93,15 +102,39 @@ def prepare(
     phrasing = phrasing or Phrasing(cfg, source, graded_as_math=reward is not None)
     chosen, too_long = _choose(kept, phrasing, cfg, count_tokens)
     if not chosen:
-        raise DataError(*_nothing_left(source, len(answered), too_long))
+        raise DataError(*_nothing_left(source, len(asking), len(answered), len(usable), too_long))
     if cfg.decontaminate == "report":
         found, _ = _compare([problem for problem, _ in chosen], benchmarks)
     if reward is not None:
         _check_answers([problem for problem, _ in chosen], source, reward)
     rows = [_row(problem, messages, source) for problem, messages in chosen]
     table = pa.Table.from_pylist(rows, schema=PROMPTS.schema).sort_by("prompt_id")
-    dropped = distinct - len(kept)
-    return Preparation(table, len(source.problems) - len(answered), duplicates, conflicting, too_long, dropped, found)
+    return Preparation(
+        table,
+        without_answer=len(asking) - len(answered),
+        duplicates=duplicates,
+        conflicting=conflicting,
+        too_long=too_long,
+        in_benchmarks=distinct - len(kept),
+        without_problem=len(source.problems) - len(asking),
+        with_images=len(answered) - len(usable),
+        answers_left_out=sum(problem.answered for problem, _ in chosen),
+        overlaps=found,
+    )
+
+
+def _without_images(problems: Sequence[Problem], source: Source, cfg: PrepareConfig) -> Sequence[Problem]:
+    """The problems that a model can be asked without being shown anything; all of them where images are ignored."""
+    shown = [problem for problem in problems if problem.media]
+    if not shown or cfg.images == "ignore":
+        return problems
+    if cfg.images == "drop":
+        return [problem for problem in problems if not problem.media]
+    more = f"; {len(shown) - 1} more like it" if len(shown) > 1 else ""
+    raise DataError(
+        f"row {shown[0].index} of {source.name} has an image (or a sound, a video), which no model here is shown{more}",
+        "leave such rows out: --set prepare.images=drop; ask without it: --set prepare.images=ignore",
+    )
 
 
 def _distinct(problems: Sequence[Problem]) -> tuple[list[Problem], int, int]:
@@ -149,8 +182,12 @@ def _choose(
     return chosen, too_long
 
 
-def _nothing_left(source: Source, answered: int, too_long: int) -> tuple[str, str]:
+def _nothing_left(source: Source, asking: int, answered: int, usable: int, too_long: int) -> tuple[str, str]:
     which = f"dataset {source.name} ({source.split})"
+    if not asking:
+        return f"no row of {which} asks anything", "choose the column with the problem: --prompt-column"
+    if answered and not usable:
+        return f"every problem of {which} has an image", "ask without them: --set prepare.images=ignore"
     if too_long:
         return f"every prompt of {which} is too long", "raise --max-prompt-tokens"
     if answered:

@@ -1,9 +1,12 @@
-"""Rows of a local JSONL or Parquet file."""
+"""Rows of a local JSONL or Parquet file, and of them no more than is asked for."""
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +16,211 @@ import pyarrow.parquet as pq
 from rsgrpo_cli.errors import DataError
 
 SUFFIXES = (".jsonl", ".parquet")
+BATCH_ROWS = 256
+"""Rows of a Parquet file that are in memory at a time, beside those that are kept."""
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does, so it is looked for first
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+_SAVE = "save it as UTF-8, for instance: iconv -f ENCODING -t UTF-8"
+_NO_MARK = f"it may be UTF-16 without its mark: {_SAVE}"
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK")
+"""How gzip, zstd and zip files begin."""
+Shape = Mapping[str, Any]
+"""Column -> what is in it: a mapping for an object, a list for a list, anything else for a value."""
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file as they stand in it.
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table whose columns are known and whose rows are read on demand.
+
+    Args:
+        where: What it is called in errors.
+        first: The columns that the choice of a column goes by: of JSONL, those of its first row.
+        shape: All columns there are.
+        read: The rows, one by one, with these columns only ("a.b" is `b` of the object `a`); None is all columns.
+    """
+
+    where: str
+    first: Shape
+    shape: Shape
+    read: Callable[[Sequence[str] | None], Iterator[dict[str, Any]]]
+
+
+def is_data_file(path: Path) -> bool:
+    """Whether a path has the suffix of a file that is read here."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def open_rows(path: Path) -> Rows:
+    """A file's columns, and a way to its rows.
 
     Raises:
         DataError: If it is not what its suffix says, or has no rows.
     """
-    rows = _read_parquet(path) if path.suffix == ".parquet" else list(_read_jsonl(path))
-    if not rows:
-        raise DataError(f"{path} has no rows", "give a file with one problem a row")
-    return rows
+    return _open_parquet(path) if path.suffix.lower() == ".parquet" else _open_jsonl(path)
 
 
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The rows of a file as they stand in it.
+
+    Args:
+        path: A .jsonl or .parquet file.
+        columns: Only these; all unless given.
+
+    Raises:
+        DataError: If it is not what its suffix says, or has no rows.
+    """
+    return list(open_rows(path).read(columns))
+
+
+def no_rows(where: str) -> DataError:
+    """The error of a table without rows."""
+    return DataError(f"{where} has no rows", "give a file with one problem a row")
+
+
+def picked(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """A row with these columns only; of an object, only the part that is named."""
+    kept: dict[str, Any] = {}
+    for column in columns:
+        outer, dot, inner = column.partition(".")
+        if column in row or not dot:
+            kept |= {column: row[column]} if column in row else {}
+        elif isinstance(row.get(outer), Mapping):
+            kept[outer] = kept.get(outer, {}) | {name: row[outer][name] for name in (inner,) if name in row[outer]}
+        elif outer in row:
+            kept[outer] = row[outer]
+    return kept
+
+
+# -- Parquet ----------------------------------------------------------------------------------------------------------
+
+
+def _open_parquet(path: Path) -> Rows:
     try:
-        rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
-    return rows
+        with pq.ParquetFile(path) as file:
+            schema, count = file.schema_arrow, file.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    if not count:
+        raise no_rows(str(path))
+    shape = {field.name: _shape(field.type) for field in schema}
+    return Rows(str(path), shape, shape, lambda columns: _parquet_rows(path, columns))
 
 
-def _read_jsonl(path: Path) -> Iterable[dict[str, Any]]:
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path} line {number} is not JSON: {error.msg}") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path} line {number} is not a JSON object")
-            if "\\ud" in line.lower() and not _is_unicode(row):
-                raise DataError(
-                    f"{path} line {number} has half of a surrogate pair (\\ud800 to \\udfff), which is no character",
-                    "write the file anew from text that is valid Unicode",
-                )
-            yield row
+def _shape(kind: pa.DataType) -> Any:
+    if pa.types.is_struct(kind):
+        return {field.name: _shape(field.type) for field in kind}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return [_shape(kind.value_type)]
+    return None
 
 
-def _is_unicode(row: dict[str, Any]) -> bool:
+def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+    """In batches: a column of a row group may hold more than one Arrow array can."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS, columns=None if columns is None else list(columns)):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    if isinstance(error, OSError) and error.errno:
+        return DataError(f"{path} cannot be read: {os.strerror(error.errno)}", "check its permissions and the disk")
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return DataError(f"{path} cannot be read as Parquet: {first}", "write the file anew, or get it again")
+
+
+# -- JSONL ------------------------------------------------------------------------------------------------------------
+
+
+def _open_jsonl(path: Path) -> Rows:
+    """Every row is looked at, and none kept: later rows may have columns that the first has not."""
+    shape: dict[str, Any] = {}
+    first: dict[str, Any] | None = None
+    for row in _jsonl_rows(path):
+        first = row if first is None else first
+        for name, value in row.items():
+            if shape.get(name) is None:
+                shape[name] = value
+    if first is None:
+        raise no_rows(str(path))
+
+    def read(columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+        return (row if columns is None else picked(row, columns) for row in _jsonl_rows(path))
+
+    return Rows(str(path), first, shape, read)
+
+
+def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in _lines(path):
+        if line.strip():
+            yield _row(line, f"{path} line {number}")
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        broken = "\\ud" in line.lower() and not _is_unicode(row)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where} is not JSON: {error.msg}", _explained(line)) from error
+    except RecursionError as error:
+        raise DataError(f"{where} is nested too deep to be read", "a row is an object with a problem") from error
+    except ValueError as error:  # a whole number with thousands of digits
+        raise DataError(f"{where} cannot be read: {str(error).partition(';')[0]}", "write it as text") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is not a JSON object", _explained(line))
+    if broken:
+        raise DataError(
+            f"{where} has half of a surrogate pair (\\ud800 to \\udfff), which is no character",
+            "write the file anew from text that is valid Unicode",
+        )
+    return row
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file and their numbers, by its byte order mark; without one it is UTF-8.
+
+    Raises:
+        DataError: If it is in another encoding.
+    """
+    with open(path, "rb") as binary:
+        head = binary.read(4)
+    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
+    # What is not UTF-8 is kept as lone surrogates at first, so that the line it stands in can be named.
+    lenient = "surrogateescape" if encoding.startswith("utf-8") else "strict"
+    with open(path, encoding=encoding, errors=lenient) as file:
+        try:
+            for number, line in enumerate(file, start=1):
+                if not line.isascii() and (byte := _foreign_byte(line)) is not None:
+                    packed = head.startswith(_COMPRESSED)
+                    hint = "decompress it first" if packed else _NO_MARK if "\0" in line else _SAVE
+                    raise DataError(f"{path} line {number} is not UTF-8: it has the byte 0x{byte:02x}", hint)
+                yield number, line
+        except UnicodeError as error:
+            raise DataError(f"{path} begins as {encoding.upper()} does and is not: {error}", _SAVE) from error
+
+
+def _foreign_byte(line: str) -> int | None:
+    """The first byte of a line that is not UTF-8."""
+    return next((ord(character) - 0xDC00 for character in line if 0xDC80 <= ord(character) <= 0xDCFF), None)
+
+
+def _explained(line: str) -> str:
+    """What a line that is no row may be part of."""
+    if "\0" in line:
+        return _NO_MARK
+    if line.lstrip().startswith(("[", "{")):
+        return "a row is one object on one line; of a list: jq -c '.[]' list.json > rows.jsonl"
+    return "a row is one JSON object on one line"
+
+
+def _is_unicode(row: Any) -> bool:
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -6,13 +6,14 @@ The cache and `HF_HUB_OFFLINE=1` work as everywhere: what was loaded once is the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rsgrpo_cli.errors import DataError, DependencyError, MissingError, UsageError
+from rsgrpo_cli.tasks.files import BATCH_ROWS, Rows, no_rows, picked
 
 _PLACE = re.compile(
     r"(?P<repository>[^:@]+)(@(?P<revision>[^:@]+))?(:(?P<config>[^:@/]*)(/(?P<split>[^:@/]+))?)?", re.ASCII
@@ -76,6 +77,42 @@ def read_hub(place: Place, split: str, columns: Sequence[str] | None = None, *, 
             f"{place.repository} has no column {missing[0]!r}", f"columns: {', '.join(table.column_names)}"
         )
     return list((table.select_columns(list(columns)) if columns else table).to_list())
+
+
+def open_hub(place: Place, split: str) -> Rows:
+    """The columns of a split, and a way to its rows.
+
+    Raises:
+        MissingError, UsageError, DataError: As `read_hub`, or if it has no rows.
+    """
+    try:
+        table = _load(_datasets(), (place.repository, place.config, place.split or split, place.revision))
+    except Exception as error:
+        raise _explained(error, place) from error
+    if not len(table):
+        raise no_rows(place.repository)
+    shape = {name: _shape(feature) for name, feature in table.features.items()}
+
+    def read(columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+        names = list(shape) if columns is None else list(columns)
+        outer = [name if name in shape else name.partition(".")[0] for name in names]
+        # As Arrow: images stay the bytes they are, and one batch is in memory at a time.
+        for batch in table.select_columns(list(dict.fromkeys(outer))).with_format("arrow").iter(batch_size=BATCH_ROWS):
+            yield from (picked(row, names) for row in batch.to_pylist())
+
+    return Rows(place.repository, shape, shape, read)
+
+
+def _shape(feature: Any) -> Any:
+    """What a feature of `datasets` holds, as `files.Shape` has it."""
+    if isinstance(feature, Mapping):
+        return {name: _shape(inner) for name, inner in feature.items()}
+    if isinstance(feature, list):
+        return [_shape(feature[0])]
+    if type(feature).__name__ in ("Image", "Audio", "Video"):
+        return {"bytes": None, "path": None}
+    inner = getattr(feature, "feature", None)  # List, LargeList, Sequence
+    return None if inner is None else [_shape(inner)]
 
 
 def _streamed(arguments: tuple[str, str | None, str, str | None], columns: tuple[str, ...]) -> Iterator[Any]:

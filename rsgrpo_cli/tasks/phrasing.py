@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.tasks.sources import Message, Problem, Source
+from rsgrpo_cli.tasks.chats import Message
+from rsgrpo_cli.tasks.sources import Problem, Source
 
 if TYPE_CHECKING:
     from jinja2 import Template

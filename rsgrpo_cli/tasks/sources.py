@@ -5,21 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.errors import DataError, MissingError, UsageError
-from rsgrpo_cli.tasks.files import SUFFIXES, read_rows
-from rsgrpo_cli.tasks.hub import Place, read_hub
+from rsgrpo_cli.tasks.chats import Message, asked, is_filled, media_columns
+from rsgrpo_cli.tasks.files import SUFFIXES, Rows, is_data_file, open_rows
+from rsgrpo_cli.tasks.hub import Place, open_hub, read_hub
 from rsgrpo_cli.tasks.registry import REGISTRY, Listed, Split, listed
-
-Message = dict[str, str]
 
 PROMPT_COLUMNS = ("problem", "question", "prompt", "messages")
 ANSWER_COLUMNS = ("answer", "final_answer", "ground_truth", "solution", "reward_model.ground_truth")
 """Tried in this order; a dot goes into an object, as in verl's files."""
+_OTHER_FILES = {
+    ".json": "make one object a line of it: jq -c '.[]' list.json > rows.jsonl",
+    **dict.fromkeys((".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".tgz"), "decompress it first"),
+    **dict.fromkeys(
+        (".csv", ".tsv", ".xlsx", ".txt", ".arrow", ".feather", ".pkl", ".yaml", ".yml", ".toml", ".npy"),
+        "write it as JSONL (one JSON object a line) or Parquet",
+    ),
+}
+"""Suffixes of files that are not read -> what to do with such a file."""
+_REPOSITORY_FILES = {".parquet", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".arrow", ".gz", ".zst", ".zip", ".tar"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +37,17 @@ class Problem:
 
     Args:
         index: Its row in the source, from 0.
-        text: The problem, or a chat that ends with it.
+        text: The problem, or a chat that ends with it; empty where the source has none.
         answer: The reference answer as text; empty where the source has none.
+        media: Whether an image, a sound or a video belongs to it.
+        answered: Whether its chat went on with an answer, which is left out of `text`.
     """
 
     index: int
     text: str | tuple[Message, ...]
     answer: str
+    media: bool = False
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,28 +118,76 @@ def load_source(
         MissingError: If there is no such file, or the Hub cannot be reached.
         DataError: If what was read is not usable, or not what the registry says.
     """
+    if is_known_by_name(dataset):
+        _refuse_columns(dataset, prompt_column, answer_column)
     if dataset in BUNDLED:
         path = bundled_data() / BUNDLED[dataset].files[split]
         return _from_file(dataset, path, BUNDLED[dataset].task, split, None, None, own_instruction=True)
     if dataset in REGISTRY:
         return _from_registry(dataset, split, data_dir)
-    if Path(dataset).suffix in SUFFIXES:
+    if is_data_file(Path(dataset)):
         if not Path(dataset).is_file():
             raise MissingError(f"no dataset file at {dataset}", "check the path given with --dataset or --benchmark")
         return _from_file(source_name(dataset), Path(dataset), "math", split, prompt_column, answer_column)
-    place = Place.parse(dataset)
-    if place is None:
-        hint = f"known: {', '.join([*BUNDLED, *REGISTRY])}; or owner/name on the Hub, or a .jsonl or .parquet file"
-        raise UsageError(f"unknown dataset {dataset!r}", hint)
+    place = _place(dataset)
     return _from_hub(source_name(dataset), place, split, prompt_column, answer_column)
 
 
 def source_name(dataset: str) -> str:
     """The short name of a dataset: of a file, its own without folder and suffix."""
-    if dataset in BUNDLED or dataset in REGISTRY:
+    if is_known_by_name(dataset):
         return dataset
-    stem = Path(dataset).stem if Path(dataset).suffix in SUFFIXES else dataset
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")
+    stem = Path(dataset).stem if is_data_file(Path(dataset)) else dataset
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")
+    # A name in another script still needs one that files and directories can have.
+    return name or f"dataset-{hashlib.sha256(stem.encode(errors='surrogateescape')).hexdigest()[:8]}"
+
+
+def _refuse_columns(dataset: str, *columns: str | None) -> None:
+    for flag, column in zip(("--prompt-column", "--answer-column"), columns, strict=True):
+        if column is not None:
+            raise UsageError(
+                f"{dataset} is known by name, and {flag} {column} would change nothing",
+                f"leave {flag} out: it is for files and for datasets on the Hub",
+            )
+
+
+def _place(dataset: str) -> Place:
+    """The repository that a dataset's name means.
+
+    Raises:
+        UsageError: If it means none, or a file or a directory that cannot be read.
+        MissingError: If it is the path of a file that is not there.
+    """
+    path, known = Path(dataset), f"known: {', '.join([*BUNDLED, *REGISTRY])}"
+    file = "a .jsonl or .parquet file"
+    if path.suffix.lower() in _OTHER_FILES and not path.exists():
+        raise MissingError(f"no dataset file at {dataset}", f"give {file}")
+    if path.exists() and not path.is_dir():
+        hint = _OTHER_FILES.get(path.suffix.lower(), "write it as JSONL: one JSON object a line")
+        raise UsageError(f"{dataset} is not {file}", hint)
+    if (path.is_dir() and (path / "state.json").is_file()) or (path / "dataset_dict.json").is_file():
+        hint = "datasets.load_from_disk(...).to_parquet('rows.parquet') makes a file of it"
+        raise UsageError(f"{dataset} was written by save_to_disk, not as a repository", hint)
+    place = Place.parse(dataset)
+    if place is None:
+        raise UsageError(f"unknown dataset {dataset!r}", f"{known}; or owner/name on the Hub, or {file}")
+    if path.is_dir() and not (path.resolve().name and any(_data_files(path))):
+        raise UsageError(f"directory {dataset} has no dataset in it", f"give {file}, or a copy of a repository")
+    return place
+
+
+def _data_files(folder: Path) -> Iterable[Path]:
+    """What may be data of a repository: at its top, or in the folders there, as the Hub's are laid out."""
+    for depth in ("*", "*/*"):
+        for path in folder.glob(depth):
+            if "".join(path.suffixes[-2:]).lower() in _REPOSITORY_FILES or path.suffix.lower() in _REPOSITORY_FILES:
+                yield path
+
+
+def is_known_by_name(dataset: str) -> bool:
+    """Whether a dataset is bundled or in the registry, so that its columns are known."""
+    return dataset in BUNDLED or dataset in REGISTRY
 
 
 def split_of(dataset: str, split: Split) -> Split:
@@ -149,23 +210,29 @@ def _from_file(
     *,
     own_instruction: bool = False,
 ) -> Source:
-    rows = read_rows(path)
-    prompt_column = _column(rows[0], prompt_column, PROMPT_COLUMNS, "--prompt-column", str(path))
-    answer_column = _column(rows[0], answer_column, ANSWER_COLUMNS, "--answer-column", str(path))
-    problems = _problems(rows, prompt_column, answer_column, str(path))
-    content_id = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    table = open_rows(path)
+    problems = _problems_of(table, prompt_column, answer_column)
+    with open(path, "rb") as file:
+        content_id = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return Source(name, task, split, problems, content_id, own_instruction)
 
 
 def _from_hub(name: str, place: Place, split: Split, prompt_column: str | None, answer_column: str | None) -> Source:
-    asked = [column.partition(".")[0] for column in (prompt_column, answer_column) if column]
-    rows = read_hub(place, split, list(dict.fromkeys(asked)) if len(asked) == 2 else None)
-    if not rows:
-        raise DataError(f"{place.repository} has no rows", "choose another split: owner/name:config/split")
-    prompt_column = _column(rows[0], prompt_column, PROMPT_COLUMNS, "--prompt-column", place.repository)
-    answer_column = _column(rows[0], answer_column, ANSWER_COLUMNS, "--answer-column", place.repository)
-    problems = _problems(rows, prompt_column, answer_column, place.repository)
+    problems = _problems_of(open_hub(place, split), prompt_column, answer_column)
     return Source(name, "math", split, problems, _content_id(problems))
+
+
+def _problems_of(table: Rows, prompt_column: str | None, answer_column: str | None) -> list[Problem]:
+    """The problems of a table; of its other columns no more is read than whether there are images."""
+    prompt_column = _column(table.first, prompt_column, PROMPT_COLUMNS, "--prompt-column", table.where)
+    answer_column = _column(table.first, answer_column, ANSWER_COLUMNS, "--answer-column", table.where)
+    rows = table.read(list(dict.fromkeys((prompt_column, answer_column))))
+    problems = _problems(rows, prompt_column, answer_column, table.where)
+    seen = [name for name in media_columns(table.shape) if name not in (prompt_column, answer_column)]
+    if not seen:
+        return problems
+    shown = zip(problems, table.read(seen), strict=True)
+    return [replace(problem, media=True) if is_filled(row) else problem for problem, row in shown]
 
 
 # -- datasets known by name -------------------------------------------------------------------------------------------
@@ -181,7 +248,7 @@ def _from_registry(name: str, split: Split, data_dir: str | None) -> Source:
         )
     else:
         path, sample = _file_of(name, entry, Path(data_dir))
-        where, rows = str(path), read_rows(path)
+        where, rows = str(path), _rows_of(open_rows(path), entry)
     if len(rows) != entry.rows and not sample:
         raise DataError(
             f"{where} has {len(rows)} rows and {name} ({split}) has {entry.rows}",
@@ -189,7 +256,7 @@ def _from_registry(name: str, split: Split, data_dir: str | None) -> Source:
             if data_dir
             else "the copy on the Hub has changed: name it with its columns, owner/name:config/split",
         )
-    columns = _columns_of(entry, rows[0], where)
+    columns = _columns_of(entry, rows[0] if rows else {}, where)
     problems = [_cleaned(problem, entry) for problem in _problems(rows, *columns, where)]
     return Source(name, "math", split, problems, _content_id(problems), expected_rows=entry.rows if sample else None)
 
@@ -212,6 +279,10 @@ def _file_of(name: str, entry: Listed, folder: Path) -> tuple[Path, bool]:
     )
 
 
+def _rows_of(table: Rows, entry: Listed) -> list[dict[str, Any]]:
+    return list(table.read(_columns_of(entry, table.first, table.where)))
+
+
 def _columns_of(entry: Listed, row: Mapping[str, Any], where: str) -> tuple[str, str]:
     for prompt, answer in ((entry.prompt, entry.answer), ("problem", "answer")):
         if prompt in row and answer in row:
@@ -225,7 +296,8 @@ def _columns_of(entry: Listed, row: Mapping[str, Any], where: str) -> tuple[str,
 def _cleaned(problem: Problem, entry: Listed) -> Problem:
     if entry.clean is None or not isinstance(problem.text, str):
         return problem
-    return Problem(problem.index, *entry.clean(problem.text, problem.answer))
+    text, answer = entry.clean(problem.text, problem.answer)
+    return replace(problem, text=text, answer=answer)
 
 
 def _content_id(problems: Sequence[Problem]) -> str:
@@ -259,22 +331,14 @@ def _value(row: Mapping[str, Any], column: str) -> Any:
     return row[outer].get(inner) if isinstance(row.get(outer), Mapping) else None
 
 
-def _problems(rows: Sequence[Mapping[str, Any]], prompt_column: str, answer_column: str, where: str) -> list[Problem]:
+def _problems(rows: Iterable[Mapping[str, Any]], prompt_column: str, answer_column: str, where: str) -> list[Problem]:
     return [_problem(index, row, prompt_column, answer_column, where) for index, row in enumerate(rows)]
 
 
 def _problem(index: int, row: Mapping[str, Any], prompt_column: str, answer_column: str, where: str) -> Problem:
-    text, answer = _value(row, prompt_column), _value(row, answer_column)
-    if isinstance(text, list):
-        text = tuple(_message(message, where, index) for message in text)
-    elif not isinstance(text, str):
-        raise DataError(f"{where} row {index}: column {prompt_column!r} is {type(text).__name__}, not text or a chat")
+    found = asked(_value(row, prompt_column), f"{where} row {index}: column {prompt_column!r}")
+    answer = _value(row, answer_column)
     if isinstance(answer, float) and answer.is_integer():
         answer = int(answer)  # a column of integers with a gap reads as floats: 42.0 is 42
-    return Problem(index, text, "" if answer is None else str(answer).strip())
-
-
-def _message(message: Any, where: str, index: int) -> Message:
-    if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
-        raise DataError(f"{where} row {index}: a chat is a list of objects with role and content")
-    return {"role": str(message["role"]), "content": str(message["content"])}
+    text = "" if answer is None else str(answer).strip()
+    return Problem(index, found.text, text, found.media, found.answered)

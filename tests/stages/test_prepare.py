@@ -6,7 +6,8 @@ from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.types import Sample, Verdict
 from rsgrpo_cli.stages.prepare import Overlap, prepare
-from rsgrpo_cli.tasks.sources import Message, Problem, Source
+from rsgrpo_cli.tasks.chats import Message
+from rsgrpo_cli.tasks.sources import Problem, Source
 
 
 class NoSevens:
@@ -109,3 +110,25 @@ def test_a_report_is_about_the_problems_that_are_trained_on() -> None:
     assert made.overlaps == (Overlap("exam", rows=(), of=2, training=0),)
     with pytest.raises(DataError, match=r"every problem of dataset mine .* stands in a benchmark"):
         prepare(source((TEXT, "2")), NoSevens(), PrepareConfig(decontaminate="drop"), benchmarks=[BENCHMARK])
+
+
+def test_rows_that_ask_nothing_are_dropped_and_counted() -> None:
+    made = prepare(source(("", "24"), ("a", "1")), NoSevens(), PrepareConfig())
+    assert (made.prompts["prompt_id"].to_pylist(), made.without_problem) == (["mine-train-000001"], 1)
+    with pytest.raises(DataError, match=r"no row of dataset mine .* asks anything"):
+        prepare(source(("", "24")), NoSevens(), PrepareConfig())
+
+
+def test_problems_with_an_image_are_refused_dropped_or_asked_without_it() -> None:
+    shown = Source("mine", "math", "train", [Problem(0, "a", "1"), Problem(1, "b", "2", media=True)], "hash")
+    with pytest.raises(DataError, match=r"row 1 of mine has an image .*\n  .*prepare\.images=drop"):
+        prepare(shown, NoSevens(), PrepareConfig())
+    dropped = prepare(shown, NoSevens(), PrepareConfig(images="drop"))
+    assert (dropped.prompts["ground_truth"].to_pylist(), dropped.with_images) == (["1"], 1)
+    assert len(prepare(shown, NoSevens(), PrepareConfig(images="ignore")).prompts) == 2
+
+
+def test_answers_that_were_left_out_of_chats_are_counted() -> None:
+    chat = ({"role": "user", "content": "1+1?"},)
+    answered = Source("mine", "math", "train", [Problem(0, chat, "2", answered=True)], "hash")
+    assert prepare(answered, NoSevens(), PrepareConfig()).answers_left_out == 1

@@ -1,0 +1,142 @@
+"""Data files as people have them: other encodings, other formats, columns that are not needed."""
+
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rsgrpo_cli.errors import DataError, MissingError, UsageError
+from rsgrpo_cli.tasks import files
+from rsgrpo_cli.tasks.files import open_rows, read_rows
+from rsgrpo_cli.tasks.sources import load_source, source_name
+
+ROW = '{"problem": "Précis: 2+3?", "answer": "5"}\n'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_text_is_read_by_its_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes((ROW * 2).encode(encoding))
+    assert read_rows(path) == [{"problem": "Précis: 2+3?", "answer": "5"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b'{"problem": "x"}\n' + ROW.encode("latin-1"),
+            r"line 2 is not UTF-8: it has the byte 0xe9\n  save it as UTF-8",
+        ),
+        ('{"problem": "x"}'.encode("utf-16-le"), r"line 1 is not JSON.*\n  it may be UTF-16 without its mark"),
+        (ROW.encode("utf-16-le"), r"line 1 is not UTF-8.*\n  it may be UTF-16 without its mark"),
+        (b"\xff\xfe{\x00\xd8", "begins as UTF-16 does and is not"),
+        (gzip.compress(ROW.encode()), r"is not UTF-8.*\n  decompress it first"),
+        (b"[" * 200_000, "line 1 is nested too deep"),
+        (
+            b'{"problem": "x", "answer": ' + b"9" * 5000 + b"}",
+            r"line 1 cannot be read: Exceeds the limit .*\n  write it",
+        ),
+        (b'[\n{"problem": "x"}\n]', r"line 1 is not JSON.*\n  .*jq -c"),
+        (b'[{"problem": "x"}]', r"line 1 is not a JSON object\n  .*jq -c"),
+        (b"\n \n", "has no rows"),
+    ],
+)
+def test_what_is_no_jsonl_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as error:
+        read_rows(path)
+    assert "\n" not in error.value.message
+
+
+def test_of_parquet_only_the_columns_that_are_needed_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    class Recording(pq.ParquetFile):
+        def iter_batches(self, *arguments: Any, **options: Any) -> Any:
+            asked.append(options["columns"])
+            return super().iter_batches(*arguments, **options)
+
+    monkeypatch.setattr(files.pq, "ParquetFile", Recording)
+    path = tmp_path / "a.parquet"
+    gold = {"ground_truth": "4", "style": "rule"}
+    pq.write_table(pa.Table.from_pylist([{"problem": "3+1?", "reward_model": gold, "tests": [{"blob": "a"}]}]), path)
+    assert load_source(str(path), "train").problems[0].answer == "4"
+    assert asked == [["problem", "reward_model.ground_truth"]]
+    rows = open_rows(path)
+    assert rows.shape["tests"] == [{"blob": None}]  # known without being read
+    assert list(rows.read(["reward_model.ground_truth"])) == [{"reward_model": {"ground_truth": "4"}}]
+    assert next(iter(rows.read(None)))["tests"] == [{"blob": "a"}]
+
+
+def test_damaged_parquet_and_parquet_that_may_not_be_read_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read_rows(path)
+
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files.pq, "ParquetFile", refuse)
+    with pytest.raises(DataError, match=r"cannot be read: Permission denied\n  check its permissions"):
+        read_rows(path)
+
+
+def test_columns_may_come_up_in_later_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": {"b": 1, "c": 2}}\n{"a": {"b": 3}, "image": "x.png"}\n')
+    assert open_rows(path).shape.keys() == {"a", "image"}
+    assert open_rows(path).first.keys() == {"a"}
+    assert read_rows(path, ["a.b"]) == [{"a": {"b": 1}}, {"a": {"b": 3}}]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("there.json", UsageError, r"there.json is not a .jsonl or .parquet file\n  make one object a line of it: jq"),
+        ("there.csv", UsageError, r"not a .jsonl or .parquet file\n  write it as JSONL"),
+        ("data/there.json", UsageError, "not a .jsonl or .parquet file"),
+        ("data/none.json", MissingError, "no dataset file at data/none.json"),
+        ("there.jsonl.gz", UsageError, "decompress it first"),
+        ("empty", UsageError, "directory empty has no dataset in it"),
+        ("saved", UsageError, "was written by save_to_disk"),
+        ("folder.jsonl", MissingError, "no dataset file at folder.jsonl"),
+        ("nothing", UsageError, "unknown dataset 'nothing'"),
+    ],
+)
+def test_what_is_no_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data", "empty", "saved", "folder.jsonl"):
+        (tmp_path / folder).mkdir()
+    for file in ("there.json", "there.csv", "data/there.json", "there.jsonl.gz", "saved/state.json"):
+        (tmp_path / file).write_text("[]")
+    with pytest.raises(error, match=message):
+        load_source(name, "train")
+
+
+def test_the_root_directory_is_no_dataset() -> None:
+    with pytest.raises(UsageError):
+        load_source(os.sep, "train")
+
+
+def test_columns_of_a_dataset_known_by_name_cannot_be_chosen() -> None:
+    with pytest.raises(UsageError, match=r"toy is known by name, and --prompt-column nonsense would change nothing"):
+        load_source("toy", "train", prompt_column="nonsense")
+    with pytest.raises(UsageError, match="--answer-column nonsense"):
+        load_source("gsm8k", "test", answer_column="nonsense")
+
+
+def test_a_name_in_another_script_is_still_a_name() -> None:
+    names = {source_name("задачи.jsonl"), source_name("数学.jsonl"), source_name("/")}
+    assert len(names) == 3
+    assert all(name.startswith("dataset-") for name in names)
+    assert source_name("a.JSONL") == "a"
