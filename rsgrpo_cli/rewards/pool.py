@@ -126,7 +126,8 @@ class WorkerPool:
     """A fixed number of processes that run one function; see the module's text.
 
     Workers start with the first `map` and stay for the next. They ignore Ctrl-C and what a batch system sends to all
-    processes of a job (SIGTERM, SIGHUP, SIGUSR1), so an interrupted `map` raises KeyboardInterrupt here; it then ends the workers that still hold jobs. They end when the parent does, however it
+    processes of a job (SIGTERM, SIGHUP, SIGUSR1), so an interrupted `map` raises KeyboardInterrupt here; it then ends
+    the workers that still hold jobs. They end when the parent does, however it
     ends. One thread at a time may call `map`.
 
     Args:
