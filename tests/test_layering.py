@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "engines", "policy", "stages", "artifacts", "run_dir", "console", "disk"},
+    "api": {"errors", "schemas", "config", "artifacts", "run_dir"},
     "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},
