@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,13 @@ def test_own_reward_gives_part_of_the_credit() -> None:
     texts = [r"\boxed{3 * 5 + 7 + 2}", r"\boxed{3 + 5 + 7 + 2}", r"\boxed{24}", "24"]
     assert nearly_right(texts, ["3 5 7 2 -> 24"] * 4) == [1.0, 0.2, 0.0, 0.0]
     assert nearly_right(["anything"], ["no puzzle"]) == [None]
+
+
+def test_own_reward_trains_as_its_text_says(cli: Cli, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / "own_reward.py", tmp_path)
+    result = cli("train", "--run", "runs/own", "--steps", "1", "--reward", "own_reward:nearly_right", *SMALL)
+    assert result.code == 0, result.err
+    assert "own" in cli("status", "--run", "runs/own").out
 
 
 @pytest.fixture
