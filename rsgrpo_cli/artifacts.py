@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from rsgrpo_cli import __version__
 from rsgrpo_cli.disk import write_atomically
 from rsgrpo_cli.errors import ArtifactError, MissingError
+from rsgrpo_cli.footers import REMAKE, checked_lineage, parse_metadata
 from rsgrpo_cli.schemas import ArtifactSchema
 
 METADATA_KEY = b"rsgrpo"
@@ -74,11 +75,6 @@ class Lineage:
         """The metadata as it stands in the file."""
         return asdict(self) | {"config_hash": self.config_hash}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Lineage:
-        """The inverse of `to_json`."""
-        return cls(**{name: value for name, value in data.items() if name in cls.__dataclass_fields__})
-
 
 def hash_json(data: Any) -> str:
     """Hash of a JSON-like value, independent of the order of its keys."""
@@ -121,8 +117,10 @@ def read_table(path: Path, kind: ArtifactSchema, columns: Sequence[str] | None =
         return known.select(columns) if columns else known
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read(columns)
-    except (pa.ArrowInvalid, OSError) as error:
+            table = file.read(columns)
+            table.validate(full=True)  # text that is no UTF-8 would come out much later, as an error of its reader
+            return table
+    except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
 
 
@@ -137,17 +135,17 @@ def read_lineage(path: Path, kind: ArtifactSchema) -> Lineage:
         schema, metadata = _footer(path, _signature(path))
     except FileNotFoundError as error:
         raise MissingError(f"{path} does not exist", f"make it first: it holds the {kind.name}") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (ValueError, pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     if metadata.get("kind") != kind.name:
         found = f"it holds {metadata['kind']}" if "kind" in metadata else "it was not written by rsgrpo"
-        raise ArtifactError(f"{path} does not hold {kind.name}: {found}", _REMAKE)
-    if metadata["schema_version"] != kind.version:
-        found = f"version {metadata['schema_version']} of its columns; this rsgrpo reads {kind.version}"
-        raise ArtifactError(f"{path} has {found}", _REMAKE)
+        raise ArtifactError(f"{path} does not hold {kind.name}: {found}", REMAKE)
+    if metadata.get("schema_version") != kind.version:
+        found = f"version {metadata.get('schema_version')} of its columns; this rsgrpo reads {kind.version}"
+        raise ArtifactError(f"{path} has {found}", REMAKE)
     if not schema.equals(kind.schema):
-        raise ArtifactError(f"{path} has other columns than {kind.name}: {_difference(schema, kind.schema)}", _REMAKE)
-    return Lineage.from_json(metadata)
+        raise ArtifactError(f"{path} has other columns than {kind.name}: {_difference(schema, kind.schema)}", REMAKE)
+    return Lineage(**checked_lineage(metadata, path))
 
 
 class _RecentTables:
@@ -186,7 +184,7 @@ def _signature(path: Path) -> tuple[int, int, int]:
 def _footer(path: Path, signature: tuple[int, int, int]) -> tuple[pa.Schema, dict[str, Any]]:
     """Schema and metadata of a file. A file is replaced, never written into, so its signature names its content."""
     schema = pq.read_schema(path)
-    return schema.remove_metadata(), json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    return schema.remove_metadata(), parse_metadata((schema.metadata or {}).get(METADATA_KEY, b"{}"))
 
 
 def combined_id(ids: Iterable[str]) -> str:
@@ -205,35 +203,39 @@ def json_text(data: Any) -> bytes:
     return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def read_json(path: Path, *keys: str) -> Any:
+def read_json(path: Path, *keys: str, **kinds: type) -> Any:
     """Read a JSON file.
 
     Args:
         path: The file.
         keys: Names that it must have, if it is to be an object.
+        kinds: The same, each with the kind of value it must have.
 
     Raises:
         MissingError: If there is no such file.
-        ArtifactError: If it is not JSON, or lacks a key.
+        ArtifactError: If it is not JSON, or lacks a key, or has something else there.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise MissingError(f"{path} does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is not valid JSON: {error}", _REMAKE) from error
-    for key in keys:
+    except (ValueError, RecursionError) as error:  # not JSON or not UTF-8; nested too deeply
+        raise ArtifactError(f"{path} is not valid JSON: {error}", REMAKE) from error
+    for key in (*keys, *kinds):
         if not isinstance(data, dict) or key not in data:
-            raise ArtifactError(f"{path} is damaged: it has no {key!r}", _REMAKE)
+            raise ArtifactError(f"{path} is damaged: it has no {key!r}", REMAKE)
+    for key, kind in kinds.items():
+        if not isinstance(data[key], kind):
+            raise ArtifactError(f"{path} is damaged: {key!r} is not what it should be", REMAKE)
     return data
 
 
-_REMAKE = "move it away and run the stage that makes it again"
-
-
 def _damaged(path: Path, error: Exception) -> ArtifactError:
-    reason = str(error).split("\n")[0].rstrip(".")
-    return ArtifactError(f"{path} is damaged or cut short: {reason}", _REMAKE)
+    if isinstance(error, OSError) and error.errno is not None:  # the disk or its rights: the file itself may be sound
+        why = error.strerror or type(error).__name__
+        return ArtifactError(f"{path} cannot be read: {why}", "check its permissions and the disk, then try again")
+    reason = (str(error) or type(error).__name__).split("\n")[0].rstrip(".")
+    return ArtifactError(f"{path} is damaged or cut short: {reason}", REMAKE)
 
 
 def _conform(table: pa.Table, kind: ArtifactSchema, path: Path) -> pa.Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli import disk
+
+MAX_SECONDS = 1e10
+"""No stage takes longer: a line that says so is no event."""
 
 
 def append(path: Path, event: Mapping[str, Any]) -> None:
@@ -40,6 +42,6 @@ def _parsed(line: str) -> dict[str, Any] | None:
     if not isinstance(event, dict) or not isinstance(event.get("stage"), str):
         return None
     seconds, step = event.get("seconds"), event.get("step", 0)
-    if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf or not isinstance(step, int):
+    if not isinstance(seconds, int | float) or not 0 <= seconds < MAX_SECONDS or not isinstance(step, int):
         return None
     return event

@@ -110,9 +110,13 @@ class RunDir:
         """The policy after `version` updates; there is none for 0, the base model."""
         return self.path / "checkpoints" / f"{version:06d}"
 
+    def evaluations(self, version: int) -> Path:
+        """The directory of all evaluations of policy `version`."""
+        return self.path / "evals" / f"{version:06d}"
+
     def evaluation(self, version: int, benchmark: str) -> Path:
         """The directory of an evaluation of policy `version`."""
-        return self.path / "evals" / f"{version:06d}" / benchmark
+        return self.evaluations(version) / benchmark
 
     # -- what is there ------------------------------------------------------------------------------------------
 
@@ -132,18 +136,25 @@ class RunDir:
 
     def origin(self) -> dict[str, Any] | None:
         """Which run and step this one was forked from, if it was."""
-        origin: dict[str, Any] | None = read_json(self.path / "config.json").get("forked_from")
-        return origin
+        path = self.path / "config.json"
+        origin = read_json(path, "version").get("forked_from")
+        if origin is None:
+            return None
+        of_its_kind = isinstance(origin, dict) and isinstance(origin.get("run"), str)
+        if not of_its_kind or type(origin.get("step")) is not int:
+            hint = "put the file back as it was, or take forked_from out of it"
+            raise ArtifactError(f"{path} is damaged: forked_from does not name a run and a step", hint)
+        return dict(origin)
 
     def steps(self) -> list[int]:
         """Steps that have a directory, in order."""
-        return _numbered(self.path / "steps")
+        return numbered(self.path / "steps")
 
     def versions(self) -> list[int]:
         """Policy versions whose checkpoint is complete, in order; 0, the base model, is not among them."""
         return [
             version
-            for version in _numbered(self.path / "checkpoints")
+            for version in numbered(self.path / "checkpoints")
             if (self.checkpoint(version) / "manifest.json").is_file()
         ]
 
@@ -161,7 +172,7 @@ class RunDir:
             return base_id
         manifest = self.checkpoint(version) / "manifest.json"
         if manifest.is_file():
-            return str(read_json(manifest, "policy_id")["policy_id"])
+            return str(read_json(manifest, policy_id=str)["policy_id"])
         if self.update_metrics(version - 1).is_file():
             recorded = read_lineage(self.update_metrics(version - 1), UPDATE_METRICS).outputs.get("policy")
             if recorded:
@@ -176,7 +187,7 @@ class RunDir:
             ArtifactError: Naming the first that is not.
         """
         folder = self.checkpoint(version)
-        for name, expected in read_json(folder / "manifest.json", "files")["files"].items():
+        for name, expected in read_json(folder / "manifest.json", files=dict)["files"].items():
             found = (folder / name).stat().st_size if (folder / name).is_file() else None
             if found != expected:
                 what = "is missing" if found is None else f"has {found:,} bytes, not {expected:,}"
@@ -187,8 +198,7 @@ class RunDir:
 
     def benchmarks_of(self, version: int) -> list[str]:
         """Evaluations of policy `version` that have a summary."""
-        folder = self.path / "evals" / f"{version:06d}"
-        return sorted(path.parent.name for path in folder.glob("*/summary.parquet"))
+        return sorted(path.parent.name for path in self.evaluations(version).glob("*/summary.parquet"))
 
     # -- creating and finding -------------------------------------------------------------------------------------
 
@@ -232,7 +242,7 @@ class RunDir:
     def has_results(self) -> bool:
         """Whether anything was made with the run's settings but its problems."""
         places = [self.path / name for name in ("steps", "checkpoints", "evals")]
-        folders = [place / f"{number:06d}" for place in places for number in _numbered(place)]
+        folders = [place / f"{number:06d}" for place in places for number in numbered(place)]
         return any(path.is_file() for folder in folders for path in folder.rglob("*"))
 
     def change_config(self, config: RunConfig) -> None:
@@ -381,11 +391,12 @@ def _as_file(config: RunConfig, forked_from: Mapping[str, Any] | None) -> dict[s
     return data | ({"forked_from": dict(forked_from)} if forked_from else {})
 
 
-def _numbered(folder: Path) -> list[int]:
+def numbered(folder: Path) -> list[int]:
+    """The steps, checkpoints or evaluated policies in a folder; whatever else lies there is none of ours."""
     if not folder.is_dir():
         return []
     return sorted(int(entry.name) for entry in folder.iterdir() if _NUMBER.fullmatch(entry.name) and entry.is_dir())
 
 
-_NUMBER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,}")
+_NUMBER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,8}")
 """How a step or a policy version is written; what has another name is not ours."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", int, float)
 LARGEST_BETA = 1e6
+MOST_ARMS, MOST_SAMPLES, MOST_CELLS = 1_000_000, 10**10, 30_000_000
+"""Beyond these a run takes days, and arms times runs more than a few gigabytes."""
 LARGEST_SEED = 2**32 - 2  # numpy's streams are seeded with one more
 
 
@@ -46,6 +48,7 @@ def bandit(
         "seeds": _numbers("--seeds", seeds, int, lambda seed: 0 <= seed <= LARGEST_SEED, "whole numbers from 0 on"),
         "samples": samples,
     }
+    _check_size(settings)
     output = Output(as_json=as_json)
     figure = _figure_path(figure, out, output)
     tables = _saved(out, settings, force) or _play(out, settings, output)
@@ -70,6 +73,21 @@ def _numbers(
     if not values or not all(map(accept, values)):
         raise UsageError(f"{flag} {text!r} is not a list of {wanted}", f"write for example {flag} 0,2,4")
     return values
+
+
+def _check_size(settings: dict[str, Any]) -> None:
+    """Refuse what no machine could play.
+
+    Raises:
+        UsageError: Naming what is too large.
+    """
+    runs = len(settings["betas"]) * len(settings["seeds"])
+    for flag, value, most in (("arms", settings["arms"], MOST_ARMS), ("samples", settings["samples"], MOST_SAMPLES)):
+        if value > most:
+            raise UsageError(f"--{flag} {value:,} is too many", f"at most {most:,}")
+    if settings["arms"] * runs > MOST_CELLS:
+        hint = f"at most {MOST_CELLS:,} in all: fewer --arms, --betas or --seeds"
+        raise UsageError(f"{settings['arms']:,} arms in {runs:,} runs are too many", hint)
 
 
 def _figure_path(figure: Path | None, out: Path, output: Output) -> Path | None:

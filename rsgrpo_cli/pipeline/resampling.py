@@ -74,7 +74,7 @@ def grown_rewards(run: RunDir, step: int, wanted: Lineage) -> Lineage | None:
     if not run.rewards(step).is_file():
         return None
     found = read_lineage(run.rewards(step), REWARDS)
-    parts = list(read_json(run.rollouts(step) / "manifest.json", "parts")["parts"].values())
+    parts = list(read_json(run.rollouts(step) / "manifest.json", parts=dict)["parts"].values())
     before = (combined_id(parts[:number]) for number in range(1, len(parts)))
     grown = any({**wanted.inputs, "rollouts": earlier} == dict(found.inputs) for earlier in before)
     return found if grown else None

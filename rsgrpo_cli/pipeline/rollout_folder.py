@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_json, read_lineage, write_json
+from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.run_dir import Freshness, freshness, rollout_parts
 from rsgrpo_cli.schemas import ROLLOUTS
 from rsgrpo_cli.stages.rollout import Part
@@ -19,7 +20,9 @@ def folder_state(folder: Path, wanted: Lineage, parts: Sequence[Part]) -> Freshn
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return Freshness.MISSING
-    made = read_json(manifest, "parts")["parts"]
+    made = read_json(manifest, parts=dict)["parts"]
+    if not made:
+        raise ArtifactError(f"{manifest} names no parts", "remove it, and run the same command again")
     state = freshness(folder / f"{next(iter(made))}.parquet", ROLLOUTS, wanted)
     lacking = state == Freshness.CURRENT and any(part.name not in made for part in parts)
     return Freshness.MISSING if lacking else state

@@ -60,7 +60,8 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
     parts = wanted_parts(session, step, alone, lineage)
     dependents = [] if tag else [run.rewards(step)]
     if not decide(folder_state(folder, lineage, parts), folder, dependents=dependents, force=force):
-        return Outcome("rollout", folder, True, 0.0, {"completions": read_json(folder / "manifest.json")["rows"]})
+        rows = read_json(folder / "manifest.json", rows=int)["rows"]
+        return Outcome("rollout", folder, True, 0.0, {"completions": rows})
 
     def work() -> dict[str, Any]:
         start_folder(folder, {part.name for part in parts}, force=force)
@@ -114,7 +115,7 @@ def complete_rollouts(folder: Path) -> str:
             f"no complete rollouts in {folder}" + (f" ({have} parts so far)" if have else ""),
             "make them first: rsgrpo rollout",
         )
-    manifest = read_json(folder / "manifest.json", "parts", "id")
+    manifest = read_json(folder / "manifest.json", parts=dict, id=str)
     for name, expected in manifest["parts"].items():
         path = folder / f"{name}.parquet"
         if read_lineage(path, ROLLOUTS).id != expected:

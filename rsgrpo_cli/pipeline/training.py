@@ -19,7 +19,7 @@ from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.pipeline import evaluation, preparation, steps
 from rsgrpo_cli.pipeline import metrics as step_metrics
 from rsgrpo_cli.pipeline.session import Session
-from rsgrpo_cli.run_dir import RunDir, stale_inputs
+from rsgrpo_cli.run_dir import RunDir, numbered, stale_inputs
 from rsgrpo_cli.schemas import ADVANTAGES, METRICS, REWARDS, SUMMARY, UPDATE_METRICS
 
 WRITE_SECONDS = 2.0
@@ -306,7 +306,7 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
     shared += [source.step(earlier) for earlier in range(step)]
     shared += [source.rollouts(step), source.rewards(step)] if _samples_alike(changed) else []
     shared += [source.checkpoint(version) for version in source.versions() if version <= step]
-    shared += [folder for folder in (source.path / "evals").glob("*") if int(folder.name) <= step]
+    shared += [source.evaluations(version) for version in numbered(source.path / "evals") if version <= step]
     for path in shared:
         _link(path, run.path / path.relative_to(source.path))
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval, paired_difference, solved_changes
 from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run_dir import RunDir, rollout_parts
+from rsgrpo_cli.run_dir import RunDir, numbered, rollout_parts
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, ROLLOUTS, SUMMARY
+
+_POLICY = re.compile(r"[0-9]{1,9}")  # "²" is a digit too, and no number
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,10 @@ def find(place: str, benchmark: str | None = None) -> Evaluation:
         UsageError: If it is not clear which is meant.
     """
     name, at, wanted = place.rpartition("@")
-    if not (at and wanted.isdigit()):
+    if not (at and _POLICY.fullmatch(wanted)):
         name, wanted = place, ""
     run = RunDir.open(name)
-    evaluated = [int(folder.name) for folder in (run.path / "evals").glob("*") if run.benchmarks_of(int(folder.name))]
+    evaluated = [version for version in numbered(run.path / "evals") if run.benchmarks_of(version)]
     if benchmark is not None:
         evaluated = [version for version in evaluated if benchmark in run.benchmarks_of(version)]
     version = int(wanted) if wanted else max(evaluated, default=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.errors import MissingError
-from rsgrpo_cli.run_dir import RunDir, rollout_parts, stale_inputs
+from rsgrpo_cli.run_dir import RunDir, numbered, rollout_parts, stale_inputs
 from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS
 
 
@@ -57,7 +58,7 @@ def state(run_name: str | None) -> dict[str, Any]:
         "stale": [problem for step in run.steps() for problem in stale_inputs(run, step)],
         "evaluations": [
             {"policy": version, "benchmark": name}
-            for version in sorted(int(folder.name) for folder in (run.path / "evals").glob("*"))
+            for version in numbered(run.path / "evals")
             for name in run.benchmarks_of(version)
         ],
         "seconds": dict(seconds),
@@ -78,9 +79,14 @@ def step_state(run: RunDir, step: int) -> dict[str, Any]:
 
 def _find(run: RunDir, prompt: str) -> dict[str, Any]:
     rows: list[dict[str, Any]] = read_table(run.prompts, PROMPTS).to_pylist()
+    # Numbers as we write them: what else counts as a digit somewhere ("²") is no number of a prompt.
+    number = prompt.lstrip("0") or "0" if re.fullmatch(r"[0-9]+", prompt) else None
     for row in rows:
-        if row["prompt_id"] == prompt or (prompt.isdigit() and int(row["prompt_id"].rpartition("-")[2]) == int(prompt)):
+        ends_in = row["prompt_id"].rpartition("-")[2]
+        if row["prompt_id"] == prompt or (number is not None and (ends_in.lstrip("0") or "0") == number):
             return row
+    if not rows:
+        raise MissingError(f"run {run.name} has no prompts", f"rsgrpo prepare --run {run.path}")
     hint = f"prompts go from {rows[0]['prompt_id']} to {rows[-1]['prompt_id']}"
     raise MissingError(f"run {run.name} has no prompt {prompt!r}", hint)
 

@@ -1,0 +1,74 @@
+"""What stands in a file's metadata, read as data of unknown origin: what does not fit is named, never believed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rsgrpo_cli.errors import ArtifactError
+
+REMAKE = "move it away and run the stage that makes it again"
+"""What to do about an artifact that cannot be used."""
+_OBJECTS = {"config": False, "inputs": True, "outputs": True, "versions": False}
+"""Fields that hold names and values -> whether all values must be text."""
+
+
+class Recorded(dict[str, Any]):
+    """Settings or ids as a file recorded them. One that the file lacks is the file's fault.
+
+    Raises:
+        ArtifactError: When a name is looked up that is not there.
+    """
+
+    where = "the file"
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise ArtifactError(f"{self.where} is damaged: its metadata has no {name!r}", REMAKE)
+
+
+def parse_metadata(text: bytes) -> dict[str, Any]:
+    """The JSON object in a footer.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("its metadata is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError("its metadata is not JSON") from error
+    if not isinstance(data, dict):
+        raise ValueError("its metadata is not an object")
+    return data
+
+
+def checked_lineage(data: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The fields of a lineage, each of the kind it should be.
+
+    Args:
+        data: From `parse_metadata`.
+        path: The file, for messages.
+
+    Raises:
+        ArtifactError: Naming the first that is missing or of another kind.
+    """
+    fields: dict[str, Any] = {name: data.get(name, "") for name in ("stage", "id")}
+    version = data.get("policy_version")
+    wrong = [name for name, value in fields.items() if not isinstance(value, str)]
+    wrong += [] if version is None or type(version) is int else ["policy_version"]
+    for name, texts_only in _OBJECTS.items():
+        values = data.get(name, {})
+        if not isinstance(values, dict) or (texts_only and not all(isinstance(v, str) for v in values.values())):
+            wrong.append(name)
+            continue
+        fields[name] = Recorded(values)
+        fields[name].where = str(path)
+    if wrong:
+        raise ArtifactError(f"{path} is damaged: {wrong[0]} in its metadata is not what it should be", REMAKE)
+    return fields | {"policy_version": version}
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number of JSON")
