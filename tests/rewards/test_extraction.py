@@ -102,6 +102,7 @@ def test_the_boxes_on_the_line_of_the_last_are_kept() -> None:
     ],
     ids=lambda text: text[:12],
 )
+@pytest.mark.timeout(60)  # it takes under a second; a search that goes back and forth would take hours
 def test_a_megabyte_of_hostile_text_ends(text: str) -> None:
     extract(text)
     extract_lenient(text)
