@@ -24,7 +24,7 @@ from rsgrpo_cli.commands.show import show
 from rsgrpo_cli.commands.status import status
 from rsgrpo_cli.commands.train import train
 from rsgrpo_cli.commands.update import update
-from rsgrpo_cli.console import Output
+from rsgrpo_cli.console import Output, close_stdout, open_streams, writing
 from rsgrpo_cli.errors import Interrupted, RsgrpoError
 
 STAGES, RUNS, REPORTS = "Stages, in order", "Runs", "Results"
@@ -77,9 +77,10 @@ def about(
 
 def main() -> None:
     """Run the command line. The only error boundary: one line that says what is wrong, one that says what to do."""
+    open_streams()
     out = Output(as_json="--json" in sys.argv)
     try:
-        app()
+        _run()
     except RsgrpoError as error:
         _debug(error)
         out.error(error)
@@ -91,12 +92,13 @@ def main() -> None:
         raise
     except BrokenPipeError:
         # The reader of our output has gone (`rsgrpo ... | head`); nothing is wrong with what we made.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        close_stdout()
         sys.exit(1)
     except OSError as error:
         _debug(error)
         where = f" ({error.filename})" if error.filename else ""
         out.error(RsgrpoError(f"{error.strerror or error}{where}", "check the path, its permissions and the disk"))
+        close_stdout()
         sys.exit(1)
     except Exception as error:
         _debug(error)
@@ -104,6 +106,16 @@ def main() -> None:
         hint = "this is a bug in rsgrpo; RSGRPO_DEBUG=1 shows where. What was finished is kept"
         out.error(RsgrpoError(f"{type(error).__name__}: {first}", hint))
         sys.exit(1)
+
+
+def _run() -> None:
+    """The app. What it printed goes out here, where an error still has someone to tell it."""
+    try:
+        app()
+    except SystemExit:
+        with writing():
+            sys.stdout.flush()
+        raise
 
 
 def _debug(error: BaseException) -> None:

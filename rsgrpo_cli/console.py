@@ -1,9 +1,15 @@
-"""What a user sees: data on stdout, everything else on stderr; rich on a terminal, plain text or JSON otherwise."""
+"""What a user sees: data on stdout, everything else on stderr; rich on a terminal, plain text or JSON otherwise.
+
+What is printed may come from a model, a dataset or a stranger's run directory. `visible` is what keeps it from being a
+command to the terminal, and everything goes through it: text here, cells and titles in `_Console`, JSON in `_json`.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +20,10 @@ from rsgrpo_cli.errors import RsgrpoError
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys in place of showing it: C0 but for tab and line break, DEL, C1, and what turns text around."""
 
 PLAIN_WIDTH = 160
 """Columns of a table that goes to a file or a pipe, where there is no screen to fit."""
@@ -41,34 +51,46 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
 
-    def result(self, data: Mapping[str, Any], *tables: Table, lines: Sequence[str] = ()) -> None:
-        """Print a result: `data` as JSON if asked for, else the tables and lines that say the same."""
-        if self.as_json:
-            print(json.dumps(_json_ready(data), ensure_ascii=False))
-            return
-        console = _console(sys.stdout)
-        for table in tables:
-            console.print(table)
-        for line in lines:
-            print(line)
+    def result(
+        self, data: Mapping[str, Any], *tables: Table, lines: Sequence[str] = (), before: Sequence[str] = ()
+    ) -> None:
+        """Print a result: `data` as JSON if asked for, else the tables and lines that say the same.
+
+        Args:
+            data: All there is to say.
+            tables: The same for people.
+            lines: What comes after the tables.
+            before: What comes before them.
+        """
+        with writing():
+            if self.as_json:
+                print(_json(data))
+                return
+            for line in before:
+                print(visible(line))
+            console = _console(sys.stdout)
+            for table in tables:
+                console.print(table)
+            for line in lines:
+                print(visible(line))
 
     def info(self, text: str) -> None:
         """Say something on the way."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """Say something that should not be missed."""
-        _console(sys.stderr).print(f"[yellow]warning:[/yellow] {_escaped(text)}", soft_wrap=True)
+        _console(sys.stderr).print(_marked("warning:", "yellow", text), soft_wrap=True)
 
     def error(self, error: RsgrpoError) -> None:
         """Say what went wrong and what to do next."""
         if self.as_json:
-            print(json.dumps({"error": error.message, "hint": error.hint}, ensure_ascii=False))
+            _try_to_print(_json({"error": error.message, "hint": error.hint}))
         console = _console(sys.stderr)
-        console.print(f"[red]error:[/red] {_escaped(error.message)}", soft_wrap=True)
+        console.print(_marked("error:", "red", error.message), soft_wrap=True)
         if error.hint:
-            console.print(f"  {_escaped(error.hint)}", soft_wrap=True)
+            console.print(f"  {error.hint}", soft_wrap=True)
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Ticker]:
@@ -79,9 +101,58 @@ class Output:
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=console, transient=True) as bar:
-            yield _Bar(bar, bar.add_task(what, total=total))
+            yield _Bar(bar, bar.add_task(visible(what), total=total))
+
+
+def visible(text: str) -> str:
+    r"""A text in which what a terminal would obey can be seen: an escape as \x1b, a change of direction as \u202e."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\u0100" else _escape(found[0]), text)
+
+
+def open_streams() -> None:
+    """Make stdout and stderr take whatever is printed: a terminal's encoding, or one that is closed, stops nothing."""
+    if sys.stdout is None or sys.stderr is None:
+        # Closed ones are opened on nothing, or the next file to be opened would be taken for them.
+        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(number)
+        sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+        sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Around what goes to stdout.
+
+    Raises:
+        RsgrpoError: If the disk under it is full, say. That its reader has gone stays a BrokenPipeError.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        close_stdout()
+        hint = "what was made is kept; send the output somewhere else"
+        raise RsgrpoError(f"cannot write to stdout: {error.strerror}", hint) from error
+
+
+def close_stdout() -> None:
+    """Let what was printed go out; where it cannot (the disk is full, its reader has gone), forget it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def table(*headers: str, title: str | None = None) -> Table:
@@ -139,19 +210,45 @@ class _Bar:
         self.bar.advance(self.task, amount)
 
     def describe(self, text: str) -> None:
-        self.bar.update(self.task, description=text)
+        self.bar.update(self.task, description=visible(text))
 
 
 def _console(stream: Any) -> Console:
     from rich.console import Console
 
-    return Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH, highlight=False)
+    class _Console(Console):
+        """Without markup: what stands in brackets is text. All strings that it renders come through `render_str`."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(visible(text), **options)
+
+    width = None if stream.isatty() else PLAIN_WIDTH
+    return _Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
+def _marked(word: str, colour: str, text: str) -> Text:
+    from rich.text import Text
 
-    return escape(text)
+    return Text.assemble((word, colour), f" {visible(text)}")
+
+
+def _try_to_print(text: str) -> None:
+    """Print where that is possible: stdout may be what went wrong."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        close_stdout()
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    """A line of JSON, in ASCII where stdout cannot take more; what a terminal would obey is escaped."""
+    plain = "utf" not in (sys.stdout.encoding or "utf-8").lower()
+    text = json.dumps(_json_ready(data), ensure_ascii=plain)
+    return _CONTROLS.sub(lambda found: _escape(found[0]), text)
+
+
+def _escape(character: str) -> str:
+    return f"\\u{ord(character):04x}"
 
 
 def _json_ready(value: Any) -> Any:

@@ -34,14 +34,10 @@ def show(
     made.columns[-1].justify, made.columns[-1].no_wrap = "left", not full
     for row in data["completions"]:
         made.add_row(*_cells(row, full))
-    for line in lines if not as_json else ():
-        print(line)
-    Output(as_json=as_json).result(data, made)
+    Output(as_json=as_json).result(data, made, before=lines)
 
 
 def _cells(row: dict[str, Any], full: bool) -> list[str]:
-    from rich.markup import escape
-
     text = row["completion"] if full else " ".join(row["completion"].split())
     text = text if full or len(text) <= SHORT else "..." + text[-SHORT:]
     return [
@@ -52,5 +48,5 @@ def _cells(row: dict[str, Any], full: bool) -> list[str]:
         str(row["tokens"]),
         row["finish_reason"],
         number(row["logprob"], 1),
-        escape(text),
+        text,
     ]

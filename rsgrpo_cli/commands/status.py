@@ -19,11 +19,7 @@ def status(run: options.RunOption = None, as_json: options.JsonOption = False) -
     times = table("stage", "time", "share")
     for stage, seconds in sorted(data["seconds"].items(), key=lambda item: -item[1]):
         times.add_row(stage, duration(seconds), f"{seconds / total:.0%}" if total else "")
-    out = Output(as_json=as_json)
-    if not as_json:
-        for line in _lines(data):
-            print(line)
-    out.result(data, *([times] if total else []))
+    Output(as_json=as_json).result(data, *([times] if total else []), before=_lines(data))
 
 
 def _lines(data: dict[str, Any]) -> list[str]:
