@@ -19,6 +19,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from common import show
 
@@ -115,7 +116,9 @@ def loop(samples: Sequence[Sample]) -> list[bool]:
     return [bool(verify(parse(rf"\boxed{{{each.ground_truth}}}"), parse(each.completion))) for each in samples]
 
 
-def timed(function: Callable[[Sequence[Sample]], Sequence[object]], samples: Sequence[Sample]) -> tuple[float, list]:
+def timed(
+    function: Callable[[Sequence[Sample]], Sequence[object]], samples: Sequence[Sample]
+) -> tuple[float, list[Any]]:
     """Seconds, and what came out."""
     started = time.perf_counter()
     returned = list(function(samples))
@@ -123,7 +126,7 @@ def timed(function: Callable[[Sequence[Sample]], Sequence[object]], samples: Seq
 
 
 def compare(
-    name: str, samples: Sequence[Sample], reward: MathReward, theirs: tuple[float, list], goal: str
+    name: str, samples: Sequence[Sample], reward: MathReward, theirs: tuple[float, list[Any]], goal: str
 ) -> list[str]:
     """One row of the table."""
     seconds, verdicts = timed(reward, samples)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 from common import show
 
-from rsgrpo_cli.config import RunConfig, resolve
+from rsgrpo_cli.config import RsGrpoConfig, RunConfig, resolve
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.core.advantages import rs_grpo
 from rsgrpo_cli.engines.hf import HfEngine
@@ -43,7 +44,7 @@ def command(folder: Path) -> float:
     """Seconds of the run as a process of its own, start-up included."""
     rsgrpo = Path(sys.executable).with_name("rsgrpo")
     started = time.perf_counter()
-    train = [rsgrpo, "train", "--run", folder / "command", "--steps", str(STEPS)]
+    train: list[str | Path] = [rsgrpo, "train", "--run", folder / "command", "--steps", str(STEPS)]
     subprocess.run(train, check=True, capture_output=True)
     return time.perf_counter() - started
 
@@ -52,7 +53,8 @@ class Bare:
     """A training loop with nothing around it."""
 
     def __init__(self, config: RunConfig) -> None:
-        self.config = config
+        assert isinstance(config.advantage, RsGrpoConfig)
+        self.config, self.beta = config, config.advantage.beta
         self.policy = open_policy(config, model_directory("toy"), None, version=0, train=True)
         self.engine, self.reward = HfEngine(self.policy.lm), CountdownReward()
         self.problems = load_source("toy", "train").problems
@@ -61,7 +63,7 @@ class Bare:
         """One step."""
         rollout, problems = self.config.rollout, self.problems
         rows = prompts_of_step(len(problems), seed=0, step=step, prompts_per_step=rollout.prompts_per_step)
-        prompts = [self.engine.encode([{"role": "user", "content": problems[row].text}]) for row in rows]
+        prompts = [self.engine.encode([{"role": "user", "content": str(problems[row].text)}]) for row in rows]
         names = [f"toy-train-{row:06d}" for row in rows]
         seeds = [[stable_seed(0, step, name, sample) for sample in range(rollout.group_size)] for name in names]
         sampling = Sampling(rollout.temperature, rollout.top_p, rollout.max_tokens)
@@ -77,7 +79,7 @@ class Bare:
             [np.array(prompt) for prompt, _, _ in made],
             [np.array(one.token_ids) for _, _, one in made],
             [np.array(one.logprobs, np.float32) for _, _, one in made],
-            rs_grpo(rewards, beta=self.config.advantage.beta).reshape(-1),
+            rs_grpo(rewards, beta=self.beta).reshape(-1),
             rollout.temperature,
             rollout.max_tokens,
             False,
@@ -90,16 +92,17 @@ def in_turns(config: RunConfig, folder: Path) -> tuple[list[float], list[float],
     """Seconds of each step through the pipeline and bare, and whether both end with the same weights."""
     run = RunDir.create(folder / "pipeline", config)
     seconds: tuple[list[float], list[float]] = ([], [])
-    with run.lock(), Session(run, config, Output(quiet=True), StopSignal()) as session:
+    with run.lock(print), Session(run, config, Output(quiet=True), StopSignal()) as session:
         prepare(session, config.prepare)
-        pair = (Training(session), Bare(config))
+        bare = Bare(config)
+        pair: tuple[Callable[[int], object], ...] = (Training(session).step, bare.step)
         for step in range(STEPS):
             for one, spent in zip(pair, seconds, strict=True):
                 started = time.perf_counter()
-                one.step(step)
+                one(step)
                 spent.append(time.perf_counter() - started)
         trained = session.policy(STEPS).trained()
-    same = all(torch.equal(trained[name], weight) for name, weight in pair[1].policy.trained().items())
+    same = all(torch.equal(trained[name], weight) for name, weight in bare.policy.trained().items())
     return *seconds, same
 
 

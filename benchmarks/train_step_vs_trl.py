@@ -43,7 +43,7 @@ from rsgrpo_cli.tasks.sources import load_source
 WARM_UP, TARGET = 2, 2.0
 
 
-class Turns(TrainerCallback):
+class Turns(TrainerCallback):  # type: ignore[misc]
     """Runs our step after each of TRL's, and times both."""
 
     def __init__(self, ours: Callable[[int], object]) -> None:
@@ -116,7 +116,7 @@ def in_turns(config: RunConfig, folder: Path, options: argparse.Namespace) -> tu
     """Seconds of each step, ours and theirs, and what both say about their rollouts, which should be alike."""
     run = RunDir.create(folder / "ours", config)
     rows: list[dict[str, Any]] = []
-    with run.lock(), Session(run, config, Output(quiet=True), StopSignal()) as session:
+    with run.lock(print), Session(run, config, Output(quiet=True), StopSignal()) as session:
         prepare(session, config.prepare)
         training = Training(session)
         turns = Turns(lambda step: rows.append(training.step(step)))

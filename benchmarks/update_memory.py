@@ -36,6 +36,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rsgrpo_cli.config import ModelConfig, UpdateConfig
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy import logprobs
+from rsgrpo_cli.policy.batches import Ragged
 from rsgrpo_cli.policy.optimize import Experience, optimizer_step
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer
 
@@ -95,7 +96,7 @@ class WithoutProducts(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operation of torch."""
-        first = args[0] if args else None
+        first: Any = args[0] if args else None
         match function:
             case aten.mm.default:
                 return first.new_zeros(first.shape[0], args[1].shape[1])
@@ -144,7 +145,7 @@ def random_model(options: argparse.Namespace, layers: int) -> LlamaForCausalLM:
 
 def opened(options: argparse.Namespace, layers: int) -> tuple[Policy, UpdateConfig]:
     """A policy as `open_policy` would make it."""
-    lm = LanguageModel(random_model(options, layers), None, (0,), {}, options.dtype)  # type: ignore[arg-type]
+    lm = LanguageModel(random_model(options, layers), None, (0,), {}, options.dtype)
     cfg = UpdateConfig(learning_rate=1e-6, gradient_checkpointing="checkpoint" in options.case)
     if "lora" in options.case:
         add_adapter(lm, ModelConfig(lora_rank=RANK, lora_alpha=2.0 * RANK), seed=0)
@@ -159,10 +160,10 @@ def experience(options: argparse.Namespace, completions: int, tokens: int) -> Ex
     """Random tokens, with as many advantages above zero as below."""
     rng = np.random.default_rng(0)
 
-    def ids(length: int) -> list[np.ndarray]:
+    def ids(length: int) -> Ragged:
         return [rng.integers(0, SHAPES[options.shape][0], length) for _ in range(completions)]
 
-    said = [np.full(tokens - PROMPT, -10.0, np.float32)] * completions
+    said: Ragged = [np.full(tokens - PROMPT, -10.0, np.float32)] * completions
     advantages = np.where(np.arange(completions) % 2, 1.0, -1.0)
     return Experience(ids(PROMPT), ids(tokens - PROMPT), said, advantages, 1.0, tokens, False)
 
@@ -331,7 +332,7 @@ def main() -> None:
     options = parser.parse_args()
     options.layers = options.layers or SHAPES[options.shape][3]
     if options.side:
-        with nullcontext() if options.products or options.device == "cuda" else WithoutProducts():
+        with nullcontext() if options.products or options.device == "cuda" else WithoutProducts():  # type: ignore[no-untyped-call]
             print(json.dumps(asdict(ours(options) if options.side == "ours" else theirs(options))))
         return
     names = ("shape", "device", "dtype", "layers", "completions", "tokens")
