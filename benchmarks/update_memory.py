@@ -39,6 +39,7 @@ from rsgrpo_cli.policy import logprobs
 from rsgrpo_cli.policy.batches import Ragged
 from rsgrpo_cli.policy.optimize import Experience, optimizer_step
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer
+from rsgrpo_cli.policy.training_mode import update_mode
 
 CASES = ("full", "full,checkpoint", "lora", "lora,checkpoint")
 PROMPT, RANK, LIMIT = 64, 32, 1.15
@@ -208,7 +209,7 @@ def activations(options: argparse.Namespace, policy: Policy) -> int:
 def forward_bytes(options: argparse.Namespace, policy: Policy) -> int:
     """Left after a forward pass up to the output layer."""
     ids = torch.zeros(options.completions, options.tokens, dtype=torch.long, device=options.device)
-    policy.lm.causal.train()
+    update_mode(policy.lm.causal)
 
     def forward() -> object:
         with policy.lm.autocast():

@@ -41,6 +41,7 @@ class LanguageModel:
         dtype: What the computation runs in ("float32" or "bfloat16").
         adapter: The PEFT wrapper around `causal`, None when all weights are trained.
         compiled: `causal` up to its output layer, through torch.compile, where the update is to run so.
+        shares_prompts: Whether the update may read a prompt once for several completions; None until it was tried.
     """
 
     causal: PreTrainedModel
@@ -50,6 +51,7 @@ class LanguageModel:
     dtype: str
     adapter: Any = None
     compiled: Any = None
+    shares_prompts: bool | None = None
 
     @property
     def device(self) -> torch.device:

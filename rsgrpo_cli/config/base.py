@@ -16,6 +16,8 @@ def _finite(value: float) -> float:
 
 Finite = Annotated[float, AfterValidator(_finite)]
 Positive = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(ge=1e-6), AfterValidator(_finite)]
+"""What divides the logits; below this it divides by nothing in float32."""
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from rsgrpo_cli.config.base import Finite, Fraction, Positive, StageConfig
+from rsgrpo_cli.config.base import Finite, Fraction, Positive, StageConfig, Temperature
 
 
 class ModelConfig(StageConfig):
@@ -21,7 +21,7 @@ class ModelConfig(StageConfig):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     lora_rank: Annotated[int, Field(ge=0)] = 0
     """Rank of a LoRA adapter on every linear layer; 0 trains all weights."""
-    lora_alpha: Annotated[float, Field(gt=0)] | None = None
+    lora_alpha: Annotated[Finite, Field(gt=0)] | None = None
     """Scale of the adapter; twice the rank unless given."""
     fp32_head: bool = False
     """Whether the output layer computes in float32 under bfloat16, in the trainer and in the hf engine alike."""
@@ -73,7 +73,7 @@ class RolloutConfig(StageConfig):
     group_size: Annotated[int, Field(ge=2)] = 16
     """Completions a prompt: the group that an advantage compares within."""
     prompts_per_step: Positive = 32
-    temperature: Annotated[Finite, Field(gt=0)] = 1.0
+    temperature: Temperature = 1.0
     top_p: Fraction = 1.0
     allow_biased_sampling: bool = False
     """Let top_p be below 1: the update then reinforces under another distribution than was sampled from."""
@@ -207,7 +207,7 @@ class EvalConfig(StageConfig):
     """Completions a problem; raised to the largest k where only k is given."""
     num_samples_of: dict[str, Positive] = Field(default_factory=dict)
     """Benchmark -> completions a problem, where it is another number."""
-    temperature: Annotated[Finite, Field(gt=0)] = 1.0
+    temperature: Temperature = 1.0
     top_p: Fraction = 1.0
     max_tokens: Positive | None = None
     """As in training unless given."""

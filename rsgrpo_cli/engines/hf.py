@@ -9,12 +9,13 @@ Shape suffixes: P prompts, B completions still being written, T prompt tokens, V
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from transformers import DynamicCache
 
+from rsgrpo_cli.engines.hf_check import check_sampling
 from rsgrpo_cli.engines.sampler import sample_tokens
 from rsgrpo_cli.engines.types import Generation, Sampling
 from rsgrpo_cli.errors import EngineError
@@ -34,6 +35,9 @@ class HfEngine:
 
     def __init__(self, language_model: LanguageModel) -> None:
         self.lm = language_model
+        language_model.causal.eval()
+        with torch.inference_mode():
+            check_sampling(language_model, self._draw_for_check)
 
     def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         return encode_chat(self.lm.tokenizer, messages)
@@ -48,9 +52,7 @@ class HfEngine:
         results: list[list[Generation]] = [[] for _ in prompts]
         try:
             with torch.inference_mode(), self.lm.autocast():
-                for batch in _batches(prompts, seeds, sampling.max_tokens):
-                    for owner, generation in zip(batch.owners, _Decoding(self.lm, batch, sampling).run(), strict=True):
-                        results[owner].append(generation)
+                _sample(self.lm, prompts, seeds, sampling, results)
         except torch.OutOfMemoryError as error:
             hint = "lower --max-tokens, use a GPU with more memory, or sample with --engine vllm"
             raise EngineError("not enough GPU memory to sample", hint) from error
@@ -58,6 +60,29 @@ class HfEngine:
 
     def close(self) -> None:
         """Nothing of its own to free."""
+
+    def _draw_for_check(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], max_tokens: int
+    ) -> list[list[Generation]]:
+        """A third of all tokens ends a completion here, so that some leave the batch before others."""
+        size = self.lm.causal.get_input_embeddings().weight.shape[0]
+        results: list[list[Generation]] = [[] for _ in prompts]
+        often = replace(self.lm, stop_ids=tuple(range(0, size, 3)))
+        _sample(often, prompts, seeds, Sampling(1.0, 1.0, max_tokens), results)
+        return results
+
+
+def _sample(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    seeds: Sequence[Sequence[int]],
+    sampling: Sampling,
+    results: list[list[Generation]],
+) -> None:
+    """Add each prompt's completions to its list."""
+    for batch in _batches(prompts, seeds, sampling.max_tokens):
+        for owner, generation in zip(batch.owners, _Decoding(lm, batch, sampling).run(), strict=True):
+            results[owner].append(generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +130,8 @@ class _Decoding:
         logits_BV = self._read_prompts()
         for position in range(self.sampling.max_tokens):
             chosen_B = self._write(position, logits_BV)
+            if position == 0:
+                _require_finite(self.logprobs_BT[:, 0])
             if position + 1 == self.sampling.max_tokens or bool(self.ended_B.all()):
                 break
             if float(self.ended_B.float().mean()) >= COMPACT_SHARE:
@@ -175,9 +202,18 @@ class _Decoding:
         return logits_BV
 
     def _generations(self) -> list[Generation]:
+        _require_finite(self.logprobs_BT)
         stop = set(self.lm.stop_ids)
         tokens, logprobs, lengths = self.tokens_BT.tolist(), self.logprobs_BT.tolist(), self.lengths_B.tolist()
         return [
             Generation(ids[:length], values[:length], "stop" if ids[length - 1] in stop else "length")
             for ids, values, length in zip(tokens, logprobs, lengths, strict=True)
         ]
+
+
+def _require_finite(logprobs: torch.Tensor) -> None:
+    if not bool(torch.isfinite(logprobs).all()):
+        raise EngineError(
+            "the policy's probabilities are not finite numbers",
+            "its weights are damaged or have diverged: go on from an earlier checkpoint with a lower --lr",
+        )

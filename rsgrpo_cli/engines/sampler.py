@@ -35,6 +35,8 @@ def sample_tokens(
     # Strictly below the total, so that the search always ends on a token with some probability.
     target_B = torch.minimum(uniforms_B * total_B, torch.nextafter(total_B, torch.zeros_like(total_B)))
     tokens_B = torch.searchsorted(cumulative_BV, target_B[:, None], right=True)[:, 0]
+    # Beyond the last only where the logits are no numbers, which the caller finds in the log-probabilities.
+    tokens_B = tokens_B.clamp(max=logits_BV.shape[-1] - 1)
     return tokens_B, logprobs_BV.gather(-1, tokens_B[:, None])[:, 0]
 
 

@@ -1,11 +1,12 @@
 """From columns of token ids to padded micro-batches that fit a token budget.
 
-Shape suffixes: B completions of a micro-batch, T tokens.
+Shape suffixes: B completions of a micro-batch, T tokens, P distinct prompts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -13,9 +14,28 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from rsgrpo_cli.policy.states import Batch
-
 Ragged = list[NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Prompts and completions, right-padded.
+
+    Args:
+        ids_BT: Token ids, prompt first.
+        completion_BT: Where the completion tokens are.
+        starts_B: How many tokens each prompt has.
+        lengths_B: How many each completion has.
+        prompt_B: Number of each completion's prompt among the distinct ones, 0 to P - 1.
+        first_P: The first completion of each distinct prompt.
+    """
+
+    ids_BT: torch.Tensor
+    completion_BT: torch.Tensor
+    starts_B: torch.Tensor
+    lengths_B: torch.Tensor
+    prompt_B: torch.Tensor
+    first_P: torch.Tensor
 
 
 def ragged(column: pa.ChunkedArray) -> Ragged:

@@ -6,20 +6,23 @@ checkpoint from a stranger cannot run code.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from rsgrpo_cli.companions import read_companions, write_companions
 from rsgrpo_cli.config import ModelConfig, RunConfig
 from rsgrpo_cli.errors import ArtifactError, UsageError
 from rsgrpo_cli.models import describe, load_model, model_directory
 from rsgrpo_cli.policy.fingerprint import PROBE, base_logprobs, take_probe
-from rsgrpo_cli.policy.logprobs import check_head, compile_body
+from rsgrpo_cli.policy.logprobs import compile_body
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer, restore_adapter
+from rsgrpo_cli.policy.soundness import check_trainable
+from rsgrpo_cli.policy.training_mode import without_chance
 from rsgrpo_cli.seeding import stable_seed
 
 OPTIMIZER = Path("trainer") / "optimizer.safetensors"
@@ -52,10 +55,12 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
     if not train:
         lm.causal.requires_grad_(False)
         return policy
-    check_head(lm)
-    policy.base_logprobs = base_logprobs(policy, checkpoint)
+    policy.declared = copy.deepcopy(lm.causal.config)
+    without_chance(lm.causal)
     if config.update.gradient_checkpointing:
-        lm.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        _recompute_layers(lm.causal)
+    check_trainable(lm)
+    policy.base_logprobs = base_logprobs(policy, checkpoint)
     if config.model.compile:
         compile_body(lm)
     policy.optimizer = new_optimizer(policy, config.update)
@@ -67,12 +72,22 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
     return policy
 
 
+def _recompute_layers(causal: PreTrainedModel) -> None:
+    try:
+        causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    except ValueError as error:
+        name = type(causal).__name__
+        raise UsageError(
+            f"{name} does not support gradient checkpointing", "leave update.gradient_checkpointing off"
+        ) from error
+
+
 def save_weights(policy: Policy, directory: Path) -> None:
     """Write weights (or the adapter) and their configuration into an existing, empty directory."""
     if policy.lm.adapter is not None:
         policy.lm.adapter.save_pretrained(directory)
     else:
-        _save_model(policy.lm.causal, directory)
+        _save_model(policy.lm.causal, directory, policy.declared)
 
 
 def save_checkpoint(policy: Policy, directory: Path) -> None:
@@ -107,17 +122,22 @@ def save_complete_model(cfg: ModelConfig, checkpoint: Path, directory: Path) -> 
     write_companions(read_companions(checkpoint, lm.tokenizer.vocab_files_names.values()), directory)
 
 
-def _save_model(causal: PreTrainedModel, directory: Path) -> None:
+def _save_model(causal: PreTrainedModel, directory: Path, declared: PreTrainedConfig | None = None) -> None:
     """Write weights and config, without a generation config: that is copied as it is, and only if the model has one.
 
     transformers refuses to write some that it reads: a temperature without do_sample, as Llama 2 has it.
+
+    Args:
+        causal: The model.
+        directory: Where to.
+        declared: The config to write, where the model's own has its dropout off.
     """
-    own = causal.generation_config
-    causal.generation_config = GenerationConfig()
+    own = causal.generation_config, causal.config
+    causal.generation_config, causal.config = GenerationConfig(), declared or causal.config
     try:
         causal.save_pretrained(directory)
     finally:
-        causal.generation_config = own
+        causal.generation_config, causal.config = own
     (directory / "generation_config.json").unlink(missing_ok=True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy.batches import assemble
 from rsgrpo_cli.policy.logprobs import token_logprobs
@@ -22,8 +23,16 @@ def take_probe(policy: Policy) -> Probe:
 
     Args:
         policy: One that was opened for training, or the base model.
+
+    Raises:
+        EngineError: If the policy says nothing, because an update has ruined it.
     """
     ids, logprobs = probe_ids(policy.lm), _logprobs(policy.lm)
+    if not np.isfinite(logprobs).all():
+        raise EngineError(
+            "the update diverged: the new policy's probabilities are not finite numbers",
+            "the policy before it is kept; branch off there with a lower --lr: rsgrpo fork",
+        )
     base = policy.base_logprobs if policy.base_logprobs is not None else logprobs
     assert policy.base_logprobs is not None or policy.version == 0
     return Probe(ids, logprobs, base)

@@ -8,12 +8,15 @@ Shape suffixes: B completions, T tokens, N completion tokens of the batch laid e
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch.utils.checkpoint import checkpoint
 
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.models import LanguageModel
-from rsgrpo_cli.policy.states import Batch, completion_states
+from rsgrpo_cli.policy.batches import Batch
+from rsgrpo_cli.policy.states import completion_states, distance, some_ids, tolerance
 
 CHUNK_LOGITS = 2**25
 """Numbers in one chunk of logits: 0.13 GB in float32. Its backward pass holds about five buffers of that size."""
@@ -50,13 +53,18 @@ def check_head(lm: LanguageModel) -> None:
     Raises:
         EngineError: If the model does something else to its logits, which the chunked head would miss silently.
     """
-    ids_BT = torch.arange(1, 5, device=lm.device)[None] % lm.causal.config.vocab_size
-    with torch.no_grad(), lm.autocast():
-        expected = lm.causal(input_ids=ids_BT).logits.float()
-        found = _Head(lm, 1.0).logits(lm.causal.base_model(input_ids=ids_BT).last_hidden_state)
-    if not torch.allclose(found, expected, rtol=1e-2, atol=1e-2):
+    lm = replace(lm, dtype="float32")  # in the weights' own type, where rounding does not hide a fault
+    ids_BT = torch.from_numpy(some_ids(lm, 1, 8)).to(lm.device)[None]
+    head = _Head(lm, 1.0)
+    with torch.no_grad():
+        expected = lm.causal(input_ids=ids_BT, use_cache=False).logits.float()
+        found = head.logits(lm.causal.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state)
+    if not distance(found, expected) <= tolerance(head.layer.weight):
         name = type(lm.causal).__name__
-        raise EngineError(f"{name} changes its logits after the output layer in a way rsgrpo does not know")
+        raise EngineError(
+            f"{name} changes its logits after the output layer in a way rsgrpo does not know",
+            "choose a model of another architecture",
+        )
 
 
 def compile_body(lm: LanguageModel) -> None:

@@ -19,6 +19,7 @@ from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.policy.batches import Ragged, assemble, micro_batches
 from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.policy import Policy
+from rsgrpo_cli.policy.training_mode import update_mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def optimizer_step(policy: Policy, experience: Experience, rows: Sequence[int], 
     if not rows:
         # No gradient at all: a step of AdamW would still move the weights by its momentum.
         return sums
-    policy.lm.causal.train()
+    update_mode(policy.lm.causal)
     with _memory_hint(cfg):
         for batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
             _accumulate(policy, experience, batch, cfg, sums)
@@ -138,7 +139,7 @@ def old_logprobs(policy: Policy, experience: Experience, rows: Sequence[int], cf
         EngineError: If memory runs out.
     """
     made: Ragged = [np.zeros(0, np.float32)] * len(experience.completions)
-    policy.lm.causal.train()
+    update_mode(policy.lm.causal)
     with _memory_hint(cfg), torch.no_grad():
         for batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
             tensors = assemble(experience.prompts, experience.completions, batch, policy.lm.device)

@@ -7,6 +7,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from transformers import PreTrainedConfig
+from transformers.pytorch_utils import Conv1D
 
 from rsgrpo_cli.config import ModelConfig, UpdateConfig
 from rsgrpo_cli.errors import DependencyError
@@ -22,6 +24,7 @@ class Policy:
         version: Updates behind it; 0 is the base model.
         optimizer: AdamW over the trained weights, None where the policy is only sampled from.
         reference: A frozen copy of the base model for the KL penalty of full fine-tuning; LoRA needs none.
+        declared: The model's config as it was loaded, where it was opened for training and dropout is off in it.
         base_logprobs: What the base model says of the probe, where the policy was opened for training.
     """
 
@@ -29,6 +32,7 @@ class Policy:
     version: int
     optimizer: torch.optim.Optimizer | None = None
     reference: LanguageModel | None = None
+    declared: PreTrainedConfig | None = None
     base_logprobs: list[float] | None = None
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
@@ -64,7 +68,12 @@ def add_adapter(lm: LanguageModel, cfg: ModelConfig, seed: int) -> None:
     """
     package = peft()
     config = package.LoraConfig(
-        r=cfg.lora_rank, lora_alpha=cfg.lora_alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
+        r=cfg.lora_rank,
+        lora_alpha=cfg.lora_alpha,
+        target_modules="all-linear",
+        lora_dropout=0.0,
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in lm.causal.modules()),  # as GPT-2 has them
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -4,8 +4,9 @@ import torch
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.policy import logprobs
 from rsgrpo_cli.policy.batches import assemble
-from rsgrpo_cli.policy.logprobs import check_head, token_logprobs
+from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.optimize import Experience
+from rsgrpo_cli.policy.soundness import check_trainable
 from tests.policy.conftest import OpenPolicy
 
 
@@ -51,7 +52,7 @@ def test_an_architecture_that_changes_its_logits_is_refused(
     open_toy: OpenPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = open_toy()
-    check_head(policy.lm)
+    check_trainable(policy.lm)
     forward = policy.lm.causal.forward
 
     def shifted(*arguments: object, **named: object) -> object:
@@ -61,7 +62,7 @@ def test_an_architecture_that_changes_its_logits_is_refused(
 
     monkeypatch.setattr(policy.lm.causal, "forward", shifted)
     with pytest.raises(EngineError, match="changes its logits"):
-        check_head(policy.lm)
+        check_trainable(policy.lm)
 
 
 @pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])

@@ -7,11 +7,11 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy import states
-from rsgrpo_cli.policy.batches import assemble
+from rsgrpo_cli.policy.batches import Batch, assemble
 from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.optimize import Experience
 from rsgrpo_cli.policy.policy import Policy
-from rsgrpo_cli.policy.states import Batch
+from rsgrpo_cli.policy.training_mode import update_mode
 from tests.policy.conftest import OpenPolicy
 
 
@@ -39,13 +39,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(states, way, noted)
 
-    note("_joined")
-    note("_shared")
+    note("read_joined")
+    note("read_shared")
     return ways
 
 
 def values_and_gradient(policy: Policy, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    policy.lm.causal.train()
+    update_mode(policy.lm.causal)
     policy.lm.causal.zero_grad()
     values_N, _ = token_logprobs(policy.lm, batch, temperature=0.9)
     (values_N * torch.linspace(-1, 1, len(values_N))).sum().backward()
@@ -61,7 +61,7 @@ def test_reading_a_prompt_once_changes_neither_values_nor_gradients(
     shared = values_and_gradient(policy, batch)
     monkeypatch.setattr(states, "SHARED_SHARE", 0.0)
     joined = values_and_gradient(policy, batch)
-    assert reads == ["_shared", "_joined"]
+    assert reads == ["read_shared", "read_joined"]
     torch.testing.assert_close(shared[0], joined[0], rtol=1e-5, atol=1e-5)
     assert (shared[1] - joined[1]).abs().max() < 1e-5 * joined[1].abs().max()
 
@@ -98,9 +98,9 @@ def test_prompts_are_told_apart_and_numbered_as_they_come() -> None:
 @pytest.mark.parametrize(
     ("overrides", "prompts", "way"),
     [
-        ({}, 3, "_shared"),
-        ({}, 10, "_joined"),  # nothing to share
-        ({"update__gradient_checkpointing": True}, 3, "_joined"),
+        ({}, 3, "read_shared"),
+        ({}, 10, "read_joined"),  # nothing to share
+        ({"update__gradient_checkpointing": True}, 3, "read_joined"),
     ],
 )
 def test_a_prompt_is_read_once_where_it_pays_and_can_be(
@@ -121,4 +121,4 @@ def test_a_model_with_a_sliding_window_reads_every_prompt_with_its_completion(
     policy.lm.causal = MistralForCausalLM(config)
     reads.clear()
     values_and_gradient(policy, batch_of(grouped(experience)))
-    assert reads == ["_joined"]
+    assert reads == ["read_joined"]

@@ -1,0 +1,73 @@
+"""A check of an architecture before the `hf` engine samples from it: what it draws is what the model says.
+
+The engine pads prompts on the left, shares a prompt's cache among its completions, and drops those that have ended. A
+recurrent state does not bear that, and some models ignore position ids or the mask; then samples would come from
+another policy than the one that is trained.
+
+Shape suffixes: T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from rsgrpo_cli.engines.types import Generation
+from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.models import LanguageModel
+
+TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 0.3}
+"""How far two computations of one token's log-probability may be apart, as a mean over the tokens, in nats.
+
+Measured on tiny random models of 40 architectures: 1e-6 in float32 where nothing is wrong, 5 and 11 where something is.
+"""
+_TOKENS = 6
+_HINT = "sample with --engine vllm, or choose a model of another architecture"
+
+Draw = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]], int], list[list[Generation]]]
+"""From prompts, seeds and a number of tokens to completions; ending at whatever token, so that some leave the batch."""
+
+
+def check_sampling(lm: LanguageModel, draw: Draw) -> None:
+    """Compare a few completions, of a short prompt beside a longer one, with what the model says of each alone.
+
+    Args:
+        lm: The model, ready to sample.
+        draw: The engine's way to sample, outside of autocast.
+
+    Raises:
+        EngineError: If they are not the model's, or the model cannot be sampled from in this way at all.
+    """
+    name = type(lm.causal).__name__
+    size = lm.causal.get_input_embeddings().weight.shape[0]
+    limit = int(getattr(lm.causal.config.get_text_config(), "max_position_embeddings", None) or 2**20)
+    long = max(2, min(32, limit - _TOKENS))
+    prompts = [np.random.default_rng(0).integers(0, size, size=length).tolist() for length in (min(4, long), long)]
+    if lm.causal._is_stateful:
+        raise EngineError(f"{name} keeps a recurrent state, which the hf engine cannot share among completions", _HINT)
+    try:
+        drawn = draw(prompts, [[1, 2], [3]], _TOKENS)
+        pairs = [(prompt, made) for prompt, own in zip(prompts, drawn, strict=True) for made in own]
+        differences = torch.cat([_difference(lm, prompt, made) for prompt, made in pairs])
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise EngineError(f"{name} cannot be sampled by the hf engine: {reason}", _HINT) from error
+    apart = float(differences.mean())
+    if not apart <= TOLERANCE[lm.causal.dtype]:
+        raise EngineError(
+            f"{name} says another thing beside a longer prompt than alone, by {apart:.2g} nats a token: the hf engine "
+            "would sample from another policy than is trained",
+            _HINT,
+        )
+
+
+def _difference(lm: LanguageModel, prompt: Sequence[int], made: Generation) -> torch.Tensor:
+    ids_T = torch.tensor([*prompt, *made.token_ids], device=lm.device)
+    told_T = lm.causal(input_ids=ids_T[None], use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    expected_T = told_T.log_softmax(dim=-1).gather(-1, ids_T[len(prompt) :, None])[:, 0].cpu()
+    difference_T: torch.Tensor = (torch.tensor(made.logprobs) - expected_T).abs()
+    return difference_T
