@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli import disk, events
+from rsgrpo_cli import disk, events, manifests
 from rsgrpo_cli.artifacts import Lineage, combined_id, json_text, read_json, read_lineage, write_json
 from rsgrpo_cli.config import RunConfig, parse
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
@@ -180,21 +180,26 @@ class RunDir:
         have = ", ".join(map(str, self.versions())) or "none"
         raise MissingError(f"run {self.name} has no policy {version}", f"checkpoints: {have}; 0 is the base model")
 
-    def check_checkpoint(self, version: int) -> None:
-        """Make sure that all files of a checkpoint are there in full.
+    def check_checkpoint(self, version: int, *, trainer: bool) -> None:
+        """Make sure that a checkpoint is what was saved, and what the step before it made.
+
+        Args:
+            version: The policy.
+            trainer: Whether the optimizer's state is going to be used too.
 
         Raises:
-            ArtifactError: Naming the first that is not.
+            ArtifactError: Naming the first file that is not.
         """
         folder = self.checkpoint(version)
-        for name, expected in read_json(folder / "manifest.json", files=dict)["files"].items():
-            found = (folder / name).stat().st_size if (folder / name).is_file() else None
-            if found != expected:
-                what = "is missing" if found is None else f"has {found:,} bytes, not {expected:,}"
-                raise ArtifactError(
-                    f"checkpoint {version} of run {self.name} is damaged: {name} {what}",
-                    f"remove {folder}, and the newest one before it is used",
-                )
+        found = manifests.damage(folder, trainer=trainer)
+        made = _recorded_policy(self.update_metrics(version - 1))
+        if found is None and made not in (None, self.policy_id(version, "")):
+            found = f"it is not the policy that step {version - 1} of this run made"
+        if found is not None:
+            raise ArtifactError(
+                f"checkpoint {version} of run {self.name} is damaged: {found}",
+                f"remove {folder}, and the newest one before it is used",
+            )
 
     def benchmarks_of(self, version: int) -> list[str]:
         """Evaluations of policy `version` that have a summary."""
@@ -376,6 +381,14 @@ def _are_of_some(rewards: Path, ids: Sequence[str]) -> bool:
         return False
     scored = read_lineage(rewards, REWARDS).inputs.get("rollouts")
     return any(combined_id(ids[:number]) == scored for number in range(1, len(ids)))
+
+
+def _recorded_policy(metrics: Path) -> str | None:
+    """The id of the policy that an update made; None where that is not recorded, or the record cannot be read."""
+    try:
+        return read_lineage(metrics, UPDATE_METRICS).outputs.get("policy")
+    except (MissingError, ArtifactError):  # only kept in part, or damaged: the policy itself may be sound
+        return None
 
 
 def _id_if_there(path: Path, kind: ArtifactSchema) -> str | None:

@@ -30,12 +30,14 @@ ALLOWED: dict[str, set[str]] = {
     "disk": {"errors"},
     "footers": {"errors"},
     "artifacts": {"errors", "schemas", "disk", "footers"},
+    "manifests": {"artifacts", "disk"},
     "locks": {"errors", "disk"},
     "events": {"disk"},
     "run_names": {"config", "disk"},
-    "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names"},
+    "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names", "manifests"},
     "pipeline": BELOW
-    | {"core", "tasks", "rewards", "engines", "policy", "stages", "artifacts", "run_dir", "console", "disk"},
+    | {"core", "tasks", "rewards", "engines", "policy", "stages"}
+    | {"artifacts", "run_dir", "console", "disk", "manifests"},
     "api": {"errors", "schemas", "config", "artifacts", "run_dir"},
     "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console"},
     "experiments": {"core"},

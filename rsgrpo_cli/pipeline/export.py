@@ -50,7 +50,7 @@ def export(run: RunDir, version: int, target: Path, *, merge: bool, card: str) -
         ArtifactError: If the checkpoint is damaged.
     """
     checkpoint, config = run.checkpoint(version), run.config()
-    run.check_checkpoint(version)
+    run.check_checkpoint(version, trainer=False)
     with no_space_is_named(target), _whole_directory(target) as folder:
         if merge:
             from rsgrpo_cli.policy.checkpoints import save_complete_model

@@ -62,6 +62,7 @@ def weights_of(session: Session, version: int) -> Iterator[Weights]:
     if version == 0:
         yield Weights(policy_id, session.base, False, base_probe(session))
     elif version in run.versions():
+        run.check_checkpoint(version, trainer=False)
         folder = run.checkpoint(version)
         yield Weights(policy_id, folder, adapter, Probe.load(folder / PROBE))
     else:

@@ -173,7 +173,7 @@ class Session:
                 f"checkpoints: {have}; --checkpoint-every and --keep-checkpoints decide which there are",
             )
         if checkpoint is not None:
-            self.run.check_checkpoint(version)
+            self.run.check_checkpoint(version, trainer=train)
         self._policy = open_policy(self.config, self.base, checkpoint, version=version, train=train)
         self._policy_trains = train
         return self._policy

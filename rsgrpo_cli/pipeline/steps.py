@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -12,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rsgrpo_cli import manifests
 from rsgrpo_cli.artifacts import (
     Lineage,
     hash_json,
     read_json,
     read_lineage,
     read_table,
-    write_json,
     write_table,
 )
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, ScoreConfig, UpdateConfig
-from rsgrpo_cli.disk import no_space_is_named, sync_directory
+from rsgrpo_cli.disk import no_space_is_named
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.pipeline.freshness import decide, must_run
@@ -249,7 +248,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
             _save_checkpoint(policy, checkpoint)
         write_table(path, metrics, UPDATE_METRICS, lineage)
         if save:
-            _seal_checkpoint(checkpoint, lineage)
+            manifests.seal(checkpoint, lineage)
         facts = _update_facts(metrics, cfg)
         return facts | {"groups_dropped": facts["groups_dropped"] + left_out}
 
@@ -336,22 +335,6 @@ def _save_checkpoint(policy: Policy, folder: Path) -> None:
     except ArtifactError:
         shutil.rmtree(folder, ignore_errors=True)  # half a checkpoint is of no use, and takes what space there is
         raise
-
-
-def _seal_checkpoint(folder: Path, lineage: Lineage) -> None:
-    """Put the files on the disk, then their manifest. From then on older checkpoints may be removed."""
-    sizes = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            sync_directory(path)
-            continue
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-        sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
-    manifest = {"policy_id": lineage.outputs["policy"], "files": sizes, "lineage": lineage.to_json()}
-    write_json(folder / "manifest.json", manifest)
-    sync_directory(folder)
-    sync_directory(folder.parent)
 
 
 def _is_complete(checkpoint: Path) -> bool:

@@ -197,3 +197,71 @@ def test_the_sampling_defaults_of_a_checkpoint_are_the_models_own(
         assert (path.read_text() if path.is_file() else None) == defaults
         described = json.loads((tmp_path / folder / "config.json").read_text())
         assert described["model_type"] == "llama"
+
+
+def opened_by(cli: Cli, run: Path, *, train: bool = True) -> list[str]:
+    """What each command that opens the newest of two checkpoints says; empty where it does."""
+    commands = [["eval", "--k", "1", "-n", "1", "--run", run], ["export", run, "--out", "out"]]
+    results = [cli(*command) for command in [["train", "--steps", "3", "--run", run], *commands][not train :]]
+    assert all(result.code == (1 if "error: " in result.err else 0) for result in results)
+    for made in (run.parent.parent / "out", run / "evals"):
+        shutil.rmtree(made, ignore_errors=True)
+    return [result.err if result.code else "" for result in results]
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja"]
+)
+def test_content_that_is_not_what_was_saved_is_noticed(cli: Cli, trained: Path, name: str) -> None:
+    path = trained / "checkpoints" / "000002" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit
+    path.write_bytes(bytes(content))
+    for said in opened_by(cli, trained):
+        assert f"checkpoint 2 of run trained is damaged: {name} has another content than was saved" in said
+        assert "remove" in said
+
+
+def test_files_of_another_step_or_of_another_run_are_noticed(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    first, second = trained / "checkpoints" / "000001", trained / "checkpoints" / "000002"
+    shutil.copytree(second, tmp_path / "whole")
+    for name in ("model.safetensors", "trainer/optimizer.safetensors"):
+        shutil.copyfile(first / name, second / name)
+        said = opened_by(cli, trained)
+        assert "is damaged" in said[0]
+        assert all(bool(text) == (name == "model.safetensors") for text in said[1:])  # they use no optimizer
+        shutil.copyfile(tmp_path / "whole" / name, second / name)
+    shutil.rmtree(second)
+    shutil.copytree(first, second)  # a whole checkpoint, manifest and all
+    assert all("it is not the policy that step 1 of this run made" in text for text in opened_by(cli, trained))
+
+
+def test_what_was_not_saved_with_a_checkpoint_is_not_loaded_with_it(cli: Cli, trained: Path) -> None:
+    folder = trained / "checkpoints" / "000002"
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".DS_Store").write_text("")
+    assert opened_by(cli, trained, train=False) == ["", ""]
+    (folder / "adapter_config.json").write_text("{}")
+    assert all("adapter_config.json was not saved with it" in text for text in opened_by(cli, trained))
+
+
+def test_a_checkpoint_from_before_there_were_hashes_is_opened(cli: Cli, trained: Path) -> None:
+    path = trained / "checkpoints" / "000002" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest.pop("sha256").keys() == manifest["files"].keys()
+    path.write_text(json.dumps(manifest))
+    assert opened_by(cli, trained, train=False) == ["", ""]
+    assert cli("train", "--run", trained, "--steps", "3").code == 0
+
+
+def test_a_checkpoint_is_read_through_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rsgrpo_cli import manifests
+
+    def again(*_: object) -> None:
+        raise AssertionError("hashed again")
+
+    monkeypatch.setattr(manifests.hashlib, "file_digest", again)
+    assert manifests.damage(trained / "checkpoints" / "000002", trainer=True) is None
+    copied = shutil.copyfile(trained / "config.json", trained / "checkpoints" / "000002" / "config.json")
+    assert copied.is_file()
+    assert "config.json has" in str(manifests.damage(trained / "checkpoints" / "000002", trainer=True))

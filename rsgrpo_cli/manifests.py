@@ -1,0 +1,96 @@
+"""A checkpoint's manifest: what is in each of its files, written last, and compared when it is opened.
+
+With sizes alone, weights of another step or another run, and files with flipped bits, went unnoticed. Older checkpoints
+have no hashes; of these only the sizes are compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.artifacts import Lineage, read_json, write_json
+from rsgrpo_cli.disk import sync_directory
+
+NAME = "manifest.json"
+_THREADS = 4
+_LOADED_BY_NAME = ("adapter_", "added_tokens", "generation_config", "model.safetensors", "special_tokens", "tokenizer")
+"""What a loader would take from a directory without being asked, if it was there."""
+
+Signature = tuple[Path, int, int, int]
+_known: dict[Signature, str] = {}
+"""Hashes of the files that this process has written or read: a checkpoint's gigabytes are gone through once."""
+
+
+def seal(folder: Path, lineage: Lineage) -> None:
+    """Put a checkpoint's files on the disk, then their manifest. From then on older checkpoints may be removed."""
+    paths = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_directory(path)
+            continue
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        paths.append(path)
+    manifest: dict[str, Any] = {
+        "policy_id": lineage.outputs["policy"],
+        "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths},
+        "sha256": {path.relative_to(folder).as_posix(): digest for path, digest in _hashes(paths)},
+        "lineage": lineage.to_json(),
+    }
+    write_json(folder / NAME, manifest)
+    sync_directory(folder)
+    sync_directory(folder.parent)
+
+
+def damage(folder: Path, *, trainer: bool) -> str | None:
+    """What of a checkpoint is not as it was saved, the first file and how so; None if nothing.
+
+    Args:
+        folder: The checkpoint.
+        trainer: Whether the optimizer's state matters too; its size is compared in any case.
+
+    Raises:
+        ArtifactError: If the manifest itself is damaged.
+    """
+    manifest = read_json(folder / NAME, files=dict)
+    sizes, hashes = manifest["files"], manifest.get("sha256")
+    for name, expected in sizes.items():
+        found = (folder / name).stat().st_size if (folder / name).is_file() else None
+        if found != expected:
+            return f"{name} is missing" if found is None else f"{name} has {found:,} bytes, not {expected:,}"
+    if not isinstance(hashes, dict):
+        return None
+    foreign = [path.name for path in sorted(folder.glob("*")) if path.name not in sizes and _is_loaded(path.name)]
+    if foreign:
+        return f"{foreign[0]} was not saved with it"
+    wanted = [folder / name for name in sizes if trainer or not name.startswith("trainer/")]
+    for path, digest in _hashes(wanted):
+        name = path.relative_to(folder).as_posix()
+        if digest != hashes.get(name):
+            return f"{name} has another content than was saved"
+    return None
+
+
+def _is_loaded(name: str) -> bool:
+    return name.endswith((".safetensors", ".jinja")) or name.startswith(_LOADED_BY_NAME)
+
+
+def _hashes(paths: Iterable[Path]) -> Iterable[tuple[Path, str]]:
+    """SHA-256 of each file, several at a time."""
+    paths = list(paths)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(zip(paths, pool.map(_sha256, paths), strict=True))
+
+
+def _sha256(path: Path) -> str:
+    stat = path.stat()
+    signature = path.absolute(), stat.st_ino, stat.st_mtime_ns, stat.st_size
+    if signature not in _known:
+        with open(path, "rb") as file:
+            _known[signature] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _known[signature]
