@@ -26,7 +26,8 @@ from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.pipeline.preparation import prepare
-from rsgrpo_cli.pipeline.session import Session, StopSignal
+from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.pipeline.training import Training
 from rsgrpo_cli.policy.checkpoints import open_policy
 from rsgrpo_cli.policy.optimize import Experience, optimizer_step

@@ -32,7 +32,8 @@ from rsgrpo_cli.config import RunConfig, resolve
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.pipeline.preparation import prepare
-from rsgrpo_cli.pipeline.session import Session, StopSignal
+from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.pipeline.training import Training
 from rsgrpo_cli.rewards.countdown import CountdownReward
 from rsgrpo_cli.rewards.types import Sample

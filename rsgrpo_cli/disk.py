@@ -66,12 +66,13 @@ def take_back(root: Path, since: int) -> None:
         if path != root and root not in path.parents:
             continue
         if path.is_dir() and not path.is_symlink():
-            _remove_if_empty(path)
+            remove_if_empty(path)
         else:
             path.unlink(missing_ok=True)
 
 
-def _remove_if_empty(folder: Path) -> None:
+def remove_if_empty(folder: Path) -> None:
+    """Remove a directory in which nothing is."""
     try:
         folder.rmdir()
     except OSError as error:
@@ -220,10 +221,10 @@ def remove_named(folder: Path, names: Iterable[str]) -> None:
     inside = sorted(folder.rglob("*"), reverse=True)  # what is in a directory comes before it
     for path in inside:
         if path.is_dir() and not path.is_symlink():
-            _remove_if_empty(path)
+            remove_if_empty(path)
         elif path.relative_to(folder).as_posix() in names or is_temporary(path):
             path.unlink(missing_ok=True)
-    _remove_if_empty(folder)
+    remove_if_empty(folder)
 
 
 def _lock(descriptor: int) -> bool:

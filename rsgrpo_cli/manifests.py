@@ -7,6 +7,7 @@ have no hashes; of these only the sizes are compared.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ _THREADS = 4
 _LOADED_BY_NAME = ("adapter_", "added_tokens", "generation_config", "model.safetensors", "special_tokens", "tokenizer")
 """What a loader would take from a directory without being asked, if it was there."""
 
-Signature = tuple[Path, int, int, int]
+Signature = tuple[int, int, int, int]
 _known: dict[Signature, str] = {}
 """Hashes of the files that this process has written or read: a checkpoint's gigabytes are gone through once."""
 
@@ -40,7 +41,8 @@ def seal(folder: Path, lineage: Lineage) -> None:
         "policy_id": lineage.outputs["policy"],
         "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths},
         "sha256": {path.relative_to(folder).as_posix(): digest for path, digest in _hashes(paths)},
-        "lineage": lineage.to_json(),
+        # With its keys sorted: the same bytes, whether the lineage was just made or read from the update's metrics.
+        "lineage": json.loads(json.dumps(lineage.to_json() | {"id": ""}, sort_keys=True)),
     }
     write_json(folder / NAME, manifest)
     sync_directory(folder)
@@ -76,6 +78,13 @@ def damage(folder: Path, *, trainer: bool) -> str | None:
     return None
 
 
+def parts_are_gone(rollouts: Path) -> bool:
+    """Whether parts of a step's rollouts were there and are not any more: removed to save space, say."""
+    if not (rollouts / NAME).is_file():
+        return False
+    return any(not (rollouts / f"{name}.parquet").is_file() for name in read_json(rollouts / NAME, parts=dict)["parts"])
+
+
 def _is_loaded(name: str) -> bool:
     return name.endswith((".safetensors", ".jinja")) or name.startswith(_LOADED_BY_NAME)
 
@@ -89,7 +98,7 @@ def _hashes(paths: Iterable[Path]) -> Iterable[tuple[Path, str]]:
 
 def _sha256(path: Path) -> str:
     stat = path.stat()
-    signature = path.absolute(), stat.st_ino, stat.st_mtime_ns, stat.st_size
+    signature = stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size  # it may be renamed
     if signature not in _known:
         with open(path, "rb") as file:
             _known[signature] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ RUN/
   steps/000000/policy_logprobs.parquet   where an update has several optimizer steps
   checkpoints/000001/             the policy after one update; complete when its manifest.json is there
   evals/000001/NAME/              rollouts/, rewards/ (the same parts), problems.parquet, summary.parquet
-  metrics.parquet, events.jsonl   one row a step; what ran when and for how long
+  metrics.parquet, solved.parquet, events.jsonl   one row a step; what each step solved first; what ran when
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli import disk, events, manifests
+from rsgrpo_cli import config_file, disk, events, manifests
 from rsgrpo_cli.artifacts import Lineage, combined_id, json_text, read_json, read_lineage, write_json
-from rsgrpo_cli.config import RunConfig, parse
+from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
 from rsgrpo_cli.locks import held
 from rsgrpo_cli.run_names import claim_fresh_path
 from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
 
 RUNS = Path("runs")
-CONFIG_VERSION = 1
 CHAIN = ("rollouts", "rewards", "advantages", "updates")
 """What a step makes, in order: each is made from the one before."""
 
@@ -72,6 +71,11 @@ class RunDir:
     def metrics(self) -> Path:
         """One row a step."""
         return self.path / "metrics.parquet"
+
+    @property
+    def solved(self) -> Path:
+        """The problems that each step was the first to solve."""
+        return self.path / "solved.parquet"
 
     @property
     def events(self) -> Path:
@@ -122,40 +126,24 @@ class RunDir:
 
     def config(self) -> RunConfig:
         """The run's configuration."""
-        path = self.path / "config.json"
-        hint = "nothing else holds a run's settings: put the file back as it was, or start another run"
-        try:
-            data = read_json(path, "version", "config")
-            if data["version"] != CONFIG_VERSION:
-                raise ArtifactError(f"{path} is not a run configuration of this version of rsgrpo", hint)
-            return parse(data["config"])
-        except ArtifactError as error:
-            raise ArtifactError(error.message, hint) from error
-        except UsageError as error:  # not what the user gave now, but what stands in the file
-            raise ArtifactError(f"{path} is damaged: {error.message}", hint) from error
+        return config_file.read(self.path / "config.json")
 
     def origin(self) -> dict[str, Any] | None:
         """Which run and step this one was forked from, if it was."""
-        path = self.path / "config.json"
-        origin = read_json(path, "version").get("forked_from")
-        if origin is None:
-            return None
-        of_its_kind = isinstance(origin, dict) and isinstance(origin.get("run"), str)
-        if not of_its_kind or type(origin.get("step")) is not int:
-            hint = "put the file back as it was, or take forked_from out of it"
-            raise ArtifactError(f"{path} is damaged: forked_from does not name a run and a step", hint)
-        return dict(origin)
+        return config_file.read_origin(self.path / "config.json")
 
     def steps(self) -> list[int]:
         """Steps that have a directory, in order."""
         return numbered(self.path / "steps")
 
+    def checkpoint_folders(self) -> list[int]:
+        """Policy versions that have a checkpoint's directory, complete or not, in order."""
+        return numbered(self.path / "checkpoints")
+
     def versions(self) -> list[int]:
         """Policy versions whose checkpoint is complete, in order; 0, the base model, is not among them."""
         return [
-            version
-            for version in numbered(self.path / "checkpoints")
-            if (self.checkpoint(version) / "manifest.json").is_file()
+            version for version in self.checkpoint_folders() if (self.checkpoint(version) / "manifest.json").is_file()
         ]
 
     def newest_version(self) -> int:
@@ -226,7 +214,7 @@ class RunDir:
             if (path / "config.json").is_file():
                 raise UsageError(f"{path} is a run already", "choose another name")
             raise UsageError(f"{path} exists and is not a run", "choose another --run")
-        text = json_text(_as_file(config, forked_from))
+        text = json_text(config_file.content(config, forked_from))
         try:
             disk.write_exclusively(path / "config.json", lambda file: file.write(text))
         except FileExistsError as error:
@@ -252,7 +240,7 @@ class RunDir:
 
     def change_config(self, config: RunConfig) -> None:
         """Give the run other settings; only while `has_results` says that nothing was made with the old ones."""
-        write_json(self.path / "config.json", _as_file(config, self.origin()))
+        write_json(self.path / "config.json", config_file.content(config, self.origin()))
 
     @classmethod
     def locate(cls, name_or_path: str | None) -> Path:
@@ -354,6 +342,7 @@ def stale_inputs(run: RunDir, step: int, upto: str = "updates") -> list[str]:
             made = read_lineage(run.update_metrics(step - 1), UPDATE_METRICS).outputs.get("policy")
             check("rollouts", parts[0], ROLLOUTS, "policy", made)
         ids = [read_lineage(path, ROLLOUTS).id for path in parts]
+    if parts and not manifests.parts_are_gone(run.rollouts(step)):
         if upto != "rollouts" and _are_of_some(run.rewards(step), ids):
             problems.append(f"the rewards of step {step} are of only some of its rollouts")
         else:
@@ -397,11 +386,6 @@ def _id_if_there(path: Path, kind: ArtifactSchema) -> str | None:
 
 def _of_a_killed_start(entry: Path) -> bool:
     return entry.name in ("lock", ".config.json.tmp") or disk.is_temporary(entry)
-
-
-def _as_file(config: RunConfig, forked_from: Mapping[str, Any] | None) -> dict[str, Any]:
-    data: dict[str, Any] = {"version": CONFIG_VERSION, "config": config.model_dump(mode="json")}
-    return data | ({"forked_from": dict(forked_from)} if forked_from else {})
 
 
 def numbered(folder: Path) -> list[int]:

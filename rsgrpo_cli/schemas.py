@@ -216,6 +216,13 @@ METRICS = ArtifactSchema(
     keys=("step",),
 )
 
+SOLVED = ArtifactSchema(
+    "solved",
+    1,
+    _columns(step=INT32, prompt_ids=pa.list_(STRING)),  # problems with a right completion in this step and none before
+    keys=("step",),
+)
+
 BANDIT_RUNS = ArtifactSchema(
     "bandit_runs",
     1,

@@ -33,8 +33,10 @@ ALLOWED: dict[str, set[str]] = {
     "manifests": {"artifacts", "disk"},
     "locks": {"errors", "disk"},
     "events": {"disk"},
+    "config_file": {"errors", "artifacts", "config"},
     "run_names": {"config", "disk"},
-    "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names", "manifests"},
+    "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names", "manifests"}
+    | {"config_file"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "engines", "policy", "stages"}
     | {"artifacts", "run_dir", "console", "disk", "manifests"},

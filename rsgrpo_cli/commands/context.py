@@ -24,7 +24,8 @@ def at_work(run: RunDir, config: RunConfig, out: Output) -> Iterator[Session]:
     command with another flag starts anew. Only what this process wrote goes; a run that was there is left as it is.
     """
     try:
-        from rsgrpo_cli.pipeline.session import Session, StopSignal
+        from rsgrpo_cli.pipeline.session import Session
+        from rsgrpo_cli.pipeline.stopping import StopSignal
 
         stop = StopSignal()
         with run.lock(out.warn), stop.installed(out.info), Session(run, config, out, stop) as session:

@@ -46,4 +46,4 @@ class StepDisplay:
         left = (time.perf_counter() - self.started) / self.shown * (self.steps - done)
         # What a step has no number for: pass@G where rewards are grades, their mean where all of them are None.
         cells = [f"{number(row.get(name), digits) or '-':>8}" for _, name, digits in COLUMNS]
-        self.out.info("  ".join([f"{done:>7}", *cells, f"{duration(left):>8}"]))
+        self.out.info("  ".join([f"{row['step']:>7}", *cells, f"{duration(left):>8}"]))

@@ -78,6 +78,7 @@ def train(
         if resolved.train.eval_every:
             evaluation.check_names(evaluation.benchmarks_of(session), overrides.get("eval.num_samples_of", {}))
         training.train(session, display.show)
-    done = target.newest_version()
-    data = {"run": str(target.path), "steps": resolved.train.steps, "policy": done, "last_step": display.last}
-    out.result(data, lines=[f"{target.path}: {resolved.train.steps} steps done, policy {done}"])
+    done, asked = target.newest_version(), resolved.train.steps
+    data = {"run": str(target.path), "steps": done, "policy": done, "last_step": display.last}
+    more = f"; --steps {asked} were done before" if done > asked else ""
+    out.result(data, lines=[f"{target.path}: {done} steps done, policy {done}{more}"])

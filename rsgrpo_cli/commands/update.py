@@ -26,13 +26,13 @@ def update(
 ) -> None:
     """Update the policy from a step's completions and advantages; writes the next checkpoint."""
     overrides = options.given(locals())
-    from rsgrpo_cli.pipeline import steps, training
+    from rsgrpo_cli.pipeline import history, keeping, steps
 
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
     with at_work(target, resolved, out) as session:
         number = steps.newest_step(target, "advantages") if step is None else step
         outcome = steps.update(session, number, resolved.update, force=force)
-        training.record_step(session, number)
-        training.prune(target, keep=resolved.train.keep_checkpoints)
+        history.record_step(session, number)
+        keeping.prune(target, keep=resolved.train.keep_checkpoints, warn=out.warn)
     say(out, outcome)

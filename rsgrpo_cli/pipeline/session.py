@@ -1,9 +1,8 @@
-"""A run at work: its resources, opened on demand and closed together, and a way to stop it politely."""
+"""A run at work: its resources, opened on demand and closed together."""
 
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,8 +19,9 @@ from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
 from rsgrpo_cli.engines.vllm_process import require_vllm
-from rsgrpo_cli.errors import Interrupted, MissingError
+from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.pipeline.sampler import open_sampler, weights_of
+from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.rewards.registry import open_reward
 from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.run_dir import RunDir
@@ -50,39 +49,6 @@ class Outcome:
     skipped: bool
     seconds: float
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-class StopSignal:
-    """Turns the first Ctrl-C (or SIGTERM) into a polite stop at the next safe point; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    @contextmanager
-    def installed(self, say: Callable[[str], None]) -> Iterator[StopSignal]:
-        """Listen for signals while the block runs."""
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            if self.requested:
-                raise KeyboardInterrupt
-            self.requested = True
-            say("stopping after the part at work; press Ctrl-C again to stop at once")
-
-        previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def check(self, done: str, again: str) -> None:
-        """Stop here if asked to.
-
-        Raises:
-            Interrupted: Saying what is done and how to go on.
-        """
-        if self.requested:
-            raise Interrupted(f"stopped after {done}; everything finished is kept", f"to go on: {again}")
 
 
 class Session:
@@ -177,6 +143,10 @@ class Session:
         self._policy = open_policy(self.config, self.base, checkpoint, version=version, train=train)
         self._policy_trains = train
         return self._policy
+
+    def trained_policy(self) -> Policy | None:
+        """The policy at hand, if it was opened for training."""
+        return self._policy if self._policy_trains else None
 
     @contextmanager
     def borrowed_policy(self, version: int) -> Iterator[Policy]:

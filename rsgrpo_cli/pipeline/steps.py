@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rsgrpo_cli import manifests
 from rsgrpo_cli.artifacts import (
     Lineage,
     hash_json,
@@ -21,10 +20,10 @@ from rsgrpo_cli.artifacts import (
     write_table,
 )
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, ScoreConfig, UpdateConfig
-from rsgrpo_cli.disk import no_space_is_named
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.pipeline.freshness import decide, must_run
+from rsgrpo_cli.pipeline.keeping import new_checkpoint
 from rsgrpo_cli.pipeline.resampling import counted_rows, grown_rewards, prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.rollout_folder import finish_folder, folder_state, start_folder
 from rsgrpo_cli.pipeline.session import Outcome, Session
@@ -123,8 +122,14 @@ def complete_rollouts(folder: Path) -> str:
 
 
 def read_rollouts(folder: Path, columns: list[str] | None = None) -> pa.Table:
-    """All completions of a step, in key order."""
+    """All completions of a step, in key order.
+
+    Raises:
+        MissingError: If there are none.
+    """
     tables = [read_table(path, ROLLOUTS, columns) for path in rollout_parts(folder)]
+    if not tables:
+        raise MissingError(f"there are no rollouts in {folder}", "make them first: rsgrpo rollout")
     table = pa.concat_tables(tables)
     # Parts hold ascending prompts, and so does a step's own series of parts; what was drawn later goes in between.
     ascending = all(one["group_id"][-1].as_py() < other["group_id"][0].as_py() for one, other in pairwise(tables))
@@ -244,11 +249,8 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         rollouts, advantages, left_out = _counted(session, step)
         metrics = _change_policy(session, step, policy, cfg, lineage, rollouts, advantages)
         policy.version = step + 1
-        if save:
-            _save_checkpoint(policy, checkpoint)
-        write_table(path, metrics, UPDATE_METRICS, lineage)
-        if save:
-            manifests.seal(checkpoint, lineage)
+        with new_checkpoint(policy, checkpoint, lineage) if save else nullcontext():
+            write_table(path, metrics, UPDATE_METRICS, lineage)
         facts = _update_facts(metrics, cfg)
         return facts | {"groups_dropped": facts["groups_dropped"] + left_out}
 
@@ -323,18 +325,15 @@ def _update_facts(metrics: pa.Table, cfg: UpdateConfig) -> dict[str, Any]:
     return facts | {"groups_dropped": pc.sum(metrics["groups_dropped"]).as_py() // cfg.epochs}
 
 
-def _save_checkpoint(policy: Policy, folder: Path) -> None:
-    """All files of a checkpoint but the manifest, which makes it count."""
-    from rsgrpo_cli.policy.checkpoints import save_checkpoint
-
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        with no_space_is_named(folder):
-            save_checkpoint(policy, folder)
-    except ArtifactError:
-        shutil.rmtree(folder, ignore_errors=True)  # half a checkpoint is of no use, and takes what space there is
-        raise
+def save_policy(session: Session) -> int | None:
+    """Save the policy that is being trained, where no checkpoint has it yet; its version, None if nothing was saved."""
+    run, policy = session.run, session.trained_policy()
+    if policy is None or policy.version <= run.newest_version():
+        return None
+    lineage = read_lineage(run.update_metrics(policy.version - 1), UPDATE_METRICS)
+    with new_checkpoint(policy, run.checkpoint(policy.version), lineage):
+        pass
+    return policy.version
 
 
 def _is_complete(checkpoint: Path) -> bool:

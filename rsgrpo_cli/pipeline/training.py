@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, override_afresh
-from rsgrpo_cli.errors import MissingError, StaleError, UsageError
+from rsgrpo_cli.errors import Interrupted, MissingError, UsageError
 from rsgrpo_cli.pipeline import evaluation, preparation, steps
-from rsgrpo_cli.pipeline import metrics as step_metrics
+from rsgrpo_cli.pipeline.history import History, check_history
+from rsgrpo_cli.pipeline.keeping import prune
 from rsgrpo_cli.pipeline.session import Session
-from rsgrpo_cli.run_dir import RunDir, numbered, stale_inputs
-from rsgrpo_cli.schemas import ADVANTAGES, METRICS, REWARDS, SUMMARY, UPDATE_METRICS
-
-WRITE_SECONDS = 2.0
-"""How old metrics.parquet may become while steps go by faster than that."""
+from rsgrpo_cli.run_dir import RunDir, numbered
 
 Report = Callable[[dict[str, Any]], None]
 """Called with each step's row of metrics."""
@@ -61,17 +53,31 @@ def train(session: Session, report: Report) -> None:
         Interrupted: If asked to stop.
     """
     settle(session)
-    preparation.prepare(session, session.config.prepare)
-    _check_resources(session)
+    total = session.config.train.steps
+    if session.run.newest_version() < total:
+        preparation.prepare(session, session.config.prepare)
+        _check_resources(session)
     if session.config.train.eval_every:
         requests = [evaluation.Request(name) for name in evaluation.benchmarks_of(session)]
         evaluation.prepare_benchmarks(session, requests)
     training = Training(session)
-    total = session.config.train.steps
-    for step in range(training.start, total):
-        report(training.step(step))
-        if step + 1 < total:
-            session.stop.check(f"step {step + 1} of {total}", steps.again(session))
+    with _kept_when_stopped(session):
+        for step in range(training.start, total):
+            report(training.step(step))
+            if step + 1 < total:
+                session.stop.check(f"step {step}", steps.again(session))
+
+
+@contextmanager
+def _kept_when_stopped(session: Session) -> Iterator[None]:
+    """On a polite stop, save the newest policy first where no checkpoint has it: resuming then repeats no update."""
+    try:
+        yield
+    except Interrupted as stopped:
+        saved = steps.save_policy(session)
+        if saved is None:
+            raise
+        raise Interrupted(f"{stopped.message}; policy {saved} is saved", stopped.hint) from stopped
 
 
 def settle(session: Session) -> None:
@@ -101,14 +107,14 @@ class Training:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.start = session.run.newest_version()
-        _check_history(session.run, self.start)
-        self.history = _History(session, upto=self.start)
+        check_history(session, self.start)
+        self.history = History(session, upto=self.start)
         if self.start < session.config.train.steps:
             session.policy(self.start, train=True)
         if self.start:
             # The run may have been stopped between its last update and the end of that step.
             _maybe_evaluate(session, self.start, again=False)
-            prune(session.run, keep=session.config.train.keep_checkpoints)
+            self._prune()
 
     def step(self, step: int) -> dict[str, Any]:
         """Do a step: the four stages, its row of metrics (returned), an evaluation if one is due.
@@ -124,7 +130,7 @@ class Training:
         row = self.history.add(step, write=save)
         if save:
             _maybe_evaluate(session, step + 1)
-            prune(session.run, keep=config.train.keep_checkpoints)
+            self._prune()
         return row
 
     def _sample(self, step: int) -> None:
@@ -137,6 +143,9 @@ class Training:
             scored = steps.score(session, step, config.score)
             session.stop.check(f"the rewards of step {step}", steps.again(session))
             more = "prompts_to_draw" in scored.facts
+
+    def _prune(self) -> None:
+        prune(self.session.run, keep=self.session.config.train.keep_checkpoints, warn=self.session.out.warn)
 
     def _is_due(self, version: int) -> bool:
         """Whether a policy is to be saved: by its number, as the last, to be evaluated, or because of a Ctrl-C."""
@@ -161,119 +170,7 @@ def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> No
             session.out.info(f"policy {version} on {request.name}: {values}")
 
 
-def _check_history(run: RunDir, upto: int) -> None:
-    for step in range(upto):
-        problems = stale_inputs(run, step)
-        if problems:
-            raise StaleError(
-                f"{problems[0]}; what follows it is stale",
-                f"branch off before it: rsgrpo fork --run {run.path} --step {step}",
-            )
-
-
-# -- metrics ----------------------------------------------------------------------------------------------------------
-
-
-class _History:
-    """The rows of metrics so far, and which problems have been solved."""
-
-    def __init__(self, session: Session, *, upto: int) -> None:
-        self.session = session
-        self.total = len(session.prompts)
-        self.solved: set[str] | None = set()  # None from the first step on whose rewards are grades
-        self.rows: dict[int, dict[str, Any]] = {}
-        self.written = 0.0
-        known = read_table(session.run.metrics, METRICS).to_pylist() if session.run.metrics.is_file() else []
-        before = {row["step"]: row for row in known}
-        for step in range(upto):
-            tables = _read_step(session.run, step)
-            self._count_solved(tables)
-            self.rows[step] = before.get(step) or self._row(step, tables)
-        if self.rows:
-            self._write()
-
-    def add(self, step: int, *, write: bool = True) -> dict[str, Any]:
-        """Work out a step's row; write them all if told to, or if it is some seconds since they were.
-
-        Nothing is lost by waiting: a row that is missing is worked out again from the step's artifacts.
-        """
-        tables = _read_step(self.session.run, step)
-        self._count_solved(tables)
-        self.rows[step] = self._row(step, tables)
-        if write or time.monotonic() - self.written > WRITE_SECONDS:
-            self._write()
-        return self.rows[step]
-
-    def _count_solved(self, tables: step_metrics.StepTables) -> None:
-        solved = step_metrics.solved_prompts(tables.rollouts, tables.rewards)
-        self.solved = None if solved is None or self.solved is None else self.solved | solved
-
-    def _row(self, step: int, tables: step_metrics.StepTables) -> dict[str, Any]:
-        return step_metrics.step_metrics(
-            tables,
-            step=step,
-            solve_rate=None if self.solved is None else len(self.solved) / self.total,
-            seconds=self.session.timings.get(step, {}),
-            peak_memory_bytes=peak_memory(),
-        )
-
-    def _write(self) -> None:
-        table = pa.Table.from_pylist([self.rows[step] for step in sorted(self.rows)], schema=METRICS.schema)
-        write_table(self.session.run.metrics, table, METRICS, Lineage("train", {}, {}))
-        self.written = time.monotonic()
-
-
-def record_step(session: Session, step: int) -> dict[str, Any]:
-    """Bring metrics.parquet up to date after a single `update`; the row of that step."""
-    return _History(session, upto=step).add(step)
-
-
-def peak_memory() -> int:
-    """Bytes: of the GPU if this process used one, else of the process."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _read_step(run: RunDir, step: int) -> step_metrics.StepTables:
-    return step_metrics.StepTables(
-        steps.read_rollouts(run.rollouts(step), list(step_metrics.ROLLOUT_COLUMNS)),
-        read_table(run.rewards(step), REWARDS, list(step_metrics.REWARD_COLUMNS)),
-        read_table(run.advantages(step), ADVANTAGES),
-        read_table(run.update_metrics(step), UPDATE_METRICS),
-        read_lineage(run.advantages(step), ADVANTAGES),
-        steps.counted_limit(run, step),
-    )
-
-
-# -- keeping and branching --------------------------------------------------------------------------------------------
-
-
-def prune(run: RunDir, *, keep: int) -> None:
-    """Remove all checkpoints but the newest `keep` and the best evaluated one."""
-    versions = run.versions()
-    stay = {*versions[-keep:], _best(run)}
-    for version in versions:
-        if version not in stay:
-            # The manifest first: from then on the checkpoint does not count, however far the removal gets.
-            (run.checkpoint(version) / "manifest.json").unlink()
-            shutil.rmtree(run.checkpoint(version))
-
-
-def _best(run: RunDir) -> int | None:
-    """The checkpoint with the highest pass@1, averaged over its benchmarks."""
-    scores = {}
-    for version in run.versions():
-        values = [_pass_at_1(run.evaluation(version, name)) for name in run.benchmarks_of(version)]
-        if values:
-            scores[version] = sum(values) / len(values)
-    return max(scores, key=lambda version: scores[version]) if scores else None
-
-
-def _pass_at_1(folder: Path) -> float:
-    rows = read_table(folder / "summary.parquet", SUMMARY).to_pylist()
-    return next(float(row["value"]) for row in rows if row["metric"] == "pass" and row["k"] == 1)
+# -- branching --------------------------------------------------------------------------------------------------------
 
 
 def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDir:

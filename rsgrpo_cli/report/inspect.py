@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import read_table
-from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.run_dir import RunDir, numbered, rollout_parts, stale_inputs
 from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS
 
@@ -55,7 +55,7 @@ def state(run_name: str | None) -> dict[str, Any]:
         "steps_wanted": config.train.steps,
         "checkpoints": run.versions(),
         "at_work": [step_state(run, step) for step in run.steps() if step >= newest],
-        "stale": [problem for step in run.steps() for problem in stale_inputs(run, step)],
+        "stale": [problem for step in run.steps() for problem in _problems(run, step)],
         "evaluations": [
             {"policy": version, "benchmark": name}
             for version in numbered(run.path / "evals")
@@ -63,6 +63,14 @@ def state(run_name: str | None) -> dict[str, Any]:
         ],
         "seconds": dict(seconds),
     }
+
+
+def _problems(run: RunDir, step: int) -> list[str]:
+    """What of a step is stale; or damaged, which `status` lists rather than ends with."""
+    try:
+        return stale_inputs(run, step)
+    except ArtifactError as error:
+        return [error.message]
 
 
 def step_state(run: RunDir, step: int) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def finish(cli: Cli, run: Path, command: list[str], whole: dict[str, bytes]) -> 
     result = cli(*command)
     assert result.code == 0, result.err
     found = content(run)
-    leftovers = {name for name in found if name.rpartition("/")[2].startswith(".")}
+    leftovers = {name for name in found if any(part.startswith(".") for part in name.split("/"))}
     assert {name: found[name] for name in found.keys() - leftovers} == whole
     assert cli("status", "--run", run, "--json").json["stale"] == []
 

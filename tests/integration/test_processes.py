@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import SMALL, Cli
 from tests.integration.conftest import Start
 
@@ -31,6 +33,52 @@ def test_ctrl_c_finishes_the_part_and_says_how_to_go_on(cli: Cli, start: Start, 
     assert done >= 1
     result = cli("train", "--run", "runs/x", "--steps", str(done + 1))
     assert result.code == 0, result.err
+
+
+SPARSE = [*SMALL, "--checkpoint-every", "50", "--set", "rollout.prompts_per_step=64"]
+"""Steps long enough to be stopped in, and no checkpoint for long."""
+
+
+@pytest.mark.parametrize(
+    ("number", "moment"),
+    [
+        (signal.SIGINT, "rollouts"),
+        (signal.SIGTERM, "rewards.parquet"),
+        (signal.SIGHUP, "advantages.parquet"),
+        (signal.SIGUSR1, "update_metrics.parquet"),
+    ],
+    ids=["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"],
+)
+def test_a_stopped_run_repeats_no_update(
+    cli: Cli, start: Start, tmp_path: Path, number: signal.Signals, moment: str
+) -> None:
+    process = start("train", "--run", "runs/x", "--steps", "50", *SPARSE)
+    wait_for(tmp_path / "runs/x/steps/000002" / moment, process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=180)
+    assert process.returncode == 130, err
+    newest = max(int(path.parent.name) for path in (tmp_path / "runs/x/steps").glob("*/update_metrics.parquet")) + 1
+    assert f"policy {newest} is saved" in err or "everything finished is kept" in err
+    assert cli("status", "--run", "runs/x", "--json").json["checkpoints"] == [newest]
+    steps = str(newest + 2)
+    result = cli("train", "--run", "runs/x", "--steps", steps)
+    assert result.code == 0, result.err
+    assert f"from step {newest}" in result.err
+    assert cli("train", "--run", "runs/whole", "--steps", steps, *SPARSE).code == 0
+    weights = [tmp_path / f"runs/{run}/checkpoints/{newest + 2:06d}/model.safetensors" for run in ("x", "whole")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_nohup_outlives_its_terminal(start: Start, tmp_path: Path) -> None:
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does; children inherit it
+    try:
+        process = start("train", "--run", "runs/x", "--steps", "3", *SMALL)
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+    wait_for(tmp_path / "runs/x/steps/000000/rewards.parquet", process)
+    process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
 
 
 def test_a_second_ctrl_c_stops_at_once_and_says_so(cli: Cli, start: Start, tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""A run's config.json: its resolved settings, and where it was forked from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.artifacts import read_json
+from rsgrpo_cli.config import RunConfig, parse
+from rsgrpo_cli.errors import ArtifactError, UsageError
+
+VERSION = 1
+
+
+def read(path: Path) -> RunConfig:
+    """The settings.
+
+    Raises:
+        MissingError: If there is no such file.
+        ArtifactError: If it is damaged.
+    """
+    hint = "nothing else holds a run's settings: put the file back as it was, or start another run"
+    try:
+        data = read_json(path, "version", "config")
+        if data["version"] != VERSION:
+            raise ArtifactError(f"{path} is not a run configuration of this version of rsgrpo", hint)
+        return parse(data["config"])
+    except ArtifactError as error:
+        raise ArtifactError(error.message, hint) from error
+    except UsageError as error:  # not what the user gave now, but what stands in the file
+        raise ArtifactError(f"{path} is damaged: {error.message}", hint) from error
+
+
+def read_origin(path: Path) -> dict[str, Any] | None:
+    """Which run and step it was forked from, None if it was not.
+
+    Raises:
+        ArtifactError: If that is not what stands there.
+    """
+    origin = read_json(path, "version").get("forked_from")
+    if origin is None:
+        return None
+    of_its_kind = isinstance(origin, dict) and isinstance(origin.get("run"), str)
+    if not of_its_kind or type(origin.get("step")) is not int:
+        hint = "put the file back as it was, or take forked_from out of it"
+        raise ArtifactError(f"{path} is damaged: forked_from does not name a run and a step", hint)
+    return dict(origin)
+
+
+def content(config: RunConfig, forked_from: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What is written into the file."""
+    data: dict[str, Any] = {"version": VERSION, "config": config.model_dump(mode="json")}
+    return data | ({"forked_from": dict(forked_from)} if forked_from else {})

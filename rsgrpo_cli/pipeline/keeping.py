@@ -1,0 +1,137 @@
+"""Checkpoints on the disk: written whole or not at all, replaced, and removed when there are enough newer ones.
+
+A checkpoint is built under another name and renamed. It is removed by the list in its own manifest: what a user put
+beside our files stays.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rsgrpo_cli import disk, manifests
+from rsgrpo_cli.artifacts import Lineage, read_json, read_table
+from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import SUMMARY
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.policy.policy import Policy
+
+MANIFEST, REMOVED = manifests.NAME, "removed.json"
+"""The list of a checkpoint's files, which makes it count; and the same list once it is being removed."""
+
+
+@contextmanager
+def new_checkpoint(policy: Policy, folder: Path, lineage: Lineage) -> Iterator[None]:
+    """Save a policy; its checkpoint appears at the end of the block, in one step.
+
+    Args:
+        policy: Opened for training.
+        folder: The checkpoint's directory; what is there is replaced.
+        lineage: Of the update that made the policy.
+
+    Raises:
+        ArtifactError: If the disk is full; nothing is left behind then.
+    """
+    from rsgrpo_cli.policy.checkpoints import save_checkpoint
+
+    with disk.no_space_is_named(folder), disk.workshop(folder) as partial:
+        save_checkpoint(policy, partial)
+        manifests.seal(partial, lineage)
+        names = list(read_json(partial / MANIFEST, files=dict)["files"])
+        yield
+        _publish(partial, folder)
+    disk.clear_leftovers(folder, [*names, MANIFEST])
+
+
+def _publish(partial: Path, folder: Path) -> None:
+    """Give a complete checkpoint its name, in place of what has it now."""
+    if (folder / MANIFEST).is_file():
+        remove_checkpoint(folder)
+    elif (folder / REMOVED).is_file():
+        _finish_removal(folder)
+    elif folder.is_dir() and any(folder.iterdir()):
+        disk.set_aside(folder)  # without a manifest nothing tells whose files these are
+    if folder.exists() and any(folder.iterdir()):
+        _move_into(partial, folder)
+    else:
+        os.replace(partial, folder)
+    disk.sync_directory(folder.parent)
+
+
+def _move_into(partial: Path, folder: Path) -> None:
+    """Move a checkpoint's files to where a user's own lie; the manifest last, which makes them count."""
+    files = [path.relative_to(partial) for path in sorted(partial.rglob("*")) if path.is_file()]
+    for name in sorted(files, key=lambda name: name == Path(MANIFEST)):
+        if os.path.lexists(folder / name):
+            disk.set_aside(folder / name)
+        disk.make_directory((folder / name).parent)
+        os.replace(partial / name, folder / name)
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the files that a checkpoint's manifest names; the directory if nothing else is in it.
+
+    The manifest is renamed first: from then on the checkpoint does not count, and a removal that is cut short can be
+    finished.
+
+    Raises:
+        ArtifactError: If the manifest cannot be read.
+    """
+    read_json(folder / MANIFEST, files=dict)
+    os.replace(folder / MANIFEST, folder / REMOVED)
+    _finish_removal(folder)
+
+
+def _finish_removal(folder: Path) -> None:
+    names = read_json(folder / REMOVED, files=dict)["files"]
+    disk.remove_named(folder, names)
+    (folder / REMOVED).unlink()
+    disk.remove_if_empty(folder)
+
+
+def prune(run: RunDir, *, keep: int, warn: Callable[[str], None]) -> None:
+    """Remove all checkpoints but the newest `keep` and the best evaluated one.
+
+    Args:
+        run: The run.
+        keep: How many stay.
+        warn: Told of a checkpoint that stays because nothing tells what belongs to it.
+    """
+    versions = run.versions()
+    stay = {*versions[-keep:], *_best(run, warn)}
+    for version in run.checkpoint_folders():
+        folder = run.checkpoint(version)
+        try:
+            if version in versions and version not in stay:
+                remove_checkpoint(folder)
+            elif version not in versions and (folder / REMOVED).is_file():
+                _finish_removal(folder)
+        except ArtifactError as error:
+            warn(f"{error.message}; checkpoint {version} stays where it is")
+
+
+def _best(run: RunDir, warn: Callable[[str], None]) -> set[int]:
+    """The checkpoint with the highest pass@1, averaged over its benchmarks; and those of which it cannot be read."""
+    scores: dict[int, float] = {}
+    unknown = set()
+    for version in run.versions():
+        try:
+            values = [_pass_at_1(run.evaluation(version, name)) for name in run.benchmarks_of(version)]
+        except ArtifactError as error:
+            warn(f"{error.message}; checkpoint {version} is kept, as it may be the best")
+            unknown.add(version)
+            continue
+        known = [value for value in values if value is not None]
+        if known:
+            scores[version] = sum(known) / len(known)
+    return unknown | ({max(scores, key=lambda version: scores[version])} if scores else set())
+
+
+def _pass_at_1(folder: Path) -> float | None:
+    rows = read_table(folder / "summary.parquet", SUMMARY).to_pylist()
+    return next((float(row["value"]) for row in rows if row["metric"] == "pass" and row["k"] == 1), None)

@@ -1,0 +1,72 @@
+"""A polite stop: what a signal asks for is done at the next safe point, so that nothing finished is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rsgrpo_cli.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Ctrl-C; the end that a scheduler or the system sets; a closed terminal; Slurm's warning that time is running out."""
+
+
+class StopSignal:
+    """Turns the first signal into a polite stop at the next safe point.
+
+    A Ctrl-C after that, or a second SIGTERM, stops at once. Others do not: a closed terminal sends several, and a
+    scheduler's warning is followed by a SIGTERM while the policy is being saved.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._received: set[int] = set()
+
+    @contextmanager
+    def installed(self, say: Callable[[str], None]) -> Iterator[StopSignal]:
+        """Listen for signals while the block runs."""
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if number == signal.SIGHUP:
+                _leave_terminal()
+            again = number in self._received
+            self._received.add(number)
+            if not self.requested:
+                self.requested = True
+                say("stopping after the part at work; press Ctrl-C again to stop at once")
+            elif number == signal.SIGINT or (number == signal.SIGTERM and again):
+                raise KeyboardInterrupt
+
+        previous = {number: signal.signal(number, handle) for number in SIGNALS if not _is_to_be_ignored(number)}
+        try:
+            yield self
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def check(self, done: str, again: str) -> None:
+        """Stop here if asked to.
+
+        Raises:
+            Interrupted: Saying what is done and how to go on.
+        """
+        if self.requested:
+            raise Interrupted(f"stopped after {done}; everything finished is kept", f"to go on: {again}")
+
+
+def _is_to_be_ignored(number: int) -> bool:
+    """Whether the run was started so that it outlives its terminal (nohup)."""
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+
+
+def _leave_terminal() -> None:
+    """Write to nowhere from now on where a terminal was: it is gone, and to write there would be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream.isatty():
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
