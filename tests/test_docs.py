@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from rsgrpo_cli.app import COMMANDS
-from rsgrpo_cli.commands.options import FIELDS
-from rsgrpo_cli.config import RunConfig, resolve
+from rsgrpo_cli.config import VARIANTS, RunConfig, reference, resolve
 from tests.conftest import Cli
 
 ROOT = Path(__file__).parents[1]
 INHERITED = ("encode", "decode", "generate", "load", "sleep", "close")
 
 
-def test_the_command_reference_is_up_to_date() -> None:
-    check = [sys.executable, ROOT / "scripts" / "cli_reference.py", "--check"]
+@pytest.mark.parametrize("script", ["cli_reference.py", "settings_page.py"])
+def test_the_generated_pages_are_up_to_date(script: str) -> None:
+    check = [sys.executable, ROOT / "scripts" / script, "--check"]
     result = subprocess.run(check, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
@@ -36,11 +36,16 @@ def test_the_readme_names_every_command(name: str) -> None:
     assert f"`{name}`" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("field", FIELDS.values())
-def test_every_flag_sets_a_field_that_exists(field: str) -> None:
-    section, _, name = field.rpartition(".")
-    model = type(getattr(resolve({}), section)) if section else RunConfig
-    assert name in model.model_fields
+@pytest.mark.parametrize("section", ["seed", *reference.sections()])
+def test_every_setting_says_what_it_does(section: str) -> None:
+    for name, setting in reference.settings(section).items():
+        assert setting.help.endswith("."), f"{name} has no docstring"
+
+
+def test_every_estimators_settings_say_what_they_do() -> None:
+    for estimator in VARIANTS:
+        for setting in reference.estimator_settings(estimator):
+            assert setting.help, f"{setting.name} of {estimator} has no docstring"
 
 
 def test_the_configuration_stays_small() -> None:

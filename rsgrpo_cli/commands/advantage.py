@@ -9,7 +9,7 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, open_run, say
-from rsgrpo_cli.config import AdvantageConfig, estimator_config
+from rsgrpo_cli.config import AdvantageConfig, Overrides, estimator_config
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DependencyError, UsageError
 
@@ -26,21 +26,19 @@ Figure = Annotated[
 ]
 
 
+@options.settings("advantage", defaults=False)
 def advantage(
     run: options.RunOption = None,
     step: options.StepOption = None,
-    estimator: options.Estimator = None,
-    beta: options.Beta = None,
-    advantage_scale: options.AdvantageScale = None,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
     compare: Compare = None,
     figure: Figure = None,
-    settings: options.SetOption = None,
     as_json: options.JsonOption = False,
+    *,
+    overrides: Overrides,
 ) -> None:
     """Turn a step's rewards into advantages, group by group; or compare what estimators make of them."""
-    overrides = options.given(locals())
     out = Output(as_json=as_json)
     if compare is not None:
         if overrides or tag or force:

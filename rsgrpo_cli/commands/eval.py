@@ -9,6 +9,7 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run
+from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DataError
 
@@ -22,38 +23,37 @@ TIMEOUT_SHARE = 0.01
 OF_THE_TRAINING = ("dataset", "prompt_column", "answer_column", "limit", "max_prompt_tokens", "decontaminate")
 
 
+@options.settings(
+    "model.name",
+    "model.device",
+    "prepare.data_dir",
+    "prepare.prompt_template",
+    "rollout.engine",
+    "score",
+    "eval",
+    defaults=False,
+)
 def evaluate(
     run: options.RunOption = None,
     policy: Annotated[
         int | None, typer.Option("--policy", min=0, help="Policy version.  \\[default: the newest]")
     ] = None,
-    model: options.Model = None,
-    benchmark: options.Benchmark = None,
-    data_dir: options.DataDir = None,
-    prompt_column: options.PromptColumn = None,
-    answer_column: options.AnswerColumn = None,
-    prompt_template: options.PromptTemplate = None,
-    k: options.K = None,
-    num_samples: options.NumSamples = None,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    max_tokens: options.MaxTokens = None,
-    engine: options.Engine = None,
-    reward: options.Reward = None,
-    workers: options.Workers = None,
-    timeout: options.Timeout = None,
-    device: options.Device = None,
+    prompt_column: Annotated[str | None, typer.Option("--prompt-column", help="The benchmark's problems.")] = None,
+    answer_column: Annotated[str | None, typer.Option("--answer-column", help="The benchmark's answers.")] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="Grade the stored samples again, sample nothing.")] = False,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
-    settings: options.SetOption = None,
     as_json: options.JsonOption = False,
+    *,
+    overrides: Overrides,
 ) -> None:
     """Measure pass@k of a run's policy, or of any model, on held-out problems.
 
-    Samples that are there are kept: asking for more draws only what is missing.
+    Samples that are there are kept: asking for more draws only what is missing. Settings that are not given are the
+    run's own.
     """
-    overrides = _for_evaluation(options.given(locals()))
+    overrides = _for_evaluation(overrides)
+    model = overrides.get("model.name")
     from rsgrpo_cli.pipeline import evaluation
     from rsgrpo_cli.report.evaluations import load
 
@@ -107,13 +107,10 @@ def _refuse_timeouts(one: Evaluation) -> None:
         raise DataError(f"{one.benchmark}: {share}", "give it longer: --timeout, then --rescore")
 
 
-def _for_evaluation(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Sampling flags mean the evaluation's here, and dataset, columns and limits the benchmark's."""
-    return {
-        name.replace("rollout.", "eval.") if name != "rollout.engine" else name: value
-        for name, value in overrides.items()
-        if name not in {f"prepare.{field}" for field in OF_THE_TRAINING}
-    }
+def _for_evaluation(overrides: Overrides) -> Overrides:
+    """The training's data set, columns and limits are not the benchmark's."""
+    training = {f"prepare.{field}" for field in OF_THE_TRAINING}
+    return {name: value for name, value in overrides.items() if name not in training}
 
 
 def _run_of_model(model: str) -> str:

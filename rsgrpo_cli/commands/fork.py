@@ -7,33 +7,35 @@ from typing import Annotated
 import typer
 
 from rsgrpo_cli.commands import options
+from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 
 
+@options.settings(
+    "rollout.group_size",
+    "rollout.prompts_per_step",
+    "score.reward",
+    "advantage",
+    "update.learning_rate",
+    "update.kl_coef",
+    "train.steps",
+    "train.eval_every",
+    defaults=False,
+)
 def fork(
     to: Annotated[str, typer.Argument(metavar="NEW", help="Name or path of the new run.")],
     run: options.RunOption = None,
     step: Annotated[
         int | None, typer.Option("--step", min=0, help="First step it does itself.  \\[default: the newest]")
     ] = None,
-    group_size: options.GroupSize = None,
-    prompts_per_step: options.PromptsPerStep = None,
-    reward: options.Reward = None,
-    estimator: options.Estimator = None,
-    beta: options.Beta = None,
-    advantage_scale: options.AdvantageScale = None,
-    learning_rate: options.LearningRate = None,
-    kl_coef: options.KlCoef = None,
-    steps: options.Steps = None,
-    eval_every: options.EvalEvery = None,
-    settings: options.SetOption = None,
     as_json: options.JsonOption = False,
+    *,
+    overrides: Overrides,
 ) -> None:
     """Branch a run: a new one that shares all before a step, and goes on with other settings.
 
     The step's rollouts are shared as well, unless it is sampling that changes.
     """
-    overrides = options.given(locals())
     from rsgrpo_cli.pipeline import training
     from rsgrpo_cli.run_dir import RunDir
 

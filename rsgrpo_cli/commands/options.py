@@ -1,16 +1,21 @@
-"""The flags that commands share, and which field of the configuration each of them sets."""
+"""The flags that commands share. Those of settings are made from the configuration's models: `settings`."""
 
 from __future__ import annotations
 
-import json
+import inspect
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Callable, Mapping
+from datetime import date, time
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from rsgrpo_cli.config import ESTIMATORS
+from rsgrpo_cli.config import Overrides, reference
+from rsgrpo_cli.config.reference import Setting
 from rsgrpo_cli.errors import MissingError, UsageError
 
 RunOption = Annotated[
@@ -45,221 +50,132 @@ ConfigOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="SECTION.FIELD=VALUE", help="Any other setting, for example update.weight_decay=0.1."
-    ),
-]
-
-MODEL, DATA, SAMPLING, REWARD, ADVANTAGE, UPDATE, LOOP, EVALUATION = (
-    "Model", "Data", "Sampling", "Reward", "Advantage", "Update", "Loop", "Evaluation"
-)  # fmt: skip
-
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", metavar="NAME|DIR", rich_help_panel=MODEL, help='"toy" (bundled), a directory or a Hub id.'
-    ),
-]
-Dtype = Annotated[str | None, typer.Option("--dtype", rich_help_panel=MODEL, help="float32 or bfloat16.")]
-Device = Annotated[str | None, typer.Option("--device", rich_help_panel=MODEL, help="auto, cpu or cuda.")]
-LoraRank = Annotated[
-    int | None, typer.Option("--lora-rank", rich_help_panel=MODEL, help="Train a LoRA adapter; 0 trains all weights.")
-]
-LoraAlpha = Annotated[float | None, typer.Option("--lora-alpha", rich_help_panel=MODEL, help="Its scale.")]
-Seed = Annotated[int | None, typer.Option("--seed", rich_help_panel=DATA, help="Decides every random draw.")]
-Dataset = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME|HUB_ID|FILE",
-        rich_help_panel=DATA,
-        help="A name (see rsgrpo datasets), owner/name:config/split, or a .jsonl or .parquet file.",
-    ),
-]
-DataDir = Annotated[
-    str | None,
-    typer.Option(
-        "--data-dir",
-        envvar="RSGRPO_DATA_DIR",
-        metavar="DIR",
-        rich_help_panel=DATA,
-        help="Read datasets known by name from NAME.jsonl here, not from the Hub.",
-    ),
-]
-PromptColumn = Annotated[str | None, typer.Option("--prompt-column", rich_help_panel=DATA, help="With the problem.")]
-AnswerColumn = Annotated[str | None, typer.Option("--answer-column", rich_help_panel=DATA, help="With the answer.")]
-Limit = Annotated[int | None, typer.Option("--limit", rich_help_panel=DATA, help="Only the first so many problems.")]
-MaxPromptTokens = Annotated[
-    int | None, typer.Option("--max-prompt-tokens", rich_help_panel=DATA, help="Longer prompts are dropped.")
-]
-PromptTemplate = Annotated[
-    Path | None,
-    typer.Option(
-        "--prompt-template", metavar="FILE", rich_help_panel=DATA, help="Jinja for the user's turn, with {{ problem }}."
-    ),
-]
-SystemPrompt = Annotated[str | None, typer.Option("--system-prompt", rich_help_panel=DATA, help="Goes before each.")]
-Engine = Annotated[str | None, typer.Option("--engine", rich_help_panel=SAMPLING, help="auto, hf, vllm or dummy.")]
-GroupSize = Annotated[
-    int | None, typer.Option("--group-size", rich_help_panel=SAMPLING, help="Completions a prompt, 2 or more.")
-]
-PromptsPerStep = Annotated[int | None, typer.Option("--prompts-per-step", rich_help_panel=SAMPLING, help="Prompts.")]
-Temperature = Annotated[float | None, typer.Option("--temperature", rich_help_panel=SAMPLING, help="Above 0.")]
-TopP = Annotated[float | None, typer.Option("--top-p", rich_help_panel=SAMPLING, help="1 keeps every token.")]
-MaxTokens = Annotated[int | None, typer.Option("--max-tokens", rich_help_panel=SAMPLING, help="Of a completion.")]
-ZeroVariance = Annotated[
-    str | None,
-    typer.Option(
-        "--zero-variance",
-        metavar="MODE",
-        rich_help_panel=SAMPLING,
-        help="Groups whose rewards are all equal: keep, drop, or resample.",
-    ),
-]
-Reward = Annotated[
-    str | None,
-    typer.Option(
-        "--reward", rich_help_panel=REWARD, metavar="NAME|MODULE:FUNCTION", help="auto, math, countdown, or your own."
-    ),
-]
-Workers = Annotated[int | None, typer.Option("--workers", rich_help_panel=REWARD, help="Verifier processes.")]
-Timeout = Annotated[float | None, typer.Option("--timeout", rich_help_panel=REWARD, help="Seconds an answer may take.")]
-Estimator = Annotated[
-    str | None,
-    typer.Option(
-        "--estimator",
-        rich_help_panel=ADVANTAGE,
-        help=f"One of {', '.join(ESTIMATORS)}; its own settings by --set advantage.k=4.",
-    ),
-]
-Beta = Annotated[
-    float | None, typer.Option("--beta", rich_help_panel=ADVANTAGE, help="Risk sensitivity of rs_grpo; 0 is the mean.")
-]
-AdvantageScale = Annotated[
-    str | None, typer.Option("--advantage-scale", rich_help_panel=ADVANTAGE, help="none, rms or beta.")
-]
-LearningRate = Annotated[
-    float | None, typer.Option("--learning-rate", "--lr", rich_help_panel=UPDATE, help="Of AdamW.")
-]
-Minibatches = Annotated[
-    int | None, typer.Option("--minibatches", rich_help_panel=UPDATE, help="Optimizer steps an epoch.")
-]
-Epochs = Annotated[
-    int | None, typer.Option("--epochs", rich_help_panel=UPDATE, help="Times a step's completions are gone through.")
-]
-KlCoef = Annotated[float | None, typer.Option("--kl-coef", rich_help_panel=UPDATE, help="Weight of the KL penalty.")]
-ClipLow = Annotated[float | None, typer.Option("--clip-low", rich_help_panel=UPDATE, help="Lower clip.")]
-ClipHigh = Annotated[float | None, typer.Option("--clip-high", rich_help_panel=UPDATE, help="Upper clip.")]
-MaxGradNorm = Annotated[float | None, typer.Option("--max-grad-norm", rich_help_panel=UPDATE, help="Gradient clip.")]
-MicroBatchTokens = Annotated[
-    int | None, typer.Option("--micro-batch-tokens", rich_help_panel=UPDATE, help="Padded tokens a pass; saves memory.")
-]
-GradientCheckpointing = Annotated[
-    bool | None,
-    typer.Option("--gradient-checkpointing/--no-gradient-checkpointing", rich_help_panel=UPDATE, help="Saves memory."),
-]
-Steps = Annotated[int | None, typer.Option("--steps", rich_help_panel=LOOP, help="How many in all.")]
-EvalEvery = Annotated[int | None, typer.Option("--eval-every", rich_help_panel=LOOP, help="Steps between evaluations.")]
-CheckpointEvery = Annotated[
-    int | None, typer.Option("--checkpoint-every", rich_help_panel=LOOP, help="Steps between checkpoints.")
-]
-KeepCheckpoints = Annotated[
-    int | None, typer.Option("--keep-checkpoints", rich_help_panel=LOOP, help="Newest to keep; the best stays too.")
-]
-Benchmark = Annotated[
-    str | None,
-    typer.Option(
-        "--benchmark",
-        metavar="NAME,...",
-        rich_help_panel=EVALUATION,
-        help="Held-out problems, named as --dataset; several with commas.",
+        "--set",
+        metavar="SECTION.FIELD=VALUE",
+        help="Any other setting (docs/settings.md), for example update.weight_decay=0.1.",
     ),
 ]
 EvaluatedOn = Annotated[
-    str | None,
-    typer.Option("--benchmark", metavar="NAME", rich_help_panel=EVALUATION, help="Which, where there are several."),
+    str | None, typer.Option("--benchmark", metavar="NAME", help="Which benchmark, if there are several.")
 ]
-K = Annotated[str | None, typer.Option("--k", metavar="1,32,...", rich_help_panel=EVALUATION, help="Values of k.")]
-NumSamples = Annotated[
-    str | None,
-    typer.Option(
-        "--num-samples",
-        "-n",
-        metavar="N,NAME=N,...",
-        rich_help_panel=EVALUATION,
-        help="Completions a problem; of one benchmark: 1024,math500=64.",
-    ),
-]
+K = Annotated[str | None, typer.Option("--k", metavar="1,32,...", help="Values of k.")]
 
-FIELDS = {
-    "model": "model.name",
-    "dtype": "model.dtype",
-    "device": "model.device",
-    "lora_rank": "model.lora_rank",
-    "lora_alpha": "model.lora_alpha",
-    "seed": "seed",
-    "dataset": "prepare.dataset",
-    "data_dir": "prepare.data_dir",
-    "max_prompt_tokens": "prepare.max_prompt_tokens",
-    "prompt_column": "prepare.prompt_column",
-    "answer_column": "prepare.answer_column",
-    "limit": "prepare.limit",
-    "system_prompt": "prepare.system_prompt",
-    "engine": "rollout.engine",
-    "group_size": "rollout.group_size",
-    "prompts_per_step": "rollout.prompts_per_step",
-    "temperature": "rollout.temperature",
-    "top_p": "rollout.top_p",
-    "max_tokens": "rollout.max_tokens",
-    "zero_variance": "rollout.zero_variance",
-    "reward": "score.reward",
-    "workers": "score.workers",
-    "timeout": "score.timeout",
-    "estimator": "advantage.estimator",
-    "beta": "advantage.beta",
-    "advantage_scale": "advantage.scale",
-    "learning_rate": "update.learning_rate",
-    "minibatches": "update.minibatches",
-    "epochs": "update.epochs",
-    "kl_coef": "update.kl_coef",
-    "clip_low": "update.clip_low",
-    "clip_high": "update.clip_high",
-    "max_grad_norm": "update.max_grad_norm",
-    "micro_batch_tokens": "update.micro_batch_tokens",
-    "gradient_checkpointing": "update.gradient_checkpointing",
-    "steps": "train.steps",
-    "eval_every": "train.eval_every",
-    "checkpoint_every": "train.checkpoint_every",
-    "keep_checkpoints": "train.keep_checkpoints",
-    "benchmark": "eval.benchmark",
+PANELS = {
+    "seed": "Data",
+    "model": "Model",
+    "prepare": "Data",
+    "rollout": "Sampling",
+    "score": "Reward",
+    "advantage": "Advantage",
+    "update": "Update",
+    "train": "Loop",
+    "eval": "Evaluation",
 }
-"""Parameter of a command -> field of the configuration."""
+"""Section of the configuration -> the heading of its flags in the help."""
+
+Command = Callable[..., None]
 
 
-def given(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings among a command's parameters, as overrides of the configuration; what was not given is left out.
+def settings(*names: str, defaults: bool = True) -> Callable[[Command], Command]:
+    """Give a command the flags of some settings, and `--set` for all others.
 
-    A flag of its own wins over `--set`.
+        @settings("rollout", "model.device")
+        def rollout(run: RunOption = None, *, overrides: Overrides) -> None: ...
+
+    The command gets `overrides`: the dotted names and values of the settings that were given.
 
     Args:
-        parameters: The command's `locals()`, taken before anything else is assigned.
+        names: Dotted names, or sections for all of their settings that have a flag.
+        defaults: Show the defaults; they mislead where a run's own settings apply.
+    """
+    chosen = [setting for name in names for setting in _with_flags(name)]
+
+    def decorate(command: Command) -> Command:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "overrides"]
+        added = {_parameter_name(setting): setting for setting in chosen}
+        flags = [_keyword(name, _option(setting, defaults)) for name, setting in added.items()]
+
+        @wraps(command)
+        def wrapped(**parameters: Any) -> None:
+            overrides = given(
+                {setting.name: parameters.pop(name) for name, setting in added.items()}, parameters.pop("settings")
+            )
+            command(**parameters, overrides=overrides)
+
+        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        wrapped.__signature__ = inspect.Signature([*own, *flags, _keyword("settings", SetOption)])  # type: ignore[attr-defined]
+        return wrapped
+
+    return decorate
+
+
+def _with_flags(name: str) -> list[Setting]:
+    if "." in name:
+        return [reference.setting(name)]
+    return [setting for setting in reference.settings(name).values() if setting.flag is not None]
+
+
+def _parameter_name(setting: Setting) -> str:
+    """A name for the command's parameter, without dots and never that of a parameter of its own."""
+    return f"setting_{setting.name.replace('.', '_')}"
+
+
+def _keyword(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _option(setting: Setting, defaults: bool) -> Any:
+    assert setting.flag is not None, f"{setting.name} has no flag"
+    kind = setting.kind if setting.kind in (int, float, bool) and setting.name not in _PARSED else str
+    option = typer.Option(
+        *setting.flags,
+        metavar=setting.flag.metavar or "|".join(setting.choices) or None,
+        envvar=setting.flag.env,
+        rich_help_panel=PANELS[setting.name.partition(".")[0]],
+        help=_help(setting, defaults),
+    )
+    return Annotated[kind | None, option]
+
+
+def _help(setting: Setting, defaults: bool) -> str:
+    """The setting's own help, with its choices unless the metavar shows them, its limits and its default."""
+    choices = setting.choices if setting.flag and setting.flag.metavar else ()
+    facts = [setting.limits] if setting.limits else []
+    if defaults and setting.default not in (None, "", ()):
+        facts.append(f"default: {shown(setting.default)}")
+    parts = [setting.help, f"One of {', '.join(choices)}." if choices else "", f"[{'; '.join(facts)}]" if facts else ""]
+    return escape(" ".join(part for part in parts if part))
+
+
+def shown(value: Any) -> str:
+    """A setting's value as one would type it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def given(flags: Mapping[str, Any], settings: list[str] | None = None) -> Overrides:
+    """The settings that were given, as overrides of the configuration. A flag wins over `--set`.
+
+    Args:
+        flags: Dotted name -> value; None where the flag was not given.
+        settings: What was given with `--set`.
 
     Raises:
         UsageError: If `--k`, `--num-samples` or `--set` cannot be read.
         MissingError: If there is no such template file.
     """
-    overrides: dict[str, Any] = {}
-    for text in parameters.get("settings") or ():
+    overrides: Overrides = {}
+    for text in settings or ():
         name, equals, text_of = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text!r} has no value", "write --set SECTION.FIELD=VALUE")
         overrides[name.strip()] = value(text_of.strip())
-    overrides |= {FIELDS[name]: value for name, value in parameters.items() if name in FIELDS and value is not None}
-    if parameters.get("k") is not None:
-        overrides["eval.k"] = ks(parameters["k"])
-    if parameters.get("num_samples") is not None:
-        overrides |= num_samples(parameters["num_samples"])
-    if parameters.get("prompt_template") is not None:
-        overrides["prepare.prompt_template"] = _text_of(parameters["prompt_template"])
+    for name, found in flags.items():
+        if found is not None:
+            overrides |= _PARSED[name](found) if name in _PARSED else {name: found}
     return overrides
 
 
@@ -289,7 +205,8 @@ def num_samples(text: str) -> dict[str, Any]:
     return general_too | {"eval.num_samples_of": special}
 
 
-def _text_of(path: Path) -> str:
+def _text_of(name: str) -> str:
+    path = Path(name)
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -314,8 +231,18 @@ def ks(text: str) -> tuple[int, ...]:
 
 
 def value(text: str) -> Any:
-    """A TOML-like value: a number, true or false, a list; anything else is text."""
+    """What a text means as a value in a TOML file: a number, true or false, a list; else the text itself."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        read = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
         return text
+    plain = list(read) == ["value"] and not isinstance(read["value"], date | time)
+    return read["value"] if plain else text
+
+
+_PARSED: Mapping[str, Callable[[str], Overrides]] = {
+    "eval.k": lambda text: {"eval.k": ks(text)},
+    "eval.num_samples": num_samples,
+    "prepare.prompt_template": lambda name: {"prepare.prompt_template": _text_of(name)},
+}
+"""Settings whose flag is written in another way than the setting: what a flag's text means."""

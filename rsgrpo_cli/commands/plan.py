@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import exists
-from rsgrpo_cli.commands.train import train
+from rsgrpo_cli.commands.train import SETTINGS
 from rsgrpo_cli.config import Overrides, resolve
 from rsgrpo_cli.console import Output, size, table
 
@@ -31,33 +30,22 @@ HOW = (
 )
 
 
-def plan(**parameters: Any) -> None:
+@options.settings(*SETTINGS)
+def plan(
+    run: options.RunOption = None,
+    config: options.ConfigOption = None,
+    prompt_tokens: PromptTokens = 256,
+    memory: Memory = None,
+    as_json: options.JsonOption = False,
+    *,
+    overrides: Overrides,
+) -> None:
     """Say what a run would do and how much memory it would need. Nothing is loaded but the model's config.json.
 
     Takes the flags of train.
     """
-    memory = parameters["memory"]
-    print_plan(
-        parameters["run"],
-        options.given(parameters),
-        parameters["config"],
-        as_json=parameters["as_json"],
-        prompt_tokens=parameters["prompt_tokens"],
-        memory=int(memory * 1e9) if memory else None,
-    )
-
-
-def _signature() -> inspect.Signature:
-    """What `train` takes, so that the two can never differ, and what only a plan needs."""
-    own = [
-        inspect.Parameter("prompt_tokens", inspect.Parameter.KEYWORD_ONLY, default=256, annotation=PromptTokens),
-        inspect.Parameter("memory", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Memory),
-    ]
-    shared = inspect.signature(train, eval_str=True).parameters.values()
-    return inspect.Signature([parameter for parameter in shared if parameter.name != "dry_run"] + own)
-
-
-plan.__signature__ = _signature()  # type: ignore[attr-defined]
+    limit = int(memory * 1e9) if memory else None
+    print_plan(run, overrides, config, as_json=as_json, prompt_tokens=prompt_tokens, memory=limit)
 
 
 def print_plan(

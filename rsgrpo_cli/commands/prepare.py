@@ -4,34 +4,23 @@ from __future__ import annotations
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run, say
+from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 
 
+@options.settings("prepare", "seed", "model.name", "model.lora_rank", "score.reward", "eval.benchmark")
 def prepare(
     run: options.RunOption = None,
-    dataset: options.Dataset = None,
-    data_dir: options.DataDir = None,
-    prompt_column: options.PromptColumn = None,
-    answer_column: options.AnswerColumn = None,
-    limit: options.Limit = None,
-    max_prompt_tokens: options.MaxPromptTokens = None,
-    prompt_template: options.PromptTemplate = None,
-    system_prompt: options.SystemPrompt = None,
-    seed: options.Seed = None,
-    model: options.Model = None,
-    lora_rank: options.LoraRank = None,
-    reward: options.Reward = None,
-    benchmark: options.Benchmark = None,
     config: options.ConfigOption = None,
-    settings: options.SetOption = None,
     force: options.ForceOption = False,
     as_json: options.JsonOption = False,
+    *,
+    overrides: Overrides,
 ) -> None:
     """Start a run: its configuration, and its problems as chats with verified answers.
 
     The file also loads as a verl dataset.
     """
-    overrides = options.given(locals())
     from rsgrpo_cli.pipeline import preparation, training
     from rsgrpo_cli.run_dir import RunDir
 

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, open_run, say
+from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 
 
+@options.settings("rollout", "model.device", defaults=False)
 def rollout(
     run: options.RunOption = None,
     step: options.StepOption = None,
-    engine: options.Engine = None,
-    group_size: options.GroupSize = None,
-    prompts_per_step: options.PromptsPerStep = None,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    max_tokens: options.MaxTokens = None,
-    zero_variance: options.ZeroVariance = None,
-    device: options.Device = None,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
-    settings: options.SetOption = None,
     as_json: options.JsonOption = False,
+    *,
+    overrides: Overrides,
 ) -> None:
     """Sample completions of a step's prompts under the newest policy."""
-    overrides = options.given(locals())
     from rsgrpo_cli.pipeline import steps
 
     out = Output(as_json=as_json)

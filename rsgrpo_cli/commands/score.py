@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, open_run, say
+from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 
 
+@options.settings("score", defaults=False)
 def score(
     run: options.RunOption = None,
     step: options.StepOption = None,
-    reward: options.Reward = None,
-    workers: options.Workers = None,
-    timeout: options.Timeout = None,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
-    settings: options.SetOption = None,
     as_json: options.JsonOption = False,
+    *,
+    overrides: Overrides,
 ) -> None:
     """Grade a step's completions: a reward, its reason and the extracted answer for each.
 
     A reward of your own has the signature f(completions, ground_truth, **columns) -> list[float | None].
     """
-    overrides = options.given(locals())
     from rsgrpo_cli.pipeline import steps
 
     out = Output(as_json=as_json)

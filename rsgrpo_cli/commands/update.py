@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, open_run, say
+from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 
 
+@options.settings("update", "model.device", defaults=False)
 def update(
     run: options.RunOption = None,
     step: options.StepOption = None,
-    learning_rate: options.LearningRate = None,
-    minibatches: options.Minibatches = None,
-    epochs: options.Epochs = None,
-    kl_coef: options.KlCoef = None,
-    clip_low: options.ClipLow = None,
-    clip_high: options.ClipHigh = None,
-    max_grad_norm: options.MaxGradNorm = None,
-    micro_batch_tokens: options.MicroBatchTokens = None,
-    gradient_checkpointing: options.GradientCheckpointing = None,
-    device: options.Device = None,
     force: options.ForceOption = False,
-    settings: options.SetOption = None,
     as_json: options.JsonOption = False,
+    *,
+    overrides: Overrides,
 ) -> None:
     """Update the policy from a step's completions and advantages; writes the next checkpoint."""
-    overrides = options.given(locals())
     from rsgrpo_cli.pipeline import history, keeping, steps
 
     out = Output(as_json=as_json)

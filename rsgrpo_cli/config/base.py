@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -21,15 +22,33 @@ Temperature = Annotated[float, Field(ge=1e-6), AfterValidator(_finite)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Marks a setting that has a flag of its own on the command line.
+
+    Args:
+        names: The flag's names; made from the field's name unless given.
+        metavar: What stands for the value in the help; made from the type unless given.
+        env: An environment variable that sets it, too.
+    """
+
+    names: tuple[str, ...] = ()
+    metavar: str | None = None
+    env: str | None = None
+
+
 class StageConfig(BaseModel):
     """Settings of one stage.
 
     `SPEED_ONLY` names those that change how long it takes, never what it makes. `OTHERS_CONTENT` names those that
     decide what a run does, but not what stands in this stage's artifact. `OPTIONAL` names those that count only where
     they are not the default: artifacts made before there was such a setting stay current.
+
+    A docstring below a field is its help, on the command line and in docs/settings.md (`config.reference` reads it).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # Validators are built when they are first used: `--help` needs none.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
     SPEED_ONLY: ClassVar[frozenset[str]] = frozenset()
     OTHERS_CONTENT: ClassVar[frozenset[str]] = frozenset()
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()

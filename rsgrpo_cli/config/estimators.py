@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from rsgrpo_cli.config.base import Finite, Positive, StageConfig
+from rsgrpo_cli.config.base import Finite, Flag, Positive, StageConfig
 
 NonNegative = Annotated[Finite, Field(ge=0)]
 AdvantageScale = Literal["none", "rms", "beta"]
@@ -19,9 +19,10 @@ SCHEDULE = frozenset({"schedule", "beta_end", "schedule_steps"})
 class EstimatorConfig(StageConfig):
     """What every estimator has."""
 
-    estimator: str
-    scale: AdvantageScale = "none"
-    """Rescale the advantages of a step: to RMS 1, or by beta (which makes learning rates comparable across beta)."""
+    estimator: Annotated[str, Flag(metavar="NAME|MODULE:FUNCTION")]
+    """How advantages are computed from the rewards of a group."""
+    scale: Annotated[AdvantageScale, Flag(("--advantage-scale",))] = "none"
+    """Rescale the advantages of a step: to RMS 1, or by beta, which makes learning rates comparable across beta."""
 
     BESIDE: ClassVar[frozenset[str]] = frozenset({"estimator", "scale"})
     """Settings that the estimator's function does not take."""
@@ -50,15 +51,16 @@ class RsGrpoConfig(EstimatorConfig):
     BESIDE = EstimatorConfig.BESIDE | SCHEDULE
 
     estimator: Literal["rs_grpo"] = "rs_grpo"
-    beta: Finite = 2.0
-    """Risk sensitivity, in units of 1/reward: 0 is the mean reward, large values approach the maximum."""
+    beta: Annotated[Finite, Flag()] = 2.0
+    """Risk sensitivity of rs_grpo, in units of 1/reward: 0 is the mean reward, large values approach the maximum."""
     denominator: Literal["group", "leave_one_out"] = "group"
-    """The mean of the group, as in the paper; or of the others, whose expected direction is exact."""
+    """Divide by the mean of the whole group, as in the paper, or of the others, whose expected direction is exact."""
     schedule: Schedule = "constant"
-    """How beta goes to beta_end: over the steps, or with the share of right answers in the step's batch."""
+    """How beta moves to beta_end: over the steps, or with the share of right answers in the step's batch."""
     beta_end: Finite | None = None
+    """Where the schedule of beta ends."""
     schedule_steps: Positive | None = None
-    """Steps that a linear or cosine schedule takes; those of training when the run is created, unless given."""
+    """Steps of a linear or cosine schedule of beta; by default those of training when the run was created."""
 
     @model_validator(mode="after")
     def _schedule_is_whole(self) -> RsGrpoConfig:
@@ -82,6 +84,7 @@ class GrpoConfig(EstimatorConfig):
 
     estimator: Literal["grpo"] = "grpo"
     eps: NonNegative = 1e-6
+    """Added to the standard deviation."""
 
 
 class DrGrpoConfig(EstimatorConfig):
@@ -101,6 +104,7 @@ class MaxRlConfig(EstimatorConfig):
 
     estimator: Literal["max_rl"] = "max_rl"
     eps: NonNegative = 1e-6
+    """Added to the mean."""
 
 
 class TailRlConfig(EstimatorConfig):
@@ -118,6 +122,7 @@ class QaeConfig(EstimatorConfig):
     quantile: Literal["right", "linear"] = "right"
     """As defined in the paper, or interpolated as in its repository."""
     eps: NonNegative = 1e-6
+    """Added to the standard deviation."""
 
 
 class EntropicLooConfig(EstimatorConfig):
@@ -125,6 +130,7 @@ class EntropicLooConfig(EstimatorConfig):
 
     estimator: Literal["entropic_loo"] = "entropic_loo"
     beta: Finite = 2.0
+    """Risk sensitivity, in units of 1/reward."""
     eps: NonNegative = 1e-12
     """Caps what a single best reward gets, at 1/eps."""
 
@@ -159,6 +165,7 @@ class PkpoConfig(PassAtKConfig):
 
     estimator: Literal["pkpo"] = "pkpo"
     variant: Literal["s", "sloo", "sloo_minus_one"] = "sloo_minus_one"
+    """The baseline: none, leave-one-out, or leave-one-out with one sample fewer (the paper's names)."""
 
     @property
     def smallest_group(self) -> int:
@@ -171,6 +178,7 @@ class ChenPassKConfig(PassAtKConfig):
 
     estimator: Literal["chen_passk"] = "chen_passk"
     eps: NonNegative = 1e-6
+    """Added to the standard deviation."""
 
 
 class MahdaviPassKConfig(PassAtKConfig):
@@ -178,6 +186,7 @@ class MahdaviPassKConfig(PassAtKConfig):
 
     estimator: Literal["mahdavi_passk"] = "mahdavi_passk"
     variant: Literal["plugin", "plugin_grpo", "unbiased"] = "unbiased"
+    """The weight from the observed p, the same times GRPO's advantages, or the unbiased estimate."""
     eps: NonNegative = 1e-6
     """Of plugin_grpo alone, which divides by the standard deviation."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from rsgrpo_cli.config.base import StageConfig
+from rsgrpo_cli.config.base import Flag, StageConfig
 from rsgrpo_cli.config.estimators import ESTIMATORS, SCHEDULE, VARIANTS, AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.config.stages import (
     EvalConfig,
@@ -33,16 +33,17 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 class RunConfig(StageConfig):
     """Everything that decides a run."""
 
-    seed: int = 0
-    model: ModelConfig = ModelConfig()
-    prepare: PrepareConfig = PrepareConfig()
-    rollout: RolloutConfig = RolloutConfig()
-    vllm: VllmConfig = VllmConfig()
-    score: ScoreConfig = ScoreConfig()
-    advantage: AdvantageConfig = RsGrpoConfig()
-    update: UpdateConfig = UpdateConfig()
-    train: TrainConfig = TrainConfig()
-    eval: EvalConfig = EvalConfig()
+    seed: Annotated[int, Flag()] = 0
+    """Decides every random draw."""
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    prepare: PrepareConfig = Field(default_factory=PrepareConfig)
+    rollout: RolloutConfig = Field(default_factory=RolloutConfig)
+    vllm: VllmConfig = Field(default_factory=VllmConfig)
+    score: ScoreConfig = Field(default_factory=ScoreConfig)
+    advantage: AdvantageConfig = Field(default_factory=RsGrpoConfig)
+    update: UpdateConfig = Field(default_factory=UpdateConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    eval: EvalConfig = Field(default_factory=EvalConfig)
 
     @model_validator(mode="before")
     @classmethod
@@ -307,13 +308,22 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         if tags:
             own = ", ".join(name for name in VARIANTS[tags[0]].model_fields if name != "estimator")
             return f"{where} is not a setting of estimator {tags[0]}", f"it has: {own}"
-        return f"{where} is not a setting", "see `rsgrpo train --help` for the settings"
+        return f"{where} is not a setting", _real_settings(path[0])
     if first["type"] == "union_tag_invalid":
         return f"unknown estimator {first['ctx']['tag']!r}", f"choose one of: {', '.join(ESTIMATORS)}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in _PLAIN:
         message = f"{_PLAIN[first['type']].format(**first.get('ctx', {}))}, not {first['input']!r}"
     return f"{where}: {message[0].lower()}{message[1:]}" if where else message, ""
+
+
+def _real_settings(section: str) -> str:
+    """What there is where someone looked for a setting in vain."""
+    model = RunConfig.model_fields[section].annotation if section in RunConfig.model_fields else None
+    fields = getattr(model, "model_fields", None)
+    if fields is None:
+        return f"the sections are {', '.join(name for name in RunConfig.model_fields if name != 'seed')}, and seed"
+    return f"{section} has: {', '.join(fields)}"
 
 
 _PLAIN = {

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from rsgrpo_cli.config.base import Finite, Fraction, Positive, StageConfig, Temperature
+from rsgrpo_cli.config.base import Finite, Flag, Fraction, Positive, StageConfig, Temperature
 
 
 class ModelConfig(StageConfig):
@@ -14,19 +14,20 @@ class ModelConfig(StageConfig):
 
     SPEED_ONLY = frozenset({"device"})
 
-    name: str = "toy"
-    """The bundled model "toy", a local directory, or a Hugging Face id (with "@revision" if wanted)."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation. Trained weights stay in float32: an update of 1e-6 is lost in bfloat16."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    lora_rank: Annotated[int, Field(ge=0)] = 0
+    name: Annotated[str, Flag(("--model",), "NAME|DIR")] = "toy"
+    """The model: "toy" (bundled), a local directory, or a Hugging Face id, with "@revision" to pin one."""
+    dtype: Annotated[Literal["float32", "bfloat16"], Flag()] = "float32"
+    """Type of the computation. Trained weights stay in float32, because bfloat16 loses updates of 1e-6."""
+    device: Annotated[Literal["auto", "cpu", "cuda"], Flag()] = "auto"
+    """Where the model runs; auto takes the GPU if there is one."""
+    lora_rank: Annotated[int, Field(ge=0), Flag()] = 0
     """Rank of a LoRA adapter on every linear layer; 0 trains all weights."""
-    lora_alpha: Annotated[Finite, Field(gt=0)] | None = None
-    """Scale of the adapter; twice the rank unless given."""
+    lora_alpha: Annotated[Annotated[Finite, Field(gt=0)] | None, Flag()] = None
+    """Scale of the adapter; twice the rank by default."""
     fp32_head: bool = False
-    """Whether the output layer computes in float32 under bfloat16, in the trainer and in the hf engine alike."""
+    """Compute the output layer in float32 under bfloat16, in the trainer and in the hf engine."""
     compile: bool = False
-    """Whether the update runs through torch.compile. It rounds otherwise, so a run cannot change it half-way."""
+    """Run the update through torch.compile. It rounds differently, so a run cannot change it later."""
 
 
 class PrepareConfig(StageConfig):
@@ -35,31 +36,36 @@ class PrepareConfig(StageConfig):
     SPEED_ONLY = frozenset({"data_dir"})
     OPTIONAL = frozenset({"images"})
 
-    dataset: str = "toy"
-    """A dataset known by name (`rsgrpo datasets`), "owner/name[@revision][:config[/split]]" on the Hub, or a file."""
-    data_dir: str | None = None
-    """A folder with files of the datasets known by name; what they hold decides, not where they are."""
-    prompt_column: str | None = None
-    answer_column: str | None = None
-    limit: Positive | None = None
-    """Only the first so many problems."""
-    max_prompt_tokens: Positive | None = None
-    """Longer prompts are dropped and counted, in training; a benchmark keeps its problems."""
+    dataset: Annotated[str, Flag(metavar="NAME|HUB_ID|FILE")] = "toy"
+    """The training problems: a name that `rsgrpo datasets` lists, owner/name[@revision][:config[/split]] on the Hub, or
+    a .jsonl or .parquet file."""
+    data_dir: Annotated[str | None, Flag(metavar="DIR", env="RSGRPO_DATA_DIR")] = None
+    """Read the data sets known by name from NAME.jsonl in this folder, not from the Hub."""
+    prompt_column: Annotated[str | None, Flag()] = None
+    """Column with the problem or chat; the usual names are tried by default."""
+    answer_column: Annotated[str | None, Flag()] = None
+    """Column with the reference answer; the usual names are tried by default."""
+    limit: Annotated[Positive | None, Flag()] = None
+    """Use only the first N problems."""
+    max_prompt_tokens: Annotated[Positive | None, Flag()] = None
+    """Drop training prompts with more tokens than this, and say how many. Benchmarks keep all problems."""
     decontaminate: Literal["off", "report", "drop"] = "report"
-    """What becomes of training problems that also stand in one of the benchmarks of `eval.benchmark`."""
+    """What to do with training problems that also appear in a benchmark of eval.benchmark."""
     images: Literal["refuse", "drop", "ignore"] = "refuse"
-    """What becomes of problems with an image, a sound or a video, which no model here is shown: an error, left out and
-    counted, or asked without it."""
-    system_prompt: str | None = None
+    """Problems with an image, a sound or a video, which no model here is shown: refuse the data set, drop them and say
+    how many, or ignore the image and ask without it."""
+    system_prompt: Annotated[str | None, Flag()] = None
+    """System prompt before each problem."""
     instruction: str | None = None
-    """Follows each problem. Unless given, `tasks.phrasing.INSTRUCTION` where answers are graded as mathematics and the
-    problem does not ask for a box itself; empty for none."""
+    """Text after each problem; empty for none. By default, math problems that do not ask for a box get "Please reason
+    step by step, and put your final answer within \\boxed{}."."""
     instruction_role: Literal["user", "system"] = "user"
-    """Whether the instruction ends the user's turn or is the system prompt."""
+    """Where the instruction goes: at the end of the user's turn, or into the system prompt."""
     prompt_style: Literal["chat", "text"] = "chat"
-    """By the model's chat template, where it has one, or as plain text."""
-    prompt_template: str | None = None
-    """Jinja for the user's turn (for the whole prompt in the style "text") with `problem` and `instruction`."""
+    """Use the model's chat template, or send the prompt as plain text."""
+    prompt_template: Annotated[str | None, Flag(metavar="FILE")] = None
+    """Jinja template for the user's turn (with the style "text": for the whole prompt) with {{ problem }} and
+    {{ instruction }}. The flag takes a file, the setting the text itself."""
 
 
 class RolloutConfig(StageConfig):
@@ -69,20 +75,25 @@ class RolloutConfig(StageConfig):
     # It only lets top_p be below 1; it decides nothing by itself.
     SPEED_ONLY = frozenset({"allow_biased_sampling"})
 
-    engine: Literal["auto", "hf", "vllm", "dummy"] = "auto"
-    group_size: Annotated[int, Field(ge=2)] = 16
-    """Completions a prompt: the group that an advantage compares within."""
-    prompts_per_step: Positive = 32
-    temperature: Temperature = 1.0
-    top_p: Fraction = 1.0
+    engine: Annotated[Literal["auto", "hf", "vllm", "dummy"], Flag()] = "auto"
+    """What samples; auto takes vllm where it is installed and there is a GPU, else hf (transformers)."""
+    group_size: Annotated[int, Field(ge=2), Flag()] = 16
+    """Completions per prompt. Advantages compare the completions of one prompt."""
+    prompts_per_step: Annotated[Positive, Flag()] = 32
+    """Prompts per training step."""
+    temperature: Annotated[Temperature, Flag()] = 1.0
+    """Sampling temperature; the update applies the same one."""
+    top_p: Annotated[Fraction, Flag()] = 1.0
+    """Nucleus sampling; 1 keeps every token. Below 1 needs rollout.allow_biased_sampling."""
     allow_biased_sampling: bool = False
-    """Let top_p be below 1: the update then reinforces under another distribution than was sampled from."""
-    max_tokens: Positive = 1024
-    zero_variance: Literal["keep", "drop", "resample"] = "keep"
-    """What becomes of groups whose rewards are all equal, which have no gradient. "keep": they count in the loss's
-    averages. "drop": they do not. "resample": neither, and further prompts are drawn in their place (DAPO)."""
+    """Allow top_p below 1 in training. The update then learns from another distribution than the one it computes."""
+    max_tokens: Annotated[Positive, Flag()] = 1024
+    """Longest completion, in tokens."""
+    zero_variance: Annotated[Literal["keep", "drop", "resample"], Flag(metavar="MODE")] = "keep"
+    """Groups whose rewards are all equal have no gradient. keep: count them in the loss's averages; drop: leave them
+    out; resample: draw other prompts in their place (DAPO)."""
     draw_limit: Positive = 4
-    """With "resample": the most prompts a step may draw, in units of prompts_per_step."""
+    """With zero_variance "resample": the most prompts to draw in one step, as a multiple of prompts_per_step."""
 
     @model_validator(mode="after")
     def _is_what_is_trained(self) -> RolloutConfig:
@@ -100,16 +111,16 @@ class VllmConfig(StageConfig):
     SPEED_ONLY = frozenset({"tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "enforce_eager"})
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of its weights and computation: "auto" is model.dtype."""
+    """Type of vLLM's weights and computation; auto is model.dtype."""
     tensor_parallel_size: Positive = 1
-    """GPUs that share a model."""
+    """GPUs that share one model."""
     gpu_memory_utilization: Fraction | None = None
-    """Share of the GPU's memory that it takes; 0.45 beside a trainer and 0.9 alone unless given."""
+    """Share of the GPU's memory for vLLM; by default 0.45 beside a trainer and 0.9 alone."""
     max_model_len: Annotated[int, Field(ge=64)] | None = None
-    """Tokens of a prompt and its completion together; unless given 4,096 more than the longest completion, or the
-    model's own limit."""
+    """Most tokens of a prompt and its completion together; by default 4,096 more than the longest completion, or the
+    model's own limit if that is lower."""
     enforce_eager: bool | None = None
-    """Run without compiled graphs, which start slowly and then sample faster; on a CPU only unless given."""
+    """Run without compiled graphs, which start slowly and then sample faster; by default only on a CPU."""
 
 
 class ScoreConfig(StageConfig):
@@ -118,18 +129,19 @@ class ScoreConfig(StageConfig):
     SPEED_ONLY = frozenset({"workers"})
     OPTIONAL = frozenset({"overlong_buffer", "overlong_penalty", "format_weight"})
 
-    reward: str = "auto"
-    """"auto" (by the problem's task), "math", "countdown", or "package.module:function"."""
-    workers: Positive = 2
-    timeout: Annotated[Finite, Field(gt=0)] = 10.0
-    """Seconds one answer may take to verify before its worker is killed."""
+    reward: Annotated[str, Flag(metavar="NAME|MODULE:FUNCTION")] = "auto"
+    """The reward: auto (by the problem's task), math, countdown, or a function of your own as module:function."""
+    workers: Annotated[Positive, Flag()] = 2
+    """Verifier processes."""
+    timeout: Annotated[Finite, Field(gt=0), Flag()] = 10.0
+    """Seconds to verify one answer, or for one call of your function; then its process is killed."""
     overlong_buffer: Annotated[int, Field(ge=0)] = 0
-    """DAPO's soft punishment of length: over the last so many tokens before max_tokens the reward falls linearly.
-    0 is off. It is added to the reward in training, as `format_weight` is: beta acts on exp(beta * sum)."""
+    """DAPO's length penalty: over the last N tokens before max_tokens the reward falls linearly; 0 turns it off. It is
+    added to the reward in training, so beta acts on exp(beta * sum)."""
     overlong_penalty: Annotated[Finite, Field(ge=0)] = 1.0
-    """How far it falls: a completion that was cut loses all of it."""
+    """How far the reward falls under the length penalty: a truncated completion loses all of it."""
     format_weight: Annotated[Finite, Field(ge=0)] = 0.0
-    """What a closed last box with an answer earns, right or wrong, on top of 1 for a right answer."""
+    """Reward for a closed last box with any answer, on top of 1 for the right one."""
 
 
 class UpdateConfig(StageConfig):
@@ -137,39 +149,46 @@ class UpdateConfig(StageConfig):
 
     SPEED_ONLY = frozenset({"micro_batch_tokens", "gradient_checkpointing"})
 
-    minibatches: Positive = 1
-    """Optimizer steps an epoch; the groups are dealt out to them at random, each whole."""
-    epochs: Positive = 1
-    """How often the completions of a step are gone through."""
+    minibatches: Annotated[Positive, Flag()] = 1
+    """Optimizer steps per epoch. Groups are assigned to them at random and never split."""
+    epochs: Annotated[Positive, Flag()] = 1
+    """How often the update goes through a step's completions."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
-    """adamw_8bit keeps its moments in 8 bits: a quarter of the memory, and it needs bitsandbytes."""
-    learning_rate: Annotated[Finite, Field(gt=0)] | None = None
-    """AdamW's, at its peak; 1e-6 for all weights and 1e-5 for LoRA unless given."""
+    """adamw_8bit keeps the moments in 8 bits: a quarter of the memory. It needs bitsandbytes."""
+    learning_rate: Annotated[Annotated[Finite, Field(gt=0)] | None, Flag(("--learning-rate", "--lr"))] = None
+    """Peak learning rate of AdamW; by default 1e-6 for all weights and 1e-5 for LoRA."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Optimizer steps in which the learning rate rises to its peak."""
+    """Optimizer steps over which the learning rate rises to its peak."""
     lr_schedule: Literal["constant", "cosine"] = "constant"
+    """How the learning rate goes on after the warm-up."""
     schedule_steps: Positive | None = None
-    """Optimizer steps, from the run's first and warm-up included, in which a cosine decays; from there on its lowest.
-    Those of the whole run as it is created, unless given: going on with more --steps does not stretch it."""
+    """Optimizer steps until the cosine reaches its lowest value, warm-up included; by default those of the whole run as
+    it was created. Resuming with more --steps does not stretch it."""
     min_lr_ratio: Annotated[Finite, Field(ge=0, le=1)] = 0.0
-    """Lowest learning rate of a cosine, as a share of its peak."""
+    """Lowest learning rate of the cosine, as a share of the peak."""
     weight_decay: Annotated[Finite, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[Finite, Field(gt=0)] = 1.0
-    clip_low: Annotated[Finite, Field(ge=0)] = 0.2
-    clip_high: Annotated[Finite, Field(ge=0)] = 0.28
-    kl_coef: Annotated[Finite, Field(ge=0)] = 0.0
+    """Weight decay of AdamW."""
+    max_grad_norm: Annotated[Finite, Field(gt=0), Flag()] = 1.0
+    """Clip the gradient to this norm."""
+    clip_low: Annotated[Finite, Field(ge=0), Flag()] = 0.2
+    """Clip the probability ratio below 1 - clip_low."""
+    clip_high: Annotated[Finite, Field(ge=0), Flag()] = 0.28
+    """Clip the probability ratio above 1 + clip_high."""
+    kl_coef: Annotated[Finite, Field(ge=0), Flag()] = 0.0
     """Weight of the KL penalty to the base model; 0 leaves it out."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """As a loss k2 pulls along the gradient of KL(policy || base), k3 of KL(base || policy); k1 only adds noise."""
+    """Estimator of the KL penalty. As a loss, k2 follows the gradient of KL(policy || base), k3 that of
+    KL(base || policy); k1 only adds noise."""
     loss_aggregation: Literal["token", "sequence", "constant"] = "token"
+    """Average the loss over all tokens, over sequences first, or divide it by a constant (max_tokens)."""
     mask_truncated: bool = False
-    """Whether completions cut by length are left out: no gradient, and not counted in the loss's denominators. They
-    stay in their group's baseline."""
+    """Leave completions that were cut at max_tokens out of the loss. They stay in their group's baseline."""
     tis_cap: Annotated[Finite, Field(gt=0)] = 2.0
-    """Cap of the truncated importance ratio where the sampler is not the trainer."""
-    micro_batch_tokens: Positive = 16384
-    """Padded tokens of one forward and backward pass."""
-    gradient_checkpointing: bool = False
+    """Cap of the importance ratio that corrects for a sampler other than the trainer."""
+    micro_batch_tokens: Annotated[Positive, Flag()] = 16384
+    """Padded tokens per forward and backward pass; fewer save memory and change no result."""
+    gradient_checkpointing: Annotated[bool, Flag()] = False
+    """Recompute activations in the backward pass: saves memory, costs time."""
 
     @property
     def optimizer_steps(self) -> int:
@@ -188,29 +207,33 @@ class UpdateConfig(StageConfig):
 class TrainConfig(StageConfig):
     """The loop."""
 
-    steps: Positive = 100
-    eval_every: Annotated[int, Field(ge=0)] = 0
-    """Evaluate every so many steps; 0 does not."""
-    checkpoint_every: Positive = 1
-    """Save the policy every so many steps. What a crash loses is repeated from the rollouts, which are all kept."""
-    keep_checkpoints: Positive = 2
-    """How many of the newest checkpoints stay; the best evaluated one stays too."""
+    steps: Annotated[Positive, Flag()] = 100
+    """Training steps in total."""
+    eval_every: Annotated[int, Field(ge=0), Flag()] = 0
+    """Evaluate every N steps; 0 never does."""
+    checkpoint_every: Annotated[Positive, Flag()] = 1
+    """Save the policy every N steps. After a crash the steps since are repeated from their rollouts."""
+    keep_checkpoints: Annotated[Positive, Flag()] = 2
+    """How many of the newest checkpoints to keep; the best evaluated one is kept too."""
 
 
 class EvalConfig(StageConfig):
     """How pass@k is measured."""
 
-    benchmark: str = ""
-    """One or several, with commas: named as a dataset is; the training dataset's own held-out problems unless given."""
-    k: tuple[Positive, ...] = (1, 8, 32)
-    num_samples: Positive = 32
-    """Completions a problem; raised to the largest k where only k is given."""
+    benchmark: Annotated[str, Flag(metavar="NAME,...")] = ""
+    """Held-out problems: data sets, several with commas; by default those of the training data set."""
+    k: Annotated[tuple[Positive, ...], Flag(metavar="1,32,...")] = (1, 8, 32)
+    """Values of k for pass@k."""
+    num_samples: Annotated[Positive, Flag(("--num-samples", "-n"), "N,NAME=N,...")] = 32
+    """Completions per problem; for single benchmarks: 1024,math500=64. --k alone raises it to the largest k."""
     num_samples_of: dict[str, Positive] = Field(default_factory=dict)
-    """Benchmark -> completions a problem, where it is another number."""
-    temperature: Temperature = 1.0
-    top_p: Fraction = 1.0
-    max_tokens: Positive | None = None
-    """As in training unless given."""
+    """Completions per problem of single benchmarks, by name. The flag is --num-samples NAME=N."""
+    temperature: Annotated[Temperature, Flag()] = 1.0
+    """Sampling temperature of evaluations."""
+    top_p: Annotated[Fraction, Flag()] = 1.0
+    """Nucleus sampling in evaluations; 1 keeps every token."""
+    max_tokens: Annotated[Positive | None, Flag()] = None
+    """Longest completion in evaluations, in tokens; by default as in training."""
 
     @property
     def benchmarks(self) -> tuple[str, ...]:

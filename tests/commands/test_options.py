@@ -1,0 +1,68 @@
+"""Flags are made from the configuration, and a text means what it would mean in a TOML file."""
+
+import pytest
+
+from rsgrpo_cli.commands.options import given, shown, value
+from rsgrpo_cli.config import reference
+from tests.conftest import Cli
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("3", 3),
+        ("1e-3", 1e-3),
+        ("true", True),
+        ("[1, 4]", [1, 4]),
+        ('"4"', "4"),
+        ("my_rewards:exact", "my_rewards:exact"),
+        ("2024-01-01", "2024-01-01"),  # a date in TOML; no setting is one
+        ("1\nother = 2", "1\nother = 2"),
+        ("", ""),
+    ],
+)
+def test_a_text_means_what_it_means_in_toml(text: str, meaning: object) -> None:
+    assert value(text) == meaning
+
+
+def test_a_flag_wins_over_set() -> None:
+    assert given({"advantage.beta": 4.0, "seed": None}, ["advantage.beta=2", "update.weight_decay=0.1"]) == {
+        "advantage.beta": 4.0,
+        "update.weight_decay": 0.1,
+    }
+
+
+def test_an_unknown_setting_is_answered_with_the_real_ones(cli: Cli) -> None:
+    result = cli("plan", "--set", "update.lr=1")
+    assert result.code == 2
+    assert "update.lr is not a setting" in result.err
+    for name in reference.fields("update"):
+        assert name in result.err
+    assert "the sections are model, prepare" in cli("plan", "--set", "updates.lr=1").err
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "choices", "flags"),
+    [
+        ("rollout.group_size", "2 or more", (), ("--group-size",)),
+        ("rollout.top_p", "above 0, at most 1", (), ("--top-p",)),
+        ("model.lora_alpha", "above 0", (), ("--lora-alpha",)),
+        ("update.min_lr_ratio", "0 to 1", (), ()),
+        ("model.device", "", ("auto", "cpu", "cuda"), ("--device",)),
+        ("update.gradient_checkpointing", "", (), ("--gradient-checkpointing/--no-gradient-checkpointing",)),
+    ],
+)
+def test_the_reference_reads_the_models(
+    name: str, limits: str, choices: tuple[str, ...], flags: tuple[str, ...]
+) -> None:
+    setting = reference.setting(name)
+    assert (setting.limits, setting.choices, setting.flags) == (limits, choices, flags)
+
+
+def test_help_shows_defaults_where_they_apply(cli: Cli) -> None:
+    assert "default: 16" in " ".join(cli("train", "--help").out.replace("│", " ").split())
+    assert "default: 16" not in " ".join(cli("rollout", "--help").out.replace("│", " ").split())
+
+
+def test_values_are_shown_as_one_types_them() -> None:
+    assert [shown(each) for each in (True, (1, 8), 1e-6, "auto")] == ["true", "1,8", "1e-06", "auto"]
