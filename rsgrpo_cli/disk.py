@@ -23,7 +23,8 @@ from rsgrpo_cli.errors import ArtifactError
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
 """What a file system says that has no locks."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+"""What is said where a file cannot have a second name: another file system, or one without hard links."""
 _TEMPORARY = re.compile(r"\.rsgrpo-[0-9a-f]{8}\.tmp")
 
 
@@ -110,7 +111,7 @@ def write_exclusively(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         try:
             os.link(temporary, path)
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
             os.replace(temporary, path)

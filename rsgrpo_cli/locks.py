@@ -40,7 +40,8 @@ def held(path: Path, what: str, hint: str, say: Callable[[str], None]) -> Iterat
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
-                raise LockedError(f"{what} is in use by {owner}", hint) from error
+                verb = "are" if what.startswith("the evaluations") else "is"
+                raise LockedError(f"{what} {verb} in use by {owner}", hint) from error
             if error.errno not in NO_LOCKS:
                 raise
             say(
@@ -52,3 +53,29 @@ def held(path: Path, what: str, hint: str, say: Callable[[str], None]) -> Iterat
         yield
     finally:
         os.close(descriptor)
+
+
+LOCKS = ("lock", "evals.lock")
+"""The lock files of a run: of the run itself, and of its evaluations."""
+
+
+@contextmanager
+def hold_run(path: Path, name: str, say: Callable[[str], None], *, evaluating: bool = False) -> Iterator[None]:
+    """Hold a run for this process, or only its evaluations, which goes beside a train.
+
+    Args:
+        path: The run's directory.
+        name: What it is called.
+        say: Told where the file system has no locks.
+        evaluating: Hold its evaluations.
+
+    Raises:
+        LockedError: If another live process holds it.
+    """
+    if evaluating:
+        lock, what, hint = LOCKS[1], f"the evaluations of run {name}", "wait for it or stop it"
+    else:
+        lock, what = LOCKS[0], f"run {name}"
+        hint = "wait for it or stop it; rsgrpo status, eval, export and fork work beside it"
+    with held(path / lock, what, hint, say):
+        yield

@@ -11,11 +11,12 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rsgrpo_cli.artifacts import Lineage, read_json, write_json
 from rsgrpo_cli.disk import sync_directory
+from rsgrpo_cli.errors import ArtifactError
 
 NAME = "manifest.json"
 _THREADS = 4
@@ -49,6 +50,20 @@ def seal(folder: Path, lineage: Lineage) -> None:
     sync_directory(folder.parent)
 
 
+def files_of(manifest: Path) -> list[str]:
+    """The files that a checkpoint's manifest names, relative to it.
+
+    Raises:
+        MissingError: If there is no such manifest.
+        ArtifactError: If it is damaged, or names what lies outside.
+    """
+    names = list(read_json(manifest, files=dict)["files"])
+    outside = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+    if outside:
+        raise ArtifactError(f"{manifest} names a file outside its directory: {outside[0]!r}", "do not use it")
+    return names
+
+
 def damage(folder: Path, *, trainer: bool) -> str | None:
     """What of a checkpoint is not as it was saved, the first file and how so; None if nothing.
 
@@ -60,6 +75,7 @@ def damage(folder: Path, *, trainer: bool) -> str | None:
         ArtifactError: If the manifest itself is damaged.
     """
     manifest = read_json(folder / NAME, files=dict)
+    files_of(folder / NAME)
     sizes, hashes = manifest["files"], manifest.get("sha256")
     for name, expected in sizes.items():
         found = (folder / name).stat().st_size if (folder / name).is_file() else None

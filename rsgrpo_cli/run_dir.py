@@ -14,8 +14,8 @@ RUN/
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +25,7 @@ from rsgrpo_cli import config_file, disk, events, manifests
 from rsgrpo_cli.artifacts import Lineage, combined_id, json_text, read_json, read_lineage, write_json
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
-from rsgrpo_cli.locks import held
+from rsgrpo_cli.locks import LOCKS, hold_run
 from rsgrpo_cli.run_names import claim_fresh_path
 from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
 
@@ -245,8 +245,10 @@ class RunDir:
     @classmethod
     def locate(cls, name_or_path: str | None) -> Path:
         """The path that `--run` means: an existing path or one with a slash as it is, else a name under runs/."""
-        if not name_or_path:
+        if name_or_path is None:
             return cls.newest().path
+        if not name_or_path.strip():
+            raise UsageError("the name of a run is empty", "name one: rsgrpo status shows the newest")
         path = Path(name_or_path)
         return path if path.parent != Path(".") or (path / "config.json").is_file() else RUNS / name_or_path
 
@@ -259,7 +261,7 @@ class RunDir:
         """
         path = cls.locate(name_or_path)
         if not (path / "config.json").is_file():
-            have = ", ".join(sorted(p.parent.name for p in RUNS.glob("*/config.json")))
+            have = ", ".join(sorted(p.parent.name for p in RUNS.glob("[!.]*/config.json")))
             raise MissingError(
                 f"no run at {path}", f"runs here: {have}" if have else "start one: rsgrpo train, or rsgrpo prepare"
             )
@@ -268,7 +270,7 @@ class RunDir:
     @classmethod
     def newest(cls) -> RunDir:
         """The run created last under runs/."""
-        configs = sorted(RUNS.glob("*/config.json"), key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
+        configs = sorted(RUNS.glob("[!.]*/config.json"), key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
         if not configs:
             raise MissingError(
                 "no run under runs/ yet", "start one: rsgrpo train, or rsgrpo prepare; or name it: --run"
@@ -277,19 +279,9 @@ class RunDir:
 
     # -- lock, events -----------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def lock(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Hold the run for this process; the system lets go of it when the process ends, however it ends.
-
-        Args:
-            say: Told where the file system has no locks.
-
-        Raises:
-            LockedError: If another live process holds it.
-        """
-        hint = "wait for it or stop it; to work beside it: rsgrpo fork"
-        with held(self.path / "lock", f"run {self.name}", hint, say):
-            yield
+    def lock(self, say: Callable[[str], None], *, evaluating: bool = False) -> AbstractContextManager[None]:
+        """Hold the run for this process, or only its evaluations; see `locks.hold_run`."""
+        return hold_run(self.path, self.name, say, evaluating=evaluating)
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Append to the log of what ran when."""
@@ -305,7 +297,7 @@ class RunDir:
 
 def rollout_parts(folder: Path) -> list[Path]:
     """The part files of a step or an evaluation that are complete, in order."""
-    return sorted(folder.glob("part-*.parquet"))
+    return sorted(path for path in folder.glob("part-*.parquet") if _PART.fullmatch(path.stem))
 
 
 def freshness(path: Path, kind: ArtifactSchema, wanted: Lineage) -> Freshness:
@@ -385,7 +377,7 @@ def _id_if_there(path: Path, kind: ArtifactSchema) -> str | None:
 
 
 def _of_a_killed_start(entry: Path) -> bool:
-    return entry.name in ("lock", ".config.json.tmp") or disk.is_temporary(entry)
+    return entry.name in (*LOCKS, ".config.json.tmp") or disk.is_temporary(entry)
 
 
 def numbered(folder: Path) -> list[int]:
@@ -395,5 +387,6 @@ def numbered(folder: Path) -> list[int]:
     return sorted(int(entry.name) for entry in folder.iterdir() if _NUMBER.fullmatch(entry.name) and entry.is_dir())
 
 
+_PART = re.compile(r"part-[0-9]{5,}(-[0-9]{5,}-[0-9]{5,})?")
 _NUMBER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,8}")
 """How a step or a policy version is written; what has another name is not ours."""

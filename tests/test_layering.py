@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "disk": {"errors"},
     "footers": {"errors"},
     "artifacts": {"errors", "schemas", "disk", "footers"},
-    "manifests": {"artifacts", "disk"},
+    "manifests": {"errors", "artifacts", "disk"},
     "locks": {"errors", "disk"},
     "events": {"disk"},
     "config_file": {"errors", "artifacts", "config"},
@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"config_file"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "engines", "policy", "stages"}
-    | {"artifacts", "run_dir", "console", "disk", "manifests"},
+    | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file"},
     "api": {"errors", "schemas", "config", "artifacts", "run_dir"},
     "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console"},
     "experiments": {"core"},

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def at_work(run: RunDir, config: RunConfig, out: Output) -> Iterator[Session]:
-    """A session on a run that no other process can use meanwhile.
+def at_work(run: RunDir, config: RunConfig, out: Output, *, evaluating: bool = False) -> Iterator[Session]:
+    """A session on a run that no other process can use meanwhile; one that only evaluates goes beside a train.
 
     A run that this command created and that fails before it has sampled anything is taken back, so that the same
     command with another flag starts anew. Only what this process wrote goes; a run that was there is left as it is.
@@ -28,7 +28,11 @@ def at_work(run: RunDir, config: RunConfig, out: Output) -> Iterator[Session]:
         from rsgrpo_cli.pipeline.stopping import StopSignal
 
         stop = StopSignal()
-        with run.lock(out.warn), stop.installed(out.info), Session(run, config, out, stop) as session:
+        with (
+            run.lock(out.warn, evaluating=evaluating),
+            stop.installed(out.info),
+            Session(run, config, out, stop) as session,
+        ):
             yield session
     except (Interrupted, LockedError):  # what a polite stop leaves is to be gone on with; the other's is not ours
         raise
@@ -45,9 +49,11 @@ def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]
         UsageError: If another model is asked for than the run's, or the same one computing otherwise: artifacts know a
             policy by what it was trained from, and would not say so.
     """
+    from rsgrpo_cli.pipeline.forking import require_whole
     from rsgrpo_cli.run_dir import RunDir
 
     run = RunDir.open(name)
+    require_whole(run)
     stored = run.config()
     model = overrides.get("model.name")
     if model is not None and model != stored.model.name:

@@ -13,7 +13,13 @@ from rsgrpo_cli.console import Output, size
 
 def export(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", envvar="RSGRPO_RUN", help="Name or path.  \\[default: the newest]")
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            envvar="RSGRPO_RUN",
+            callback=options.named_run,
+            help="Name or path.  \\[default: the newest]",
+        ),
     ] = None,
     policy: Annotated[
         int | None, typer.Option("--policy", min=0, help="Policy version.  \\[default: the newest]")

@@ -36,13 +36,12 @@ def fork(
 
     The step's rollouts are shared as well, unless it is sampling that changes.
     """
-    from rsgrpo_cli.pipeline import training
+    from rsgrpo_cli.pipeline import forking
     from rsgrpo_cli.run_dir import RunDir
 
     source = RunDir.open(run)
     number = source.newest_version() if step is None else step
-    with source.lock(Output().warn):
-        made = training.fork(source, number, RunDir.locate(to), overrides)
+    made = forking.fork(source, number, RunDir.locate(to), overrides)
     data = {"run": str(made.path), "forked_from": str(source.path), "step": number}
     hint = f"{made.path} shares {source.path} up to step {number}; go on: rsgrpo train --run {made.path}"
     Output(as_json=as_json).result(data, lines=[hint])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -18,8 +19,23 @@ from rsgrpo_cli.config import Overrides, reference
 from rsgrpo_cli.config.reference import Setting
 from rsgrpo_cli.errors import MissingError, UsageError
 
+
+def named_run(name: str | None) -> str | None:
+    """A run that was named; an unset variable of the shell is not the same as no name.
+
+    Raises:
+        UsageError: If the name is empty.
+    """
+    if name is not None and not name.strip():
+        raise UsageError("--run is empty", "name a run, or leave --run out")
+    if name is None and not os.environ.get("RSGRPO_RUN", "unset").strip():
+        raise UsageError("RSGRPO_RUN is set and empty", "name a run with it, or unset RSGRPO_RUN")
+    return name
+
+
 RunOption = Annotated[
-    str | None, typer.Option("--run", envvar="RSGRPO_RUN", metavar="NAME|PATH", help="The run directory.")
+    str | None,
+    typer.Option("--run", envvar="RSGRPO_RUN", metavar="NAME|PATH", callback=named_run, help="The run directory."),
 ]
 StepOption = Annotated[int | None, typer.Option("--step", min=0, help="The training step.  \\[default: the newest]")]
 

@@ -41,12 +41,13 @@ def train(
 
         return print_plan(run, overrides, config, as_json=as_json)
     from rsgrpo_cli.commands.live import StepDisplay
-    from rsgrpo_cli.pipeline import evaluation, training
+    from rsgrpo_cli.pipeline import evaluation, forking, training
     from rsgrpo_cli.run_dir import RunDir
 
     out = Output(as_json=as_json)
     if exists(run):
         target = RunDir.open(run)
+        forking.require_whole(target)
         resolved = training.resume_config(target, overrides)
         out.info(f"going on with {target.path} from step {target.newest_version()}")
     else:

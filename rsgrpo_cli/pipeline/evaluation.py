@@ -15,6 +15,7 @@ from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.models import chat_template_id
 from rsgrpo_cli.pipeline.preparation import prepare_prompts
+from rsgrpo_cli.pipeline.rollout_folder import discard
 from rsgrpo_cli.pipeline.session import Outcome, Session
 from rsgrpo_cli.pipeline.steps import again
 from rsgrpo_cli.run_dir import Freshness, freshness, rollout_parts
@@ -169,8 +170,8 @@ def _check_parts(folder: Path, wanted: Lineage, *, force: bool) -> None:
         if state == Freshness.CURRENT:
             continue
         if force:
-            for kind in (SAMPLED, GRADED):
-                (folder / kind / path.name).unlink(missing_ok=True)
+            discard(path, ROLLOUTS)
+            discard(folder / GRADED / path.name, REWARDS)
             continue
         why = "with other settings" if state == Freshness.OTHER_SETTINGS else "from another policy or other problems"
         raise StaleError(f"the samples in {folder} were drawn {why}", "keep both: --tag NAME; replace them: --force")

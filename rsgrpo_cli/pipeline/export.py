@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rsgrpo_cli import disk, manifests
 from rsgrpo_cli.artifacts import read_json
 from rsgrpo_cli.config import RunConfig
-from rsgrpo_cli.disk import no_space_is_named, sync_directory
+from rsgrpo_cli.disk import no_space_is_named
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run_dir import RunDir
 
@@ -49,43 +49,49 @@ def export(run: RunDir, version: int, target: Path, *, merge: bool, card: str) -
         UsageError: If there is something at `target`.
         ArtifactError: If the checkpoint is damaged.
     """
-    checkpoint, config = run.checkpoint(version), run.config()
-    run.check_checkpoint(version, trainer=False)
-    with no_space_is_named(target), _whole_directory(target) as folder:
-        if merge:
-            from rsgrpo_cli.policy.checkpoints import save_complete_model
-
-            save_complete_model(config.model, checkpoint, folder)
-        else:
-            for path in sorted(checkpoint.rglob("*")):
-                name = path.relative_to(checkpoint)
-                if path.is_file() and name.parts[0] not in ("manifest.json", "trainer"):
-                    (folder / name).parent.mkdir(exist_ok=True)
-                    shutil.copyfile(path, folder / name)
-            _name_base(folder / "adapter_config.json", config)
+    target = target.resolve() if target.name in ("", "..") else target
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UsageError(f"{target} exists and is not an empty directory", "choose another with --out, or remove it")
+    with no_space_is_named(target), disk.workshop(target) as folder:
+        try:
+            run.check_checkpoint(version, trainer=False)
+            _fill(run, version, folder, merge=merge)
+        except FileNotFoundError as error:
+            if version in run.versions():
+                raise
+            check_policy(run, version)  # a train beside has removed it meanwhile
+            raise MissingError(f"checkpoint {version} of run {run.name} is gone", "choose a newer one") from error
         # PEFT leaves a card of its own, with nothing filled in.
         (folder / "README.md").write_text(card, encoding="utf-8")
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        disk.sync_files(folder)
+        _publish(folder, target)
+    disk.clear_leftovers(target, names)
     return target
 
 
-@contextmanager
-def _whole_directory(target: Path) -> Iterator[Path]:
-    """A directory to fill that gets its name when it is full; what fails leaves nothing."""
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise UsageError(f"{target} exists and is not an empty directory", "choose another with --out, or remove it")
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
-    partial.mkdir(parents=True)
+def _fill(run: RunDir, version: int, folder: Path, *, merge: bool) -> None:
+    checkpoint, config = run.checkpoint(version), run.config()
+    if merge:
+        from rsgrpo_cli.policy.checkpoints import save_complete_model
+
+        save_complete_model(config.model, checkpoint, folder)
+        return
+    for name in manifests.files_of(checkpoint / manifests.NAME):
+        if not name.startswith("trainer/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(checkpoint / name, folder / name)
+    _name_base(folder / "adapter_config.json", config)
+
+
+def _publish(folder: Path, target: Path) -> None:
     try:
-        yield partial
-        for path in partial.rglob("*"):
-            if path.is_file():
-                with open(path, "rb") as file:
-                    os.fsync(file.fileno())
-        os.replace(partial, target)
-        sync_directory(target.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.replace(folder, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise UsageError(f"{target} was made by another command meanwhile", "choose another with --out") from error
+    disk.sync_directory(target.parent)
 
 
 def _name_base(path: Path, config: RunConfig) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsgrpo_cli import disk, manifests
-from rsgrpo_cli.artifacts import Lineage, read_json, read_table
+from rsgrpo_cli.artifacts import Lineage, read_table
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import SUMMARY
@@ -42,7 +42,7 @@ def new_checkpoint(policy: Policy, folder: Path, lineage: Lineage) -> Iterator[N
     with disk.no_space_is_named(folder), disk.workshop(folder) as partial:
         save_checkpoint(policy, partial)
         manifests.seal(partial, lineage)
-        names = list(read_json(partial / MANIFEST, files=dict)["files"])
+        names = manifests.files_of(partial / MANIFEST)
         yield
         _publish(partial, folder)
     disk.clear_leftovers(folder, [*names, MANIFEST])
@@ -82,13 +82,13 @@ def remove_checkpoint(folder: Path) -> None:
     Raises:
         ArtifactError: If the manifest cannot be read.
     """
-    read_json(folder / MANIFEST, files=dict)
+    manifests.files_of(folder / MANIFEST)
     os.replace(folder / MANIFEST, folder / REMOVED)
     _finish_removal(folder)
 
 
 def _finish_removal(folder: Path) -> None:
-    names = read_json(folder / REMOVED, files=dict)["files"]
+    names = manifests.files_of(folder / REMOVED)
     disk.remove_named(folder, names)
     (folder / REMOVED).unlink()
     disk.remove_if_empty(folder)

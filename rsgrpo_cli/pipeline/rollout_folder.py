@@ -8,10 +8,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from rsgrpo_cli import disk
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_json, read_lineage, write_json
-from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.run_dir import Freshness, freshness, rollout_parts
-from rsgrpo_cli.schemas import ROLLOUTS
+from rsgrpo_cli.schemas import ROLLOUTS, ArtifactSchema
 from rsgrpo_cli.stages.rollout import Part
 
 
@@ -34,7 +35,19 @@ def start_folder(folder: Path, keep: set[str], *, force: bool) -> None:
     (folder / "manifest.json").unlink(missing_ok=True)
     for path in rollout_parts(folder):
         if force or path.stem not in keep:
-            path.unlink()
+            discard(path, ROLLOUTS)
+
+
+def discard(path: Path, kind: ArtifactSchema) -> None:
+    """Remove an artifact that is to be made again; what is not one of ours is set aside."""
+    try:
+        read_lineage(path, kind)
+    except MissingError:
+        return
+    except ArtifactError:
+        disk.set_aside(path)
+    else:
+        path.unlink()
 
 
 def finish_folder(folder: Path) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from rsgrpo_cli import disk
 from rsgrpo_cli.artifacts import write_json
 from rsgrpo_cli.engines.registry import open_engine
 from rsgrpo_cli.engines.types import Weights
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rsgrpo_cli.engines.types import LoadableEngine
     from rsgrpo_cli.pipeline.session import Session
 
-TRANSIENT = ".weights"
-"""Directory in the run for weights that no checkpoint has, only while they are being loaded."""
+TRANSIENT = "weights"
+"""What a directory in the run is called after for weights that no checkpoint has, only while they are being loaded."""
 
 
 def open_sampler(session: Session, probe: Probe, *, beside_trainer: bool) -> LoadableEngine:
@@ -66,14 +66,12 @@ def weights_of(session: Session, version: int) -> Iterator[Weights]:
         folder = run.checkpoint(version)
         yield Weights(policy_id, folder, adapter, Probe.load(folder / PROBE))
     else:
-        policy, folder = session.policy(version), run.path / TRANSIENT
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-        folder.mkdir()
-        try:
+        policy, place = session.policy(version), run.path / TRANSIENT
+        with disk.workshop(place) as folder:
             save_weights(policy, folder)
+            names = [path.name for path in folder.iterdir()]
             yield Weights(policy_id, folder, adapter, take_probe(policy))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        disk.clear_leftovers(place, names)
 
 
 def base_probe(session: Session) -> Probe:

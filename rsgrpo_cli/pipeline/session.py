@@ -19,7 +19,7 @@ from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
 from rsgrpo_cli.engines.vllm_process import require_vllm
-from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.errors import LockedError, MissingError
 from rsgrpo_cli.pipeline.sampler import open_sampler, weights_of
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.rewards.registry import open_reward
@@ -216,6 +216,29 @@ class Session:
                 self._resources.callback(self._sampler.close)
             self._sampler.load(weights)
         return self._sampler
+
+    # -- evaluations ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Hold the run's evaluations; waits for an `rsgrpo eval` that is at work beside.
+
+        Raises:
+            Interrupted: If asked to stop meanwhile.
+        """
+        with ExitStack() as held:
+            waiting = False
+            while True:
+                try:
+                    held.enter_context(self.run.lock(self.out.warn, evaluating=True))
+                    break
+                except LockedError as error:
+                    if not waiting:
+                        self.out.info(f"{error.message}: waiting for it")
+                    waiting = True
+                self.stop.check("the last step", f"run the same command again with --run {self.run.path}")
+                time.sleep(1.0)
+            yield
 
     # -- rewards --------------------------------------------------------------------------------------------------
 

@@ -1,21 +1,18 @@
-"""The loop over steps, and how a run is started, resumed and forked."""
+"""The loop over steps, and how a run is started and resumed."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, override_afresh
-from rsgrpo_cli.errors import Interrupted, MissingError, UsageError
+from rsgrpo_cli.errors import Interrupted, UsageError
 from rsgrpo_cli.pipeline import evaluation, preparation, steps
 from rsgrpo_cli.pipeline.history import History, check_history
 from rsgrpo_cli.pipeline.keeping import prune
 from rsgrpo_cli.pipeline.session import Session
-from rsgrpo_cli.run_dir import RunDir, numbered
+from rsgrpo_cli.run_dir import RunDir
 
 Report = Callable[[dict[str, Any]], None]
 """Called with each step's row of metrics."""
@@ -59,7 +56,8 @@ def train(session: Session, report: Report) -> None:
         _check_resources(session)
     if session.config.train.eval_every:
         requests = [evaluation.Request(name) for name in evaluation.benchmarks_of(session)]
-        evaluation.prepare_benchmarks(session, requests)
+        with session.evaluating():
+            evaluation.prepare_benchmarks(session, requests)
     training = Training(session)
     with _kept_when_stopped(session):
         for step in range(training.start, total):
@@ -165,79 +163,7 @@ def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> No
     for name in evaluation.benchmarks_of(session):
         request = evaluation.Request(name)
         if again or request.name not in session.run.benchmarks_of(version):
-            facts = evaluation.evaluate(session, version, session.config.eval, request).facts
+            with session.evaluating():
+                facts = evaluation.evaluate(session, version, session.config.eval, request).facts
             values = "  ".join(f"{name} {value:.3f}" for name, value in facts.items() if name.startswith("pass@"))
             session.out.info(f"policy {version} on {request.name}: {values}")
-
-
-# -- branching --------------------------------------------------------------------------------------------------------
-
-
-def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDir:
-    """A new run that shares everything before step `step`, and goes on with other settings.
-
-    That step's rollouts and rewards are shared as well, unless sampling is what changes.
-
-    Files are hard-linked: an artifact is only ever replaced, never written into, so neither run can change the other's.
-
-    Args:
-        source: The run to branch off.
-        step: The first step that the new run does itself.
-        target: Where the new run goes.
-        overrides: Its other settings.
-
-    Raises:
-        MissingError: If the policy of that step is not there (any more).
-        UsageError: If there is something at `target`, or the policy of that step is of another model, or learned
-            from other problems, than wanted.
-    """
-    if step > 0 and step not in source.versions():
-        have = ", ".join(map(str, source.versions())) or "none"
-        raise MissingError(f"run {source.name} has no checkpoint {step} to fork from", f"checkpoints: {have}, or 0")
-    config = override(source.config(), overrides)
-    changed = changed_fields(source.config(), config)
-    if step > 0:
-        _require_same_past(changed, f"policy {step} of run {source.name}")
-    run = RunDir.create(target, config, forked_from={"run": source.name, "step": step})
-    shared = [source.prompts, *(source.path / "benchmarks").glob("*.parquet")]
-    shared += [source.step(earlier) for earlier in range(step)]
-    shared += [source.rollouts(step), source.rewards(step)] if _samples_alike(changed) else []
-    shared += [source.checkpoint(version) for version in source.versions() if version <= step]
-    shared += [source.evaluations(version) for version in numbered(source.path / "evals") if version <= step]
-    for path in shared:
-        _link(path, run.path / path.relative_to(source.path))
-    return run
-
-
-def _require_same_past(changed: Mapping[str, tuple[Any, Any]], policy: str) -> None:
-    """Refuse a fork of a trained policy that would need another past: another model or other problems."""
-    for name, (was, wanted) in changed.items():
-        problems = name.startswith("prepare.") and decides_training(name)
-        if problems or name in ("model.name", "model.lora_rank", "model.lora_alpha"):
-            raise UsageError(
-                f"{policy} was trained with {name} {was}, not {wanted}",
-                "only a fork of the base model can change that: --step 0",
-            )
-
-
-def _samples_alike(changed: Mapping[str, tuple[Any, Any]]) -> bool:
-    """Whether a step would sample as it did before some settings were changed.
-
-    Rollouts that were resampled have more groups than any other mode would make of them; the others can be added to.
-    """
-    deciding = {name for name in changed if decides_training(name)}
-    if changed.get("rollout.zero_variance", ("keep",))[0] != "resample":
-        deciding.discard("rollout.zero_variance")
-    return not any(name.partition(".")[0] in ("seed", "model", "prepare", "rollout", "vllm") for name in deciding)
-
-
-def _link(source: Path, target: Path) -> None:
-    if source.is_dir():
-        for path in sorted(source.iterdir()):
-            _link(path, target / path.name)
-    elif source.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # another file system
-            shutil.copyfile(source, target)

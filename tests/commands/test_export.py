@@ -114,12 +114,13 @@ def test_what_fails_leaves_nothing(cli: Cli, trained: Path, tmp_path: Path, monk
 
 def test_an_empty_directory_is_filled(cli: Cli, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / ".out.partial").mkdir()  # left by an export that was killed
-    (tmp_path / ".out.partial" / "half").write_text("")
+    for name in (".out.0123abcd.partial", ".out.partial"):  # left by an export that was killed; and somebody's own
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text("half")
     assert cli("export", trained, "--out", "out", "--merge").code == 0
     assert (tmp_path / "out" / "model.safetensors").is_file()
-    assert not (tmp_path / ".out.partial").exists()
-    assert not (tmp_path / "out" / "half").exists()
+    assert not (tmp_path / ".out.0123abcd.partial").exists()
+    assert (tmp_path / ".out.partial" / "model.safetensors").read_text() == "half"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ SEVERAL = [*TRAIN, "--minibatches", "2", "--epochs", "2", "--set", "update.lr_sc
 def content(run: Path) -> dict[str, bytes]:
     """Every artifact of a run but those with clock times in them."""
     files = [path for path in run.rglob("*") if path.is_file()]
-    timed = {"events.jsonl", "metrics.parquet", "lock"}
+    timed = {"events.jsonl", "metrics.parquet", "lock", "evals.lock"}
     return {path.relative_to(run).as_posix(): path.read_bytes() for path in files if path.name not in timed}
 
 
@@ -95,3 +95,93 @@ def test_killed_at_a_random_moment(
         process.kill()
         process.communicate()
     finish(cli, run, command, whole)
+
+
+FORK = ["fork", "runs/fork", "--run", "runs/killed", "--step", "2", "--beta", "8"]
+
+
+@pytest.fixture
+def source(cli: Cli, tmp_path: Path) -> Path:
+    """A run of two steps, to be forked and exported."""
+    assert cli(*TRAIN).code == 0
+    return tmp_path / "runs" / "killed"
+
+
+def forked(cli: Cli, tmp_path: Path) -> dict[str, bytes]:
+    """What a fork that is never killed leaves; it is gone again afterwards."""
+    assert cli(*FORK).code == 0
+    made = content(tmp_path / "runs/fork")
+    shutil.rmtree(tmp_path / "runs/fork")
+    return made
+
+
+def check_killed_fork(cli: Cli, start: Start, tmp_path: Path, at: int, whole: dict[str, bytes]) -> bool:
+    """Kill a fork at its nth link; it is whole or absent, and the same command finishes it. Whether it was killed."""
+    killed = killed_at(start, FORK, at) == -signal.SIGKILL
+    fork = tmp_path / "runs/fork"
+    if fork.exists():
+        assert content(fork) == whole
+    else:
+        assert cli("status", "--json").json["run"] == "runs/killed"  # half a fork is not the newest run
+        assert cli(*FORK).code == 0
+        assert content(fork) == whole
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["fork", "killed"]
+    shutil.rmtree(fork)
+    return killed
+
+
+def test_a_killed_fork_is_whole_or_absent(cli: Cli, start: Start, tmp_path: Path, source: Path) -> None:
+    whole = forked(cli, tmp_path)
+    for at in (1, 12, len(whole), len(whole) + 1):  # the first link, one between, config.json, the rename
+        assert check_killed_fork(cli, start, tmp_path, at, whole)
+
+
+@pytest.mark.slow
+def test_a_fork_killed_at_every_link(cli: Cli, start: Start, tmp_path: Path, source: Path) -> None:
+    whole = forked(cli, tmp_path)
+    at = 1
+    while check_killed_fork(cli, start, tmp_path, at, whole):
+        at += 1
+    assert at > len(whole)
+
+
+def test_a_killed_export_is_whole_or_absent(cli: Cli, start: Start, tmp_path: Path, source: Path) -> None:
+    export = ["export", "runs/killed", "--out", "out"]
+    for at in (1, 3, 4):
+        assert killed_at(start, export, at) == -signal.SIGKILL
+        assert not (tmp_path / "out").exists()
+    assert cli(*export).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
+
+
+KEEPING = [(every, keep, rank) for every in (1, 3, 10) for keep in (1, 2) for rank in (0, 4)]
+
+
+def check_resumed(cli: Cli, start: Start, tmp_path: Path, every: int, keep: int, rank: int) -> None:
+    """Kill a run early on, let it go on for eight steps and more, and compare with one that was never killed."""
+    flags = ["--steps", "11", *SMALL, "--checkpoint-every", str(every), "--keep-checkpoints", str(keep)]
+    flags += ["--lora-rank", str(rank), "--set", "rollout.prompts_per_step=4"]
+    assert cli("train", "--run", "runs/whole", *flags).code == 0
+    command = ["train", "--run", "runs/killed", *flags]
+    process = start(*command)
+    while process.poll() is None and not (tmp_path / "runs/killed/steps/000002/rewards.parquet").exists():
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    result = cli(*command)
+    assert result.code == 0, result.err
+    killed, whole = (content(tmp_path / "runs" / name) for name in ("killed", "whole"))
+    assert {name: data for name, data in killed.items() if "/." not in f"/{name}"} == whole
+
+
+@pytest.mark.parametrize(("every", "keep", "rank"), [(1, 1, 4), (3, 2, 0)])
+def test_eight_steps_after_a_kill(cli: Cli, start: Start, tmp_path: Path, every: int, keep: int, rank: int) -> None:
+    check_resumed(cli, start, tmp_path, every, keep, rank)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("every", "keep", "rank"), KEEPING)
+def test_eight_steps_after_a_kill_for_every_way_of_keeping(
+    cli: Cli, start: Start, tmp_path: Path, every: int, keep: int, rank: int
+) -> None:
+    check_resumed(cli, start, tmp_path, every, keep, rank)

@@ -103,11 +103,18 @@ def test_a_run_in_use_is_refused(cli: Cli, start: Start, tmp_path: Path) -> None
         result = cli("train", "--run", "runs/x")
         assert result.code == 1
         assert f"run x is in use by process {process.pid}" in result.err
-        assert "rsgrpo fork" in result.err
+        assert "status, eval, export and fork work beside it" in result.err
         assert cli("status", "--run", "runs/x").code == 0  # looking is free
+        wait_for(tmp_path / "runs/x/checkpoints/000001/manifest.json", process)
+        for command in (["fork", "runs/y", "--run", "runs/x"], ["eval", "--run", "runs/x", "-n", "1", "--k", "1"]):
+            beside = cli(*command)
+            assert beside.code == 0, beside.err
+        assert cli("export", "runs/x", "--out", "out").code == 0
+        assert process.poll() is None
     finally:
         process.kill()
         process.communicate()
+    assert cli("train", "--run", "runs/y", "--steps", "1").code == 0
     # The lock of a killed process is no lock.
     assert cli("rollout", "--run", "runs/x", "--step", "0").code == 0
 

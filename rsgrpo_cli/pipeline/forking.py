@@ -1,0 +1,171 @@
+"""Branch a run: a new one that shares everything before a step. It is there as a whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli import config_file, disk, manifests
+from rsgrpo_cli.artifacts import write_json
+from rsgrpo_cli.config import Overrides, changed_fields, decides_training, override
+from rsgrpo_cli.errors import MissingError, StaleError, UsageError
+from rsgrpo_cli.pipeline.keeping import MANIFEST
+from rsgrpo_cli.run_dir import RunDir, numbered
+
+_OURS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.parquet|manifest\.json")
+"""Names of the files in steps and evaluations; what else lies there is not shared."""
+
+
+def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDir:
+    """A new run that shares everything before step `step`, and goes on with other settings.
+
+    That step's rollouts and rewards are shared as well, unless sampling is what changes.
+
+    Files are hard-linked: an artifact is only ever replaced, never written into, so neither run can change the other's.
+    The source may be at work meanwhile: only what is complete is shared.
+
+    Args:
+        source: The run to branch off.
+        step: The first step that the new run does itself.
+        target: Where the new run goes.
+        overrides: Its other settings.
+
+    Raises:
+        MissingError: If the policy of that step is not there (any more).
+        UsageError: If there is something at `target`, or the policy of that step is of another model, or learned
+            from other problems, than wanted.
+        ArtifactError: If the disk is full; nothing is left behind then.
+    """
+    _require_free(target)
+    if step > 0 and step not in source.versions():
+        have = ", ".join(map(str, source.versions())) or "none"
+        raise MissingError(f"run {source.name} has no checkpoint {step} to fork from", f"checkpoints: {have}, or 0")
+    config = override(source.config(), overrides)
+    changed = changed_fields(source.config(), config)
+    if step > 0:
+        _require_same_past(changed, f"policy {step} of run {source.name}")
+    origin = {"run": source.name, "step": step}
+    with disk.no_space_is_named(target), disk.workshop(target) as partial:
+        _share(source, step, partial, rollouts=_samples_alike(changed))
+        write_json(partial / "config.json", config_file.content(config, origin))
+        names = [path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()]
+        _publish(partial, target)
+    disk.clear_leftovers(target, names)
+    return RunDir(target)
+
+
+def require_whole(run: RunDir) -> None:
+    """Refuse to go on with a fork that lacks the policy that it starts from: it would train something else.
+
+    Raises:
+        StaleError: If it does.
+    """
+    origin = run.origin()
+    if origin is not None and run.newest_version() < origin["step"]:
+        step = origin["step"]
+        raise StaleError(
+            f"run {run.name} was forked from {origin['run']} at step {step}, and policy {step} is not in it",
+            f"fork again under another name: rsgrpo fork NAME --run {origin['run']} --step {step}",
+        )
+
+
+def _require_free(target: Path) -> None:
+    if (target / "config.json").is_file():
+        raise UsageError(f"{target} is a run already", "choose another name")
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UsageError(f"{target} exists and is not a run", "choose another name")
+
+
+def _publish(partial: Path, target: Path) -> None:
+    try:
+        os.replace(partial, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise UsageError(f"{target} was made by another command meanwhile", "choose another name") from error
+    disk.sync_directory(target.parent)
+
+
+def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool) -> None:
+    """Link everything into `folder` that the new run has in common with its source."""
+    for path in (source.prompts, *(source.path / "benchmarks").glob("*.parquet")):
+        _link_all(source, path, folder)
+    for earlier in range(step):
+        _link_all(source, source.step(earlier), folder)
+    if rollouts:
+        # The rewards first: a source at work may add to both, and rewards of only some rollouts can be added to.
+        _link_all(source, source.rewards(step), folder)
+        _link_all(source, source.rollouts(step), folder)
+    for version in source.versions():
+        if version <= step:
+            _link_checkpoint(source, version, folder, needed=version == step)
+    for version in numbered(source.path / "evals"):
+        if version <= step:
+            # The summary before the samples that it is of: more of these may appear meanwhile.
+            for path in sorted(
+                source.evaluations(version).rglob("*.parquet"), key=lambda path: (len(path.parts), path)
+            ):
+                if _OURS.fullmatch(path.name):
+                    _link_all(source, path, folder)
+
+
+def _link_checkpoint(source: RunDir, version: int, folder: Path, *, needed: bool) -> None:
+    """Link the files that a checkpoint's manifest names, the manifest last: a train may remove it meanwhile."""
+    place = source.checkpoint(version)
+    try:
+        for name in [*manifests.files_of(place / MANIFEST), MANIFEST]:
+            _link(place / name, folder / place.relative_to(source.path) / name)
+    except (FileNotFoundError, MissingError) as error:
+        if needed:
+            have = ", ".join(map(str, source.versions())) or "none"
+            raise MissingError(
+                f"checkpoint {version} of run {source.name} is not there in full (any more)", f"checkpoints: {have}"
+            ) from error
+        shutil.rmtree(folder / place.relative_to(source.path), ignore_errors=True)  # links that were just made
+
+
+def _link_all(source: RunDir, path: Path, folder: Path) -> None:
+    """Link a file, or the files below a directory, that are ours, a manifest before what it names."""
+    if path.is_dir() and not path.is_symlink():
+        inside = [entry for entry in path.iterdir() if entry.is_dir() or _OURS.fullmatch(entry.name)]
+        for entry in sorted(inside, key=lambda entry: (entry.name != MANIFEST, entry.name)):
+            _link_all(source, entry, folder)
+    elif path.is_file():
+        _link(path, folder / path.relative_to(source.path))
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in disk.NO_LINKS:
+            raise
+        shutil.copyfile(source, target)
+
+
+def _require_same_past(changed: Mapping[str, tuple[Any, Any]], policy: str) -> None:
+    """Refuse a fork of a trained policy that would need another past: another model or other problems."""
+    for name, (was, wanted) in changed.items():
+        problems = name.startswith("prepare.") and decides_training(name)
+        if problems or name in ("model.name", "model.lora_rank", "model.lora_alpha"):
+            raise UsageError(
+                f"{policy} was trained with {name} {was}, not {wanted}",
+                "only a fork of the base model can change that: --step 0",
+            )
+
+
+def _samples_alike(changed: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether a step would sample as it did before some settings were changed.
+
+    Rollouts that were resampled have more groups than any other mode would make of them; the others can be added to.
+    """
+    deciding = {name for name in changed if decides_training(name)}
+    if changed.get("rollout.zero_variance", ("keep",))[0] != "resample":
+        deciding.discard("rollout.zero_variance")
+    return not any(name.partition(".")[0] in ("seed", "model", "prepare", "rollout", "vllm") for name in deciding)
