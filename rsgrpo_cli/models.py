@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,19 @@ class LanguageModel:
         import torch
 
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    def check_ids(self, ids: Sequence[int]) -> None:
+        """Make sure that the model has embeddings for some tokens.
+
+        Raises:
+            DataError: If the tokenizer is one of a larger vocabulary.
+        """
+        rows = self.causal.get_input_embeddings().weight.shape[0]
+        if (largest := max(ids, default=0)) >= rows:
+            raise DataError(
+                f"the tokenizer gives token {largest}, and the model has embeddings for {rows} tokens only",
+                "the tokenizer belongs to another model: get the model anew",
+            )
 
 
 def model_directory(name: str, *, hub_files: Sequence[str] = _HUB_FILES) -> Path:
@@ -127,13 +140,17 @@ def weights_id(directory: Path) -> str:
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model directory."""
+    """The tokenizer of a model directory.
+
+    Raises:
+        MissingError: If it has none that can be loaded.
+    """
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise MissingError(f"cannot load a tokenizer from {directory}: {_first_line(error)}") from error
+        return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # of broken files it says anything: KeyError, AttributeError, ...
+        raise _cannot_load("a tokenizer", directory, error) from error
 
 
 def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
@@ -145,28 +162,80 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
 
     Raises:
         MissingError: If the directory does not hold a model.
+        DataError: If weights are missing, or are not finite numbers.
         EngineError: If there is no such device, or not enough memory.
     """
     import torch
     import transformers
-    from safetensors import SafetensorError
 
+    device = choose_device(cfg.device)
+    _check_generation_config(directory)
     transformers.utils.logging.disable_progress_bar()
     weights = torch.bfloat16 if cfg.dtype == "bfloat16" and cfg.lora_rank else torch.float32
     try:
-        causal = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=weights, local_files_only=True)
-        causal = causal.to(choose_device(cfg.device)).eval()
+        causal, report = transformers.AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=weights,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+        causal = causal.to(device).eval()
         if cfg.fp32_head:
             _keep_head_in_float32(causal)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise MissingError(f"cannot load a model from {directory}: {_first_line(error)}", _GIVE) from error
     except torch.OutOfMemoryError as error:
         raise EngineError(
             "not enough GPU memory for the weights", "use --lora-rank, a smaller model or --device cpu"
         ) from error
+    except Exception as error:  # of foreign files it says anything
+        raise _cannot_load("a model", directory, error) from error
+    _check_weights(directory, causal, report)
     tokenizer = load_tokenizer(directory)
     companions = read_companions(directory, tokenizer.vocab_files_names.values())
     return LanguageModel(causal, tokenizer, stop_ids(tokenizer, causal.generation_config), companions, cfg.dtype)
+
+
+def _check_weights(directory: Path, causal: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    """Refuse what transformers would fill in at random with no more than a warning, and what no update can mend."""
+    import torch
+
+    hint = "its files belong to another model, or some are missing: get it anew"
+    if mismatched := sorted(report["mismatched_keys"]):
+        name, found, expected = mismatched[0]
+        shapes = f"{list(found)}, and its config.json says {list(expected)}"
+        raise DataError(f"the weights in {directory} do not fit its config.json: {name} has shape {shapes}", hint)
+    if missing := sorted(report["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise DataError(f"{directory} lacks weights of {type(causal).__name__}: {missing[0]}{more}", hint)
+    with torch.no_grad():
+        for name, weight in causal.named_parameters():
+            if weight.dtype.itemsize > 1 and not bool(torch.isfinite(weight.sum(dtype=torch.float32))):
+                raise DataError(f"the weights in {directory} are not finite numbers: {name} has NaN or infinity", hint)
+
+
+def _check_generation_config(directory: Path) -> None:
+    """Transformers passes over one that is broken in silence, and with it over the tokens that end a completion."""
+    path = directory / "generation_config.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not valid JSON: {_first_line(error)}", "correct it, or remove it") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{path} is not an object of settings", "correct it, or remove it")
+
+
+def _cannot_load(what: str, directory: Path, error: Exception) -> MissingError:
+    reason, hint = explained(error)
+    return MissingError(f"cannot load {what} from {directory}: {reason}", hint)
+
+
+def explained(error: Exception) -> tuple[str, str]:
+    """What transformers means by an error about a model's files, and what to do about it."""
+    text, reason = str(error), _first_line(error)
+    if "trust_remote_code" in text or "custom code" in text:
+        return "it brings code of its own", "rsgrpo runs no code from a model: choose one that transformers has"
+    return f"there is no {reason} in its files" if isinstance(error, KeyError) else reason, _GIVE
 
 
 def _keep_head_in_float32(causal: PreTrainedModel) -> None:
@@ -206,6 +275,9 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase, generation_config: Any) -> tupl
     """
     named = getattr(generation_config, "eos_token_id", None)
     ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
+    if not all(isinstance(number, int) for number in ids):
+        message = f"eos_token_id must be a number or a list of numbers, not {named!r}"
+        raise UsageError(message, "correct the model's files")
     template, vocabulary = str(tokenizer.chat_template or ""), tokenizer.get_vocab()
     ids |= {vocabulary[mark] for mark in TURN_ENDS if mark in template and mark in vocabulary}
     if not ids:
@@ -217,13 +289,15 @@ def directory_stop_ids(tokenizer: PreTrainedTokenizerBase, directory: Path) -> t
     """`stop_ids` of a model that is not loaded."""
     from transformers import AutoConfig, GenerationConfig
 
+    _check_generation_config(directory)
     try:
         if (directory / "generation_config.json").is_file():
             generation_config = GenerationConfig.from_pretrained(directory)
         else:
-            generation_config = GenerationConfig.from_model_config(AutoConfig.from_pretrained(directory))
-    except (OSError, ValueError) as error:
-        raise MissingError(f"cannot read the configuration of {directory}: {_first_line(error)}") from error
+            config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+            generation_config = GenerationConfig.from_model_config(config)
+    except Exception as error:  # of foreign files it says anything
+        raise _cannot_load("a configuration", directory, error) from error
     return stop_ids(tokenizer, generation_config)
 
 
@@ -310,5 +384,7 @@ def _from_hub(name: str, files: Sequence[str]) -> Path:
 
 
 def _first_line(error: BaseException) -> str:
-    lines: Iterable[str] = (line.strip() for line in str(error).splitlines())
-    return next((line.rstrip(".") for line in lines if line), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # A heading says nothing without what stands below it.
+    shown = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return shown.rstrip(".")

@@ -132,7 +132,7 @@ def resolve(overrides: Overrides, config_file: Path | None = None) -> RunConfig:
     for layer in layers:
         _refuse_values_for_sections(layer)
     model = next((layer["model"]["name"] for layer in reversed(layers) if "name" in layer.get("model", {})), "toy")
-    recipe = recipe_for(model)
+    recipe = recipe_for(model) if isinstance(model, str) else None  # which `parse` will say
     return parse(_enough_samples(merged(*([load_toml(recipe)] if recipe else []), *layers), overrides))
 
 

@@ -49,6 +49,8 @@ class HfEngine:
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
     ) -> list[list[Generation]]:
         self.lm.causal.eval()
+        for prompt in prompts:
+            self.lm.check_ids(prompt)
         results: list[list[Generation]] = [[] for _ in prompts]
         try:
             with torch.inference_mode(), self.lm.autocast():
@@ -215,5 +217,5 @@ def _require_finite(logprobs: torch.Tensor) -> None:
     if not bool(torch.isfinite(logprobs).all()):
         raise EngineError(
             "the policy's probabilities are not finite numbers",
-            "its weights are damaged or have diverged: go on from an earlier checkpoint with a lower --lr",
+            "an update has ruined it: branch off from an earlier checkpoint, rsgrpo fork NEW --step N --lr 1e-6",
         )

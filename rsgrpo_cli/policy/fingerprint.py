@@ -31,7 +31,7 @@ def take_probe(policy: Policy) -> Probe:
     if not np.isfinite(logprobs).all():
         raise EngineError(
             "the update diverged: the new policy's probabilities are not finite numbers",
-            "the policy before it is kept; branch off there with a lower --lr: rsgrpo fork",
+            "the policy before it is kept; branch off with a lower learning rate: rsgrpo fork NEW --lr 1e-6",
         )
     base = policy.base_logprobs if policy.base_logprobs is not None else logprobs
     assert policy.base_logprobs is not None or policy.version == 0
@@ -52,7 +52,9 @@ def base_logprobs(policy: Policy, checkpoint: Path | None) -> list[float]:
 
 def probe_ids(lm: LanguageModel) -> list[int]:
     """The fixed text in the model's tokens."""
-    return list(lm.tokenizer(TEXT).input_ids)[:MAX_TOKENS]
+    ids = list(lm.tokenizer(TEXT).input_ids)[:MAX_TOKENS]
+    lm.check_ids(ids)
+    return ids
 
 
 def _logprobs(lm: LanguageModel) -> list[float]:

@@ -104,21 +104,19 @@ def optimizer_step(policy: Policy, experience: Experience, rows: Sequence[int], 
     assert policy.optimizer is not None
     sums = Sums()
     policy.optimizer.zero_grad(set_to_none=True)
+    rows = _with_tokens(experience, rows)
     if not rows:
         # No gradient at all: a step of AdamW would still move the weights by its momentum.
         return sums
     update_mode(policy.lm.causal)
-    with _memory_hint(cfg):
+    with _explained(cfg):
         for batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
             _accumulate(policy, experience, batch, cfg, sums)
-    norm = torch.nn.utils.clip_grad_norm_(policy.trained().values(), cfg.max_grad_norm)
-    sums.grad_norm = float(norm)
-    if not (np.isfinite(sums.grad_norm) and np.isfinite(sums.loss)):
-        raise EngineError(
-            f"the update diverged: loss {sums.loss}, gradient norm {sums.grad_norm}",
-            "the policy before it is kept; lower --learning-rate, or see the rollouts with `rsgrpo show`",
-        )
-    policy.optimizer.step()
+        norm = torch.nn.utils.clip_grad_norm_(policy.trained().values(), cfg.max_grad_norm)
+        sums.grad_norm = float(norm)
+        if not (np.isfinite(sums.grad_norm) and np.isfinite(sums.loss)):
+            raise EngineError(f"the update diverged: loss {sums.loss}, gradient norm {sums.grad_norm}", _DIVERGED)
+        policy.optimizer.step()
     policy.optimizer.zero_grad(set_to_none=True)
     return sums
 
@@ -140,8 +138,8 @@ def old_logprobs(policy: Policy, experience: Experience, rows: Sequence[int], cf
     """
     made: Ragged = [np.zeros(0, np.float32)] * len(experience.completions)
     update_mode(policy.lm.causal)
-    with _memory_hint(cfg), torch.no_grad():
-        for batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
+    with _explained(cfg), torch.no_grad():
+        for batch in micro_batches(experience.lengths, _with_tokens(experience, rows), cfg.micro_batch_tokens):
             tensors = assemble(experience.prompts, experience.completions, batch, policy.lm.device)
             logprobs_N = token_logprobs(policy.lm, tensors, temperature=experience.temperature)[0].cpu().numpy()
             ends = np.cumsum([len(experience.completions[row]) for row in batch])
@@ -150,13 +148,25 @@ def old_logprobs(policy: Policy, experience: Experience, rows: Sequence[int], cf
     return made
 
 
+_DIVERGED = "the policy before it is kept: see its rollouts with `rsgrpo show`, branch off: rsgrpo fork NEW --lr 1e-6"
+
+
 @contextmanager
-def _memory_hint(cfg: UpdateConfig) -> Iterator[None]:
+def _explained(cfg: UpdateConfig) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
         hint = f"lower --micro-batch-tokens (now {cfg.micro_batch_tokens}) or use --gradient-checkpointing"
         raise EngineError("not enough GPU memory for the update", hint) from error
+    except RuntimeError as error:
+        if "without overflow" not in str(error):
+            raise
+        raise EngineError("the update diverged: one of its settings is beyond float32's range", _DIVERGED) from error
+
+
+def _with_tokens(experience: Experience, rows: Sequence[int]) -> list[int]:
+    """Of some rows, those whose completion has a token: an empty one has no gradient and nothing to sum."""
+    return [row for row in rows if len(experience.completions[row])]
 
 
 def _accumulate(policy: Policy, experience: Experience, rows: list[int], cfg: UpdateConfig, sums: Sums) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from rsgrpo_cli.core.footprint import Shape
 from rsgrpo_cli.errors import MissingError
-from rsgrpo_cli.models import choose_device
+from rsgrpo_cli.models import choose_device, explained
 
 
 def shape_of(directory: Path) -> Shape:
@@ -26,14 +26,13 @@ def shape_of(directory: Path) -> Shape:
     import transformers
 
     try:
-        config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise MissingError(
-            f"{directory / 'config.json'} is not the config of a known language model: {reason}"
-        ) from error
+            model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:  # of foreign files it says anything
+        reason, hint = explained(error)
+        path = directory / "config.json"
+        raise MissingError(f"{path} is not the config of a known language model: {reason}", hint) from error
     return _count(model, config.get_text_config())
 
 

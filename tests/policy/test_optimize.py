@@ -6,7 +6,7 @@ import torch
 
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.errors import EngineError
-from rsgrpo_cli.policy.optimize import Experience, Sums, optimizer_step
+from rsgrpo_cli.policy.optimize import Experience, Sums, old_logprobs, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from tests.policy.conftest import OpenPolicy, logprobs, weights
 
@@ -144,3 +144,24 @@ def test_gradient_checkpointing_and_bfloat16(open_toy: OpenPolicy, experience: E
     assert not torch.equal(gradients[2], gradients[0])
     # The weights stay in float32: an update of 1e-3 x 1e-3 would vanish in bfloat16.
     assert {weight.dtype for weight in rough.trained().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("budget", [10_000, 1], ids=["one micro-batch", "one each"])
+def test_completions_without_a_token_have_no_gradient(
+    open_toy: OpenPolicy, experience: Experience, budget: int, dtype: str
+) -> None:
+    cut = [completion[: 0 if row % 3 == 0 else None] for row, completion in enumerate(experience.completions)]
+    told = [np.full(len(completion), -1.0, np.float32) for completion in cut]
+    some = replace(experience, completions=cut, sampling_logprobs=told)
+    cfg = CFG.model_copy(update={"micro_batch_tokens": budget, "loss_aggregation": "sequence"})
+    gradient, sums = step(open_toy(model__dtype=dtype), some, ALL, cfg)
+    without, _ = step(open_toy(model__dtype=dtype), some, [row for row in ALL if row % 3], cfg)
+    assert sums.tokens == sum(map(len, cut))
+    torch.testing.assert_close(gradient, without, rtol=1e-5, atol=1e-6)
+    policy = open_toy(model__dtype=dtype)
+    before = weights(policy)
+    none = replace(experience, completions=[cut[0]] * 10, sampling_logprobs=[told[0]] * 10)
+    assert optimizer_step(policy, none, ALL, cfg).loss == 0.0
+    assert [len(made) for made in old_logprobs(policy, none, ALL, cfg)] == [0] * 10
+    assert torch.equal(weights(policy), before)
