@@ -40,7 +40,7 @@ from rsgrpo_cli.rewards.math_shape import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-POLICY_VERSION = 2
+POLICY_VERSION = 3
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -77,7 +77,7 @@ def has_several_values(gold: str) -> bool:
 
 
 def is_readable_unparsed(gold: str) -> bool:
-    """Whether a reference answer (normalised) is compared without algebra: empty, an integer, a fraction, words."""
+    """Whether a reference answer (normalised) is compared without algebra: empty, a number in digits, words."""
     return not gold or integer(gold) is not None or rational(gold) is not None or is_words(gold)
 
 

@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
+from rsgrpo_cli.rewards.math_numbers import power_of_ten
+
 _PIECE = re.compile(r"\\[A-Za-z]+|\\[\s\S]|[^\\]")
 _OPEN = frozenset({"(", "[", "{", r"\{", r"\langle"})
 _CLOSE = frozenset({")", "]", "}", r"\}", r"\rangle"})
 _TEXT_BETWEEN = re.compile(r",?\s*\\text\{[^{}]*(?<![A-Za-z])(?:and|or)(?![A-Za-z])[^{}]*\}")
 _WORD_BETWEEN = re.compile(r",?\s+(?:and|or)\s+")
+_NAME_OF_SET = re.compile(r"^[A-Za-z](?:_\w)?\s*(?:=|\\in(?![A-Za-z]))\s*(?=\\\{(?:[^{}\\]|\\(?!\})[\s\S]|[{}])*\\\}$)")
 
 _INTEGER = re.compile(r"([+-]?)\s*(\d+)")
 _FRACTION = re.compile(
@@ -79,9 +82,10 @@ def key(text: str) -> str:
 def values(text: str) -> list[str]:
     r"""The values that an answer lists: parts between commas, semicolons, "and", "or" outside brackets.
 
-    Set braces around all of it are taken off, `a \pm b` counts as two values. "(1,2)" is one value, "x=1, x=2" is two.
+    Set braces around all of it are taken off, with the name of the set or of its element (`x \in \{1, 2\}`);
+    `a \pm b` counts as two values. "(1,2)" is one value, "x=1, x=2" is two.
     """
-    text = _WORD_BETWEEN.sub(",", _TEXT_BETWEEN.sub(",", text))
+    text = _WORD_BETWEEN.sub(",", _TEXT_BETWEEN.sub(",", _NAME_OF_SET.sub("", text)))
     if text.startswith(r"\{") and text.endswith(r"\}") and not any(depth < 1 for _, depth in _inner(text)):
         text = text[2:-2]
     parts = (part.strip() for part in split_top(text, {",", ";"}))
@@ -114,8 +118,11 @@ def rational(text: str) -> Fraction | None:
 
 
 def decimal(text: str) -> Fraction | None:
-    """The value of a decimal such as ".25" or "-3.0", of up to 100 digits, as it is written; None for anything else."""
-    return Fraction(text) if _DECIMAL.fullmatch(text) else None
+    r"""The value of a decimal such as ".25", "-3.0" or `1.5\times 10^{8}`, as it is written; None for anything else.
+
+    Of up to 100 digits and an exponent of up to 3.
+    """
+    return Fraction(text) if _DECIMAL.fullmatch(text) else power_of_ten(text)
 
 
 def without_percent(text: str) -> str:

@@ -10,9 +10,13 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from rsgrpo_cli.rewards.math_numbers import join_mixed, spell_out
+
 # JSON reads "\frac" as a form feed and "rac". These four characters occur in no answer, so a letter after them tells.
 _LOST_BACKSLASH = re.compile(r"[\x07\x08\x0b\x0c](?=[a-z])")
 _LOST = {"\x07": r"\a", "\x08": r"\b", "\x0b": r"\v", "\x0c": r"\f"}
+# Escaped twice, "\\\\frac" is a line break before "frac": only between the rows of a matrix are there such.
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 _GREEK = (
@@ -53,7 +57,7 @@ _COMMANDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\(?:mathbf|boldsymbol|bm|pmb|textcolor\s*\{[^{}]*\})\s*(?=\{)", ""),
         (rf"\\(?:{_TEXT_FONTS})\s*(?=\{{)", r"\\text"),
         (r"\\text\s*(?=\{)", r"\\text"),
-        (r"\\text\{([\d\s.,:;()+/-]*)\}", r"\1"),
+        (r"\\text\{([\d\s.,:;()+/-]*|\s*[\d.]+[eE][+-]?\d+\s*)\}", r"\1"),
         (r"\"", ""),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
@@ -96,6 +100,7 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^\\approx\s*", ""),
         (r"\*\*\s*(-?\w+)", r"^{\1}"),
         (r"\*\*", "^"),
+        (r"\^\s*([+-]\d+)", r"^{\1}"),
         (r"([_^])\{(\w)\}(?!\w)", r"\1\2"),
         (r"(?<=\d)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})\s*$", ""),
     )
@@ -116,16 +121,18 @@ def normalise(text: str, *, thousands: bool = True) -> str:
         thousands: Whether "1,234" outside brackets is one number; False where a list is expected.
     """
     text = _LOST_BACKSLASH.sub(lambda found: _LOST[found[0]], text)
+    if r"\begin" not in text:
+        text = _DOUBLED.sub(lambda _: "\\", text)
     text = _from_unicode(_without_comments(text))
     for pattern, replacement in _COMMANDS + _SPACING:
         text = pattern.sub(replacement, text)
     text = _REPEATING.sub(_as_fraction, text)
     if thousands:
         text = _join_thousands(text)
-    text = _undecorate(_code_roots(text))
+    text = _undecorate(_code_roots(spell_out(text)))
     for pattern, replacement in _SHORT_FORMS:
         text = pattern.sub(replacement, text)
-    return text.strip()
+    return join_mixed(text).strip()
 
 
 def _without_comments(text: str) -> str:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from functools import lru_cache, partial
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
@@ -21,6 +23,7 @@ from math_verify.utils import timeout
 from sympy.core.random import seed as seed_sympy  # type: ignore[import-untyped]
 
 from rsgrpo_cli.rewards.math_answer import align
+from rsgrpo_cli.rewards.math_numbers import either_way
 from rsgrpo_cli.rewards.math_shape import components, key, rational, relation, values, without_percent
 
 PARSE_SECONDS = 2
@@ -63,7 +66,22 @@ def verify_pair(gold: str, answer: str, trust_spelling: bool = True) -> bool:
         return equal(gold, answer)
     labelled = all(len(relation(value)) > 1 for value in golds)
     if labelled and not any(len(relation(value)) > 1 for value in answers):
-        return len(golds) == len(answers) and all(map(equal, golds, answers))
+        return _equal_in_order(golds, answers, equal)
+    return _equal_in_any_order(golds, answers, equal)
+
+
+def _equal_in_order(golds: list[str], answers: list[str], equal: Callable[[str, str], bool]) -> bool:
+    """Compare `x = 1, y = 2` with `1, 2`; of values with one label, `x = 1, x = 2`, none is the first."""
+    runs = [len(list(run)) for _, run in groupby(golds, key=lambda gold: key(relation(gold)[0]))]
+    if len(runs) == 1:
+        return _equal_in_any_order(golds, answers, equal)
+    cuts = list(accumulate(runs, initial=0))
+    return len(golds) == len(answers) and all(
+        _equal_in_any_order(golds[start:stop], answers[start:stop], equal) for start, stop in pairwise(cuts)
+    )
+
+
+def _equal_in_any_order(golds: list[str], answers: list[str], equal: Callable[[str, str], bool]) -> bool:
     return all(any(equal(one, other) for other in answers) for one in golds) and all(
         any(equal(one, other) for one in golds) for other in answers
     )
@@ -71,7 +89,14 @@ def verify_pair(gold: str, answer: str, trust_spelling: bool = True) -> bool:
 
 def _equal(gold: str, answer: str, *, trust_spelling: bool) -> bool:
     aligned = align(gold, answer)
-    return aligned is not None and all(_same(aligned[0], side, trust_spelling) for side in aligned[1])
+    if aligned is None:
+        return False
+    one, sides = aligned
+    return all(_same_in_a_reading(one, side, trust_spelling) for side in sides)
+
+
+def _same_in_a_reading(gold: str, answer: str, trust_spelling: bool) -> bool:
+    return any(_same(one, other, trust_spelling) for one in either_way(gold) for other in either_way(answer))
 
 
 def _same(gold: str, answer: str, trust_spelling: bool) -> bool:

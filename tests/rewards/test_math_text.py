@@ -17,7 +17,7 @@ from rsgrpo_cli.rewards.math_text import normalise
         ("√(x+1)", r"\sqrt{x+1}"),
         ("∛2", r"\sqrt[3]{2}"),
         ("½", r"\frac{1}{2}"),
-        ("3½", r"3\frac{1}{2}"),
+        ("3½", r"\frac{7}{2}"),
         ("∞", r"\infty"),
         ("12π", r"12\pi"),
         ("x ≤ 2", r"x \leq 2"),
