@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -322,6 +322,19 @@ def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[s
     except TemplateError as error:
         raise DataError(f"the model's chat template refuses a prompt: {error}") from error
     return list(ids)
+
+
+def decode_tokens(tokenizer: PreTrainedTokenizerBase, stop_ids: Collection[int], token_ids: Sequence[int]) -> str:
+    """The text of some tokens, without those that begin, end or pad a text.
+
+    Other special tokens stay, for they may mean something: to some models `<think>` and `<answer>` are such.
+    """
+    silent = {*stop_ids, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id}
+    spoken = set(token_ids) & set(tokenizer.all_special_ids) - silent
+    if not spoken:
+        return str(tokenizer.decode(token_ids, skip_special_tokens=True))
+    kept = [token for token in token_ids if token not in silent]
+    return str(tokenizer.decode(kept, skip_special_tokens=False, spaces_between_special_tokens=False))
 
 
 def _encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

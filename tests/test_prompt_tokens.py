@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from rsgrpo_cli.models import chat_template_id, encode_chat, model_directory, stop_ids
+from rsgrpo_cli.models import chat_template_id, decode_tokens, encode_chat, model_directory, stop_ids
 
 WORDS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<unk>", "user", "system", "hello", "be", "brief"]
 CHATML = (
@@ -61,3 +61,17 @@ def test_the_bundled_template_has_a_name() -> None:
     assert chat_template_id(directory) == chat_template_id(directory)
     assert len(chat_template_id(directory) or "") == 12
     assert chat_template_id(directory.parent) is None
+
+
+def test_the_text_of_a_completion_has_the_special_tokens_that_say_something(tokenizer: PreTrainedTokenizerFast) -> None:
+    def text(*tokens: str) -> str:
+        return decode_tokens(tokenizer, [WORDS.index("<|im_end|>")], [WORDS.index(token) for token in tokens])
+
+    assert text("<s>", "hello", "be", "</s>", "</s>") == "hello be"
+    assert text("hello", "<|im_end|>") == "hello"
+    assert text("<|im_start|>", "hello", "<unk>", "be", "<|im_end|>") == "<|im_start|> hello be"
+
+
+def test_ordinary_completions_read_as_transformers_reads_them(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokens = [WORDS.index(word) for word in ("hello", "<unk>", "be", "brief", "</s>")]
+    assert decode_tokens(tokenizer, [1], tokens) == tokenizer.decode(tokens, skip_special_tokens=True)

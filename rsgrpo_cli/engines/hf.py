@@ -19,7 +19,7 @@ from rsgrpo_cli.engines.hf_check import check_sampling
 from rsgrpo_cli.engines.sampler import sample_tokens
 from rsgrpo_cli.engines.types import Generation, Sampling
 from rsgrpo_cli.errors import EngineError
-from rsgrpo_cli.models import LanguageModel, encode_chat
+from rsgrpo_cli.models import LanguageModel, decode_tokens, encode_chat
 from rsgrpo_cli.seeding import uniforms
 
 BATCH_TOKENS = 65536
@@ -43,7 +43,7 @@ class HfEngine:
         return encode_chat(self.lm.tokenizer, messages)
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        return str(self.lm.tokenizer.decode(token_ids, skip_special_tokens=True))
+        return decode_tokens(self.lm.tokenizer, self.lm.stop_ids, token_ids)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling

@@ -67,7 +67,7 @@ class Engine(Protocol):
         ...
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of a completion, without special tokens."""
+        """Text of a prompt or completion, without the tokens that begin, end or pad it."""
         ...
 
     def generate(

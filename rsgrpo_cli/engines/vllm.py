@@ -21,7 +21,7 @@ from rsgrpo_cli.config import ModelConfig, VllmConfig
 from rsgrpo_cli.engines.types import Generation, Sampling, Weights
 from rsgrpo_cli.engines.vllm_process import explained, output_to, prepare_environment, quieten, require_vllm
 from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
-from rsgrpo_cli.models import choose_device, describe, directory_stop_ids, encode_chat, load_tokenizer
+from rsgrpo_cli.models import choose_device, decode_tokens, describe, directory_stop_ids, encode_chat, load_tokenizer
 from rsgrpo_cli.probe import Loaded, Probe, require_same
 
 PROMPT_ROOM = 4096
@@ -91,7 +91,7 @@ class VllmEngine:
         return encode_chat(self._tokenizer, messages)
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(token_ids, skip_special_tokens=True))
+        return decode_tokens(self._tokenizer, self._stop_ids, token_ids)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +206,8 @@ def _make_parts(
         )
         with session.out.progress(f"eval of policy {version} on {request.name}", len(parts)) as ticker:
             for done, (part, table) in enumerate(made, start=1):
-                write_table(folder / SAMPLED / f"{part.name}.parquet", table, ROLLOUTS, lineage)
+                noted = replace(lineage, outputs=rollout_stage.notes(table))
+                write_table(folder / SAMPLED / f"{part.name}.parquet", table, ROLLOUTS, noted)
                 grader.grade(folder, f"{part.name}.parquet")
                 sampled += len(table)
                 ticker.advance()
@@ -237,7 +238,9 @@ class _Grader:
         if state == Freshness.OTHER_SETTINGS and not (self.request.rescore or self.request.force):
             raise StaleError(f"{target} was graded by another verifier", "grade the stored samples again: --rescore")
         before = read_table(target, REWARDS, ["reward_status"]) if state != Freshness.MISSING else None
-        rewards = score_stage.score(read_table(source, ROLLOUTS, list(score_stage.COLUMNS)), self.prompts, self.reward)
+        in_thought = rollout_stage.prompts_in_thought(read_lineage(source, ROLLOUTS).outputs)
+        rollouts = read_table(source, ROLLOUTS, list(score_stage.COLUMNS))
+        rewards = score_stage.score(rollouts, self.prompts, self.reward, in_thought=in_thought)
         write_table(target, rewards, REWARDS, wanted)
         if before is None:
             return 0

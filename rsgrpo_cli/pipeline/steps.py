@@ -94,7 +94,8 @@ def _make_parts(
     )
     with session.out.progress(f"rollout of step {step}", len(parts)) as ticker:
         for done, (part, table) in enumerate(made, start=1):
-            write_table(folder / f"{part.name}.parquet", table, ROLLOUTS, lineage)
+            noted = replace(lineage, outputs=rollout_stage.notes(table))
+            write_table(folder / f"{part.name}.parquet", table, ROLLOUTS, noted)
             ticker.advance()
             if done < len(parts):
                 session.stop.check(f"part {done} of {len(parts)} of the rollouts of step {step}", again(session))
@@ -119,6 +120,12 @@ def complete_rollouts(folder: Path) -> str:
         if read_lineage(path, ROLLOUTS).id != expected:
             raise ArtifactError(f"{path} is not the part that was made with the others", "rsgrpo rollout --force")
     return str(manifest["id"])
+
+
+def prompts_in_thought(folder: Path) -> frozenset[str]:
+    """The prompts of a step that end inside a thought, as its rollouts noted."""
+    noted = [read_lineage(path, ROLLOUTS).outputs for path in rollout_parts(folder)]
+    return frozenset().union(*map(rollout_stage.prompts_in_thought, noted))
 
 
 def read_rollouts(folder: Path, columns: list[str] | None = None) -> pa.Table:
@@ -164,7 +171,8 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
         shaping = _shaping(cfg, run.rollouts(step))
         columns = score_stage.COLUMNS if shaping.is_off else score_stage.SHAPING_COLUMNS
         rollouts = read_rollouts(run.rollouts(step), list(columns))
-        rewards = score_stage.score(rollouts, session.prompts, reward, shaping, known)
+        in_thought = prompts_in_thought(run.rollouts(step))
+        rewards = score_stage.score(rollouts, session.prompts, reward, shaping, known, in_thought)
         write_table(path, rewards, REWARDS, lineage)
         statuses = score_stage.count_statuses(rewards)
         return {"completions": len(rewards), "statuses": statuses} | _to_draw(session, step, tag)

@@ -140,7 +140,7 @@ def _reduce(numbers: list[Fraction], operators: list[str], precedence: int) -> b
 class CountdownReward:
     """1.0 for a boxed expression that uses every number of the puzzle once and makes the target, else 0.0."""
 
-    identity = "countdown policy-2"
+    identity = "countdown policy-3"
 
     def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
         """Judge `samples`.
@@ -160,7 +160,7 @@ class CountdownReward:
 
 def _verdict(sample: Sample) -> Verdict:
     puzzle = parse_puzzle(sample.ground_truth)
-    found = extract(sample.completion, finish_reason=sample.finish_reason)
+    found = extract(sample.completion, finish_reason=sample.finish_reason, in_thought=sample.in_thought)
     if found.answer is None:
         return Verdict(0.0, found.status or Status.NO_BOX)
     status = judge(found.answer, puzzle)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rsgrpo_cli.rewards.thinking import after_thinking
 from rsgrpo_cli.rewards.types import Status
 
 # Far more than is written between the thinking and the end, and a bound on the time that one completion can cost here:
@@ -23,6 +24,8 @@ _BARE_NUMBER = re.compile(r"[-+]?\d[\d.,/]*")
 
 _ANSWER_TAG = re.compile(r"<answer>([^<]*)</answer>")
 _ANSWER_MARKER = re.compile(r"(?:####|\banswer\s*(?:is|:|=|：)(?:\s*:)?|答案(?:是|为)?\s*[:：]?)", re.IGNORECASE)
+# What stands between boxes that are one answer together: "$x = \boxed{3}$ or $x = \boxed{-3}$".
+_JOINED = re.compile(r"[$.\s]*(?:,|;|\band\b|\bor\b|,\s*(?:and|or)\b)[$\s]*(?:[A-Za-z](?:_\w)?\s*=[$\s]*)?")
 _DOLLARS = re.compile(r"\$+([^$]+)\$")
 _SENTENCE_END = re.compile(r"[.。](?:\s|$)")
 # A minus counts where nothing stands before it: "10-5" ends in 5.
@@ -44,8 +47,8 @@ class Extraction:
     status: Status | None = None
 
 
-def extract(completion: str, *, finish_reason: str = "stop") -> Extraction:
-    r"""The last box (`\boxed` or `\fbox`) after the last `</think>`.
+def extract(completion: str, *, finish_reason: str = "stop", in_thought: bool = False) -> Extraction:
+    r"""The last box (`\boxed` or `\fbox`) after the thinking.
 
     An empty box is no box. A box that is opened last and never closed means that there is no answer: `\boxed{4` may be
     the beginning of any number, and an earlier box is not what was meant either.
@@ -53,8 +56,9 @@ def extract(completion: str, *, finish_reason: str = "stop") -> Extraction:
     Args:
         completion: The generated text.
         finish_reason: "length" where the text was cut, which turns NO_BOX into TRUNCATED.
+        in_thought: Whether the prompt ends inside a thought, so that the completion begins in it.
     """
-    spoken = after_thinking(completion)
+    spoken = _spoken(completion, in_thought)
     if spoken is None:
         return Extraction(status=Status.THINK_UNCLOSED)
     boxes, all_closed = _boxes(spoken)
@@ -67,34 +71,61 @@ def extract(completion: str, *, finish_reason: str = "stop") -> Extraction:
     return Extraction(answer=contents[-1], line=contents)
 
 
-def extract_lenient(completion: str) -> str | None:
+def extract_lenient(completion: str, *, in_thought: bool = False) -> str | None:
     """What a generous reader would take for the answer; None where there is nothing.
 
     The last box; else what stands in the last `<answer>` or follows the last "answer is", "Answer:" or `####`; else
     the last number. For evaluation only: it pays for numbers that were never meant as an answer.
     """
-    spoken = after_thinking(completion)
+    spoken = _spoken(completion, in_thought)
     boxes, all_closed = _boxes(spoken) if spoken else ([], True)
     if not spoken or not all_closed:
         return None
     if boxes:
         return boxes[-1].content
-    if tagged := _last(_ANSWER_TAG, spoken):
-        return tagged[1].strip()
-    if marker := _last(_ANSWER_MARKER, spoken):
-        rest = spoken[marker.end() :].partition("\n")[0].strip(" \t*")
-        if dollars := _DOLLARS.match(rest):
-            return dollars[1].strip()
-        if stated := _SENTENCE_END.split(rest, maxsplit=1)[0].strip():
-            return stated
+    if (stated := _stated(spoken)) is not None:
+        return stated
     number = _last(_NUMBER, spoken)
     return number[0] if number else None
 
 
-def after_thinking(completion: str) -> str | None:
-    """The text after the last `</think>`, or its end where it is enormous; None where another `<think>` follows."""
-    spoken = completion.rpartition("</think>")[2]
-    return None if "<think>" in spoken else spoken[-_SEARCHED_CHARS:]
+def extract_stated(solution: str) -> str | None:
+    r"""The final answer of a worked solution that a person wrote; None where it says none.
+
+    What stands in its last box, with the boxes before it that a comma, "and" or "or" joins to it; else what `<answer>`,
+    "answer is", "Answer:" or `####` states last. Numbers that happen to come last are no answer.
+    """
+    spoken = _spoken(solution, in_thought=False)
+    if spoken is None:
+        return None
+    boxes, all_closed = _boxes(spoken)
+    if not all_closed:
+        return None
+    if not boxes:
+        return _stated(spoken)
+    first = len(boxes) - 1
+    while first and _JOINED.fullmatch(spoken, boxes[first - 1].end, boxes[first].start):
+        first -= 1
+    return ", ".join(box.content.strip() for box in boxes[first:])
+
+
+def _stated(spoken: str) -> str | None:
+    """What `<answer>` holds, or follows the last "answer is", "Answer:" or `####`."""
+    if tagged := _last(_ANSWER_TAG, spoken):
+        return tagged[1].strip()
+    if marker := _last(_ANSWER_MARKER, spoken):
+        rest = spoken[marker.end() :].lstrip(" \t\r\n*").partition("\n")[0].strip(" \t*")
+        if dollars := _DOLLARS.match(rest):
+            return dollars[1].strip()
+        if stated := _SENTENCE_END.split(rest, maxsplit=1)[0].strip():
+            return stated
+    return None
+
+
+def _spoken(completion: str, in_thought: bool) -> str | None:
+    """The text after the thinking, or its end where it is enormous; None where the thinking never ends."""
+    spoken = after_thinking(completion, in_thought=in_thought)
+    return None if spoken is None else spoken[-_SEARCHED_CHARS:]
 
 
 @dataclass(frozen=True, slots=True)

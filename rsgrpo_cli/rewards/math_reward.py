@@ -113,15 +113,15 @@ class MathReward:
 
 
 def _strict_attempt(sample: Sample) -> _Attempt:
-    found = extract(sample.completion, finish_reason=sample.finish_reason)
+    found = extract(sample.completion, finish_reason=sample.finish_reason, in_thought=sample.in_thought)
     return _Attempt(None, found.status) if found.answer is None else _attempt(sample, found.answer, found.line)
 
 
 def _lenient_attempt(sample: Sample) -> _Attempt:
-    answer = extract_lenient(sample.completion)
+    answer = extract_lenient(sample.completion, in_thought=sample.in_thought)
     if answer is None:
         return _Attempt(None, Status.NO_BOX)
-    return _attempt(sample, answer, extract(sample.completion).line)
+    return _attempt(sample, answer, extract(sample.completion, in_thought=sample.in_thought).line)
 
 
 def _attempt(sample: Sample, answer: str, line: tuple[str, ...]) -> _Attempt:

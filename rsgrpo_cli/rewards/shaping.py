@@ -43,13 +43,14 @@ class Shaping:
         """Whether rewards stay as the verifier gave them."""
         return not self.overlong_buffer and not self.format_weight
 
-    def apply(self, verdict: Verdict, completion: str, tokens: int) -> Verdict:
+    def apply(self, verdict: Verdict, completion: str, tokens: int, in_thought: bool = False) -> Verdict:
         """The verdict with its parts added; one without a reward (None) stays without.
 
         Args:
             verdict: From the verifier or a user's function.
             completion: The text it is about.
             tokens: Its length.
+            in_thought: Whether its prompt ends inside a thought, so that the text begins in it.
         """
         if self.is_off or verdict.reward is None:
             return verdict
@@ -58,7 +59,7 @@ class Shaping:
             punishment = soft_overlong_punishment(tokens, max_tokens=self.max_tokens, buffer=self.overlong_buffer)
             parts[OVERLONG] = self.overlong_penalty * punishment
         if self.format_weight:
-            parts[FORMAT] = self.format_weight * has_answer(verdict, completion)
+            parts[FORMAT] = self.format_weight * has_answer(verdict, completion, in_thought)
         return replace(verdict, reward=sum(parts.values()), breakdown=_together(parts, verdict.breakdown))
 
 
@@ -84,10 +85,10 @@ def soft_overlong_punishment(tokens: int, *, max_tokens: int, buffer: int) -> fl
     return -min(1.0, max(0, tokens - (max_tokens - buffer)) / buffer)
 
 
-def has_answer(verdict: Verdict, completion: str) -> bool:
+def has_answer(verdict: Verdict, completion: str, in_thought: bool = False) -> bool:
     """Whether the last box outside the thinking is closed and holds an answer, of whatever value."""
     if verdict.status in _NO_VERDICT:
-        return extract(completion).answer is not None
+        return extract(completion, in_thought=in_thought).answer is not None
     return verdict.status not in _UNANSWERED
 
 

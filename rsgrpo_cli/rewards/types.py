@@ -14,7 +14,7 @@ class Status(StrEnum):
     OK = "ok"  # right
     WRONG = "wrong"  # an answer, and not the right one
     NO_BOX = "no_box"  # finished without a \boxed{} answer
-    THINK_UNCLOSED = "think_unclosed"  # a <think> that never ended
+    THINK_UNCLOSED = "think_unclosed"  # a thought that never ended, opened by the completion or by its prompt
     TRUNCATED = "truncated"  # cut by the length limit before an answer
     GUARD = "guard"  # an answer of a form that is not accepted, see `math_answer`
     TOO_LONG = "too_long"  # an answer longer than any right one can be
@@ -29,16 +29,18 @@ class Sample:
     """One completion to score.
 
     Args:
-        completion: The generated text, without special tokens.
+        completion: The generated text, without the tokens that end or pad it.
         ground_truth: The reference answer, as `prepare` stored it (bare LaTeX for mathematics).
         finish_reason: "stop" or "length".
         columns: Further columns of the prompt (task, prompt_id, extra_info ...), for user functions.
+        in_thought: Whether the prompt ends inside a thought, so that the completion begins in it.
     """
 
     completion: str
     ground_truth: str
     finish_reason: str = "stop"
     columns: Mapping[str, Any] = field(default_factory=dict)
+    in_thought: bool = False
 
 
 @dataclass(frozen=True, slots=True)

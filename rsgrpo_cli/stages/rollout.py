@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import pyarrow as pa
 
 from rsgrpo_cli.engines.types import Engine, Generation, Sampling
 from rsgrpo_cli.errors import DataError, UsageError
+from rsgrpo_cli.rewards.thinking import opens_thought
 from rsgrpo_cli.schemas import ROLLOUTS
 from rsgrpo_cli.seeding import permutation, stable_seed
+from rsgrpo_cli.tasks.phrasing import TEXT_ROLE
 
 PART_COMPLETIONS = 512
 """About how many completions a training part holds; a group is never split."""
 EVAL_PROMPTS, EVAL_SAMPLES = 16, 64
 """An evaluation part holds these many prompts and, aligned to multiples, these many samples of each."""
+
+_IN_THOUGHT = "prompts_in_thought"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +190,7 @@ def rollout(
         policy_version: Recorded in every row.
 
     Yields:
-        The part and its table of `schemas.ROLLOUTS`.
+        The part and its table of `schemas.ROLLOUTS`; what there is to say about it beside the rows, `notes` tells.
 
     Raises:
         DataError: If the model's chat template refuses a prompt, or a prompt is empty.
@@ -203,7 +209,40 @@ def rollout(
             for row, ids, own_seeds, own in zip(chosen, prompt_ids, seeds, generations, strict=True)
             for sample, seed, generation in zip(samples, own_seeds, own, strict=True)
         ]
-        yield part, pa.Table.from_pylist(rows, schema=ROLLOUTS.schema)
+        yield part, _noted(pa.Table.from_pylist(rows, schema=ROLLOUTS.schema), engine, chosen, prompt_ids)
+
+
+def notes(table: pa.Table) -> dict[str, str]:
+    """What is known of a table of `rollout` beside its rows, for its lineage; nothing in most cases."""
+    known = (table.schema.metadata or {}).get(_IN_THOUGHT.encode())
+    return {_IN_THOUGHT: known.decode()} if known else {}
+
+
+def prompts_in_thought(noted: Mapping[str, str]) -> frozenset[str]:
+    """The ids of the prompts that end inside a thought, so that their completions begin in it.
+
+    Args:
+        noted: From `notes`, perhaps among other things.
+    """
+    return frozenset(json.loads(noted.get(_IN_THOUGHT, "[]")))
+
+
+def _noted(
+    table: pa.Table, engine: Engine, prompts: Sequence[Mapping[str, Any]], prompt_ids: Sequence[list[int]]
+) -> pa.Table:
+    """Only here are the tokens and the tokenizer at hand: `score` loads neither."""
+    pairs = zip(prompts, prompt_ids, strict=True)
+    found = [
+        row["prompt_id"] for row, ids in pairs if opens_thought(engine.decode(ids), _last_content(row["messages"]))
+    ]
+    return table.replace_schema_metadata({_IN_THOUGHT: json.dumps(found)}) if found else table
+
+
+def _last_content(messages: Sequence[Mapping[str, str]]) -> str | None:
+    """The last message that is not the model's own; None where the prompt is plain text."""
+    if messages[0]["role"] == TEXT_ROLE:
+        return None
+    return next((message["content"] for message in reversed(messages) if message["role"] != "assistant"), None)
 
 
 def _row(

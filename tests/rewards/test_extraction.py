@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsgrpo_cli.rewards.extraction import after_thinking, extract, extract_lenient
+from rsgrpo_cli.rewards.extraction import extract, extract_lenient, extract_stated
 from rsgrpo_cli.rewards.types import Status
 
 plain = st.text(st.characters(exclude_characters="\\{}<>", exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -159,12 +159,6 @@ def test_lenient_extraction(completion: str, answer: str | None) -> None:
     assert extract_lenient(completion) == answer
 
 
-def test_thinking_ends_with_its_last_end() -> None:
-    assert after_thinking("a</think>b</think>c") == "c"
-    assert after_thinking("c") == "c"
-    assert after_thinking("a</think>b<think>c") is None
-
-
 @pytest.mark.parametrize(
     "text",
     ["a", "\\", r"\boxed{4}", r"\boxed{", "{", "}", "<think>", "</think>", "\n", "1,"],
@@ -172,8 +166,35 @@ def test_thinking_ends_with_its_last_end() -> None:
 def test_of_an_enormous_text_only_the_end_is_searched(text: str) -> None:
     enormous = text * (3_000_000 // len(text))
     assert extract(enormous + "\n\\boxed{5}").answer in ("5", None)
-    assert len(after_thinking(enormous + "end") or "") <= 200_000
 
 
 def test_a_box_that_opened_before_the_searched_end_is_none() -> None:
     assert extract(r"\boxed{" + "1" * 300_000 + "}").status is Status.NO_BOX
+
+
+@pytest.mark.parametrize(
+    ("solution", "answer"),
+    [
+        (r"So he has $3+4=7$ apples. The answer is $\boxed{7}$.", "7"),
+        (r"\boxed{3} is too small, so \boxed{4}", "4"),
+        (r"Hence $x=\boxed{3}$ or $x=\boxed{-3}$.", "3, -3"),
+        (r"(a) \boxed{3}" + "\n" + r"(b) \boxed{5}", "5"),
+        ("3 + 4 = <<3+4=7>>7\n#### 7", "7"),
+        ("The answer is 12.", "12"),
+        ("**Final Answer:**\n\n$\\frac{1}{2}$", r"\frac{1}{2}"),
+        ("<think>It is \\boxed{8}.</think>The answer is 9.", "9"),
+        ("The last number is 7", None),
+        (r"cut short: \boxed{7", None),
+        ("", None),
+    ],
+)
+def test_the_stated_answer_of_a_worked_solution(solution: str, answer: str | None) -> None:
+    assert extract_stated(solution) == answer
+
+
+def test_a_completion_that_begins_in_a_thought() -> None:
+    assert extract(r"\boxed{7} no, wait", in_thought=True).status is Status.THINK_UNCLOSED
+    assert extract(r"\boxed{7}</think>So \boxed{8}", in_thought=True).answer == "8"
+    assert extract("7</think>nothing", in_thought=True).status is Status.NO_BOX
+    assert extract_lenient("it is 7", in_thought=True) is None
+    assert extract_lenient("it is 7</think>8", in_thought=True) == "8"

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pytest
@@ -142,3 +142,28 @@ def test_text_that_is_no_unicode_is_stored_with_replacement_characters() -> None
     part = stage.Part("part-00000", [0], 0, 1)
     made = stage.rollout(prompts(1), [part], Broken(), SAMPLING, seed_parts=(0,), group_prefix="", policy_version=0)
     assert next(made)[1]["completion"].to_pylist() == ["\ufffd é \U0001f600 \x00"]
+
+
+class Thinking(DummyEngine):
+    """Its chat template opens a thought after every question but an odd one."""
+
+    def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        odd = int(messages[-1]["content"]) % 2
+        return super().encode([*messages, {"role": "assistant", "content": "<think></think>" if odd else "<think>"}])
+
+
+def test_prompts_that_end_inside_a_thought_are_noted() -> None:
+    made = stage.rollout(
+        prompts(4),
+        stage.training_parts([0, 1, 2, 3], group_size=2),
+        Thinking(),
+        SAMPLING,
+        seed_parts=(0,),
+        group_prefix="",
+        policy_version=0,
+    )
+    [(_, table)] = made
+    assert stage.prompts_in_thought(stage.notes(table)) == {"p-000000", "p-000002"}
+    [plain] = sample(2, stage.training_parts([0, 1], group_size=2))
+    assert stage.notes(plain) == {}
+    assert stage.prompts_in_thought({"policy": "x"}) == frozenset()

@@ -5,6 +5,7 @@ import pyarrow.compute as pc
 import pytest
 
 from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.rewards.countdown import CountdownReward
 from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
 from rsgrpo_cli.schemas import REWARDS
@@ -89,3 +90,25 @@ def test_rewards_are_shaped_by_length_and_format() -> None:
     # 8 of 10 tokens, the last 4 punished: (6 - 8) / 4 = -0.5. What was skipped stays without a reward.
     assert made["reward"].to_pylist() == [0.5, None]
     assert dict(made["reward_breakdown"][0].as_py()) == {"correctness": 1.0, "overlong": -0.5, "length": 1.0}
+
+
+def test_a_box_in_a_thought_that_the_prompt_opened_earns_nothing() -> None:
+    box = r"Maybe \boxed{3+4}, no, wait"
+    table = rollouts(("a", 0, box), ("a", 1, box + r"</think>\boxed{4+3}"), ("b", 0, box))
+    asked = prompts(a="3 4 -> 7", b="3 4 -> 7")
+    graded = score(table, asked, CountdownReward(), in_thought={"a"})
+    assert graded["reward"].to_pylist() == [0.0, 1.0, 1.0]
+    assert graded["reward_status"].to_pylist() == ["think_unclosed", "ok", "ok"]
+    shaped = score(with_lengths(table), asked, Numbers(), Shaping(8, format_weight=1.0), in_thought={"a"})
+    assert shaped["reward"].to_pylist() == [0.0, 1.0, 1.0]
+
+
+def with_lengths(table: pa.Table) -> pa.Table:
+    return table.append_column("completion_ids", pa.array([[1]] * len(table), pa.list_(pa.int32())))
+
+
+class Numbers(Echo):
+    """A function of one's own, which knows no right and wrong."""
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
+        return [Verdict(0.0, Status.SCORED) for _ in samples]
