@@ -10,7 +10,7 @@ import typer
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import exists
 from rsgrpo_cli.commands.train import SETTINGS
-from rsgrpo_cli.config import Overrides, resolve
+from rsgrpo_cli.config import Overrides, resolve, with_file
 from rsgrpo_cli.console import Output, size, table
 
 if TYPE_CHECKING:
@@ -63,7 +63,10 @@ def print_plan(
     from rsgrpo_cli.run_dir import RunDir
 
     there = exists(run)
-    config = resume_config(RunDir.open(run), overrides) if there else resolve(overrides, config_file)
+    if there:
+        config = resume_config(RunDir.open(run), with_file(overrides, config_file))
+    else:
+        config = resolve(overrides, config_file)
     data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory)
     lines = [_logits(data), *_verdict(data), HOW]
     Output(as_json=as_json).result(data, _settings_table(data), _work_table(data), _memory_table(data), lines=lines)

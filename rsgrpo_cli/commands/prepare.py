@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run, say
-from rsgrpo_cli.config import Overrides
+from rsgrpo_cli.config import Overrides, with_file
 from rsgrpo_cli.console import Output
 
 
@@ -28,9 +28,10 @@ def prepare(
     if not exists(run):
         target, resolved = new_run(run, overrides, config, out)
     elif RunDir.open(run).has_results():
+        training.resume_config(RunDir.open(run), with_file({}, config))  # a file is for the whole run: it has to fit
         target, resolved = open_run(run, overrides)
     else:  # nothing depends on its settings: this is as good as starting it
-        target, resolved = RunDir.open(run), training.resume_config(RunDir.open(run), overrides)
+        target, resolved = RunDir.open(run), training.resume_config(RunDir.open(run), with_file(overrides, config))
     with at_work(target, resolved, out) as session:
         training.settle(session)
         outcome = preparation.prepare(session, resolved.prepare, force=force)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, exists, new_run
-from rsgrpo_cli.config import Overrides
+from rsgrpo_cli.config import Overrides, with_file
 from rsgrpo_cli.console import Output
 
 SETTINGS = (
@@ -48,7 +48,7 @@ def train(
     if exists(run):
         target = RunDir.open(run)
         forking.require_whole(target)
-        resolved = training.resume_config(target, overrides)
+        resolved = training.resume_config(target, with_file(overrides, config))
         out.info(f"going on with {target.path} from step {target.newest_version()}")
     else:
         target, resolved = new_run(run, overrides, config, out)

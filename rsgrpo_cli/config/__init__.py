@@ -39,6 +39,7 @@ from rsgrpo_cli.config.run import (
     override_afresh,
     parse,
     resolve,
+    with_file,
 )
 from rsgrpo_cli.config.stages import (
     EvalConfig,
@@ -90,4 +91,5 @@ __all__ = [
     "override_afresh",
     "parse",
     "resolve",
+    "with_file",
 ]

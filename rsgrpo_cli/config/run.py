@@ -145,6 +145,24 @@ def override(config: RunConfig, overrides: Overrides) -> RunConfig:
     return parse(_enough_samples(merged(config.model_dump(mode="json"), nested(overrides)), overrides))
 
 
+def with_file(overrides: Overrides, config_file: Path | None) -> Overrides:
+    """The flags and, where they are silent, what a TOML file says: for a run that is there.
+
+    Raises:
+        MissingError: If the file does not exist.
+        UsageError: If it cannot be read, or gives a value to a section.
+    """
+    if config_file is None:
+        return overrides
+    layer = load_toml(config_file)
+    _refuse_values_for_sections(layer)
+    said: Overrides = {}
+    for section, values in layer.items():
+        settings = values.items() if isinstance(values, dict) else ()
+        said |= {f"{section}.{name}": value for name, value in settings} or {section: values}
+    return said | overrides
+
+
 def override_afresh(config: RunConfig, overrides: Overrides) -> RunConfig:
     """`override` for a run that has made nothing yet: what was derived from a replaced value is derived again.
 

@@ -37,7 +37,8 @@ def resume_config(run: RunDir, overrides: Overrides) -> RunConfig:
             flag = name.removesuffix(".name").split(".")[-1].replace("_", "-")
             raise UsageError(
                 f"run {run.name} was created with {flag} {old}, not {new}",
-                f"leave the flag out to go on with it, branch off: rsgrpo fork --run {run.path}, or name a new --run",
+                f"leave it out (flag or --config) to go on as it is, branch off: rsgrpo fork --run {run.path}, "
+                "or name a new --run",
             )
     return wanted
 

@@ -1,0 +1,72 @@
+"""`--config` on a run that is there: read, checked and compared as flags are."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+
+FILE = """
+seed = 0
+[rollout]
+group_size = 4
+prompts_per_step = 8
+[score]
+workers = 1
+[advantage]
+beta = 2.0
+[train]
+steps = 2
+checkpoint_every = 1
+[eval]
+k = [1, 4]
+"""
+
+
+@pytest.fixture
+def run(cli: Cli, tmp_path: Path) -> Path:
+    Path("a.toml").write_text(FILE)
+    result = cli("train", "--run", "runs/x", "--config", "a.toml", "--steps", "1", "--lr", "0.001")
+    assert result.code == 0, result.err
+    return tmp_path / "runs/x"
+
+
+def test_the_same_file_goes_on(cli: Cli, run: Path) -> None:
+    result = cli("train", "--run", run, "--config", "a.toml", "--json")
+    assert (result.code, result.json["steps"]) == (0, 2), result.err  # what may change is taken from the file
+    assert json.loads((run / "config.json").read_text())["config"]["update"]["learning_rate"] == 0.001
+
+
+def test_flags_win_over_the_file(cli: Cli, run: Path) -> None:
+    assert cli("train", "--run", run, "--config", "a.toml", "--steps", "1", "--json").json["steps"] == 1
+
+
+@pytest.mark.parametrize("command", ["train", "plan", "prepare"])
+@pytest.mark.parametrize(
+    ("old", "new", "code", "text"),
+    [
+        ("beta = 2.0", "beta = 8.0", 2, "was created with beta 2.0, not 8.0"),
+        ("seed = 0", "seed = 3", 2, "was created with seed 0, not 3"),
+        ("group_size = 4", "group_size = 1", 2, "rollout.group_size: must be at least 2"),
+        ("beta = 2.0", "bita = 2.0", 2, "advantage.bita is not a setting"),
+        ("[score]", "[scores]", 2, "scores"),
+        ("[score]\nworkers = 1", "", 0, ""),
+        ("seed = 0", "seed =", 2, "other.toml is not valid TOML"),
+        ("seed = 0", "train = 5", 2, ""),
+    ],
+)
+def test_another_file(cli: Cli, run: Path, command: str, old: str, new: str, code: int, text: str) -> None:
+    assert old in FILE
+    Path("other.toml").write_text(FILE.replace(old, new))
+    result = cli(command, "--run", run, "--config", "other.toml")
+    assert (result.code, text in result.err) == (code, True), result.err
+    assert "bug" not in result.err
+    missing = cli(command, "--run", run, "--config", "none.toml")
+    assert (missing.code, "no configuration file at none.toml" in missing.err) == (1, True)
+
+
+def test_a_section_that_is_none(cli: Cli, run: Path) -> None:
+    Path("other.toml").write_text("train = 5\n")
+    result = cli("train", "--run", run, "--config", "other.toml")
+    assert (result.code, "train is a section of settings" in result.err) == (2, True), result.err
