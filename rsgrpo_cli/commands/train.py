@@ -58,5 +58,5 @@ def train(
         training.train(session, display.show)
     done, asked = target.newest_version(), resolved.train.steps
     data = {"run": str(target.path), "steps": done, "policy": done, "last_step": display.last}
-    more = f"; --steps {asked} were done before" if done > asked else ""
+    more = f", more than --steps {asked} asks for" if done > asked else ""
     out.result(data, lines=[f"{target.path}: {done} steps done, policy {done}{more}"])

@@ -90,7 +90,7 @@ def output_to(log: Path) -> Iterator[None]:
     sys.stderr.flush()
     ours = os.dup(1), os.dup(2)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     try:
         os.dup2(file, 1)
         os.dup2(file, 2)

@@ -25,7 +25,8 @@ def folder_state(folder: Path, wanted: Lineage, parts: Sequence[Part]) -> Freshn
     if not made:
         raise ArtifactError(f"{manifest} names no parts", "remove it, and run the same command again")
     state = freshness(folder / f"{next(iter(made))}.parquet", ROLLOUTS, wanted)
-    lacking = state == Freshness.CURRENT and any(part.name not in made for part in parts)
+    gone = any(not (folder / f"{name}.parquet").is_file() for name in made)
+    lacking = state == Freshness.CURRENT and (gone or any(part.name not in made for part in parts))
     return Freshness.MISSING if lacking else state
 
 

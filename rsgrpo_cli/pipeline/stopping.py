@@ -29,10 +29,12 @@ class StopSignal:
     @contextmanager
     def installed(self, say: Callable[[str], None]) -> Iterator[StopSignal]:
         """Listen for signals while the block runs."""
+        # Asked now: one that was closed does not say any more that it was a terminal.
+        terminals = [stream.fileno() for stream in (sys.stdout, sys.stderr) if stream.isatty()]
 
         def handle(number: int, frame: FrameType | None) -> None:
             if number == signal.SIGHUP:
-                _leave_terminal()
+                _leave(terminals)
             again = number in self._received
             self._received.add(number)
             if not self.requested:
@@ -63,10 +65,9 @@ def _is_to_be_ignored(number: int) -> bool:
     return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
-def _leave_terminal() -> None:
+def _leave(terminals: list[int]) -> None:
     """Write to nowhere from now on where a terminal was: it is gone, and to write there would be an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream.isatty():
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+    for descriptor in terminals:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)

@@ -142,4 +142,24 @@ def test_steps_have_the_numbers_that_are_on_disk(cli: Cli, trained: Path) -> Non
     assert "2" in [line[0] for line in lines if line]
     assert "3" not in [line[0] for line in lines if line]
     result = cli("train", "--run", trained, "--steps", "2")
-    assert "3 steps done, policy 3; --steps 2 were done before" in result.out
+    assert "3 steps done, policy 3, more than --steps 2 asks for" in result.out
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_part_that_is_gone_is_sampled_again(cli: Cli, tmp_path: Path, damaged: bool) -> None:
+    sizes = ("rollout.prompts_per_step=40", "rollout.group_size=16")  # more than one part a step
+    several = [*SMALL, *(word for size in sizes for word in ("--set", size))]
+    assert cli("prepare", "--run", "runs/x", *several).code == 0
+    assert cli("rollout", "--run", "runs/x").code == 0
+    parts = sorted((tmp_path / "runs/x/steps/000000/rollouts").glob("part-*"))
+    assert len(parts) > 1
+    made = parts[1].read_bytes()
+    parts[1].unlink()
+    if damaged:
+        parts[1].write_bytes(made[:-30])
+        result = cli("train", "--run", "runs/x", "--steps", "1")
+        assert (result.code, "move it away" in result.err) == (1, True)
+        parts[1].rename(tmp_path / "away")  # as it says
+    result = cli("train", "--run", "runs/x", "--steps", "1")
+    assert result.code == 0, result.err
+    assert parts[1].read_bytes() == made

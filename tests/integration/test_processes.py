@@ -1,6 +1,8 @@
 """Ctrl-C, two processes at once, a closed pipe: what only a real process shows."""
 
 import os
+import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,6 +69,21 @@ def test_a_stopped_run_repeats_no_update(
     assert cli("train", "--run", "runs/whole", "--steps", steps, *SPARSE).code == 0
     weights = [tmp_path / f"runs/{run}/checkpoints/{newest + 2:06d}/model.safetensors" for run in ("x", "whole")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.skipif(not shutil.which("setsid"), reason="needs setsid to give a process a terminal")
+def test_a_closed_terminal_is_a_polite_stop(cli: Cli, tmp_path: Path) -> None:
+    here, there = pty.openpty()
+    command = [sys.executable, "-m", "rsgrpo_cli", "train", "--run", "runs/x", "--steps", "500", *SPARSE]
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *command], cwd=tmp_path, stdin=there, stdout=there, stderr=there, env=os.environ
+    )
+    os.close(there)
+    while process.poll() is None and not (tmp_path / "runs/x/steps/000002/rewards.parquet").exists():
+        os.read(here, 4096)
+    os.close(here)  # as closing a terminal's window does: SIGHUP, and nothing can be written there any more
+    assert process.wait(timeout=180) == 130
+    assert cli("status", "--run", "runs/x", "--json").json["steps_done"] >= 2
 
 
 def test_nohup_outlives_its_terminal(start: Start, tmp_path: Path) -> None:
