@@ -27,7 +27,7 @@ from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.footers import REMAKE, checked_lineage, parse_metadata
 from rsgrpo_cli.schemas import ArtifactSchema
 
-METADATA_KEY = b"rsgrpo"
+METADATA_KEY, NOTES_KEY = b"rsgrpo", b"rsgrpo_notes"
 ROW_GROUP_ROWS = 8192
 """About how many rows a row group gets; it ends with a group of samples, never inside one."""
 
@@ -82,22 +82,28 @@ def hash_json(data: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def write_table(path: Path, table: pa.Table, kind: ArtifactSchema, lineage: Lineage) -> str:
+def write_table(
+    path: Path, table: pa.Table, kind: ArtifactSchema, lineage: Lineage, notes: Mapping[str, Any] | None = None
+) -> str:
     """Write an artifact, whole or not at all, and return its id.
 
     Args:
         path: Where it goes; an older file there is replaced in one step.
         table: Its rows, in key order.
         kind: The schema to hold it to.
-        lineage: What it was made of.
+        lineage: What it was made of; where it has an id, of an artifact that only gets other optional columns, that is
+            kept.
+        notes: For `read_notes`: what there is to know of optional columns. They have no part in the id either.
 
     Raises:
         ArtifactError: If the table does not fit the schema, or the disk is full.
     """
     table = _conform(table, kind, path)
     lineage_json = lineage.to_json() | {"kind": kind.name, "schema_version": kind.version, "id": ""}
-    lineage_json["id"] = _content_id(table, lineage_json)
-    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(lineage_json, sort_keys=True)})
+    lineage_json["id"] = lineage.id or _content_id(table.select(kind.required.names), lineage_json)
+    metadata = {METADATA_KEY: json.dumps(lineage_json, sort_keys=True)}
+    metadata |= {NOTES_KEY: json.dumps(notes, sort_keys=True)} if notes else {}
+    table = table.replace_schema_metadata(metadata)
 
     content = _as_parquet(table, kind)
     write_atomically(path, lambda file: file.write(content))
@@ -113,15 +119,35 @@ def read_table(path: Path, kind: ArtifactSchema, columns: Sequence[str] | None =
         ArtifactError: If it is not this kind of artifact, or damaged.
     """
     read_lineage(path, kind)
+    wanted = list(columns or kind.schema.names)
     if (known := _RECENT.recall(path)) is not None:
-        return known.select(columns) if columns else known
+        return _completed(known, kind, wanted) if columns or kind.optional else known
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(columns)
+            there = file.schema_arrow.names
+            table = file.read([name for name in wanted if name in there] if columns else None)
             table.validate(full=True)  # text that is no UTF-8 would come out much later, as an error of its reader
-            return table
+            return _completed(table, kind, wanted) if kind.optional else table
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
+
+
+def read_notes(path: Path, kind: ArtifactSchema) -> dict[str, Any]:
+    """What `write_table` noted beside the lineage; empty if nothing was.
+
+    Raises:
+        MissingError, ArtifactError: As `read_lineage`, or if it cannot be read.
+    """
+    read_lineage(path, kind)
+    return parse_metadata((pq.read_schema(path).metadata or {}).get(NOTES_KEY, b"{}"))
+
+
+def _completed(table: pa.Table, kind: ArtifactSchema, columns: Sequence[str]) -> pa.Table:
+    """The columns asked for, null where the file has not got them."""
+    for name in columns:
+        if name in kind.optional and name not in table.schema.names:
+            table = table.append_column(kind.schema.field(name), pa.nulls(len(table), kind.schema.field(name).type))
+    return table.select(list(columns))
 
 
 def read_lineage(path: Path, kind: ArtifactSchema) -> Lineage:
@@ -143,7 +169,7 @@ def read_lineage(path: Path, kind: ArtifactSchema) -> Lineage:
     if metadata.get("schema_version") != kind.version:
         found = f"version {metadata.get('schema_version')} of its columns; this rsgrpo reads {kind.version}"
         raise ArtifactError(f"{path} has {found}", REMAKE)
-    if not schema.equals(kind.schema):
+    if not schema.equals(kind.schema) and not schema.equals(kind.required):
         raise ArtifactError(f"{path} has other columns than {kind.name}: {_difference(schema, kind.schema)}", REMAKE)
     return Lineage(**checked_lineage(metadata, path))
 
@@ -239,12 +265,15 @@ def _damaged(path: Path, error: Exception) -> ArtifactError:
 
 
 def _conform(table: pa.Table, kind: ArtifactSchema, path: Path) -> pa.Table:
-    if table.schema.names != kind.schema.names:
+    empty = [name for name in kind.optional if name in table.schema.names and table[name].null_count == len(table)]
+    table = table.drop_columns(empty)
+    schema = kind.schema if set(kind.optional) <= {*table.schema.names} else kind.required
+    if table.schema.names != schema.names:
         raise ArtifactError(f"cannot write {path}: {_difference(table.schema, kind.schema)}")
-    for column in kind.schema:
+    for column in schema:
         if not column.nullable and table[column.name].null_count:
             raise ArtifactError(f"cannot write {path}: column {column.name} has empty values")
-    return table.cast(kind.schema).combine_chunks()
+    return table.cast(schema).combine_chunks()
 
 
 def _difference(found: pa.Schema, expected: pa.Schema) -> str:

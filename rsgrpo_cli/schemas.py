@@ -23,6 +23,8 @@ class ArtifactSchema:
         schema: Columns, their types and whether they may be null.
         keys: Columns that name a row; rows are sorted by them and no two rows share them.
         repeated: String columns that repeat (dictionary-encoded in the file).
+        optional: Nullable columns at the end that a file need not have; they are read as null then, and have no part
+            in its id, so that adding one to a file makes nothing stale that was made from it.
     """
 
     name: str
@@ -30,6 +32,12 @@ class ArtifactSchema:
     schema: pa.Schema
     keys: tuple[str, ...]
     repeated: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> pa.Schema:
+        """The columns that every file has."""
+        return pa.schema([field for field in self.schema if field.name not in self.optional])
 
 
 def _columns(**types: pa.DataType | tuple[pa.DataType, bool]) -> pa.Schema:
@@ -59,9 +67,11 @@ PROMPTS = ArtifactSchema(
         ability=STRING,
         reward_model=pa.struct([("ground_truth", STRING), ("style", STRING)]),
         extra_info=pa.struct([("index", INT64), ("split", STRING), ("prompt_id", STRING)]),
+        extra_columns=(STRING, True),  # the data set's own columns that a reward function takes, as a JSON object
     ),
     keys=("prompt_id",),
     repeated=("task", "split", "data_source", "ability"),
+    optional=("extra_columns",),
 )
 
 ROLLOUTS = ArtifactSchema(

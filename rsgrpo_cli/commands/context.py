@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def at_work(run: RunDir, config: RunConfig, out: Output, *, evaluating: bool = False) -> Iterator[Session]:
+def at_work(
+    run: RunDir, config: RunConfig, out: Output, overrides: Overrides | None = None, *, evaluating: bool = False
+) -> Iterator[Session]:
     """A session on a run that no other process can use meanwhile; one that only evaluates goes beside a train.
 
     A run that this command created and that fails before it has sampled anything is taken back, so that the same
@@ -27,11 +29,11 @@ def at_work(run: RunDir, config: RunConfig, out: Output, *, evaluating: bool = F
         from rsgrpo_cli.pipeline.session import Session
         from rsgrpo_cli.pipeline.stopping import StopSignal
 
-        stop = StopSignal()
+        stop, asked = StopSignal(), (overrides or {}).get("score.reward")
         with (
             run.lock(out.warn, evaluating=evaluating),
             stop.installed(out.info),
-            Session(run, config, out, stop) as session,
+            Session(run, config, out, stop, asked) as session,
         ):
             yield session
     except (Interrupted, LockedError):  # what a polite stop leaves is to be gone on with; the other's is not ours

@@ -61,7 +61,7 @@ def evaluate(
     run = run or (_run_of_model(model) if model else None)
     fresh = run is not None and model is not None and not exists(run)
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
-    with at_work(target, resolved, out, evaluating=True) as session:
+    with at_work(target, resolved, out, overrides, evaluating=True) as session:
         version = target.newest_version() if policy is None else policy
         names = evaluation.benchmarks_of(session)
         evaluation.check_names(names, overrides.get("eval.num_samples_of", {}))

@@ -32,7 +32,7 @@ def prepare(
         target, resolved = open_run(run, overrides)
     else:  # nothing depends on its settings: this is as good as starting it
         target, resolved = RunDir.open(run), training.resume_config(RunDir.open(run), with_file(overrides, config))
-    with at_work(target, resolved, out) as session:
+    with at_work(target, resolved, out, overrides) as session:
         training.settle(session)
         outcome = preparation.prepare(session, resolved.prepare, force=force)
     say(out, outcome)

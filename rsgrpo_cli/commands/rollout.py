@@ -19,11 +19,12 @@ def rollout(
     overrides: Overrides,
 ) -> None:
     """Sample completions of a step's prompts under the newest policy."""
-    from rsgrpo_cli.pipeline import steps
+    from rsgrpo_cli.pipeline import preparation, steps
 
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
-    with at_work(target, resolved, out) as session:
+    with at_work(target, resolved, out, overrides) as session:
+        preparation.require_columns(session, resolved.score)  # what it lacks is better known now
         number = target.newest_version() if step is None else step
         outcome = steps.rollout(session, number, resolved.rollout, tag=tag, force=force)
     say(out, outcome)

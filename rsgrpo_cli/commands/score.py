@@ -22,11 +22,12 @@ def score(
 
     A reward of your own has the signature f(completions, ground_truth, **columns) -> list[float | None].
     """
-    from rsgrpo_cli.pipeline import steps
+    from rsgrpo_cli.pipeline import preparation, steps
 
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
-    with at_work(target, resolved, out) as session:
+    with at_work(target, resolved, out, overrides) as session:
         number = steps.newest_step(target, "rollouts") if step is None else step
+        preparation.require_columns(session, resolved.score)
         outcome = steps.score(session, number, resolved.score, tag=tag, force=force)
     say(out, outcome)

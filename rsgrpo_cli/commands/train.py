@@ -52,7 +52,7 @@ def train(
         out.info(f"going on with {target.path} from step {target.newest_version()}")
     else:
         target, resolved = new_run(run, overrides, config, out)
-    with at_work(target, resolved, out) as session, StepDisplay(out, resolved.train.steps) as display:
+    with at_work(target, resolved, out, overrides) as session, StepDisplay(out, resolved.train.steps) as display:
         if resolved.train.eval_every:
             evaluation.check_names(evaluation.benchmarks_of(session), overrides.get("eval.num_samples_of", {}))
         training.train(session, display.show)

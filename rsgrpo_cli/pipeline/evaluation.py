@@ -239,7 +239,7 @@ class _Grader:
             raise StaleError(f"{target} was graded by another verifier", "grade the stored samples again: --rescore")
         before = read_table(target, REWARDS, ["reward_status"]) if state != Freshness.MISSING else None
         in_thought = rollout_stage.prompts_in_thought(read_lineage(source, ROLLOUTS).outputs)
-        rollouts = read_table(source, ROLLOUTS, list(score_stage.COLUMNS))
+        rollouts = read_table(source, ROLLOUTS, list(score_stage.columns_read(self.reward)))
         rewards = score_stage.score(rollouts, self.prompts, self.reward, in_thought=in_thought)
         write_table(target, rewards, REWARDS, wanted)
         if before is None:

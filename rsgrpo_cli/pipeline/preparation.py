@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage, write_table
-from rsgrpo_cli.config import PrepareConfig
-from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.config import PrepareConfig, ScoreConfig
+from rsgrpo_cli.errors import MissingError, StaleError
+from rsgrpo_cli.pipeline import columns
 from rsgrpo_cli.pipeline.freshness import must_run
 from rsgrpo_cli.pipeline.session import Outcome, Session
 from rsgrpo_cli.schemas import PROMPTS
@@ -26,19 +27,51 @@ COUNTED = ("too_long", "in_benchmarks", "without_problem", "with_images", "answe
 """Counts of `stages.prepare.Preparation` that are said where they are not 0."""
 
 
-def prepare(session: Session, cfg: PrepareConfig, *, force: bool = False) -> Outcome:
-    """The run's training problems."""
+def prepare(session: Session, cfg: PrepareConfig, *, force: bool = False, score: ScoreConfig | None = None) -> Outcome:
+    """The run's training problems, with the columns that a reward takes: that of `score`, or the session's."""
     dependents = [session.run.path / "steps"]
-    return prepare_prompts(session, cfg, "train", session.run.prompts, dependents=dependents, force=force)
+    path = session.run.prompts
+    outcome = prepare_prompts(session, cfg, "train", path, dependents=dependents, force=force, score=score)
+    session.__dict__.pop("prompts", None)
+    return outcome
+
+
+def require_columns(session: Session, cfg: ScoreConfig) -> None:
+    """Load a reward and give the training problems the columns of their data set that it takes.
+
+    Raises:
+        UsageError: If it cannot be loaded, or needs a column that the data set does not have.
+        StaleError: If the data set is another one by now, and the function needs a column of it.
+    """
+    path = session.run.prompts
+    session.require_reward(cfg)
+    wants = session.wants(cfg)
+    if wants is None or not path.is_file() or columns.are_there(path, wants):
+        return
+    try:
+        prepare(session, session.run.config().prepare, score=cfg)
+    except StaleError as error:
+        if columns.lacks(path, wants):
+            raise
+        session.out.warn(f"{error.message}; {cfg.reward} gets no further columns of the data set")
 
 
 def prepare_prompts(
-    session: Session, cfg: PrepareConfig, split: Split, path: Path, *, dependents: list[Path], force: bool
+    session: Session,
+    cfg: PrepareConfig,
+    split: Split,
+    path: Path,
+    *,
+    dependents: list[Path],
+    force: bool,
+    score: ScoreConfig | None = None,
 ) -> Outcome:
-    """A dataset as prompts, at `path`.
+    """A dataset as prompts, at `path`, with the columns that the reward takes.
 
     What was prepared before, with the same settings, will do where the dataset cannot be had any more.
     """
+    score = score or session.config.score
+    wants = session.wants(score)
     split = split_of(cfg.dataset, split)
     settings = cfg.decisive() | {"dataset": source_name(cfg.dataset), "split": split}
     settings |= {"tokenizer": session.config.model.name} if cfg.max_prompt_tokens else {}
@@ -49,20 +82,27 @@ def prepare_prompts(
     except MissingError as error:
         if force or not path.is_file() or read_lineage(path, PROMPTS).config_hash != hash_json(settings):
             raise
+        if wants is not None and columns.lacks(path, wants):
+            raise
         session.out.warn(f"{error.message}; going on with the problems prepared before")
         return replace(done, facts={"prompts": _rows(path)})
+    if wants is not None:
+        columns.check_source(score.reward, wants, source)
     # As the run was created: another reward for a single stage changes no prompt.
     phrasing = Phrasing(cfg, source, graded_as_math=":" not in session.run.config().score.reward)
     inputs = {"dataset": source.content_id} | {f"benchmark {other.name}": other.content_id for other in dropped}
     outputs = {"phrasing": phrasing.id, "instruction": phrasing.instruction}
     lineage = Lineage("prepare", settings, inputs, outputs=outputs)
     if not must_run(path, PROMPTS, lineage, dependents=dependents, force=force):
+        if wants is not None and not columns.are_there(path, wants):
+            columns.add_columns(path, source, wants)
         return replace(done, facts={"prompts": _rows(path)})
 
     def work() -> dict[str, Any]:
         against = dropped or (_benchmarks(session, cfg) if cfg.decontaminate == "report" else [])
         made = _make(session, cfg, source, phrasing, against)
-        write_table(path, made.prompts, PROMPTS, replace(lineage, outputs=outputs | _overlap_notes(cfg, made)))
+        prompts, notes = (made.prompts, {}) if wants is None else columns.with_columns(made.prompts, source, wants)
+        write_table(path, prompts, PROMPTS, replace(lineage, outputs=outputs | _overlap_notes(cfg, made)), notes)
         _say_what_is_odd(session, cfg, source, made)
         return _facts(made)
 

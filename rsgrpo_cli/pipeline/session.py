@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from rsgrpo_cli.artifacts import read_lineage, read_table
-from rsgrpo_cli.config import RunConfig
+from rsgrpo_cli.config import RunConfig, ScoreConfig
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
 from rsgrpo_cli.engines.vllm_process import require_vllm
@@ -23,7 +23,8 @@ from rsgrpo_cli.errors import LockedError, MissingError
 from rsgrpo_cli.pipeline.sampler import open_sampler, weights_of
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.rewards.registry import open_reward
-from rsgrpo_cli.rewards.types import RewardFn
+from rsgrpo_cli.rewards.types import RewardFn, Wants
+from rsgrpo_cli.rewards.user import UserReward
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS
 
@@ -59,10 +60,15 @@ class Session:
         config: The run's configuration.
         out: The way to the user.
         stop: Asked between parts and stages.
+        asked_reward: The reward that the user named for this command, if one was. A run directory may come from anyone:
+            of the rewards that only its configuration names, none is imported from inside it.
     """
 
-    def __init__(self, run: RunDir, config: RunConfig, out: Output, stop: StopSignal) -> None:
+    def __init__(
+        self, run: RunDir, config: RunConfig, out: Output, stop: StopSignal, asked_reward: str | None = None
+    ) -> None:
         self.run, self.config, self.out, self.stop = run, config, out, stop
+        self.asked_reward = asked_reward
         self._resources = ExitStack()
         self._policy: Policy | None = None
         self._policy_trains = False
@@ -244,20 +250,31 @@ class Session:
 
     def reward(self, name: str, *, workers: int, timeout: float, lenient: bool = False) -> RewardFn:
         """A verifier; its worker processes live as long as the session."""
+        lenient = lenient and ":" not in name  # which only a verifier knows
         key = (name, lenient)
         if key not in self._rewards:
-            reward = open_reward(name, workers=workers, deadline=timeout, lenient=lenient)
+            keep_out = None if name == self.asked_reward else self.run.path
+            reward = open_reward(name, workers=workers, deadline=timeout, lenient=lenient, keep_out=keep_out)
             self._resources.callback(reward.close)
             self._rewards[key] = reward
         return self._rewards[key]
 
-    def require_reward(self, name: str, *, workers: int, timeout: float) -> str:
+    def require_reward(self, cfg: ScoreConfig) -> str:
         """Load a verifier now, so that one that cannot be loaded is known before anything is sampled; its identity.
 
         Raises:
             UsageError: If it cannot be loaded.
         """
-        return self.reward(name, workers=workers, timeout=timeout).identity
+        return self.reward(cfg.reward, workers=cfg.workers, timeout=cfg.timeout).identity
+
+    def wants(self, cfg: ScoreConfig) -> Wants | None:
+        """The columns that a user's function takes; None for a verifier. Loads the function.
+
+        Raises:
+            UsageError: If it cannot be loaded.
+        """
+        reward = self.reward(cfg.reward, workers=cfg.workers, timeout=cfg.timeout)
+        return reward.wants if isinstance(reward, UserReward) else None
 
     # -- doing ----------------------------------------------------------------------------------------------------
 

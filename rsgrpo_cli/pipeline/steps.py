@@ -169,7 +169,7 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
         same = grown is not None and grown.config_hash == lineage.config_hash and not force
         known = read_table(path, REWARDS) if same else None
         shaping = _shaping(cfg, run.rollouts(step))
-        columns = score_stage.COLUMNS if shaping.is_off else score_stage.SHAPING_COLUMNS
+        columns = score_stage.columns_read(reward, shaping)
         rollouts = read_rollouts(run.rollouts(step), list(columns))
         in_thought = prompts_in_thought(run.rollouts(step))
         rewards = score_stage.score(rollouts, session.prompts, reward, shaping, known, in_thought)

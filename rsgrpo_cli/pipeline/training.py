@@ -88,9 +88,8 @@ def settle(session: Session) -> None:
 
 def _check_resources(session: Session) -> None:
     """Find out what is not there or cannot be loaded before anything is sampled for it."""
-    score = session.config.score
     session.require_engine(session.config.rollout.engine)
-    session.require_reward(score.reward, workers=score.workers, timeout=score.timeout)
+    session.require_reward(session.config.score)
 
 
 class Training:

@@ -343,7 +343,7 @@ class WorkerPool:
         return _kill(worker)
 
     def _cannot_start(self, why: str) -> UsageError:
-        module = self._label.partition(":")[0]
+        module = self._label.split()[-1].partition(":")[0]
         return UsageError(
             f"{self._label} cannot be loaded in a worker process: {why}",
             f'see whether `python -c "import {module}"` works in this directory and environment',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from rsgrpo_cli.errors import DataError, UsageError
 from rsgrpo_cli.rewards.types import RewardFn, Sample, Verdict
@@ -33,7 +34,9 @@ REWARDS: Mapping[str, Opener] = {"auto": _auto, **TASKS}
 """The rewards with a name."""
 
 
-def open_reward(name: str, *, workers: int, deadline: float, lenient: bool = False) -> RewardFn:
+def open_reward(
+    name: str, *, workers: int, deadline: float, lenient: bool = False, keep_out: Path | None = None
+) -> RewardFn:
     """The reward with this name. Worker processes start when it is first used; `close` ends them.
 
     Args:
@@ -41,6 +44,7 @@ def open_reward(name: str, *, workers: int, deadline: float, lenient: bool = Fal
         workers: Number of worker processes, where the reward needs them.
         deadline: Seconds for one verification, or for one call of a user's function.
         lenient: Whether "math" also reports what answers without a box would earn.
+        keep_out: A directory from which no function is imported.
 
     Raises:
         UsageError: If there is no such name.
@@ -48,7 +52,7 @@ def open_reward(name: str, *, workers: int, deadline: float, lenient: bool = Fal
     if ":" in name:
         from rsgrpo_cli.rewards.user import UserReward
 
-        return UserReward(name, workers=workers, deadline=deadline)
+        return UserReward(name, workers=workers, deadline=deadline, keep_out=keep_out)
     if name not in REWARDS:
         names = ", ".join(REWARDS)
         raise UsageError(f"unknown reward {name!r}", f"give one of {names}, or your own as package.module:function")

@@ -60,6 +60,26 @@ class Verdict:
     breakdown: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """The columns that a user's function takes.
+
+    Args:
+        required: Parameters without a default.
+        optional: Parameters with one.
+        everything: Whether it has `**columns` and takes whatever there is.
+    """
+
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    everything: bool = False
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All that it names."""
+        return self.required + self.optional
+
+
 class RewardFn(Protocol):
     """Scores completions; dear parts (worker processes) start on first use and end with `close`."""
 

@@ -3,9 +3,9 @@
     def shorter_is_better(completions, ground_truth, **columns):
         return [1.0 / (1 + len(completion)) for completion in completions]
 
-The signature is TRL's: keyword arguments, each a list with one entry per completion; `completions`, `ground_truth` and
-the prompt's columns, those that the function names, or all where it has `**columns`. It returns one number, or None
-for no reward, per completion.
+The signature is TRL's: keyword arguments, each a list with one entry per completion: `completions`, `prompts`,
+`completion_ids`, `ground_truth` and the columns of the data set, those that the function names, or all where it has
+`**columns`. It returns one number, or None for no reward, per completion. docs/rewards.md has the whole of it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,21 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.errors import DataError, UsageError
+from rsgrpo_cli.errors import DataError, StaleError, UsageError
 from rsgrpo_cli.rewards.pool import Died, Done, Outcome, Raised, TimedOut, WorkerPool
-from rsgrpo_cli.rewards.types import Sample, Status, Verdict
+from rsgrpo_cli.rewards.types import Sample, Status, Verdict, Wants
 
 # A reward model needs more room than a verifier; what a completion makes a function allocate must still end somewhere.
 MEMORY_LIMIT_BYTES = 16 * 1024**3
+MOST_FAILURES = 0.5
+"""Of the completions of a call; if more of them fail, the function is at fault and not the completions."""
+GIVEN = ("completions", "prompts", "completion_ids", "ground_truth", "prompt_id", "sample_index", "messages")
+"""What every function can have. A column of the data set with one of these names is not passed."""
+BY_DEFAULT = ("task", "split", "data_source", "extra_info")
+"""The same, where the data set has no column of that name."""
 
 _LOGGER = logging.getLogger(__name__)
 _CALLER = "rsgrpo_cli.rewards.user_worker:caller"
@@ -38,20 +45,21 @@ class UserReward:
         name: The function, as "package.module:function"; the module may be in the current directory.
         workers: Processes; they start with the first use.
         deadline: Seconds for one call, after which its worker is killed.
+        keep_out: A directory from which the function is not imported: a run's, which is data and no program.
 
     Raises:
         UsageError: On first use, before anything is scored, if the function cannot be loaded or asks for a column
             that the prompts do not have.
     """
 
-    def __init__(self, name: str, *, workers: int, deadline: float) -> None:
+    def __init__(self, name: str, *, workers: int, deadline: float, keep_out: Path | None = None) -> None:
         module, colon, function = name.partition(":")
         if not (module and colon and function):
             raise UsageError(
                 f'a reward function is given as "package.module:function", not "{name}"',
                 "for a function f in my_rewards.py in this directory: my_rewards:f",
             )
-        self._name = name
+        self._name, self._deadline = name, deadline
         self._told: set[str] = set()
         self._failure = ""
         self._pool = WorkerPool(
@@ -59,51 +67,73 @@ class UserReward:
             workers=workers,
             deadline=deadline,
             memory_limit_bytes=MEMORY_LIMIT_BYTES,
-            setup=(name,),
-            label=name,
+            setup=(name, str(keep_out) if keep_out else None),
+            label=f"the reward function {name}",
         )
 
     @cached_property
+    def _described(self) -> dict[str, Any]:
+        try:
+            (outcome,) = self._pool.map([(None,)])
+        except UsageError as error:
+            raise UsageError(error.message, _hint(error, self._name)) from error
+        if not isinstance(outcome, Done):
+            raise UsageError(f"the source of {self._name} cannot be read: {_reason(outcome)}")
+        described: dict[str, Any] = outcome.value
+        return described
+
+    @cached_property
     def identity(self) -> str:
-        """The function's name and a hash of the file it stands in. Starts a worker to find out.
+        """The function's name and a hash of its source: its file, and what it imports from beside it.
+
+        Starts a worker to find out.
 
         Raises:
             UsageError: If the function cannot be loaded.
         """
-        (outcome,) = self._pool.map([(None,)])
-        if not isinstance(outcome, Done):
-            raise UsageError(f"the source of {self._name} cannot be read: {_reason(outcome)}")
-        return f"user {self._name} {outcome.value}".rstrip()
+        return f"user {self._name} {self._described['source']}".rstrip()
+
+    @cached_property
+    def wants(self) -> Wants:
+        """The columns that the function takes.
+
+        Raises:
+            UsageError: If the function cannot be loaded.
+        """
+        found = self._described
+        return Wants(tuple(found["required"]), tuple(found["optional"]), found["everything"])
+
+    def takes(self, column: str) -> bool:
+        """Whether the function takes a column if there is one."""
+        return self.wants.everything or column in self.wants.named
 
     def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
         """Score `samples`; consecutive ones of one prompt share a call.
 
         Raises:
             UsageError: See the class.
+            StaleError: If the function's source was changed since its identity was asked for.
             DataError: If the function returns another number of rewards than completions, or one that is no finite
-                number and not None; or if it fails on every completion, which is a bug of its own.
+                number and not None; or if it fails on more than half of the completions, which is a bug of its own.
         """
         groups = [list(group) for _, group in groupby(samples, key=lambda sample: sample.columns.get("prompt_id"))]
-        outcomes = self._pool.map([_job(group) for group in groups])
+        self._refuse_missing_columns(groups)
+        outcomes = self._pool.map([self._job(group) for group in groups])
         again = [
             sample
             for group, outcome in zip(groups, outcomes, strict=True)
             if not isinstance(outcome, Done) and len(group) > 1
             for sample in group
         ]
-        self._refuse_missing_columns(outcomes)
-        retried = iter(self._pool.map([_job([sample]) for sample in again]))
+        self._refuse_another_source(outcomes)
+        retried = iter(self._pool.map([self._job([sample]) for sample in again]))
         verdicts: list[Verdict] = []
         for group, outcome in zip(groups, outcomes, strict=True):
             if isinstance(outcome, Done) or len(group) == 1:
                 verdicts += self._verdicts(group, outcome)
             else:
                 verdicts += [self._verdicts([sample], next(retried))[0] for sample in group]
-        if verdicts and all(verdict.status is Status.ERROR for verdict in verdicts):
-            raise DataError(
-                f"the reward function {self._name} failed on every completion: {self._failure}",
-                "try it by hand on a few completions, then run `rsgrpo score` again",
-            )
+        self._refuse_failures(verdicts)
         return verdicts
 
     def check_ground_truth(self, ground_truths: Sequence[str]) -> list[str | None]:
@@ -114,13 +144,46 @@ class UserReward:
         """End the worker processes."""
         self._pool.close()
 
-    def _refuse_missing_columns(self, outcomes: Sequence[Outcome]) -> None:
+    def _job(self, group: Sequence[Sample]) -> tuple[dict[str, list[Any]], str]:
+        names = dict.fromkeys(name for sample in group for name in sample.columns)
+        columns: dict[str, list[Any]] = {
+            name: [sample.columns.get(name) for sample in group] for name in names if self.takes(name)
+        }
+        columns["completions"] = [sample.completion for sample in group]
+        columns["ground_truth"] = [sample.ground_truth for sample in group]
+        return {name: values for name, values in columns.items() if self.takes(name)}, self._described["source"]
+
+    def _refuse_missing_columns(self, groups: Sequence[Sequence[Sample]]) -> None:
+        there = {"completions", "ground_truth", *(name for group in groups for name in group[0].columns)}
+        missing = [name for name in self.wants.required if name not in there]
+        if groups and missing:
+            raise UsageError(
+                f"the reward function {self._name} cannot be called: it needs {', '.join(missing)}; there are "
+                f"{', '.join(sorted(there))}",
+                "give the parameter a default, or take **columns and look for it there",
+            )
+
+    def _refuse_another_source(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
-            if isinstance(outcome, Raised) and outcome.kind == "MissingColumnError":
-                raise UsageError(
-                    f"the reward function {self._name} cannot be called: {outcome.message}",
-                    "give the parameter a default, or take **columns and look for it there",
+            if isinstance(outcome, Raised) and outcome.kind == "SourceChangedError":
+                raise StaleError(
+                    f"the source of the reward function {self._name} was changed while it was at work",
+                    "put it back as it was, or score with the new one: the same command again says how",
                 )
+
+    def _refuse_failures(self, verdicts: Sequence[Verdict]) -> None:
+        """Stop where failing is the rule, and what is learned from would be made up."""
+        failed = [verdict.status for verdict in verdicts if verdict.status in (Status.ERROR, Status.TIMEOUT)]
+        if len(failed) <= MOST_FAILURES * len(verdicts):
+            return
+        which = "every completion" if len(failed) == len(verdicts) else f"{len(failed)} of {len(verdicts)} completions"
+        slow = failed.count(Status.TIMEOUT) > len(failed) / 2
+        raise DataError(
+            f"the reward function {self._name} failed on {which}: {self._failure}",
+            f"give it longer than {self._deadline:g} s: --timeout, or make it faster; then run the same command again"
+            if slow
+            else "mend it, try it by hand on a few completions, then run the same command again",
+        )
 
     def _verdicts(self, group: Sequence[Sample], outcome: Outcome) -> list[Verdict]:
         match outcome:
@@ -134,7 +197,7 @@ class UserReward:
             case Done(rewards):
                 return [self._verdict(sample, reward) for sample, reward in zip(group, rewards, strict=True)]
             case TimedOut():
-                self._tell(group[0], "TimedOut", "it took too long and was stopped")
+                self._tell(group[0], "TimedOut", f"it took longer than {self._deadline:g} s and was stopped")
                 return [Verdict(0.0, Status.TIMEOUT)]
             case Raised(kind, message):
                 self._tell(group[0], kind, f"it raised {kind}: {message}")
@@ -164,12 +227,13 @@ class UserReward:
         return f"the reward function {self._name}, called for prompt {sample.columns.get('prompt_id', '?')},"
 
 
-def _job(group: Sequence[Sample]) -> tuple[dict[str, list[Any]]]:
-    names = dict.fromkeys(name for sample in group for name in sample.columns)
-    columns: dict[str, list[Any]] = {name: [sample.columns.get(name) for sample in group] for name in names}
-    columns["completions"] = [sample.completion for sample in group]
-    columns["ground_truth"] = [sample.ground_truth for sample in group]
-    return (columns,)
+def _hint(error: UsageError, name: str) -> str:
+    """What to do about a function that cannot be loaded."""
+    if "ForbiddenModuleError" in error.message:
+        return f"keep it outside the run directory; if you know this one: --reward {name}"
+    if "LookupError" in error.message or "TypeError" in error.message:
+        return f"name a function that can be called: --reward {name.partition(':')[0]}:FUNCTION"
+    return error.hint
 
 
 def _reason(outcome: Outcome) -> str:

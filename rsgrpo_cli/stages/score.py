@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,15 +13,27 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.shaping import Shaping
-from rsgrpo_cli.rewards.types import RewardFn, Sample, Verdict
+from rsgrpo_cli.rewards.types import RewardFn, Sample, Status, Verdict
+from rsgrpo_cli.rewards.user import GIVEN, UserReward
 from rsgrpo_cli.schemas import KEYS, REWARDS
+from rsgrpo_cli.tasks.phrasing import TEXT_ROLE
 
 COLUMNS = ("group_id", "sample_index", "prompt_id", "completion", "finish_reason")
 """The columns of the rollouts that are read."""
 SHAPING_COLUMNS = (*COLUMNS, "completion_ids")
-"""The same, where rewards are shaped by length."""
+"""The same, where rewards are shaped by length, or a user's function takes the token ids."""
 PROMPT_COLUMNS = ("prompt_id", "task", "split", "messages", "ground_truth", "data_source", "extra_info")
 """The columns of the prompts that are read; a user's function gets them too."""
+
+
+MOST_TIMEOUTS = 0.5
+"""Of the completions of a call; where more of them time out, the limit is at fault."""
+
+
+def columns_read(reward: RewardFn, shaping: Shaping | None = None) -> tuple[str, ...]:
+    """The columns of the rollouts that scoring reads."""
+    takes_ids = isinstance(reward, UserReward) and reward.takes("completion_ids")
+    return SHAPING_COLUMNS if takes_ids or not (shaping is None or shaping.is_off) else COLUMNS
 
 
 def score(
@@ -33,7 +47,7 @@ def score(
     """Grade completions against the reference answers of their prompts.
 
     Args:
-        rollouts: Table of `schemas.ROLLOUTS`, or its COLUMNS; its SHAPING_COLUMNS where rewards are shaped.
+        rollouts: Table of `schemas.ROLLOUTS`, or what `columns_read` names of it.
         prompts: Table of `schemas.PROMPTS` with every prompt of the rollouts.
         reward: The verifier.
         shaping: What is added to its rewards, if anything.
@@ -44,12 +58,16 @@ def score(
         Table of `schemas.REWARDS`, same keys in the same order.
 
     Raises:
-        DataError: If a rollout's prompt is not among the prompts.
+        DataError: If a rollout's prompt is not among the prompts, or more than half of the completions time out.
     """
     if known is not None:
         rollouts = rollouts.filter(pc.invert(pc.is_in(rollouts["group_id"], pc.unique(known["group_id"]))))
     completions = rollouts.select(list(COLUMNS)).to_pylist()
-    verdicts = reward(_samples(completions, rollouts, prompts, in_thought))
+    samples = _samples(completions, rollouts, prompts, in_thought)
+    if isinstance(reward, UserReward):
+        samples = _for_a_function(samples, rollouts, prompts, takes_ids=reward.takes("completion_ids"))
+    verdicts = reward(samples)
+    _refuse_timeouts(verdicts)
     if shaping and not shaping.is_off:
         lengths = pc.list_value_length(rollouts["completion_ids"]).to_pylist()
         texts = [row["completion"] for row in completions]
@@ -84,6 +102,48 @@ def _sample(rollout: dict[str, Any], answer: str, prompt: dict[str, Any], in_tho
         columns={**prompt, "sample_index": rollout["sample_index"]},
         in_thought=in_thought,
     )
+
+
+def _for_a_function(samples: list[Sample], rollouts: pa.Table, prompts: pa.Table, *, takes_ids: bool) -> list[Sample]:
+    """The samples with what a user's function can have beside: TRL's `prompts`, token ids, the data set's columns."""
+    used = prompts.filter(pc.is_in(prompts["prompt_id"], rollouts["prompt_id"].combine_chunks()))
+    texts = used["extra_columns"].to_pylist() if "extra_columns" in used.schema.names else [None] * len(used)
+    own = {name: _own_columns(text, name) for name, text in zip(used["prompt_id"].to_pylist(), texts, strict=True)}
+    ids: Iterable[Any] = rollouts["completion_ids"].to_pylist() if takes_ids else [None] * len(samples)
+    made = []
+    for sample, token_ids in zip(samples, ids, strict=True):
+        columns = {**sample.columns, **own[sample.columns["prompt_id"]], "prompts": _prompt(sample.columns["messages"])}
+        made.append(replace(sample, columns=columns | ({"completion_ids": token_ids} if takes_ids else {})))
+    return made
+
+
+def _own_columns(text: str | None, prompt_id: str) -> dict[str, Any]:
+    """The data set's columns of a prompt; ours go before them, except where they are only a default."""
+    try:
+        found = json.loads(text) if text is not None else {}
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the columns of prompt {prompt_id} cannot be read: {error}", _PREPARE) from error
+    if not isinstance(found, Mapping):
+        raise DataError(f"the columns of prompt {prompt_id} are no JSON object", _PREPARE)
+    return {name: value for name, value in found.items() if name not in GIVEN}
+
+
+_PREPARE = "make the prompts again: rsgrpo prepare --force"
+
+
+def _prompt(messages: list[dict[str, str]] | None) -> Any:
+    """A prompt as TRL passes it: the text, or the chat."""
+    is_text = messages is not None and len(messages) == 1 and messages[0]["role"] == TEXT_ROLE
+    return messages[0]["content"] if messages and is_text else messages
+
+
+def _refuse_timeouts(verdicts: list[Verdict]) -> None:
+    late = sum(verdict.status is Status.TIMEOUT for verdict in verdicts)
+    if late > MOST_TIMEOUTS * len(verdicts):
+        raise DataError(
+            f"{late} of {len(verdicts)} completions ran into the time limit of the verifier",
+            "give it longer: --timeout; then run the same command again",
+        )
 
 
 def _row(rollout: dict[str, Any], verdict: Verdict) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Source:
         content_id: Hash of the file that was read, or of the problems where there is none.
         own_instruction: The problems say themselves what is wanted; no instruction is added.
         expected_rows: How many rows the whole dataset has, where this is only a sample of it.
+        table: Its rows with all their columns, read on demand; None where no others can be had.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Source:
     content_id: str
     own_instruction: bool = False
     expected_rows: int | None = None
+    table: Rows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +216,13 @@ def _from_file(
     problems = _problems_of(table, prompt_column, answer_column)
     with open(path, "rb") as file:
         content_id = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return Source(name, task, split, problems, content_id, own_instruction)
+    return Source(name, task, split, problems, content_id, own_instruction, table=table)
 
 
 def _from_hub(name: str, place: Place, split: Split, prompt_column: str | None, answer_column: str | None) -> Source:
-    problems = _problems_of(open_hub(place, split), prompt_column, answer_column)
-    return Source(name, "math", split, problems, _content_id(problems))
+    table = open_hub(place, split)
+    problems = _problems_of(table, prompt_column, answer_column)
+    return Source(name, "math", split, problems, _content_id(problems), table=table)
 
 
 def _problems_of(table: Rows, prompt_column: str | None, answer_column: str | None) -> list[Problem]:
@@ -240,7 +243,7 @@ def _problems_of(table: Rows, prompt_column: str | None, answer_column: str | No
 
 def _from_registry(name: str, split: Split, data_dir: str | None) -> Source:
     split, entry = listed(name, split)
-    sample = False
+    sample, table = False, None
     if not data_dir:
         where = entry.repository
         rows = read_hub(
@@ -248,7 +251,8 @@ def _from_registry(name: str, split: Split, data_dir: str | None) -> Source:
         )
     else:
         path, sample = _file_of(name, entry, Path(data_dir))
-        where, rows = str(path), _rows_of(open_rows(path), entry)
+        table = open_rows(path)
+        where, rows = str(path), _rows_of(table, entry)
     if len(rows) != entry.rows and not sample:
         raise DataError(
             f"{where} has {len(rows)} rows and {name} ({split}) has {entry.rows}",
@@ -258,7 +262,8 @@ def _from_registry(name: str, split: Split, data_dir: str | None) -> Source:
         )
     columns = _columns_of(entry, rows[0] if rows else {}, where)
     problems = [_cleaned(problem, entry) for problem in _problems(rows, *columns, where)]
-    return Source(name, "math", split, problems, _content_id(problems), expected_rows=entry.rows if sample else None)
+    expected = entry.rows if sample else None
+    return Source(name, "math", split, problems, _content_id(problems), expected_rows=expected, table=table)
 
 
 def _file_of(name: str, entry: Listed, folder: Path) -> tuple[Path, bool]:

@@ -122,7 +122,7 @@ def test_only_the_culprit_goes_without(open_user: Opener, culprit: str, status: 
 def test_the_first_failure_of_a_kind_is_told(open_user: Opener, caplog: pytest.LogCaptureFixture) -> None:
     reward = open_user("reckless")
     with caplog.at_level(logging.WARNING):
-        reward(samples("raise", "raise", "a"))
+        reward(samples("raise", "raise", "a", "b"))
         reward(samples("raise", "a"))
     assert len(caplog.records) == 1
     assert "ValueError: no such answer" in caplog.text
