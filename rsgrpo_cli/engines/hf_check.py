@@ -19,7 +19,7 @@ from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.models import LanguageModel
 
 TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 0.3}
-"""How far two computations of one token's log-probability may be apart, as a mean over the tokens, in nats.
+"""How far two computations of one token's log-probability may be apart, at half of the tokens, in nats.
 
 Measured on tiny random models of 40 architectures: 1e-6 in float32 where nothing is wrong, 5 and 11 where something is.
 """
@@ -48,7 +48,7 @@ def check_sampling(lm: LanguageModel, draw: Draw) -> None:
     if lm.causal._is_stateful:
         raise EngineError(f"{name} keeps a recurrent state, which the hf engine cannot share among completions", _HINT)
     try:
-        drawn = draw(prompts, [[1, 2], [3]], _TOKENS)
+        drawn = draw(prompts, [[1, 2, 3], [4]], _TOKENS)
         pairs = [(prompt, made) for prompt, own in zip(prompts, drawn, strict=True) for made in own]
         differences = torch.cat([_difference(lm, prompt, made) for prompt, made in pairs])
     except torch.OutOfMemoryError:
@@ -56,7 +56,7 @@ def check_sampling(lm: LanguageModel, draw: Draw) -> None:
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise EngineError(f"{name} cannot be sampled by the hf engine: {reason}", _HINT) from error
-    apart = float(differences.mean())
+    apart = float(differences.median())  # in bfloat16 a few may be far apart: near a tie a token takes other experts
     if not apart <= TOLERANCE[lm.causal.dtype]:
         raise EngineError(
             f"{name} says another thing beside a longer prompt than alone, by {apart:.2g} nats a token: the hf engine "

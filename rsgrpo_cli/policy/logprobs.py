@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy.batches import Batch
-from rsgrpo_cli.policy.states import completion_states, distance, some_ids, tolerance
+from rsgrpo_cli.policy.states import completion_states, distance, some_ids
 
 CHUNK_LOGITS = 2**25
 """Numbers in one chunk of logits: 0.13 GB in float32. Its backward pass holds about five buffers of that size."""
@@ -57,9 +57,10 @@ def check_head(lm: LanguageModel) -> None:
     ids_BT = torch.from_numpy(some_ids(lm, 1, 8)).to(lm.device)[None]
     head = _Head(lm, 1.0)
     with torch.no_grad():
-        expected = lm.causal(input_ids=ids_BT, use_cache=False).logits.float()
+        expected = lm.causal(input_ids=ids_BT, use_cache=False).logits
         found = head.logits(lm.causal.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state)
-    if not distance(found, expected) <= tolerance(head.layer.weight):
+    # The same sums in the same order, so they are close: a soft cap changes small logits by little, too.
+    if not distance(found, expected) <= (1e-4 if expected.dtype == torch.float32 else 0.02):
         name = type(lm.causal).__name__
         raise EngineError(
             f"{name} changes its logits after the output layer in a way rsgrpo does not know",

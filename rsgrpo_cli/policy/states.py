@@ -6,12 +6,13 @@ tokens of the batch laid end to end, D width.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 from rsgrpo_cli.models import LanguageModel
@@ -80,7 +81,16 @@ def _worth_sharing(lm: LanguageModel, batch: Batch) -> bool:
         return False
     # A sliding window counts padding, a recurrent state cannot be masked.
     plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=lm.causal.config).layers)
-    return plain and shares_prompts(lm)
+    return plain and not _has_window(lm.causal.config) and shares_prompts(lm)
+
+
+def _has_window(config: PreTrainedConfig) -> bool:
+    """Whether the config names a window: GPT-Neo has one and a plain cache, and shows it on long prompts only."""
+    settings = vars(config.get_text_config())
+    return any(_WINDOW.search(name) and isinstance(value, int) and value > 0 for name, value in settings.items())
+
+
+_WINDOW = re.compile(r"window(_size)?$")
 
 
 # -- trying it out -----------------------------------------------------------------------------------------------------
@@ -119,7 +129,9 @@ def try_out(lm: LanguageModel) -> Trial:
     """Completions to try ways of reading with, on their own first."""
     limit = int(getattr(lm.causal.config.get_text_config(), "max_position_embeddings", None) or 2**20)
     long = min(_LONG, max(_SHORT, limit - _COMPLETION))
-    prompts = [some_ids(lm, seed, length) for seed, length in enumerate((_SHORT, long))] * 2
+    # Mostly short ones, which are those that what is wrong shows in.
+    prompts = [some_ids(lm, seed, length) for seed, length in enumerate((_SHORT, long, _SHORT, _SHORT))]
+    prompts[2] = prompts[0]
     completions = [some_ids(lm, 10 + seed, _COMPLETION) for seed in range(4)]
     alone = []
     for prompt, completion in zip(prompts, completions, strict=True):
@@ -136,20 +148,25 @@ def some_ids(lm: LanguageModel, seed: int, length: int) -> NDArray[np.generic]:
 
 
 def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """The largest difference of a row, as a share of that row's length; infinite for other shapes."""
+    """How far rows are apart, as a share of their length: the farthest of them, in bfloat16 the middle one.
+
+    Infinite for rows of another number or width. In bfloat16 a few may be far apart for no fault: a token that is near
+    a tie goes to other experts.
+    """
     if found.shape != expected.shape:
         return float("inf")
     difference = (found.float() - expected.float()).norm(dim=-1)
-    return float((difference / expected.float().norm(dim=-1).clamp(min=1e-12)).max())
+    shares = difference / expected.float().norm(dim=-1).clamp(min=1e-12)
+    return float(shares.max() if expected.dtype == torch.float32 else shares.median())
 
 
 def tolerance(numbers: torch.Tensor) -> float:
     """How far two ways to compute the same may be apart, as a share of the size of the numbers.
 
-    Measured on tiny random models of 40 architectures: 4e-7 at most in float32 where nothing is wrong, 0.05 and more
-    where something is; 0.02 at most in bfloat16.
+    Measured on tiny random models of 50 architectures: where nothing is wrong 2e-6 at most in float32 and 5e-3 in
+    bfloat16; where a prompt cannot be shared 0.26 and 0.11 at least.
     """
-    return 1e-3 if numbers.dtype == torch.float32 else 0.1
+    return 5e-3 if numbers.dtype == torch.float32 else 0.05
 
 
 _SHORT, _LONG, _COMPLETION = 5, 40, 4

@@ -20,7 +20,8 @@ from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.optimize import Experience, old_logprobs, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.soundness import check_trainable
-from tests.architectures import write_model
+from rsgrpo_cli.policy.states import _worth_sharing
+from tests.architectures import KINDS, write_model
 from tests.policy.conftest import weights
 
 # gpt_bigcode compiles a function the old way.
@@ -89,7 +90,8 @@ def test_what_is_trained_is_what_was_sampled(kind: str, recompute: bool, tmp_pat
     policy.set_learning_rate(1e-3)
     sums = optimizer_step(policy, experience, range(12), cfg)
     assert sums.logprob_diff_max < 1e-4  # nothing is dropped in the update either
-    assert policy.lm.shares_prompts == (kind not in NEVER_SHARED)
+    batch = assemble(experience.prompts, experience.completions, range(12), policy.lm.device)
+    assert _worth_sharing(policy.lm, batch) == (kind not in NEVER_SHARED and not recompute)
 
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -114,15 +116,16 @@ def test_updates_do_not_depend_on_chance_and_leave_the_dropout_in_the_config(kin
     assert any(value == 0.1 for name, value in declared.items() if "drop" in name)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "mpt", "cohere"])
+@pytest.mark.parametrize("kind", ["gpt2", "mpt", "cohere", "gemma2", "mixtral"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.filterwarnings("ignore:.*_pattern keys:RuntimeWarning")  # PEFT leaves fused experts out, and says so
 def test_under_an_adapter_too(kind: str, dtype: str, tmp_path: Path) -> None:
     policy = opened(write_model(kind, tmp_path / kind), model__lora_rank=2, model__dtype=dtype)
     experience = sampled(policy)
     policy.set_learning_rate(1e-3)
     sums = optimizer_step(policy, experience, range(12), resolve({"update.learning_rate": 1e-3}).update)
     assert sums.logprob_diff / sums.tokens < (1e-4 if dtype == "float32" else 0.1)
-    assert policy.lm.shares_prompts == (kind != "mpt")
+    assert policy.lm.shares_prompts == (kind not in ("mpt", "gemma2"))
 
 
 @pytest.mark.parametrize("kind", ["mamba", "mamba2", "qwen3_next", "rwkv", "lfm2", "openai-gpt"])
@@ -154,3 +157,12 @@ def test_a_model_that_padding_disturbs_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(body, "forward", centred)
     with pytest.raises(EngineError, match="padding disturbs it"):
         check_trainable(policy.lm)
+
+
+def test_a_window_wider_than_what_is_tried_is_found_in_the_config(tmp_path: Path) -> None:
+    """GPT-Neo's own is 256 tokens: a short trial finds nothing wrong with it."""
+    KINDS["gpt_neo-256"] = ("gpt_neo", KINDS["gpt_neo"][1] | {"window_size": 256})
+    policy = opened(write_model("gpt_neo-256", tmp_path / "m"))
+    experience = sampled(policy)
+    batch = assemble(experience.prompts, experience.completions, range(12), policy.lm.device)
+    assert not _worth_sharing(policy.lm, batch)
