@@ -171,14 +171,16 @@ PROBLEMS = ArtifactSchema(
         prompt_id=STRING,
         ground_truth=STRING,
         n=INT32,
-        correct=INT32,
+        correct=INT32,  # 0 where rewards are grades; reward_mean says what they are
         correct_lenient=(INT32, True),  # null where the task has no lenient reading
         distinct_answers=INT32,
         majority_answer=(STRING, True),
         majority_correct=FLOAT64,  # expected correctness of the majority vote over all n; ties count in part
         completion_tokens_mean=FLOAT64,
+        reward_mean=(FLOAT64, True),  # of graded rewards alone, null where the problem got none
     ),
     keys=("prompt_id",),
+    optional=("reward_mean",),
 )
 
 SUMMARY = ArtifactSchema(

@@ -38,7 +38,11 @@ def report(
         passk_figure(found, figure)
     data = {
         "benchmark": found[0][1].benchmark,
-        "policies": [{"label": label, "pass": evaluation.curve()} for label, evaluation in found],
+        "policies": [
+            {"label": label, "pass": evaluation.curve()}
+            | ({"reward": evaluation.value("reward")} if evaluation.is_graded else {})
+            for label, evaluation in found
+        ],
         "figure": str(figure) if figure else None,
     }
     lines = [f"figure: {figure}"] if figure else []

@@ -132,6 +132,8 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
         _sum_up(cfg, folder, prompts)
         summary = read_table(folder / "summary.parquet", SUMMARY).to_pylist()
         asked = [row for row in summary if row["metric"] == "pass" and row["k"] in cfg.k]
+        graded = [row["value"] for row in summary if row["metric"] == "reward"]
+        facts |= {"reward": graded[0]} if graded else {}
         return facts | {f"pass@{row['k']}": row["value"] for row in asked}
 
     return session.carry_out("eval", folder / "summary.parquet", work, policy=version, benchmark=request.name)

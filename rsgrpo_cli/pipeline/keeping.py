@@ -116,7 +116,7 @@ def prune(run: RunDir, *, keep: int, warn: Callable[[str], None]) -> None:
 
 
 def _best(run: RunDir, warn: Callable[[str], None]) -> set[int]:
-    """The checkpoint with the highest pass@1, averaged over its benchmarks; and those of which it cannot be read."""
+    """The checkpoint that was evaluated best, by pass@1 or mean reward over its benchmarks; those not readable."""
     scores: dict[int, float] = {}
     unknown = set()
     for version in run.versions():
@@ -134,4 +134,5 @@ def _best(run: RunDir, warn: Callable[[str], None]) -> set[int]:
 
 def _pass_at_1(folder: Path) -> float | None:
     rows = read_table(folder / "summary.parquet", SUMMARY).to_pylist()
-    return next((float(row["value"]) for row in rows if row["metric"] == "pass" and row["k"] == 1), None)
+    wanted = (("pass", 1), ("reward", None))
+    return next((float(row["value"]) for row in rows if (row["metric"], row["k"]) in wanted), None)

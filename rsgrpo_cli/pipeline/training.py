@@ -165,5 +165,6 @@ def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> No
         if again or request.name not in session.run.benchmarks_of(version):
             with session.evaluating():
                 facts = evaluation.evaluate(session, version, session.config.eval, request).facts
-            values = "  ".join(f"{name} {value:.3f}" for name, value in facts.items() if name.startswith("pass@"))
+            found = {name: value for name, value in facts.items() if name == "reward" or name.startswith("pass@")}
+            values = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
             session.out.info(f"policy {version} on {request.name}: {values}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.report.evaluations import Evaluation, load
+from rsgrpo_cli.report.evaluations import Evaluation, columns, load
 from rsgrpo_cli.report.tables import with_interval
 from rsgrpo_cli.run_dir import RunDir
 
@@ -93,12 +93,12 @@ def _results(run: RunDir, version: int) -> list[str]:
     for name in run.benchmarks_of(version):
         found = load(run, version, name)
         before = [("base model", load(run, 0, name))] if name in run.benchmarks_of(0) else []
-        ks = [row["k"] for row in found.curve()]
+        shown = columns([found, *(each for _, each in before)], [row["k"] for row in found.curve()])
         cells = [
-            [label, *(with_interval(each.value("pass", k)) for k in ks)]
+            [label, *(with_interval(each.value(metric, k)) for _, metric, k in shown)]
             for label, each in [*before, (f"policy {version}", found)]
         ]
-        lines += ["", _how(found), "", *_table(("", *(f"pass@{k}" for k in ks)), cells)]
+        lines += ["", _how(found), "", *_table(("", *(heading for heading, _, _ in shown)), cells)]
     return _section("Results", [*lines[1:], "", "In brackets: 95% intervals over problems."]) if lines else []
 
 

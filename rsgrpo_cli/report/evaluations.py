@@ -60,9 +60,25 @@ class Evaluation:
         rows = self.summary.to_pylist()
         return next((row for row in rows if row["metric"] == metric and row["k"] == k), None)
 
+    @property
+    def is_graded(self) -> bool:
+        """Whether its rewards are grades, of which there is a mean and no pass@k."""
+        return self.value("reward") is not None
+
     def curve(self) -> list[dict[str, Any]]:
         """The rows of pass@k, by rising k."""
         return [row for row in self.summary.to_pylist() if row["metric"] == "pass"]
+
+
+Column = tuple[str, str, int | None]
+"""Heading, metric and k of a column of numbers."""
+
+
+def columns(evaluations: Sequence[Evaluation], ks: Sequence[int]) -> list[Column]:
+    """What evaluations are shown by: the mean reward where they are of grades, pass@k where they are of verdicts."""
+    graded: list[Column] = [("reward", "reward", None)] if any(one.is_graded for one in evaluations) else []
+    judged = any(not one.is_graded for one in evaluations)
+    return graded + [(f"pass@{k}", "pass", k) for k in ks if judged]
 
 
 def find(place: str, benchmark: str | None = None) -> Evaluation:
@@ -188,6 +204,8 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
             f"{before.label} and {after.label} were evaluated on different problems",
             "evaluate both on the same benchmark: rsgrpo eval --benchmark",
         )
+    if before.is_graded or after.is_graded:
+        return _compare_grades(before, after)
     samples = min(before.num_samples, after.num_samples)
     shared = sorted({row["k"] for row in before.curve()} & {row["k"] for row in after.curve()})
     ks = ks or shared
@@ -212,10 +230,38 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
     }
 
 
+def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
+    """The mean reward, problem by problem; of problems that have one in both."""
+    if before.is_graded != after.is_graded:
+        graded, judged = (before, after) if before.is_graded else (after, before)
+        raise UsageError(
+            f"{graded.label} was graded and {judged.label} judged right or wrong",
+            "evaluate both with the same reward: rsgrpo eval --reward ... --rescore",
+        )
+    pairs = zip(*(one.problems["reward_mean"].to_pylist() for one in (before, after)), strict=True)
+    known = np.array([pair for pair in pairs if None not in pair], dtype=float).reshape(-1, 2)
+    if not len(known):
+        raise UsageError("no problem has a reward in both evaluations", "use a reward that grades them")
+    return {
+        "benchmark": before.benchmark,
+        "before": before.label,
+        "after": after.label,
+        "problems": len(known),
+        "samples": [before.num_samples, after.num_samples],
+        "differences": [_paired("reward", None, [known[:, 0], known[:, 1]])],
+        "newly_solved": [],
+        "newly_lost": [],
+    }
+
+
 def _difference(counts: list[tuple[Any, Any]], k: int) -> dict[str, Any]:
-    values = [pass_at_k(n, c, k) for n, c in counts]
+    return _paired("pass", k, [pass_at_k(n, c, k) for n, c in counts])
+
+
+def _paired(metric: str, k: int | None, values: list[Any]) -> dict[str, Any]:
     paired = paired_difference(values[0], values[1])
     return {
+        "metric": metric,
         "k": k,
         "before": float(values[0].mean()),
         "after": float(values[1].mean()),

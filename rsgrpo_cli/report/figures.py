@@ -54,7 +54,14 @@ def passk_figure(evaluations: Sequence[tuple[str, Evaluation]], path: Path) -> N
     Args:
         evaluations: Label and evaluation, all of one benchmark.
         path: A .svg, .png or .pdf file.
+
+    Raises:
+        UsageError: If the file cannot be drawn into, or an evaluation has no pass@k.
+        DependencyError: If matplotlib is not installed.
     """
+    graded = next((evaluation.label for _, evaluation in evaluations if evaluation.is_graded), None)
+    if graded:
+        raise UsageError(f"{graded} was graded, and grades have no pass@k to draw", "leave --figure out")
     plt = pyplot()
     check_drawable(path)
     figure, axes = plt.subplots(figsize=(6.4, 4.0), constrained_layout=True)

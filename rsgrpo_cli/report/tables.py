@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.console import number, table
-from rsgrpo_cli.report.evaluations import Evaluation
+from rsgrpo_cli.report.evaluations import Evaluation, columns
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,12 +22,13 @@ def with_interval(row: dict[str, Any] | None) -> str:
 
 
 def passk_table(evaluations: Sequence[tuple[str, Evaluation]], ks: Sequence[int]) -> Table:
-    """pass@k of several policies side by side, a row each."""
+    """pass@k of several policies side by side, a row each; of grades, their mean reward."""
     first = evaluations[0][1]
     title = f"{first.benchmark}: {len(first.problems)} problems, {first.num_samples} samples each; 95% over problems"
-    made = table("policy", *(f"pass@{k}" for k in ks), title=title)
+    shown = columns([evaluation for _, evaluation in evaluations], ks)
+    made = table("policy", *(heading for heading, _, _ in shown), title=title)
     for label, evaluation in evaluations:
-        made.add_row(label, *(with_interval(evaluation.value("pass", k)) for k in ks))
+        made.add_row(label, *(with_interval(evaluation.value(metric, k)) for _, metric, k in shown))
     return made
 
 
@@ -82,7 +83,7 @@ def comparison_table(result: dict[str, Any]) -> Table:
     made = table("", "before", "after", "difference", "95% over problems", "p", "better/worse/tied", title=title)
     for row in result["differences"]:
         made.add_row(
-            f"pass@{row['k']}",
+            f"pass@{row['k']}" if row["k"] else row["metric"],
             number(row["before"]),
             number(row["after"]),
             f"{row['difference']:+.3f}",

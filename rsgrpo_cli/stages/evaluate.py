@@ -21,6 +21,7 @@ from rsgrpo_cli.core.diversity import distinct_answers, distinct_ratio
 from rsgrpo_cli.core.intervals import bootstrap_interval
 from rsgrpo_cli.core.passk import majority_at_k, pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.schemas import PROBLEMS, SUMMARY
 
@@ -34,10 +35,11 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class _Graded:
-    """The samples of one problem."""
+    """The samples of one problem. `right` is all False where rewards are grades, and `rewards` says what they are."""
 
     prompt_id: str
     right: list[bool]
+    rewards: list[float | None]
     lenient: list[bool] | None
     answers: list[str | None]
     statuses: list[str]
@@ -58,38 +60,43 @@ def evaluate(
         num_samples: N.
 
     Returns:
-        Tables of `schemas.PROBLEMS` and `schemas.SUMMARY`.
+        Tables of `schemas.PROBLEMS` and `schemas.SUMMARY`. A user's function that says nothing but 0, 1 and None is
+        taken as a verdict, None as wrong. Any other makes grades, of which there is no pass@k: the summary has their
+        mean as "reward", over the samples that got one.
 
     Raises:
-        DataError: If a problem has not all its samples, or rewards that are no verdicts.
+        DataError: If a problem has not all its samples, or no sample has a reward.
     """
-    graded = _by_problem(rollouts, rewards, num_samples)
+    within = pc.less(rollouts["sample_index"], num_samples)
+    right = verdicts.right(rewards.filter(within))
+    graded = _by_problem(rollouts.filter(within), rewards.filter(within), right)
     if len(graded) != len(prompts) or any(len(problem.right) != num_samples for problem in graded):
         raise DataError(
             f"not every problem has its {num_samples} samples", "run the same eval again: it fills the gaps"
         )
     truth = dict(zip(prompts["prompt_id"].to_pylist(), prompts["ground_truth"].to_pylist(), strict=True))
-    problems = [_problem(problem, truth[problem.prompt_id]) for problem in graded]
+    if right is None and all(reward is None for problem in graded for reward in problem.rewards):
+        raise DataError("no sample has a reward: the reward function returned None for all", "use another --reward")
+    problems = [_problem(problem, truth[problem.prompt_id], graded=right is None) for problem in graded]
     curve = {2**power for power in range(num_samples.bit_length()) if 2**power <= num_samples}
-    rows = _summary(graded, sorted(set(ks) | curve), sorted(set(ks)))
+    rows = _grades(graded) if right is None else _verdicts(graded, sorted(set(ks) | curve), sorted(set(ks)))
+    rows += _about_samples(graded)
     return pa.Table.from_pylist(problems, schema=PROBLEMS.schema), pa.Table.from_pylist(rows, schema=SUMMARY.schema)
 
 
-def _by_problem(rollouts: pa.Table, rewards: pa.Table, num_samples: int) -> list[_Graded]:
+def _by_problem(rollouts: pa.Table, rewards: pa.Table, right: pa.ChunkedArray | None) -> list[_Graded]:
     table = pa.table(
         {
             "prompt_id": rollouts["prompt_id"],
             "sample_index": rollouts["sample_index"],
             "length": pc.list_value_length(rollouts["completion_ids"]),
+            "right": pa.repeat(False, len(rewards)) if right is None else right,
+            "reward": rewards["reward"],
             "status": rewards["reward_status"],
             "answer": rewards["extracted_answer"],
             "breakdown": rewards["reward_breakdown"],
         }
-    ).filter(pc.less(rollouts["sample_index"], num_samples))
-    if pc.any(pc.is_in(table["status"], pa.array([Status.SCORED.value, Status.SKIPPED.value]))).as_py():
-        raise DataError(
-            "pass@k needs verdicts, right or wrong; this reward function returns numbers", "eval with --reward math"
-        )
+    )
     rows = table.to_pylist()
     return [_graded(prompt_id, list(own)) for prompt_id, own in groupby(rows, key=itemgetter("prompt_id"))]
 
@@ -101,7 +108,8 @@ def _graded(prompt_id: str, rows: list[dict[str, Any]]) -> _Graded:
     )
     return _Graded(
         prompt_id,
-        [row["status"] == Status.OK for row in rows],
+        [row["right"] for row in rows],
+        [row["reward"] for row in rows],
         lenient,
         [row["answer"] for row in rows],
         [row["status"] for row in rows],
@@ -109,7 +117,7 @@ def _graded(prompt_id: str, rows: list[dict[str, Any]]) -> _Graded:
     )
 
 
-def _problem(problem: _Graded, ground_truth: str) -> dict[str, Any]:
+def _problem(problem: _Graded, ground_truth: str, *, graded: bool) -> dict[str, Any]:
     votes = Counter(answer for answer in problem.answers if answer is not None)
     n = len(problem.right)
     return {
@@ -122,10 +130,22 @@ def _problem(problem: _Graded, ground_truth: str) -> dict[str, Any]:
         "majority_answer": votes.most_common(1)[0][0] if votes else None,
         "majority_correct": majority_at_k(problem.answers, problem.right, n),
         "completion_tokens_mean": float(np.mean(problem.lengths)),
+        "reward_mean": _mean(problem.rewards) if graded else None,
     }
 
 
-def _summary(graded: Sequence[_Graded], ks: Sequence[int], asked: Sequence[int]) -> list[dict[str, Any]]:
+def _mean(rewards: Sequence[float | None]) -> float | None:
+    known = [reward for reward in rewards if reward is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _grades(graded: Sequence[_Graded]) -> list[dict[str, Any]]:
+    """The mean reward, over the problems that got any."""
+    means = [(mean, len(problem.rewards)) for problem in graded if (mean := _mean(problem.rewards)) is not None]
+    return [_row("reward", np.array([mean for mean, _ in means]), np.array([n for _, n in means]))]
+
+
+def _verdicts(graded: Sequence[_Graded], ks: Sequence[int], asked: Sequence[int]) -> list[dict[str, Any]]:
     n_M = np.array([len(problem.right) for problem in graded])
     c_M = np.array([sum(problem.right) for problem in graded])
     rows = [_row("pass", pass_at_k(n_M, c_M, k), n_M, k, pass_at_k_standard_error(n_M, c_M, k)) for k in ks]
@@ -137,8 +157,12 @@ def _summary(graded: Sequence[_Graded], ks: Sequence[int], asked: Sequence[int])
     for k in asked:
         votes_M = [majority_at_k(p.answers, p.right, k, draws=VOTE_DRAWS) for p in graded]
         rows.append(_row("maj", np.array(votes_M), n_M, k))
-    rows.append(_row("solved", (c_M > 0).astype(float), n_M))
-    rows.append(_row("distinct_answers", np.array([float(distinct_answers(p.answers)) for p in graded]), n_M))
+    return [*rows, _row("solved", (c_M > 0).astype(float), n_M)]
+
+
+def _about_samples(graded: Sequence[_Graded]) -> list[dict[str, Any]]:
+    n_M = np.array([len(problem.right) for problem in graded])
+    rows = [_row("distinct_answers", np.array([float(distinct_answers(p.answers)) for p in graded]), n_M)]
     rows.append(_row("distinct_ratio", np.array([distinct_ratio(p.answers) for p in graded]), n_M))
     rows.append(_row("completion_tokens", np.array([np.mean(p.lengths) for p in graded]), n_M))
     rows += [

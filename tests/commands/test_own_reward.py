@@ -80,3 +80,36 @@ def test_zeros_and_ones_are_verdicts(cli: Cli) -> None:
         assert row["groups_all_right"] == sum(all(group) for group in groups)
         assert row["groups_all_wrong"] == sum(not any(group) for group in groups)
     assert rows("runs/x")[1]["cumulative_solve_rate"] == sum(row["pass@G"] * 4 for row in rows("runs/x")) / 768  # type: ignore[operator]
+
+
+EVALUATED = ["--eval-every", "2", "--k", "1,2", "-n", "4"]
+
+
+def test_a_graded_reward_is_evaluated_by_its_mean(cli: Cli) -> None:
+    result = cli("train", "--run", "runs/g", "--reward", "mine:graded", *SMALL, *EVALUATED)
+    assert result.code == 0, result.err
+    assert "policy 2 on toy: reward 0.0" in result.err
+    found = cli("eval", "--run", "runs/g", "--policy", "0", "--k", "1,2", "-n", "4", "--json").json
+    assert found["summary"][0]["metric"] == "reward"
+    compared = cli("compare", "runs/g@0", "runs/g", "--json").json
+    (row,) = compared["differences"]
+    assert row["metric"] == "reward"
+    assert row["difference"] == pytest.approx(row["after"] - row["before"])
+    for command in (["compare", "runs/g@0", "runs/g"], ["report", "runs/g@0", "runs/g"], ["status", "--run", "runs/g"]):
+        looked = cli(*command)
+        assert looked.code == 0, looked.err
+    assert "reward" in cli("report", "runs/g").out
+    assert cli("export", "runs/g", "--out", "exported").code == 0
+    assert "reward" in Path("exported/README.md").read_text()
+    refused = cli("report", "runs/g", "--figure", "x.svg")
+    assert refused.code == 2
+    assert "no pass@k to draw" in refused.err
+
+
+def test_a_function_of_zeros_and_ones_is_evaluated_by_pass_at_k(cli: Cli) -> None:
+    result = cli("train", "--run", "runs/v", "--reward", "mine:verdict", *SMALL, *EVALUATED)
+    assert result.code == 0, result.err
+    assert "pass@1" in result.err
+    assert cli("eval", "--run", "runs/v", "--policy", "0", "--k", "1,2", "-n", "4").code == 0
+    compared = cli("compare", "runs/v@0", "runs/v", "--json").json
+    assert [row["k"] for row in compared["differences"]][:2] == [1, 2]

@@ -90,8 +90,35 @@ def test_a_problem_without_all_its_samples_is_refused() -> None:
         evaluate(*tables({"a": "++++", "b": "++"}), [1], 4)
 
 
-def test_numbers_are_no_verdicts() -> None:
+def scored(rewards: pa.Table, values: list[float | None]) -> pa.Table:
+    """The same rewards as a user's function would have given them."""
+    statuses = ["skipped" if value is None else "scored" for value in values]
+    names = rewards.schema.names
+    rewards = rewards.set_column(names.index("reward_status"), "reward_status", pa.array(statuses))
+    return rewards.set_column(names.index("reward"), "reward", pa.array(values, pa.float64()))
+
+
+def test_zeros_and_ones_of_a_function_are_verdicts() -> None:
+    rollouts, rewards, prompts = tables({"a": "++--", "b": "----"})
+    said = scored(rewards, [1.0, 1.0, 0.0, None, 0.0, 0.0, 0.0, 0.0])
+    found = summary(evaluate(rollouts, said, prompts, [1, 2], 4)[1])
+    assert found["pass", 1]["value"] == pytest.approx((2 / 4 + 0) / 2)
+    assert found["pass", 2]["value"] == pytest.approx((1 - (2 * 1) / (4 * 3)) / 2)  # two of four are wrong
+    assert ("reward", None) not in found
+
+
+def test_grades_have_a_mean_and_no_pass_at_k() -> None:
+    rollouts, rewards, prompts = tables({"a": "++--", "b": "----"})
+    said = scored(rewards, [1.0, 0.5, None, 0.0, -1.0, -1.0, -1.0, 0.0])
+    problems, rows = evaluate(rollouts, said, prompts, [1, 2], 4)
+    found = summary(rows)
+    assert found["reward", None]["value"] == pytest.approx((0.5 + -0.75) / 2)  # None is left out of a's mean
+    assert not [metric for metric, _ in found if metric in ("pass", "maj", "solved")]
+    assert problems["reward_mean"].to_pylist() == pytest.approx([0.5, -0.75])
+    assert found["completion_tokens", None]["n_problems"] == 2
+
+
+def test_a_function_that_gives_no_reward_at_all_is_refused() -> None:
     rollouts, rewards, prompts = tables({"a": "++"})
-    scored = rewards.set_column(4, "reward_status", pa.array(["scored"] * 2))
-    with pytest.raises(DataError, match="needs verdicts"):
-        evaluate(rollouts, scored, prompts, [1], 2)
+    with pytest.raises(DataError, match="no sample has a reward"):
+        evaluate(rollouts, scored(rewards, [None, None]), prompts, [1], 2)
