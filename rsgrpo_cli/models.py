@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rsgrpo_cli.companions import Companions, read_companions
 from rsgrpo_cli.config import ModelConfig
 from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError, UsageError
-from rsgrpo_cli.tasks.phrasing import TEXT_ROLE
+from rsgrpo_cli.prompt_tokens import encode_chat as encode_chat
 from rsgrpo_cli.tasks.sources import bundled_data
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ BUNDLED_MODEL = "toy"
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 WEIGHT_PATTERNS = ("*.safetensors",)
 _GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {BUNDLED_MODEL!r}"
+_TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "README.md"]
 
 
@@ -106,6 +107,11 @@ def config_directory(name: str) -> Path:
     return model_directory(name, hub_files=["config.json"])
 
 
+def tokenizer_directory(name: str) -> Path:
+    """`model_directory` for who only wants to know what a prompt is to the model: no weights are fetched."""
+    return model_directory(name, hub_files=_TOKENIZER_FILES)
+
+
 def licence(name: str) -> str | None:
     """The licence that a model's card names ("apache-2.0"), None where it cannot be told.
 
@@ -137,6 +143,19 @@ def weights_id(directory: Path) -> str:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what transformers says of a model's files."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
@@ -173,14 +192,15 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
     transformers.utils.logging.disable_progress_bar()
     weights = torch.bfloat16 if cfg.dtype == "bfloat16" and cfg.lora_rank else torch.float32
     try:
-        causal, report = transformers.AutoModelForCausalLM.from_pretrained(
-            directory,
-            dtype=weights,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        with quiet():  # what does not fit is said below
+            causal, report = transformers.AutoModelForCausalLM.from_pretrained(
+                directory,
+                dtype=weights,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
         causal = causal.to(device).eval()
         if cfg.fp32_head:
             _keep_head_in_float32(causal)
@@ -299,59 +319,6 @@ def directory_stop_ids(tokenizer: PreTrainedTokenizerBase, directory: Path) -> t
     except Exception as error:  # of foreign files it says anything
         raise _cannot_load("a configuration", directory, error) from error
     return stop_ids(tokenizer, generation_config)
-
-
-def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]) -> list[int]:
-    """Token ids of a prompt: by the chat template where there is one, else the plain text of the messages.
-
-    A single message of the role TEXT_ROLE is the prompt itself, whatever the template.
-
-    Raises:
-        DataError: If the template refuses the chat (an unknown role, say).
-    """
-    if len(messages) == 1 and messages[0]["role"] == TEXT_ROLE:
-        return _encode_text(tokenizer, messages[0]["content"])
-    if not tokenizer.chat_template:
-        return _encode_text(tokenizer, "\n\n".join(message["content"] for message in messages) + "\n")
-    from jinja2 import TemplateError
-
-    try:
-        ids = tokenizer.apply_chat_template(
-            [dict(message) for message in messages], add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-    except TemplateError as error:
-        raise DataError(f"the model's chat template refuses a prompt: {error}") from error
-    return list(ids)
-
-
-def decode_tokens(tokenizer: PreTrainedTokenizerBase, stop_ids: Collection[int], token_ids: Sequence[int]) -> str:
-    """The text of some tokens, without those that begin, end or pad a text.
-
-    Other special tokens stay, for they may mean something: to some models `<think>` and `<answer>` are such.
-    """
-    silent = {*stop_ids, tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id}
-    spoken = set(token_ids) & set(tokenizer.all_special_ids) - silent
-    if not spoken:
-        return str(tokenizer.decode(token_ids, skip_special_tokens=True))
-    kept = [token for token in token_ids if token not in silent]
-    return str(tokenizer.decode(kept, skip_special_tokens=False, spaces_between_special_tokens=False))
-
-
-def _encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of a text, with a beginning-of-sequence token where the tokenizer wants one; never two of them."""
-    begins = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
-    return list(tokenizer(text, add_special_tokens=not begins).input_ids)
-
-
-def chat_template_id(directory: Path) -> str | None:
-    """Hash of a model's chat template; None where it has none and prompts are plain text."""
-    alone, config = directory / "chat_template.jinja", directory / "tokenizer_config.json"
-    text: Any = None
-    if alone.is_file():
-        text = alone.read_text(encoding="utf-8")
-    elif config.is_file():
-        text = json.loads(config.read_text(encoding="utf-8")).get("chat_template")
-    return hashlib.sha256(json.dumps(text).encode()).hexdigest()[:12] if text else None
 
 
 def peft() -> Any:

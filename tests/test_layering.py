@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rsgrpo_cli"
 
 # Each part of the package and what it may import of the others.
-BELOW = {"models", "companions", "schemas", "config", "seeding", "probe", "errors"}
+ABOUT_MODELS = {"models", "companions", "prompt_tokens", "context_window"}
+BELOW = {*ABOUT_MODELS, "schemas", "config", "seeding", "probe", "errors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "seeding": set(),
@@ -21,9 +22,11 @@ ALLOWED: dict[str, set[str]] = {
     "companions": set(),
     "console": {"errors"},
     "core": set(),
-    "tasks": BELOW - {"models", "companions"},
-    "models": {"errors", "config", "tasks", "companions"},
-    "rewards": BELOW - {"models", "companions"},
+    "tasks": BELOW - ABOUT_MODELS,
+    "prompt_tokens": {"errors", "tasks"},
+    "context_window": {"errors", "models"},
+    "models": {"errors", "config", "tasks", "companions", "prompt_tokens"},
+    "rewards": BELOW - ABOUT_MODELS,
     "engines": BELOW,
     "policy": BELOW | {"core"},
     "stages": BELOW | {"core", "tasks", "rewards", "engines", "policy"},

@@ -68,7 +68,7 @@ def print_plan(
     else:
         config = resolve(overrides, config_file)
     data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory)
-    lines = [_logits(data), *_verdict(data), HOW]
+    lines = [_logits(data), *_positions(data["positions"]), *_verdict(data), HOW]
     Output(as_json=as_json).result(data, _settings_table(data), _work_table(data), _memory_table(data), lines=lines)
 
 
@@ -123,6 +123,22 @@ def _logits(data: dict[str, Any]) -> str:
     logits, words = data["logits"], data["shape"]["vocabulary"]
     chunk = f"logits: a chunk of {logits['chunk_tokens']:,} tokens x {words:,} words is {size(logits['chunk_bytes'])}"
     return f"{chunk}; of a whole micro-batch, never held, {size(logits['micro_batch_bytes'])}"
+
+
+def _positions(data: dict[str, Any]) -> list[str]:
+    """What the model's positions leave for a prompt, and whether that is nothing."""
+    if data["tokens"] is None:
+        return ["positions: the model has no limit"]
+    left = min(data["left_for_a_prompt"].values())
+    if left > 0:
+        return [f"positions: {data['tokens']:,}, of which the longest completion leaves {left:,} for a prompt"]
+    lines = [f"positions: {data['tokens']:,}, and a completion leaves none of them for a prompt"]
+    for name, room in data["left_for_a_prompt"].items():
+        if room <= 0:
+            lines.append(
+                f"  {name} has to be below {data['tokens']}" + ("" if data["hard"] else ", to stay in what was trained")
+            )
+    return lines
 
 
 def _verdict(data: dict[str, Any]) -> list[str]:

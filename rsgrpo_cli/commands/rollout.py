@@ -19,12 +19,13 @@ def rollout(
     overrides: Overrides,
 ) -> None:
     """Sample completions of a step's prompts under the newest policy."""
-    from rsgrpo_cli.pipeline import preparation, steps
+    from rsgrpo_cli.pipeline import preparation, prompt_checks, steps
 
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
     with at_work(target, resolved, out, overrides) as session:
         preparation.require_columns(session, resolved.score)  # what it lacks is better known now
         number = target.newest_version() if step is None else step
+        prompt_checks.check_prompts(session, resolved.prepare, session.prompts, "rollout.max_tokens")
         outcome = steps.rollout(session, number, resolved.rollout, tag=tag, force=force)
     say(out, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -13,6 +14,8 @@ class ModelConfig(StageConfig):
     """The model that is trained."""
 
     SPEED_ONLY = frozenset({"device"})
+    # It decides prompts, and so stands with the rollouts; an update only sees their tokens.
+    OTHERS_CONTENT = frozenset({"template_date"})
 
     name: Annotated[str, Flag(("--model",), "NAME|DIR")] = "toy"
     """The model: "toy" (bundled), a local directory, or a Hugging Face id, with "@revision" to pin one."""
@@ -28,6 +31,8 @@ class ModelConfig(StageConfig):
     """Compute the output layer in float32 under bfloat16, in the trainer and in the hf engine."""
     compile: bool = False
     """Run the update through torch.compile. It rounds differently, so a run cannot change it later."""
+    template_date: date | None = None
+    """The day that a chat template is told if it asks for the date; by default the day the run first needed one."""
 
 
 class PrepareConfig(StageConfig):

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 import torch
 from transformers import DynamicCache
 
+from rsgrpo_cli.context_window import require_room, window_of
 from rsgrpo_cli.engines.hf_check import check_sampling
 from rsgrpo_cli.engines.sampler import sample_tokens
 from rsgrpo_cli.engines.types import Generation, Sampling
 from rsgrpo_cli.errors import EngineError
-from rsgrpo_cli.models import LanguageModel, decode_tokens, encode_chat
+from rsgrpo_cli.models import LanguageModel
+from rsgrpo_cli.prompt_tokens import decode_tokens, encode_chat
 from rsgrpo_cli.seeding import uniforms
 
 BATCH_TOKENS = 65536
@@ -33,14 +36,14 @@ class HfEngine:
 
     name = "hf"
 
-    def __init__(self, language_model: LanguageModel) -> None:
-        self.lm = language_model
+    def __init__(self, language_model: LanguageModel, day: date | None = None) -> None:
+        self.lm, self.day = language_model, day
         language_model.causal.eval()
         with torch.inference_mode():
             check_sampling(language_model, self._draw_for_check)
 
     def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        return encode_chat(self.lm.tokenizer, messages)
+        return encode_chat(self.lm.tokenizer, messages, self.day)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return decode_tokens(self.lm.tokenizer, self.lm.stop_ids, token_ids)
@@ -51,6 +54,7 @@ class HfEngine:
         self.lm.causal.eval()
         for prompt in prompts:
             self.lm.check_ids(prompt)
+        require_room(window_of(self.lm.causal.config), max(map(len, prompts), default=0), sampling.max_tokens)
         results: list[list[Generation]] = [[] for _ in prompts]
         try:
             with torch.inference_mode(), self.lm.autocast():

@@ -13,16 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.config import ModelConfig, VllmConfig
+from rsgrpo_cli.context_window import read_config, window_of
 from rsgrpo_cli.engines.types import Generation, Sampling, Weights
 from rsgrpo_cli.engines.vllm_process import explained, output_to, prepare_environment, quieten, require_vllm
 from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
-from rsgrpo_cli.models import choose_device, decode_tokens, describe, directory_stop_ids, encode_chat, load_tokenizer
+from rsgrpo_cli.models import choose_device, directory_stop_ids, load_tokenizer
 from rsgrpo_cli.probe import Loaded, Probe, require_same
+from rsgrpo_cli.prompt_tokens import decode_tokens, encode_chat
 
 PROMPT_ROOM = 4096
 """Tokens that a prompt may have beside the longest completion, unless vllm.max_model_len says otherwise."""
@@ -46,6 +49,7 @@ class Setup:
         longest: Tokens of the longest completion that will be asked for.
         beside_trainer: Whether a trainer shares the GPU.
         log: Where vLLM's own output goes.
+        day: The date that a chat template is told, where it asks.
     """
 
     base: Path
@@ -56,6 +60,7 @@ class Setup:
     longest: int
     beside_trainer: bool
     log: Path
+    day: date | None = None
 
 
 class VllmEngine:
@@ -76,7 +81,7 @@ class VllmEngine:
         self._stop_ids = directory_stop_ids(self._tokenizer, setup.base)
         self._on_gpu = choose_device(setup.model.device) == "cuda"
         self._dtype = sampling_dtype(setup.model, setup.vllm)
-        self._room = max_model_len(setup)
+        self._room = max_model_len(setup.vllm, setup.longest, setup.base)
         self._adapters = count(1)
         self._adapter: Any = None  # vLLM's LoRARequest
         self._asleep = False
@@ -88,7 +93,7 @@ class VllmEngine:
     # -- sampling -------------------------------------------------------------------------------------------------
 
     def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
-        return encode_chat(self._tokenizer, messages)
+        return encode_chat(self._tokenizer, messages, self._setup.day)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return decode_tokens(self._tokenizer, self._stop_ids, token_ids)
@@ -247,14 +252,18 @@ def sampling_dtype(model: ModelConfig, cfg: VllmConfig) -> str:
     return model.dtype if cfg.dtype == "auto" else cfg.dtype
 
 
-def max_model_len(setup: Setup) -> int:
-    """How many tokens a prompt and its completion may have together."""
-    if setup.vllm.max_model_len is not None:
-        return setup.vllm.max_model_len
-    wanted = PROMPT_ROOM + setup.longest
-    config = describe(setup.base)
-    own = config.get("max_position_embeddings") or config.get("text_config", {}).get("max_position_embeddings")
-    return min(wanted, own) if own else wanted
+def max_model_len(cfg: VllmConfig, longest: int, base: Path) -> int:
+    """How many tokens a prompt and its completion may have together.
+
+    Args:
+        cfg: The engine's own settings.
+        longest: Tokens of the longest completion that will be asked for.
+        base: Directory of the base model.
+    """
+    if cfg.max_model_len is not None:
+        return cfg.max_model_len
+    own = window_of(read_config(base)).tokens
+    return min(PROMPT_ROOM + longest, own) if own else PROMPT_ROOM + longest
 
 
 def lora_room(rank: int) -> int:

@@ -13,11 +13,12 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, read_table,
 from rsgrpo_cli.config import EvalConfig, PrepareConfig
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
-from rsgrpo_cli.models import chat_template_id
+from rsgrpo_cli.pipeline import prompt_checks
 from rsgrpo_cli.pipeline.preparation import prepare_prompts
 from rsgrpo_cli.pipeline.rollout_folder import discard
 from rsgrpo_cli.pipeline.session import Outcome, Session
 from rsgrpo_cli.pipeline.steps import again
+from rsgrpo_cli.prompt_tokens import chat_template_id
 from rsgrpo_cli.run_dir import Freshness, freshness, rollout_parts
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
@@ -120,7 +121,7 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     cfg = cfg.for_benchmark(source_name(request.benchmark))
     prompts = _benchmark_prompts(session, request)
     folder = session.run.evaluation(version, request.name)
-    settings = session.engine_settings(session.engine_name(session.config.rollout.engine))
+    settings = session.sampling_settings(session.config.rollout.engine)
     settings |= {"seed": session.config.seed, "chat_template": chat_template_id(session.base)}
     settings |= cfg.model_dump(mode="json", include={"temperature", "top_p", "max_tokens"})
     inputs = {"prompts": _prompts_id(session, request), "policy": session.policy_id(version)}
@@ -140,9 +141,14 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
 
 
 def prepare_benchmarks(session: Session, requests: Iterable[Request]) -> None:
-    """Get the problems of all benchmarks, so that what is wrong with one comes out before anything is sampled."""
+    """Get the problems of all benchmarks, so that what is wrong with one comes out before anything is sampled.
+
+    Raises:
+        EngineError, DataError, UsageError: If the model cannot read them, or not answer in full.
+    """
     for request in requests:
-        _benchmark_prompts(session, request)
+        prompts = _benchmark_prompts(session, request)
+        prompt_checks.check_prompts(session, session.config.prepare, prompts, "eval.max_tokens")
 
 
 def _benchmark_prompts(session: Session, request: Request) -> pa.Table:

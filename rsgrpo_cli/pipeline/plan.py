@@ -48,7 +48,8 @@ def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: 
     from rsgrpo_cli.models import config_directory
     from rsgrpo_cli.policy.shape import memory_at_hand, shape_of
 
-    shape = shape_of(config_directory(config.model.name))
+    directory = config_directory(config.model.name)
+    shape = shape_of(directory)
     device, free = ("the machine planned for", memory) if memory else memory_at_hand(config.model.device)
     load = workload_of(config, prompt_tokens)
     # A GPU works on all weights at once.
@@ -59,6 +60,7 @@ def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: 
         "settings": _settings(config),
         "shape": asdict(shape) | {"trained": footprint.trained_parameters(shape, _precision(config))},
         "workload": _workload(load),
+        "positions": _positions(config, directory),
         "checkpoint_bytes": _checkpoint_bytes(config, shape),
         "logits": {
             "chunk_tokens": _head_tokens(shape, load),
@@ -72,6 +74,16 @@ def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: 
         "fits": peak <= free,
         "remedy": None if peak <= free else _remedy(config, shape, prompt_tokens, free),
     }
+
+
+def _positions(config: RunConfig, directory: Path) -> dict[str, Any]:
+    """The model's positions, and what the longest completions leave of them for a prompt."""
+    from rsgrpo_cli.context_window import read_config, window_of
+
+    window = window_of(read_config(directory))
+    longest = {"rollout.max_tokens": config.rollout.max_tokens, "eval.max_tokens": config.eval.max_tokens or 0}
+    left = None if window.tokens is None else {name: window.tokens - tokens for name, tokens in longest.items()}
+    return {"tokens": window.tokens, "hard": window.hard, "left_for_a_prompt": left}
 
 
 def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage, write_table
 from rsgrpo_cli.config import PrepareConfig, ScoreConfig
 from rsgrpo_cli.errors import MissingError, StaleError
-from rsgrpo_cli.pipeline import columns
+from rsgrpo_cli.pipeline import columns, prompt_checks
 from rsgrpo_cli.pipeline.freshness import must_run
 from rsgrpo_cli.pipeline.session import Outcome, Session
 from rsgrpo_cli.schemas import PROMPTS
@@ -101,6 +102,7 @@ def prepare_prompts(
     def work() -> dict[str, Any]:
         against = dropped or (_benchmarks(session, cfg) if cfg.decontaminate == "report" else [])
         made = _make(session, cfg, source, phrasing, against)
+        _check_if_possible(session, cfg, made.prompts, "rollout" if path == session.run.prompts else "eval")
         prompts, notes = (made.prompts, {}) if wants is None else columns.with_columns(made.prompts, source, wants)
         write_table(path, prompts, PROMPTS, replace(lineage, outputs=outputs | _overlap_notes(cfg, made)), notes)
         _say_what_is_odd(session, cfg, source, made)
@@ -115,7 +117,10 @@ def _make(
     score = session.config.score
     built_in = ":" not in score.reward
     reward = session.reward(source.task, workers=score.workers, timeout=score.timeout) if built_in else None
-    counter = _token_counter(session) if cfg.max_prompt_tokens else None
+    counter: prepare_stage.CountTokens | None = None
+    if cfg.max_prompt_tokens:
+        encode = prompt_checks.encoder(session)
+        counter = lambda messages: len(encode(messages))  # noqa: E731
     return prepare_stage.prepare(source, reward, cfg, phrasing=phrasing, benchmarks=against, count_tokens=counter)
 
 
@@ -139,11 +144,12 @@ def _benchmarks(session: Session, cfg: PrepareConfig) -> list[Source]:
     return found
 
 
-def _token_counter(session: Session) -> prepare_stage.CountTokens:
-    from rsgrpo_cli.models import encode_chat, load_tokenizer
-
-    tokenizer = load_tokenizer(session.base)
-    return lambda messages: len(encode_chat(tokenizer, messages))
+def _check_if_possible(session: Session, cfg: PrepareConfig, prompts: pa.Table, section: str) -> None:
+    """Problems can be prepared where the model is not; what samples from them checks again."""
+    try:
+        prompt_checks.check_prompts(session, cfg, prompts, f"{section}.max_tokens")
+    except MissingError as error:
+        session.warn_once(f"the prompts are not checked against the model: {error.message}")
 
 
 def _overlap_notes(cfg: PrepareConfig, made: prepare_stage.Preparation) -> dict[str, str]:

@@ -42,6 +42,7 @@ def open_sampler(session: Session, probe: Probe, *, beside_trainer: bool) -> Loa
         longest=max(config.rollout.max_tokens, config.eval.max_tokens),
         beside_trainer=beside_trainer,
         log=session.run.path / "vllm.log",
+        day=session.template_date,
     )
     session.out.info(f"starting vLLM, which takes half a minute or more; its log: {setup.log}")
     engine: LoadableEngine = open_engine("vllm", setup)  # type: ignore[assignment]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from rsgrpo_cli.artifacts import read_lineage, read_table
-from rsgrpo_cli.config import RunConfig, ScoreConfig
+from rsgrpo_cli.config import RunConfig, ScoreConfig, override
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
 from rsgrpo_cli.engines.vllm_process import require_vllm
@@ -29,6 +30,8 @@ from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from rsgrpo_cli.engines.types import Engine, LoadableEngine
     from rsgrpo_cli.policy.policy import Policy
 
@@ -74,6 +77,7 @@ class Session:
         self._policy_trains = False
         self._engines: dict[str, Engine] = {}  # those that sample from the trainer's own weights, or from none
         self._sampler: LoadableEngine | None = None  # one with weights of its own
+        self._warned: set[str] = set()
         self._rewards: dict[tuple[str, bool], RewardFn] = {}
 
     def __enter__(self) -> Session:
@@ -81,6 +85,12 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         self._resources.close()
+
+    def warn_once(self, text: str) -> None:
+        """Say what should not be missed, once in this session."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.out.warn(text)
 
     # -- inputs ---------------------------------------------------------------------------------------------------
 
@@ -113,6 +123,48 @@ class Session:
         from rsgrpo_cli.models import model_directory
 
         return model_directory(self.config.model.name)
+
+    @cached_property
+    def description(self) -> Path:
+        """Directory with the base model's configuration and tokenizer; of a model on the Hub these are all it has."""
+        from rsgrpo_cli.models import tokenizer_directory
+
+        return tokenizer_directory(self.config.model.name)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The base model's tokenizer."""
+        from rsgrpo_cli.models import load_tokenizer, quiet
+
+        with quiet():
+            return load_tokenizer(self.description)
+
+    @property
+    def template_date(self) -> date | None:
+        """The day that the model's chat template is told; None where it does not ask.
+
+        The run keeps the first that it is asked for: a prompt is the same when the run is resumed another day.
+        """
+        if not self._asks_for_the_date:
+            return None
+        if self.config.model.template_date is None:
+            if self.run.has_results():
+                self.out.warn("the chat template asks for the date, and this run kept none: from here on it is today's")
+            chosen = {"model.template_date": date.today().isoformat()}
+            self.run.change_config(override(self.run.config(), chosen))
+            self.config = override(self.config, chosen)
+        return self.config.model.template_date
+
+    @cached_property
+    def _asks_for_the_date(self) -> bool:
+        from rsgrpo_cli.prompt_tokens import asks_for_the_date
+
+        return asks_for_the_date(self.description)
+
+    def sampling_settings(self, name: str) -> dict[str, Any]:
+        """What of the sampler and of the model's chat template decides the completions, for their lineage."""
+        day = self.template_date
+        return self.engine_settings(self.engine_name(name)) | ({"template_date": day.isoformat()} if day else {})
 
     @cached_property
     def base_id(self) -> str:
@@ -203,7 +255,7 @@ class Session:
             return self._engines.setdefault(name, open_engine(name))
         policy = self.policy(version, train=self._policy_trains)
         if name not in self._engines:
-            self._engines[name] = open_engine(name, policy.lm)
+            self._engines[name] = open_engine(name, policy.lm, self.template_date)
         return self._engines[name]
 
     def rest_sampler(self) -> None:

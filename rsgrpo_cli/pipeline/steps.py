@@ -46,7 +46,7 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
 
     With `zero_variance = "resample"` and rewards, that includes the further parts that these call for.
     """
-    run, engine = session.run, session.engine_settings(session.engine_name(cfg.engine))
+    run, engine = session.run, session.sampling_settings(cfg.engine)
     folder = run.rollouts(step, tag)
     lineage = Lineage(
         "rollout",

@@ -8,7 +8,7 @@ from typing import Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, override_afresh
 from rsgrpo_cli.errors import Interrupted, UsageError
-from rsgrpo_cli.pipeline import evaluation, preparation, steps
+from rsgrpo_cli.pipeline import evaluation, preparation, prompt_checks, steps
 from rsgrpo_cli.pipeline.history import History, check_history
 from rsgrpo_cli.pipeline.keeping import prune
 from rsgrpo_cli.pipeline.session import Session
@@ -55,6 +55,7 @@ def train(session: Session, report: Report) -> None:
     if session.run.newest_version() < total:
         preparation.prepare(session, session.config.prepare)
         _check_resources(session)
+        prompt_checks.check_prompts(session, session.config.prepare, session.prompts, "rollout.max_tokens")
     if session.config.train.eval_every:
         requests = [evaluation.Request(name) for name in evaluation.benchmarks_of(session)]
         with session.evaluating():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,16 +127,17 @@ def load(run: RunDir, version: int, benchmark: str) -> Evaluation:
         read_table(folder / "problems.parquet", PROBLEMS),
         sampled.inputs["prompts"],
         dict(sampled.config),
-        _phrasing(run.benchmark(benchmark), sampled.config.get("chat_template")),
+        _phrasing(run.benchmark(benchmark), sampled.config),
     )
 
 
-def _phrasing(prompts: Path, chat_template: str | None) -> str:
+def _phrasing(prompts: Path, sampled: Mapping[str, Any]) -> str:
     """For instance: chat template 1f2e3d; phrasing 3d4c5b: "Please reason step by step ..." after the problem."""
     if not prompts.is_file():
         return ""
     lineage = read_lineage(prompts, PROMPTS)
     cfg, instruction = lineage.config, lineage.outputs.get("instruction", "")
+    chat_template, day = sampled.get("chat_template"), sampled.get("template_date")
     as_chat = cfg.get("prompt_style") == "chat" and chat_template
     if cfg.get("prompt_template"):
         what = "by a template of its own"
@@ -146,7 +147,7 @@ def _phrasing(prompts: Path, chat_template: str | None) -> str:
         )
     else:
         what = "no instruction added"
-    around = f"chat template {chat_template}" if as_chat else "plain text"
+    around = f"chat template {chat_template}{f' on {day}' if day else ''}" if as_chat else "plain text"
     return f"{around}; phrasing {lineage.outputs.get('phrasing', '?')}: {what}"
 
 

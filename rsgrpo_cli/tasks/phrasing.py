@@ -1,7 +1,7 @@
 """How a problem is put to a model: instruction, system prompt, and a template for everything else.
 
-The turns become tokens where the model is, by its chat template (`models.encode_chat`); a prompt in the style "text" is
-one message of the role TEXT_ROLE, which reaches the model as it is.
+The turns become tokens where the model is, by its chat template (`prompt_tokens.encode_chat`); a prompt in the style
+"text" is one message of the role TEXT_ROLE, which reaches the model as it is.
 """
 
 from __future__ import annotations

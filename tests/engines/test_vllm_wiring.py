@@ -173,13 +173,13 @@ def test_a_prompt_without_room(tmp_path: Path, fake_vllm: type[LLM]) -> None:
 
 
 def test_how_long_a_prompt_and_its_completion_may_be(tmp_path: Path) -> None:
-    assert max_model_len(setup(tmp_path)) == 128
-    assert max_model_len(setup(tmp_path, VllmConfig(max_model_len=100))) == 100
-    base = tmp_path / "large"
-    base.mkdir()
-    (base / "config.json").write_text('{"text_config": {"max_position_embeddings": 131072}}')
-    large = Setup(base, "", setup(tmp_path).probe, ModelConfig(), VllmConfig(), 1024, False, tmp_path / "log")
-    assert max_model_len(large) == 1024 + 4096
+    toy, longest = setup(tmp_path).base, 20
+    assert max_model_len(VllmConfig(), longest, toy) == 128
+    assert max_model_len(VllmConfig(max_model_len=100), longest, toy) == 100
+    large = tmp_path / "large"
+    large.mkdir()
+    (large / "config.json").write_text('{"model_type": "gemma3", "text_config": {"max_position_embeddings": 131072}}')
+    assert max_model_len(VllmConfig(), 1024, large) == 1024 + 4096
 
 
 def test_number_type_and_rank() -> None:

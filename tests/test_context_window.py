@@ -1,0 +1,45 @@
+"""How many positions models of several architectures have, and which of them end hard."""
+
+from typing import Any
+
+import pytest
+from transformers import AutoConfig
+
+from rsgrpo_cli.context_window import Window, keeps_a_state, require_room, window_of
+from rsgrpo_cli.errors import UsageError
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "rope_theta": 1e6}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "window"),
+    [
+        ("gpt2", {"n_positions": 24}, Window(24, hard=True)),
+        ("opt", {"max_position_embeddings": 2048}, Window(2048, hard=True)),
+        ("gptj", {"n_positions": 64}, Window(64, hard=True)),
+        ("mpt", {"max_seq_len": 128}, Window(128, hard=True)),
+        ("bloom", {}, Window(None, hard=False)),
+        ("llama", {"max_position_embeddings": 128}, Window(128, hard=False)),
+        ("qwen2", {"max_position_embeddings": 32768, "rope_parameters": YARN}, Window(131072, hard=False)),
+        (
+            "llama",
+            {"max_position_embeddings": 100, "rope_scaling": {"type": "linear", "factor": 2.0}},
+            Window(200, False),
+        ),
+    ],
+)
+def test_positions(kind: str, settings: dict[str, Any], window: Window) -> None:
+    assert window_of(AutoConfig.for_model(kind, **settings)) == window
+
+
+def test_what_does_not_fit_is_refused_only_where_there_is_nothing() -> None:
+    require_room(Window(24, hard=True), 12, 12)
+    require_room(Window(24, hard=False), 12, 400)
+    require_room(Window(None, hard=False), 12, 400)
+    with pytest.raises(UsageError, match=r"a prompt of 12 tokens and 13 more do not fit the model's 24 positions"):
+        require_room(Window(24, hard=True), 12, 13)
+
+
+def test_which_models_keep_a_state() -> None:
+    kinds = {kind: keeps_a_state(AutoConfig.for_model(kind)) for kind in ("mamba", "jamba", "llama", "gpt2")}
+    assert kinds == {"mamba": True, "jamba": True, "llama": False, "gpt2": False}
