@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -90,7 +90,7 @@ def prepare(
         DataError: If nothing is left, or an answer does not verify against itself; the row is named.
         UsageError: If the prompt template cannot be used.
     """
-    asking = [problem for problem in source.problems if problem.text]
+    asking = [_with_gold(problem, reward) for problem in source.problems if problem.text]
     answered = [problem for problem in asking if problem.answer]
     usable = _without_images(answered, source, cfg)
     kept, duplicates, conflicting = _distinct(usable)
@@ -121,6 +121,11 @@ def prepare(
         answers_left_out=sum(problem.answered for problem, _ in chosen),
         overlaps=found,
     )
+
+
+def _with_gold(problem: Problem, reward: RewardFn | None) -> Problem:
+    """The problem with its answer as it is graded: a user's own function gets a list as JSON."""
+    return replace(problem, answer=problem.stored) if reward is None and problem.stored else problem
 
 
 def _without_images(problems: Sequence[Problem], source: Source, cfg: PrepareConfig) -> Sequence[Problem]:
@@ -200,7 +205,8 @@ def _nothing_left(source: Source, asking: int, answered: int, usable: int, too_l
 
 def _check_answers(problems: Sequence[Problem], source: Source, reward: RewardFn) -> None:
     complaints = reward.check_ground_truth([problem.answer for problem in problems])
-    bad = [(problem, complaint) for problem, complaint in zip(problems, complaints, strict=True) if complaint]
+    found = [(problem, problem.complaint or complaint) for problem, complaint in zip(problems, complaints, strict=True)]
+    bad = [(problem, complaint) for problem, complaint in found if complaint]
     if bad:
         problem, complaint = bad[0]
         more = f"; {len(bad) - 1} more like it" if len(bad) > 1 else ""

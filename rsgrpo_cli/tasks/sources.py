@@ -13,6 +13,7 @@ from typing import Any
 from rsgrpo_cli.errors import DataError, MissingError, UsageError
 from rsgrpo_cli.tasks.chats import Message, asked, is_filled, media_columns
 from rsgrpo_cli.tasks.files import SUFFIXES, Rows, is_data_file, open_rows
+from rsgrpo_cli.tasks.golds import read_gold
 from rsgrpo_cli.tasks.hub import Place, open_hub, read_hub
 from rsgrpo_cli.tasks.registry import REGISTRY, Listed, Split, listed
 
@@ -41,6 +42,8 @@ class Problem:
         answer: The reference answer as text; empty where the source has none.
         media: Whether an image, a sound or a video belongs to it.
         answered: Whether its chat went on with an answer, which is left out of `text`.
+        stored: The answer as a user's own reward function gets it, where that is something else: a list as JSON.
+        complaint: Why the answer is none in mathematics, as an object is; empty where it may be one.
     """
 
     index: int
@@ -48,6 +51,8 @@ class Problem:
     answer: str
     media: bool = False
     answered: bool = False
+    stored: str = ""
+    complaint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,8 +347,6 @@ def _problems(rows: Iterable[Mapping[str, Any]], prompt_column: str, answer_colu
 
 def _problem(index: int, row: Mapping[str, Any], prompt_column: str, answer_column: str, where: str) -> Problem:
     found = asked(_value(row, prompt_column), f"{where} row {index}: column {prompt_column!r}")
-    answer = _value(row, answer_column)
-    if isinstance(answer, float) and answer.is_integer():
-        answer = int(answer)  # a column of integers with a gap reads as floats: 42.0 is 42
-    text = "" if answer is None else str(answer).strip()
-    return Problem(index, found.text, text, found.media, found.answered)
+    gold = read_gold(_value(row, answer_column))
+    stored = "" if gold.stored == gold.text else gold.stored
+    return Problem(index, found.text, gold.text, found.media, found.answered, stored, gold.complaint)

@@ -132,3 +132,14 @@ def test_answers_that_were_left_out_of_chats_are_counted() -> None:
     chat = ({"role": "user", "content": "1+1?"},)
     answered = Source("mine", "math", "train", [Problem(0, chat, "2", answered=True)], "hash")
     assert prepare(answered, NoSevens(), PrepareConfig()).answers_left_out == 1
+
+
+def test_an_answer_of_the_wrong_kind_is_refused_by_a_verifier_and_given_to_an_own_function() -> None:
+    listed = Problem(0, "a", "3, -3", stored='["3", "-3"]')
+    thing = Problem(1, "b", '{"x": 3}', complaint="it is an object")
+    mine = Source("mine", "math", "train", [listed, thing], "hash")
+    with pytest.raises(DataError, match=r"row 1 of mine: the answer .* cannot be verified: it is an object"):
+        prepare(mine, NoSevens(), PrepareConfig())
+    assert prepare(mine, None, PrepareConfig()).prompts["ground_truth"].to_pylist() == ['["3", "-3"]', '{"x": 3}']
+    only = Source("mine", "math", "train", [listed], "hash")
+    assert prepare(only, NoSevens(), PrepareConfig()).prompts["ground_truth"].to_pylist() == ["3, -3"]

@@ -122,3 +122,15 @@ def test_half_a_surrogate_pair_is_named_by_its_line_and_a_whole_one_is_a_charact
     path.write_text('{"problem": "x", "answer": "1"}\n{"problem": "\\uD83D", "answer": "1"}\n')
     with pytest.raises(DataError, match="line 2 has half of a surrogate pair"):
         load_source(str(path), "train")
+
+
+def test_golds_of_a_table_are_read_by_their_type(tmp_path: Path) -> None:
+    numbers, lists, gap = tmp_path / "n.parquet", tmp_path / "l.parquet", tmp_path / "gap.jsonl"
+    pq.write_table(pa.table({"problem": ["a", "b"], "answer": [0.00001, float("nan")]}), numbers)
+    assert [problem.answer for problem in load_source(str(numbers), "train").problems] == ["0.00001", ""]
+    pq.write_table(pa.table({"problem": ["a", "b"], "answer": [["3", "-3"], ["5"]]}), lists)
+    assert [problem.answer for problem in load_source(str(lists), "train").problems] == ["3, -3", "5"]
+    gap.write_text('{"problem": "a", "answer": NaN}\n{"problem": "b", "answer": {"value": 3}}\n')
+    found = load_source(str(gap), "train").problems
+    assert found[0].answer == ""
+    assert "COLUMN.KEY" in found[1].complaint
