@@ -24,7 +24,7 @@ from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of
 ROWS_SHOWN = 12
 """Problems of a benchmark that are named when they stand in the training problems."""
 
-COUNTED = ("too_long", "in_benchmarks", "without_problem", "with_images", "answers_left_out")
+COUNTED = ("too_long", "in_benchmarks", "without_problem", "with_images", "answers_left_out", "worked_solutions")
 """Counts of `stages.prepare.Preparation` that are said where they are not 0."""
 
 
@@ -180,6 +180,10 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
         session.out.warn(
             f"{source.name}: {made.answers_left_out} chats end with an answer, which is left out: a prompt ends with "
             "the problem"
+        )
+    if made.worked_solutions:
+        session.out.warn(
+            f"{source.name}: {made.worked_solutions} answers are worked solutions: of each the final answer is kept"
         )
     for overlap in made.overlaps:
         if overlap.rows:

@@ -21,6 +21,7 @@ from functools import lru_cache
 
 from rsgrpo_cli.rewards import math_text
 from rsgrpo_cli.rewards.math_effort import is_laborious
+from rsgrpo_cli.rewards.math_gold import read_gold
 from rsgrpo_cli.rewards.math_shape import (
     components,
     decimal,
@@ -66,8 +67,8 @@ _CHOICE = re.compile(r"\(([A-Z])\)")
 
 @lru_cache(maxsize=4096)
 def normalise_gold(gold: str) -> str:
-    """The spelling of a reference answer that answers are compared with."""
-    return math_text.normalise(gold)
+    """The spelling of a reference answer that answers are compared with; of a worked solution, its final answer."""
+    return math_text.normalise(read_gold(gold))
 
 
 @lru_cache(maxsize=4096)

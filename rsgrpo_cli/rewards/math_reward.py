@@ -19,6 +19,7 @@ from rsgrpo_cli.rewards.math_answer import (
     normalise_answer,
     normalise_gold,
 )
+from rsgrpo_cli.rewards.math_gold import complaint_about, read_gold
 from rsgrpo_cli.rewards.math_shape import values
 from rsgrpo_cli.rewards.pool import DEFAULT_MEMORY_LIMIT_BYTES, Died, Done, Outcome, Raised, TimedOut, WorkerPool
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
@@ -83,11 +84,14 @@ class MathReward:
         return verdicts
 
     def check_ground_truth(self, ground_truths: Sequence[str]) -> list[str | None]:
-        """For each reference answer None, or why it cannot be verified against itself."""
+        """For each reference answer None, or why it cannot be verified against itself, or is none that one writes."""
+        plain = [complaint_about(read_gold(gold)) for gold in ground_truths]
         golds = [normalise_gold(gold) for gold in ground_truths]
-        read = sorted({gold for gold in golds if not is_readable_unparsed(gold)})
+        in_question = (gold for gold, complaint in zip(golds, plain, strict=True) if not complaint)
+        read = sorted({gold for gold in in_question if not is_readable_unparsed(gold)})
         outcomes = dict(zip(read, self._pool.map([(gold, gold, False) for gold in read]), strict=True))
-        return [_complaint(gold, outcomes.get(gold, Done(True))) for gold in golds]
+        compared = [_complaint(gold, outcomes.get(gold, Done(True))) for gold in golds]
+        return [one or other for one, other in zip(plain, compared, strict=True)]
 
     def close(self) -> None:
         """End the worker processes."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.rewards.math_gold import is_worked, read_gold
 from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.schemas import PROMPTS
 from rsgrpo_cli.tasks.chats import Message
@@ -51,6 +52,7 @@ class Preparation:
         without_problem: Rows dropped because they ask nothing.
         with_images: Problems dropped because an image belongs to them.
         answers_left_out: Prompts whose chat went on with an answer in the source.
+        worked_solutions: Prompts whose answer was taken out of a worked solution.
         overlaps: What stands in the benchmarks that were compared with; before anything of it was dropped.
     """
 
@@ -63,6 +65,7 @@ class Preparation:
     without_problem: int = 0
     with_images: int = 0
     answers_left_out: int = 0
+    worked_solutions: int = 0
     overlaps: tuple[Overlap, ...] = ()
 
 
@@ -119,13 +122,22 @@ def prepare(
         without_problem=len(source.problems) - len(asking),
         with_images=len(answered) - len(usable),
         answers_left_out=sum(problem.answered for problem, _ in chosen),
+        worked_solutions=_worked_solutions([problem for problem, _ in chosen], source) if reward is not None else 0,
         overlaps=found,
     )
 
 
 def _with_gold(problem: Problem, reward: RewardFn | None) -> Problem:
-    """The problem with its answer as it is graded: a user's own function gets a list as JSON."""
-    return replace(problem, answer=problem.stored) if reward is None and problem.stored else problem
+    """The problem with its answer as it is graded: a user's own function gets what the source has, a list as JSON."""
+    if reward is None:
+        return replace(problem, answer=problem.stored) if problem.stored else problem
+    return problem if problem.complaint else replace(problem, answer=read_gold(problem.answer))
+
+
+def _worked_solutions(chosen: Sequence[Problem], source: Source) -> int:
+    """How many of these problems have a worked solution for an answer in the source."""
+    kept = {problem.index for problem in chosen}
+    return sum(problem.index in kept and is_worked(problem.answer) for problem in source.problems)
 
 
 def _without_images(problems: Sequence[Problem], source: Source, cfg: PrepareConfig) -> Sequence[Problem]:

@@ -143,3 +143,13 @@ def test_an_answer_of_the_wrong_kind_is_refused_by_a_verifier_and_given_to_an_ow
     assert prepare(mine, None, PrepareConfig()).prompts["ground_truth"].to_pylist() == ['["3", "-3"]', '{"x": 3}']
     only = Source("mine", "math", "train", [listed], "hash")
     assert prepare(only, NoSevens(), PrepareConfig()).prompts["ground_truth"].to_pylist() == ["3, -3"]
+
+
+def test_the_final_answer_is_taken_out_of_worked_solutions_and_these_are_counted() -> None:
+    mine = source(("a", r"So it is $\boxed{4}$."), ("b", "The answer is 5."), ("c", "6"), ("a", r"\boxed{4}"))
+    made = prepare(mine, NoSevens(), PrepareConfig())
+    assert made.prompts["ground_truth"].to_pylist() == ["4", "5", "6"]
+    assert (made.worked_solutions, made.duplicates, made.conflicting) == (2, 1, 0)
+    own = prepare(mine, None, PrepareConfig())  # a user's own function gets what the source has
+    assert own.prompts["ground_truth"].to_pylist()[0] == r"So it is $\boxed{4}$."
+    assert own.worked_solutions == 0
