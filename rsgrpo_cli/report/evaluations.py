@@ -65,6 +65,20 @@ class Evaluation:
         """Whether its rewards are grades, of which there is a mean and no pass@k."""
         return self.value("reward") is not None
 
+    def mean_rewards(self) -> list[float | None] | None:
+        """The mean reward of each problem, None for one without; None where a verifier judged.
+
+        A function of grades may have said nothing but 0 and 1 of one policy. That was taken as a verdict, and the share
+        of right answers is the mean reward, unless some had no reward and were taken as wrong.
+        """
+        if self.is_graded:
+            means: list[float | None] = self.problems["reward_mean"].to_pylist()
+            return means
+        if self.value("status_scored") is None or self.value("status_skipped") is not None:
+            return None
+        counts = zip(self.problems["correct"].to_pylist(), self.problems["n"].to_pylist(), strict=True)
+        return [correct / n for correct, n in counts]
+
     def curve(self) -> list[dict[str, Any]]:
         """The rows of pass@k, by rising k."""
         return [row for row in self.summary.to_pylist() if row["metric"] == "pass"]
@@ -233,13 +247,14 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
 
 def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     """The mean reward, problem by problem; of problems that have one in both."""
-    if before.is_graded != after.is_graded:
+    rewards = [one.mean_rewards() for one in (before, after)]
+    if None in rewards:
         graded, judged = (before, after) if before.is_graded else (after, before)
         raise UsageError(
             f"{graded.label} was graded and {judged.label} judged right or wrong",
             "evaluate both with the same reward: rsgrpo eval --reward ... --rescore",
         )
-    pairs = zip(*(one.problems["reward_mean"].to_pylist() for one in (before, after)), strict=True)
+    pairs = zip(*(means for means in rewards if means is not None), strict=True)
     known = np.array([pair for pair in pairs if None not in pair], dtype=float).reshape(-1, 2)
     if not len(known):
         raise UsageError("no problem has a reward in both evaluations", "use a reward that grades them")

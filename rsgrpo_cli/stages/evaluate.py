@@ -76,7 +76,10 @@ def evaluate(
         )
     truth = dict(zip(prompts["prompt_id"].to_pylist(), prompts["ground_truth"].to_pylist(), strict=True))
     if right is None and all(reward is None for problem in graded for reward in problem.rewards):
-        raise DataError("no sample has a reward: the reward function returned None for all", "use another --reward")
+        raise DataError(
+            "no sample has a reward: the reward function returned None for all",
+            "evaluate with another: rsgrpo eval --reward NAME --rescore; train without evaluations: --eval-every 0",
+        )
     problems = [_problem(problem, truth[problem.prompt_id], graded=right is None) for problem in graded]
     curve = {2**power for power in range(num_samples.bit_length()) if 2**power <= num_samples}
     rows = _grades(graded) if right is None else _verdicts(graded, sorted(set(ks) | curve), sorted(set(ks)))

@@ -113,3 +113,26 @@ def test_a_function_of_zeros_and_ones_is_evaluated_by_pass_at_k(cli: Cli) -> Non
     assert cli("eval", "--run", "runs/v", "--policy", "0", "--k", "1,2", "-n", "4").code == 0
     compared = cli("compare", "runs/v@0", "runs/v", "--json").json
     assert [row["k"] for row in compared["differences"]][:2] == [1, 2]
+
+
+def test_grades_that_were_all_zero_once_are_still_compared(cli: Cli, module: Path) -> None:
+    grown = "def grown(completions, **columns):\n    return [SCALE * len(text) for text in completions]\n"
+    module.write_text("SCALE = 0.0\n" + grown)
+    assert cli("train", "--run", "runs/z", "--reward", "mine:grown", *SMALL).code == 0
+    assert cli("eval", "--run", "runs/z", "--policy", "0", "--k", "1", "-n", "2").code == 0
+    module.write_text("SCALE = 0.5\n" + grown)
+    assert cli("eval", "--run", "runs/z", "--policy", "2", "--k", "1", "-n", "2").code == 0
+    result = cli("compare", "runs/z@0", "runs/z@2", "--json")
+    assert result.code == 0, result.err
+    (row,) = result.json["differences"]
+    assert (row["metric"], row["before"]) == ("reward", 0.0)
+    assert row["after"] > 0
+    assert cli("eval", "--run", "runs/z", "--policy", "1", "--reward", "auto", "--k", "1", "-n", "2").code == 0
+    refused = cli("compare", "runs/z@1", "runs/z@2")
+    assert (refused.code, "with the same reward" in refused.err) == (2, True)
+
+
+def test_an_evaluation_without_any_reward_does_not_end_the_run(cli: Cli) -> None:
+    stopped = cli("train", "--run", "runs/n", "--reward", "mine:nothing", *SMALL, *EVALUATED)
+    assert (stopped.code, "--eval-every 0" in stopped.err) == (1, True)
+    assert cli("train", "--run", "runs/n", "--eval-every", "0").code == 0

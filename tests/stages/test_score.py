@@ -112,3 +112,19 @@ class Numbers(Echo):
 
     def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
         return [Verdict(0.0, Status.SCORED) for _ in samples]
+
+
+class Late(Echo):
+    """Times out on all but the completion "x"."""
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
+        return [Verdict(0.0, Status.WRONG if s.completion == "x" else Status.TIMEOUT) for s in samples]
+
+
+def test_a_time_limit_that_most_completions_run_into_is_no_result() -> None:
+    half = rollouts(("a", 0, "x"), ("a", 1, "y"))
+    assert count_statuses(score(half, prompts(a="x"), Late())) == {"wrong": 1, "timeout": 1}
+    most = rollouts(("a", 0, "x"), ("a", 1, "y"), ("a", 2, "z"))
+    with pytest.raises(DataError, match="2 of 3 completions ran into the time limit") as caught:
+        score(most, prompts(a="x"), Late())
+    assert "--timeout" in caught.value.hint
