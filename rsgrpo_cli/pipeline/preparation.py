@@ -114,9 +114,10 @@ def prepare_prompts(
 def _make(
     session: Session, cfg: PrepareConfig, source: Source, phrasing: Phrasing, against: list[Source]
 ) -> prepare_stage.Preparation:
-    score = session.config.score
-    built_in = ":" not in score.reward
-    reward = session.reward(source.task, workers=score.workers, timeout=score.timeout) if built_in else None
+    score, name = session.config.score, session.config.score.reward
+    name = source.task if name == "auto" else name
+    # Answers are checked by what will grade them; a user's own function has no such check.
+    reward = None if ":" in name else session.reward(name, workers=score.workers, timeout=score.timeout)
     counter: prepare_stage.CountTokens | None = None
     if cfg.max_prompt_tokens:
         encode = prompt_checks.encoder(session)

@@ -133,3 +133,15 @@ def test_json_names_what_was_made(cli: Cli, trained: Path, command: str) -> None
     assert result.json["stage"] == command
     assert Path(result.json["path"]).exists()
     assert result.json["skipped"] is True
+
+
+def test_prepare_checks_answers_with_the_reward_of_the_run(cli: Cli, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"problem": "Make 24 from 3 5 7 2.", "answer": "3 5 7 2 -> 24"}\n')
+    settings = ("--dataset", str(mine), "--set", "prepare.decontaminate=off")
+    assert cli("prepare", "--run", "runs/a", *settings, "--reward", "countdown").code == 0
+    assert pq.read_table("runs/a/prompts.parquet")["ground_truth"].to_pylist() == ["3 5 7 2 -> 24"]
+    mine.write_text('{"problem": "3+4?", "answer": "7"}\n')
+    refused = cli("prepare", "--run", "runs/b", *settings, "--reward", "countdown")
+    assert refused.code == 1
+    assert "row 0 of mine: the answer '7' cannot be verified: a countdown puzzle is written like" in refused.err
