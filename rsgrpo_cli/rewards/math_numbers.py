@@ -61,23 +61,6 @@ def either_way(text: str) -> list[str]:
     return [text, _scientific(found["minus"] + found["mantissa"], found["exponent"])] if found else [text]
 
 
-def plain_decimal(text: str) -> str:
-    r"""A number as Python writes it (`1e-05`, `6.022e+23`) in digits; as `m\times 10^{e}` where these are over 40."""
-    mantissa, _, exponent = text.lower().partition("e")
-    if not exponent:
-        return text
-    if abs(int(exponent)) > 40:
-        return _scientific(mantissa, exponent)
-    sign, digits = ("-", mantissa[1:]) if mantissa.startswith("-") else ("", mantissa)
-    whole, _, fraction = digits.partition(".")
-    place, digits = len(whole) + int(exponent), whole + fraction
-    if place <= 0:
-        return f"{sign}0.{'0' * -place}{digits}"
-    digits = digits.ljust(place, "0")
-    after = digits[place:].rstrip("0")
-    return sign + (digits[:place].lstrip("0") or "0") + (f".{after}" if after else "")
-
-
 def _from_e_notation(found: re.Match[str]) -> str:
     mantissa, sign, digits = found["mantissa"], found["sign"], found["digits"]
     if mantissa is None:

@@ -1,8 +1,11 @@
 import datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rsgrpo_cli.tasks.golds import Gold, read_gold
 
@@ -67,3 +70,11 @@ def test_a_list_is_several_values_and_json_for_an_own_function(value: Any, text:
 )
 def test_what_is_no_answer_is_said(value: Any, complaint: str) -> None:
     assert complaint in read_gold(value).complaint
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_float_in_digits_is_the_same_number(value: float) -> None:
+    text = read_gold(value).text
+    mantissa, _, exponent = text.partition(r"\times 10^{")
+    assert Fraction(mantissa) * Fraction(10) ** int(exponent.removesuffix("}") or 0) == Fraction(Decimal(repr(value)))
+    assert len(text) <= 65
