@@ -22,6 +22,7 @@ _WORKED = re.compile(
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 # Of text only: "[0, 1]" is an interval.
 _LIST = re.compile(r"\s*\[\s*(?:['\"][\s\S]*['\"]|-?[\d./]+)\s*\]\s*")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _SIDE_BY_SIDE = re.compile(r"(['\"])\s+(?=['\"])")  # NumPy writes no commas
 _LATEX_ESCAPE = re.compile(r"(?<!\\)\\(?=[A-Za-z(){}\[\],;!|%$])(?!u[0-9a-fA-F]{4})")
 
@@ -45,7 +46,8 @@ def read_gold(gold: str) -> str:
     Everything else is returned as it is.
     """
     if (listed := _listed(gold)) is not None:
-        return ", ".join(listed)
+        # "1,000" would be two values among others.
+        return read_gold(", ".join(part.replace(",", "") if _GROUPED.fullmatch(part) else part for part in listed))
     if _WORKED.search(gold):
         return extract_stated(gold) or gold
     return gold
