@@ -147,7 +147,15 @@ def test_a_large_k_under_a_recipe_asks_for_samples_of_every_benchmark() -> None:
     flags = {"model.name": "Qwen/Qwen2.5-Math-1.5B", "eval.k": (1, 32, 1024)}
     made = config.resolve(flags)
     assert {made.eval.for_benchmark(name).num_samples for name in made.eval.benchmarks} == {1024}
-    with pytest.raises(UsageError, match="1024 samples a problem of math500, not 64"):
-        config.resolve(flags | {"eval.num_samples_of": {"math500": 64}})
+
+
+def test_a_benchmark_with_fewer_samples_reports_the_ks_that_these_allow() -> None:
+    flags = {"model.name": "Qwen/Qwen2.5-Math-1.5B", "eval.k": (1, 32, 1024), "eval.num_samples": 1024}
+    made = config.resolve(flags | {"eval.num_samples_of": {"math500": 64}})
+    assert made.eval.for_benchmark("math500").k == (1, 32)
+    assert made.eval.for_benchmark("aime24").k == (1, 32, 1024)
+    few = flags | {"eval.k": (128, 1024), "eval.num_samples_of": {"math500": 64}}
+    with pytest.raises(UsageError, match="pass@128 needs at least 128 samples a problem of math500, not 64"):
+        config.resolve(few)
     # What is not evaluated does not count.
-    config.resolve(flags | {"eval.num_samples_of": {"math500": 64}, "eval.benchmark": "aime24"})
+    config.resolve(few | {"eval.benchmark": "aime24"})

@@ -85,7 +85,7 @@ def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Ev
     tables = [evaluation_table(one, cfg.k) for one in found]
     lines = [f"{outcome.facts['sampled']} completions sampled -> {outcome.path}" for outcome in outcomes]
     lines += [f"prompts: {one.phrasing}" for one in found[:1]]
-    if any(2 * max(cfg.k) > one.num_samples for one in found if not one.is_graded):
+    if any(2 * k > one.num_samples >= k for one in found if not one.is_graded for k in cfg.k):
         lines.insert(0, "-: fewer than 2k samples, from which no sampling error can be told")
     if len(found) == 1:
         out.result(where | single[0], *tables, lines=lines)
@@ -93,7 +93,7 @@ def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Ev
     if any(one.is_graded for one in found):  # grades of different problems have no common scale to average over
         out.result(where | {"benchmarks": single}, *tables, lines=lines)
         return
-    macro = macro_mean(found, cfg.k)
+    macro = macro_mean(found, [k for k in cfg.k if all(k <= one.num_samples for one in found)])
     data = where | {"benchmarks": single, "macro": macro}
     out.result(data, *tables, macro_table(found, macro), lines=lines)
 

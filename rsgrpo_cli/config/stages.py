@@ -246,20 +246,23 @@ class EvalConfig(StageConfig):
         return tuple(name.strip() for name in self.benchmark.split(",") if name.strip())
 
     def for_benchmark(self, name: str) -> EvalConfig:
-        """The settings for one benchmark."""
-        return self.model_copy(
-            update={"num_samples": self.num_samples_of.get(name, self.num_samples), "num_samples_of": {}}
-        )
+        """The settings for one benchmark: its own number of samples, and the values of k that these allow."""
+        samples = self.num_samples_of.get(name, self.num_samples)
+        ks = tuple(k for k in self.k if k <= samples)
+        return self.model_copy(update={"num_samples": samples, "num_samples_of": {}, "k": ks})
 
     @model_validator(mode="after")
     def _k_fits(self) -> EvalConfig:
-        largest = max(self.k, default=0)
-        special = [(name, samples) for name, samples in self.num_samples_of.items() if name in self.benchmarks]
-        for name, samples in (("", self.num_samples), *special):
-            if largest > samples:
-                on, enough = (f" of {name}", f"{name}={largest}") if name else ("", f"{largest}")
+        largest, smallest = max(self.k, default=0), min(self.k, default=0)
+        if largest > self.num_samples:
+            raise ValueError(
+                f"pass@{largest} needs at least {largest} samples a problem, not {self.num_samples}: "
+                f"use --num-samples {largest} or a smaller --k"
+            )
+        for name, samples in self.num_samples_of.items():
+            if name in self.benchmarks and smallest > samples:
                 raise ValueError(
-                    f"pass@{largest} needs at least {largest} samples a problem{on}, not {samples}: "
-                    f"use --num-samples {enough} or a smaller --k"
+                    f"pass@{smallest} needs at least {smallest} samples a problem of {name}, not {samples}: "
+                    f"use --num-samples {name}={smallest} or a smaller --k"
                 )
         return self

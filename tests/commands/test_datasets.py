@@ -78,7 +78,12 @@ def test_several_benchmarks_at_once(cli: Cli, data: Path) -> None:
 
 def test_a_k_that_one_of_them_has_too_few_samples_for(cli: Cli, data: Path) -> None:
     asked = ["eval", "--model", "toy", "--benchmark", "aime24,aime25", "--k", "1,8"]
-    result = cli(*asked, "-n", "8,aime25=4")
+    result = cli(*asked, "-n", "8,aime25=4", "--set", "eval.max_tokens=8", "--set", "prepare.instruction=", "--json")
+    assert result.code == 0, result.err
+    ks = [{row["k"] for row in one["summary"] if row["metric"] == "maj"} for one in result.json["benchmarks"]]
+    assert ks == [{1, 8}, {1}]
+    assert [row["k"] for row in result.json["macro"]] == [1]
+    result = cli("eval", "--model", "toy", "--benchmark", "aime24,aime25", "--k", "8", "-n", "8,aime25=4")
     assert result.code == 2
     assert "pass@8 needs at least 8 samples a problem of aime25, not 4: use --num-samples aime25=8" in result.err
     result = cli(*asked, "-n", "8,aime52=8")
