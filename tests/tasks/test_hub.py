@@ -109,3 +109,29 @@ def test_a_local_copy_of_a_repository_and_what_can_be_wrong_with_a_name(reposito
     assert (split[0], "Should be one of ['train']" in str(split[1])) == ("UsageError", True)
     assert (column[0], "no column 'nothing'" in str(column[1])) == ("UsageError", True)
     assert (streamed[0], "nothing" in str(streamed[1])) == ("DataError", True)
+
+
+def test_of_a_repository_no_more_is_read_than_is_needed_and_its_images_are_seen(tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="the package datasets is not installed")
+    shots = [{"bytes": b"\x89PNG", "path": None}, None]
+    gold = [{"ground_truth": "2", "style": "rule"}, {"ground_truth": "4", "style": "rule"}]
+    table = pa.table({"problem": ["1+1?", "2+2?"], "reward_model": gold, "shot": shots, "tests": ["x" * 100] * 2})
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    pq.write_table(table, folder / "train.parquet")
+    program = """
+import sys
+from rsgrpo_cli.tasks.hub import Place, open_hub
+from rsgrpo_cli.tasks.sources import load_source
+rows = open_hub(Place.parse(sys.argv[1]), "train")
+print(sorted(rows.shape), next(rows.read(["problem", "reward_model.ground_truth"])))
+print([(problem.text, problem.answer, problem.media) for problem in load_source(sys.argv[1], "train").problems])
+"""
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    arguments = [sys.executable, "-c", program, str(folder)]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+    first, second = result.stdout.splitlines()
+    columns = ["problem", "reward_model", "shot", "tests"]
+    assert first == f"{columns} {{'problem': '1+1?', 'reward_model': {{'ground_truth': '2'}}}}"
+    assert second == "[('1+1?', '2', True), ('2+2?', '4', False)]"
