@@ -41,7 +41,7 @@ from rsgrpo_cli.rewards.math_shape import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-POLICY_VERSION = 3
+POLICY_VERSION = 4
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -49,6 +49,8 @@ MAX_ANSWER_CHARS = 2_000
 _MAX_NORMALISED_CHARS = 10_000
 
 _NEAR = Fraction(1, 1000)
+_LONGEST_INTERVAL = 2
+_SIDES = 2
 
 _UNEVALUATED = re.compile(
     r"\\(?:sum|prod|i{1,3}nt|oint|lim|limsup|liminf|max|min|sup|inf|gcd|lcm|bmod|pmod|mod|det)(?![A-Za-z])"
@@ -60,7 +62,7 @@ _DIGITS_APART = re.compile(r"[+-]?\d+(?: +\d+)+")
 _IN_BASE = re.compile(r"(-?[0-9A-Z]+)_\{?(\d+)\}?")
 _WITH_COLON = re.compile(r"\d+(?:\s*:\s*\d+)+")
 _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
-_PROSE_FIRST = re.compile(r"\\text\{([^{}]*)\}[\s:=]*(?=\S)")
+_PROSE_FIRST = re.compile(r"\\text\{([^{}]*)\}[\s:=]*(?=[^\s_^])")
 _NEGATION = re.compile(r"\b(?:not|never|neither|except|isn't|no)\b", re.IGNORECASE)
 _CHOICE = re.compile(r"\(([A-Z])\)")
 
@@ -68,7 +70,9 @@ _CHOICE = re.compile(r"\(([A-Z])\)")
 @lru_cache(maxsize=4096)
 def normalise_gold(gold: str) -> str:
     """The spelling of a reference answer that answers are compared with; of a worked solution, its final answer."""
-    return math_text.normalise(read_gold(gold))
+    text = math_text.normalise(read_gold(gold))
+    bare = text if is_words(text) else _without_prose(text)
+    return text if letters(bare) else bare  # a number after words is that number; "even n" is more than n
 
 
 @lru_cache(maxsize=4096)
@@ -90,7 +94,25 @@ def normalise_answer(answer: str, gold: str) -> str:
     text = math_text.normalise(answer, thousands=not several)
     if not several and (found := _DECIMAL_COMMA.fullmatch(text)):
         text = f"{found[1]}.{found[2]}"
-    return text if is_words(gold) else _without_prose(text)
+    if is_words(gold) or key(text) == key(gold):
+        return text
+    return _bracketed_as(gold, _without_prose(text))
+
+
+def _bracketed_as(gold: str, answer: str) -> str:
+    """An answer in the brackets of the gold where order is told all the same, by three places or by names.
+
+    `1, 2, 3` for `[1, 2, 3]` or `(1, 2, 3)`; `(1, 2)` for `x = 1, y = 2`. Of two, brackets may be an interval's.
+    """
+    bracket_gold, bracket_answer = components(gold), components(answer)
+    if bracket_gold and len(bracket_gold[1]) > _LONGEST_INTERVAL:
+        parts = bracket_answer[1] if bracket_answer else values(answer)
+        same = len(parts) == len(bracket_gold[1]) and not answer.startswith(r"\{")
+        return f"{bracket_gold[0]}{', '.join(parts)}{bracket_gold[2]}" if same else answer
+    names = [key(relation(value)[0]) for value in values(gold) if len(relation(value)) == _SIDES]
+    if bracket_answer and len(bracket_answer[1]) == len(names) == len(set(names)) == len(values(gold)) > 1:
+        return ", ".join(bracket_answer[1])
+    return answer
 
 
 def compare_cheaply(gold: str, answer: str) -> Status | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -26,6 +27,7 @@ from rsgrpo_cli.rewards.types import Sample, Status, Verdict
 
 VERIFIER = "rsgrpo_cli.rewards.math_verifier:verify_pair"
 _MEMO_ENTRIES = 50_000
+_MOST_DIGITS = 40
 _NO_VERDICT = (Status.TIMEOUT, Status.ERROR)
 
 Pair = tuple[str, str]
@@ -85,13 +87,15 @@ class MathReward:
 
     def check_ground_truth(self, ground_truths: Sequence[str]) -> list[str | None]:
         """For each reference answer None, or why it cannot be verified against itself, or is none that one writes."""
-        plain = [complaint_about(read_gold(gold)) for gold in ground_truths]
+        texts = [read_gold(gold) for gold in ground_truths]
+        plain = [complaint_about(text) for text in texts]
         golds = [normalise_gold(gold) for gold in ground_truths]
         in_question = (gold for gold, complaint in zip(golds, plain, strict=True) if not complaint)
         read = sorted({gold for gold in in_question if not is_readable_unparsed(gold)})
         outcomes = dict(zip(read, self._pool.map([(gold, gold, False) for gold in read]), strict=True))
         compared = [_complaint(gold, outcomes.get(gold, Done(True))) for gold in golds]
-        return [one or other for one, other in zip(plain, compared, strict=True)]
+        found = zip(texts, plain, compared, strict=True)
+        return [one or other or _own_complaint(text) for text, one, other in found]
 
     def close(self) -> None:
         """End the worker processes."""
@@ -160,6 +164,28 @@ def _judgement(outcome: Outcome) -> Status:
             return Status.TIMEOUT
         case _:
             return Status.ERROR
+
+
+def _own_complaint(gold: str) -> str | None:
+    """Why a completion that boxes the reference answer itself, or the number that it is, earns nothing."""
+    if not normalise_gold(gold):
+        return None  # that it is empty is said elsewhere
+    for spelling in (gold, *_in_digits(gold)):
+        found = extract(f"\\boxed{{{spelling}}}")
+        attempt = _Attempt(None, found.status) if found.answer is None else _read(gold, found.answer, found.line)
+        if attempt.status not in (None, Status.OK):
+            return f"a completion with \\boxed{{{spelling[:80]}}} would be judged {attempt.status}"
+    return None
+
+
+def _in_digits(gold: str) -> list[str]:
+    """The number that Python reads in a reference answer, in digits."""
+    if "_" in gold:  # of a base to us
+        return []
+    try:
+        return [format(Decimal(gold), "f")] if abs(Decimal(gold).adjusted()) < _MOST_DIGITS else []
+    except (InvalidOperation, ValueError):
+        return []
 
 
 def _complaint(gold: str, outcome: Outcome) -> str | None:

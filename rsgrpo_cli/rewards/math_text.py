@@ -58,7 +58,10 @@ _COMMANDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"\\(?:{_TEXT_FONTS})\s*(?=\{{)", r"\\text"),
         (r"\\text\s*(?=\{)", r"\\text"),
         (r"\\text\{([\d\s.,:;()+/-]*|\s*[\d.]+[eE][+-]?\d+\s*)\}", r"\1"),
-        (r"\"", ""),
+        (r"\\text\{([0-9A-F]+)\}(?=\s*_)", r"\1"),
+        (r"[\"`€£¥₹]", ""),
+        # Where all of it is in one font: "\text{42 apples}".
+        (r"^\s*\\text\{\s*(-?[\d.,/]*\d)\s+([A-Za-z]+)\s*\}\s*$", r"\1\\text{ \2}"),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"\\(?:leqslant|le)(?![A-Za-z])|<=", r"\\leq "),
@@ -73,6 +76,7 @@ _COMMANDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\text\{ *(?:percent|pct)\.? *\}|(?<=\d) *percent\b|(?<!\\)%", r"\\%"),
         (r"\\c?dots(?![A-Za-z])", r"\\ldots "),
         (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
+        (r"(?<![\\A-Za-z])oo(?![A-Za-z])", r"\\infty "),
     )
 )
 _SPACING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -109,6 +113,7 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 _UNESCAPED_PERCENT = re.compile(r"(?<!\\)%")
 _SPACED_NUMBER = re.compile(r"-?\d{1,3}(?: \d{3})+")
+_DOTTED_NUMBER = re.compile(r"-?\d{1,3}(?:\.\d{3}){2,}")
 _ROOT_OR_BRACKET = re.compile(r"(?P<root>\\?sqrt\s*\()|[()]")
 _ESCAPE_OR_BRACE = re.compile(r"\\[\s\S]|[{}]")
 
@@ -178,6 +183,8 @@ def _join_thousands(text: str) -> str:
     """Take the commas out of "1,234,567", except in brackets, where "(100,200)" is a point."""
     if _SPACED_NUMBER.fullmatch(text):
         return text.replace(" ", "")
+    if _DOTTED_NUMBER.fullmatch(text):
+        return text.replace(".", "")
     pieces, depth, behind = [], 0, 0
     for found in _BRACKET_OR_GROUPED.finditer(text):
         depth = max(0, depth + bool(found["open"]) - bool(found["close"]))

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import DataError
-from rsgrpo_cli.rewards.math_gold import is_worked, read_gold
+from rsgrpo_cli.rewards.math_gold import hold_lists, is_worked, read_gold
 from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.schemas import PROMPTS
 from rsgrpo_cli.tasks.chats import Message
@@ -93,7 +93,8 @@ def prepare(
         DataError: If nothing is left, or an answer does not verify against itself; the row is named.
         UsageError: If the prompt template cannot be used.
     """
-    asking = [_with_gold(problem, reward) for problem in source.problems if problem.text]
+    among_lists = hold_lists([problem.answer for problem in source.problems if problem.answer])
+    asking = [_with_gold(problem, reward, among_lists) for problem in source.problems if problem.text]
     answered = [problem for problem in asking if problem.answer]
     usable = _without_images(answered, source, cfg)
     kept, duplicates, conflicting = _distinct(usable)
@@ -127,11 +128,13 @@ def prepare(
     )
 
 
-def _with_gold(problem: Problem, reward: RewardFn | None) -> Problem:
+def _with_gold(problem: Problem, reward: RewardFn | None, among_lists: bool) -> Problem:
     """The problem with its answer as it is graded: a user's own function gets what the source has, a list as JSON."""
     if reward is None:
         return replace(problem, answer=problem.stored) if problem.stored else problem
-    return problem if problem.complaint else replace(problem, answer=read_gold(problem.answer))
+    if problem.complaint:
+        return problem
+    return replace(problem, answer=read_gold(problem.answer, among_lists=among_lists))
 
 
 def _worked_solutions(chosen: Sequence[Problem], source: Source) -> int:

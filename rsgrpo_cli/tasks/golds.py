@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-_GAPS = ("nan", "NaN", "NAN", "<NA>", "NaT")
+_GAPS = ("nan", "NaN", "NAN", "<NA>", "NaT", "null")
 """How a missing value reads once it has been turned into text."""
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _LONGEST_DECIMAL = 40
