@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from rsgrpo_cli import staleness
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError, UsageError
@@ -111,8 +112,7 @@ class Run:
 
     def evaluations(self) -> list[tuple[int, str]]:
         """Policy version and benchmark of every finished evaluation, in order; policy 0 is the base model."""
-        versions = sorted(int(folder.name) for folder in (self.path / "evals").glob("*") if folder.name.isdigit())
-        return [(version, benchmark) for version in versions for benchmark in self.directory.benchmarks_of(version)]
+        return staleness.evaluations(self.directory)
 
     def evaluation(self, policy: int, benchmark: str) -> Evaluation:
         """An evaluation.
@@ -125,7 +125,8 @@ class Run:
             have = ", ".join(f"policy {version} on {name}" for version, name in self.evaluations())
             hint = f"evaluated: {have}" if have else f"measure it: rsgrpo eval --run {self.path}"
             raise MissingError(f"run {self.name} has no evaluation of policy {policy} on {benchmark}", hint)
-        return Evaluation(policy, benchmark, self.directory.evaluation(policy, benchmark))
+        stale = staleness.stale_evaluation(self.directory, policy, benchmark)
+        return Evaluation(policy, benchmark, self.directory.evaluation(policy, benchmark), stale)
 
     def _table(self, path: Path, kind: ArtifactSchema, columns: Columns, where: str) -> pa.Table:
         return _table(path, kind, columns, f"{where}run {self.name}")
@@ -139,11 +140,13 @@ class Evaluation:
         policy: Version of the policy.
         benchmark: Name of the benchmark.
         path: The directory of the evaluation.
+        stale: Why it does not belong to the policy any more, and how to measure again; None where it does.
     """
 
     policy: int
     benchmark: str
     path: Path
+    stale: str | None = None
 
     def summary(self) -> pa.Table:
         """The metrics with their intervals: pass@k for every k, majority voting, lengths."""

@@ -40,14 +40,17 @@ ALLOWED: dict[str, set[str]] = {
     "run_names": {"config", "disk"},
     "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names", "manifests"}
     | {"config_file"},
+    "identity": {"errors", "artifacts"},
+    "staleness": {"errors", "schemas", "artifacts", "footers", "run_dir", "identity"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "engines", "policy", "stages"}
-    | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file"},
-    "api": {"errors", "schemas", "config", "artifacts", "run_dir"},
-    "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console"},
+    | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file"}
+    | {"identity", "staleness"},
+    "api": {"errors", "schemas", "config", "artifacts", "run_dir", "staleness"},
+    "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console", "staleness"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},
-    "commands": BELOW | {"pipeline", "report", "run_dir", "console", "experiments", "artifacts"},
+    "commands": BELOW | {"pipeline", "report", "run_dir", "console", "experiments", "artifacts", "staleness"},
     "app": {"commands", "console", "errors"},
 }
 

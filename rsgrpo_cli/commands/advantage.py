@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rsgrpo_cli.commands import options
-from rsgrpo_cli.commands.context import at_work, open_run, say
+from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
 from rsgrpo_cli.config import AdvantageConfig, Overrides, estimator_config
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DependencyError, UsageError
@@ -49,6 +49,7 @@ def advantage(
     from rsgrpo_cli.pipeline import steps
 
     target, resolved = open_run(run, overrides)
+    say_departures(out, target, resolved, "advantage", tag=tag)
     with at_work(target, resolved, out) as session:
         number = steps.newest_step(target, "rewards") if step is None else step
         outcome = steps.advantage(session, number, resolved.advantage, tag=tag, force=force)

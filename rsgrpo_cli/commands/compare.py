@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,18 @@ def compare(
     found = [evaluations.find(place, benchmark) for place in (before, after)]
     result = evaluations.compare(found[0], found[1], list(options.ks(k)) if k else None)
     lines = [_named(result, "newly_solved"), _named(result, "newly_lost")]
+    lines += _fewer_samples(result) + [f"not alike in {told}" for told in result["unlike"]]
     Output(as_json=as_json).result(result, comparison_table(result), lines=lines)
+
+
+def _fewer_samples(result: dict[str, Any]) -> list[str]:
+    """What there is to say where one has more samples than are compared."""
+    names, fewer = (result["before"], result["after"]), result["compared_samples"]
+    return [
+        f"compared at {fewer} samples a problem: the first {fewer} of the {count} of {name}"
+        for name, count in zip(names, result["samples"], strict=True)
+        if count > fewer
+    ]
 
 
 def _named(result: dict[str, list[str]], what: str) -> str:

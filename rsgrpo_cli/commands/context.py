@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,28 @@ def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]
                 f"run {run.name} has {field} {old}, not {new}", "a single stage cannot change it: rsgrpo fork, or --run"
             )
     return run, wanted
+
+
+def say_departures(out: Output, run: RunDir, config: RunConfig, section: str, *, tag: str | None = None) -> None:
+    """Say that a single stage is run with other settings than the run's own, and what becomes of that.
+
+    Args:
+        out: The way to the user.
+        run: The run.
+        config: With the stage's own settings.
+        section: The stage's, in the configuration.
+        tag: What it makes stands beside the run's own, if there is one.
+    """
+    changed = changed_fields(run.config(), config)
+    own = {name: was for name, was in changed.items() if name.startswith(f"{section}.") and decides_training(name)}
+    if tag is not None or not own:
+        return
+    told = ", ".join(f"{name} {new}, not the run's own {was}" for name, (was, new) in own.items())
+    flags = " ".join(f"--set {name}={json.dumps(new)}" for name, (_, new) in own.items())
+    out.warn(
+        f"{told}: for what is made now only. train goes on with the run's own: it makes this again, or refuses where "
+        f"something was made from it; for all steps from here on: rsgrpo fork NEW --run {run.path} {flags}"
+    )
 
 
 def new_run(name: str | None, overrides: Overrides, config_file: Path | None, out: Output) -> tuple[RunDir, RunConfig]:

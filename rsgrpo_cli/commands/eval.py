@@ -43,6 +43,7 @@ def evaluate(
     rescore: Annotated[bool, typer.Option("--rescore", help="Grade the stored samples again, sample nothing.")] = False,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
+    accept_changes: options.AcceptOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -62,6 +63,7 @@ def evaluate(
     fresh = run is not None and model is not None and not exists(run)
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
     with at_work(target, resolved, out, overrides, evaluating=True) as session:
+        session.accept_changes = accept_changes
         version = target.newest_version() if policy is None else policy
         names = evaluation.benchmarks_of(session)
         evaluation.check_names(names, overrides.get("eval.num_samples_of", {}))
@@ -84,6 +86,7 @@ def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Ev
     where = {"run": str(found[0].run.path), "policy": found[0].version}
     tables = [evaluation_table(one, cfg.k) for one in found]
     lines = [f"{outcome.facts['sampled']} completions sampled -> {outcome.path}" for outcome in outcomes]
+    lines += [told for one in found if (told := _more_than_asked(cfg, one))]
     lines += [f"prompts: {one.phrasing}" for one in found[:1]]
     if any(2 * k > one.num_samples >= k for one in found if not one.is_graded for k in cfg.k):
         lines.insert(0, "-: fewer than 2k samples, from which no sampling error can be told")
@@ -96,6 +99,14 @@ def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Ev
     macro = macro_mean(found, [k for k in cfg.k if all(k <= one.num_samples for one in found)])
     data = where | {"benchmarks": single, "macro": macro}
     out.result(data, *tables, macro_table(found, macro), lines=lines)
+
+
+def _more_than_asked(cfg: EvalConfig, one: Evaluation) -> str:
+    """An evaluation only grows: what was sampled before stays in it."""
+    asked = cfg.for_benchmark(one.dataset).num_samples
+    if one.num_samples <= asked:
+        return ""
+    return f"{asked} samples a problem were asked for, and {one.num_samples} are there: the numbers are of all of them"
 
 
 def _as_data(one: Evaluation, outcome: Outcome) -> dict[str, Any]:

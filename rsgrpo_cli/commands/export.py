@@ -30,18 +30,28 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where to.  \\[default: RUN/exports/POLICY]")
     ] = None,
+    accept_changes: options.AcceptOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Write a policy as a model directory: weights or adapter, tokenizer, chat template, licence, model card."""
     from rsgrpo_cli.models import licence
     from rsgrpo_cli.pipeline import export as exporting
+    from rsgrpo_cli.pipeline.identity import check_base_of
     from rsgrpo_cli.report.card import card
     from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.staleness import stale_evaluation
 
+    printed = Output(as_json=as_json)
     source = RunDir.open(run)
     version = source.newest_version() if policy is None else policy
     exporting.check_policy(source, version)
     model = source.config().model
+    if merge and model.lora_rank:
+        check_base_of(source, accept=accept_changes)
+    for name in source.benchmarks_of(version):
+        stale = stale_evaluation(source, version, name)
+        if stale:
+            printed.warn(f"{stale}; it is left out of the model card")
     complete = merge or not model.lora_rank
     target = out or source.path / "exports" / (f"{version:06d}-merged" if merge else f"{version:06d}")
     text = card(source, version, complete=complete, licence=licence(model.name))
@@ -52,4 +62,4 @@ def export(
     line = (
         f"policy {version} of {source.path} as {'a model' if complete else 'an adapter'}, {size(written)} -> {target}"
     )
-    Output(as_json=as_json).result(data, lines=[line])
+    printed.result(data, lines=[line])

@@ -28,6 +28,7 @@ def fork(
     step: Annotated[
         int | None, typer.Option("--step", min=0, help="First step it does itself.  \\[default: the newest]")
     ] = None,
+    accept_changes: options.AcceptOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -41,6 +42,7 @@ def fork(
 
     source = RunDir.open(run)
     number = source.newest_version() if step is None else step
+    forking.check_base(source, overrides, accept=accept_changes)
     made = forking.fork(source, number, RunDir.locate(to), overrides)
     data = {"run": str(made.path), "forked_from": str(source.path), "step": number}
     hint = f"{made.path} shares {source.path} up to step {number}; go on: rsgrpo train --run {made.path}"

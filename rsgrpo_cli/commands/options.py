@@ -58,6 +58,13 @@ TagOption = Annotated[
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again; what follows from it is then stale.")]
+AcceptOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-changes",
+        help="Go on although the base model or the reward is not the one the run was made with; this is recorded.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan, as rsgrpo plan does; make nothing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 ConfigOption = Annotated[

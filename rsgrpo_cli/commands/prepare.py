@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rsgrpo_cli.commands import options
-from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run, say
+from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run, say, say_departures
 from rsgrpo_cli.config import Overrides, with_file
 from rsgrpo_cli.console import Output
 
@@ -30,6 +30,7 @@ def prepare(
     elif RunDir.open(run).has_results():
         training.resume_config(RunDir.open(run), with_file({}, config))  # a file is for the whole run: it has to fit
         target, resolved = open_run(run, overrides)
+        say_departures(out, target, resolved, "prepare")
     else:  # nothing depends on its settings: this is as good as starting it
         target, resolved = RunDir.open(run), training.resume_config(RunDir.open(run), with_file(overrides, config))
     with at_work(target, resolved, out, overrides) as session:

@@ -9,7 +9,6 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output
-from rsgrpo_cli.errors import UsageError
 
 
 def report(
@@ -31,19 +30,20 @@ def report(
         label, equals, place = text.rpartition("=")
         evaluation = evaluations.find(place, benchmark)
         found.append((label if equals else evaluation.label, evaluation))
-    if len({evaluation.benchmark_id for _, evaluation in found}) > 1:
-        raise UsageError("these were evaluated on different problems", "choose one benchmark: --benchmark NAME")
+    evaluations.require_same_problems([evaluation for _, evaluation in found])
+    unlike = evaluations.unlike(found)
     ks = options.ks(k) if k else tuple(row["k"] for row in found[0][1].summary.to_pylist() if row["metric"] == "maj")
     if figure is not None:
         passk_figure(found, figure)
     data = {
         "benchmark": found[0][1].benchmark,
         "policies": [
-            {"label": label, "pass": evaluation.curve()}
+            {"label": label, "num_samples": evaluation.num_samples, "pass": evaluation.curve()}
             | ({"reward": evaluation.value("reward")} if evaluation.is_graded else {})
             for label, evaluation in found
         ],
+        "unlike": unlike,
         "figure": str(figure) if figure else None,
     }
-    lines = [f"figure: {figure}"] if figure else []
+    lines = [f"not alike in {told}" for told in unlike] + ([f"figure: {figure}"] if figure else [])
     Output(as_json=as_json).result(data, passk_table(found, ks), lines=lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rsgrpo_cli.commands import options
-from rsgrpo_cli.commands.context import at_work, open_run, say
+from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 
@@ -14,6 +14,7 @@ def rollout(
     step: options.StepOption = None,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
+    accept_changes: options.AcceptOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -23,7 +24,9 @@ def rollout(
 
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
+    say_departures(out, target, resolved, "rollout", tag=tag)
     with at_work(target, resolved, out, overrides) as session:
+        session.accept_changes = accept_changes
         preparation.require_columns(session, resolved.score)  # what it lacks is better known now
         number = target.newest_version() if step is None else step
         prompt_checks.check_prompts(session, resolved.prepare, session.prompts, "rollout.max_tokens")

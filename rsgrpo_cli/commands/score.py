@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rsgrpo_cli.commands import options
-from rsgrpo_cli.commands.context import at_work, open_run, say
+from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 
@@ -14,6 +14,7 @@ def score(
     step: options.StepOption = None,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
+    accept_changes: options.AcceptOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -26,7 +27,9 @@ def score(
 
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
+    say_departures(out, target, resolved, "score", tag=tag)
     with at_work(target, resolved, out, overrides) as session:
+        session.accept_changes = accept_changes
         number = steps.newest_step(target, "rollouts") if step is None else step
         preparation.require_columns(session, resolved.score)
         outcome = steps.score(session, number, resolved.score, tag=tag, force=force)

@@ -35,5 +35,14 @@ def _lines(data: dict[str, Any]) -> list[str]:
         parts = "" if step["rollouts"] else f" ({step['rollout_parts']} parts of the rollouts)"
         lines.append(f"step {step['step']} has {', '.join(done) or 'nothing complete yet'}{parts}")
     lines += [f"stale: {problem}" for problem in data["stale"][:STALE_SHOWN]] or ["nothing is stale"]
-    lines += [f"evaluated: policy {entry['policy']} on {entry['benchmark']}" for entry in data["evaluations"]]
+    lines += _more(data["stale"])
+    lines += [f"other settings: {told}" for told in data["departures"][:STALE_SHOWN]] + _more(data["departures"])
+    for entry in data["evaluations"]:
+        stale = " (stale)" if entry["stale"] else ""
+        lines.append(f"evaluated: policy {entry['policy']} on {entry['benchmark']}{stale}")
     return lines
+
+
+def _more(told: list[str]) -> list[str]:
+    rest = len(told) - STALE_SHOWN
+    return [f"and {rest} more: rsgrpo status --json lists them"] if rest > 0 else []

@@ -28,6 +28,7 @@ def train(
     run: options.RunOption = None,
     config: options.ConfigOption = None,
     dry_run: options.DryRun = False,
+    accept_changes: options.AcceptOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -53,6 +54,7 @@ def train(
     else:
         target, resolved = new_run(run, overrides, config, out)
     with at_work(target, resolved, out, overrides) as session, StepDisplay(out, resolved.train.steps) as display:
+        session.accept_changes = accept_changes
         if resolved.train.eval_every:
             evaluation.check_names(evaluation.benchmarks_of(session), overrides.get("eval.num_samples_of", {}))
         training.train(session, display.show)

@@ -222,6 +222,10 @@ class TrainConfig(StageConfig):
     """How many of the newest checkpoints to keep; the best evaluated one is kept too."""
 
 
+MOST_EVALUATION_SAMPLES = 65_536
+"""What the names of an evaluation's parts have room for, and more than anybody can wait for."""
+
+
 class EvalConfig(StageConfig):
     """How pass@k is measured."""
 
@@ -253,7 +257,12 @@ class EvalConfig(StageConfig):
 
     @model_validator(mode="after")
     def _k_fits(self) -> EvalConfig:
-        largest, smallest = max(self.k, default=0), min(self.k, default=0)
+        if not self.k:
+            raise ValueError("there is no k: give one or more, for example --k 1,32")
+        for samples in (self.num_samples, *self.num_samples_of.values()):
+            if samples > MOST_EVALUATION_SAMPLES:
+                raise ValueError(f"{samples:,} samples a problem are too many: at most {MOST_EVALUATION_SAMPLES:,}")
+        largest, smallest = max(self.k), min(self.k)
         if largest > self.num_samples:
             raise ValueError(
                 f"pass@{largest} needs at least {largest} samples a problem, not {self.num_samples}: "

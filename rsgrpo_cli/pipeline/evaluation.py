@@ -14,19 +14,19 @@ from rsgrpo_cli.config import EvalConfig, PrepareConfig
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.pipeline import prompt_checks
+from rsgrpo_cli.pipeline.identity import accepted, check_base, check_reward
 from rsgrpo_cli.pipeline.preparation import prepare_prompts
 from rsgrpo_cli.pipeline.rollout_folder import discard
 from rsgrpo_cli.pipeline.session import Outcome, Session
 from rsgrpo_cli.pipeline.steps import again
 from rsgrpo_cli.prompt_tokens import chat_template_id
-from rsgrpo_cli.run_dir import Freshness, freshness, rollout_parts
+from rsgrpo_cli.run_dir import Freshness, freshness
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
+from rsgrpo_cli.staleness import GRADED, SAMPLED, eval_command, evaluation_parts, evaluations
 from rsgrpo_cli.tasks.sources import has_held_out_problems, is_known_by_name, source_name
-
-SAMPLED, GRADED = "rollouts", "rewards"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +120,18 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     """
     cfg = cfg.for_benchmark(source_name(request.benchmark))
     prompts = _benchmark_prompts(session, request)
+    check_base(session)
     folder = session.run.evaluation(version, request.name)
     settings = session.sampling_settings(session.config.rollout.engine)
     settings |= {"seed": session.config.seed, "chat_template": chat_template_id(session.base)}
     settings |= cfg.model_dump(mode="json", include={"temperature", "top_p", "max_tokens"})
     inputs = {"prompts": _prompts_id(session, request), "policy": session.policy_id(version)}
-    lineage = Lineage("eval", settings, inputs, policy_version=version)
-    _check_parts(folder, lineage, force=request.force)
+    lineage = Lineage("eval", settings, inputs | accepted(session), policy_version=version)
+    _check_parts(session, version, request, folder, lineage)
 
     def work() -> dict[str, Any]:
         facts = _make_parts(session, version, cfg, request, folder, prompts, lineage)
-        _sum_up(cfg, folder, prompts)
+        facts |= {"num_samples": _sum_up(cfg, request, folder, prompts)}
         summary = read_table(folder / "summary.parquet", SUMMARY).to_pylist()
         asked = [row for row in summary if row["metric"] == "pass" and row["k"] in cfg.k]
         graded = [row["value"] for row in summary if row["metric"] == "reward"]
@@ -163,7 +164,8 @@ def _benchmark_prompts(session: Session, request: Request) -> pa.Table:
         }
     )
     path = session.run.benchmark(request.name)
-    prepare_prompts(session, cfg, "test", path, dependents=[], force=request.force)
+    made = [session.run.evaluation(version, name) for version, name in evaluations(session.run) if name == request.name]
+    prepare_prompts(session, cfg, "test", path, dependents=made, force=request.force, tagged=True)
     return read_table(path, PROMPTS)
 
 
@@ -171,18 +173,33 @@ def _prompts_id(session: Session, request: Request) -> str:
     return read_lineage(session.run.benchmark(request.name), PROMPTS).id
 
 
-def _check_parts(folder: Path, wanted: Lineage, *, force: bool) -> None:
+def _check_parts(session: Session, version: int, request: Request, folder: Path, wanted: Lineage) -> None:
     """Samples of different settings must not be mixed."""
-    for path in rollout_parts(folder / SAMPLED):
+    for path in evaluation_parts(folder / SAMPLED):
         state = freshness(path, ROLLOUTS, wanted)
         if state == Freshness.CURRENT:
             continue
-        if force:
+        if request.force:
             discard(path, ROLLOUTS)
             discard(folder / GRADED / path.name, REWARDS)
             continue
-        why = "with other settings" if state == Freshness.OTHER_SETTINGS else "from another policy or other problems"
-        raise StaleError(f"the samples in {folder} were drawn {why}", "keep both: --tag NAME; replace them: --force")
+        replace_it = eval_command(session.run, version, request.name, "--force")
+        raise StaleError(
+            f"the samples in {folder} were drawn {_how_else(read_lineage(path, ROLLOUTS), wanted)}",
+            f"keep both: --tag NAME; replace them: {replace_it}",
+        )
+
+
+def _how_else(made: Lineage, wanted: Lineage) -> str:
+    changed = [role for role, current in wanted.inputs.items() if made.inputs.get(role) != current]
+    if "policy" in changed:
+        return f"from another policy {wanted.policy_version}, which has been replaced since"
+    if "prompts" in changed:
+        return "from other problems, or from these in other words"
+    if dict(made.inputs) != dict(wanted.inputs):
+        return "before the base model was changed"
+    names = [name for name, value in wanted.config.items() if made.config.get(name) != value]
+    return f"with other settings ({', '.join(f'{name} {made.config.get(name)}' for name in names)})"
 
 
 def _make_parts(
@@ -195,7 +212,7 @@ def _make_parts(
     lineage: Lineage,
 ) -> dict[str, Any]:
     """Grade what is sampled, sample and grade what is missing, a part at a time."""
-    there = rollout_parts(folder / SAMPLED)
+    there = evaluation_parts(folder / SAMPLED)
     covered = rollout_stage.covered_samples(path.stem for path in there)
     parts = rollout_stage.evaluation_parts(len(prompts), covered, cfg.num_samples)
     grader = _Grader(session, request, prompts, _prompts_id(session, request))
@@ -232,7 +249,10 @@ class _Grader:
         self.reward = session.reward(score.reward, workers=score.workers, timeout=score.timeout, lenient=True)
         # An evaluation asks what is right: rewards are not shaped there.
         verifier = score.model_dump(mode="json", include={"reward", "timeout"})
-        self.settings = verifier | {"identity": self.reward.identity, "lenient": True}
+        identity = self.reward.identity
+        self.settings = verifier | {"identity": identity, "lenient": True}
+        if not request.rescore:
+            check_reward(session, score.reward, identity, benchmark=request.name)
         self.request, self.prompts, self.prompts_id = request, prompts, prompts_id
 
     def grade(self, folder: Path, name: str) -> int:
@@ -256,26 +276,45 @@ class _Grader:
         return sum((old == "ok") != (new == "ok") for old, new in pairs)
 
 
-def _sum_up(cfg: EvalConfig, folder: Path, prompts: pa.Table) -> None:
-    """Problems and summary of the first `num_samples` samples of each problem."""
-    used = [
-        path.name
-        for path in rollout_parts(folder / SAMPLED)
-        if rollout_stage.sample_range(path.stem)[0] < cfg.num_samples
-    ]
+def _sum_up(cfg: EvalConfig, request: Request, folder: Path, prompts: pa.Table) -> int:
+    """Problems and summary of all samples that every problem has; how many these are.
+
+    What was asked for before stays in: a summary only grows. The problems are written first, and count with the
+    summary that has the same lineage only.
+    """
+    covered = rollout_stage.covered_samples(path.stem for path in evaluation_parts(folder / SAMPLED))
+    samples = min(covered.values())
+    used = [path.name for path in evaluation_parts(folder / SAMPLED, samples)]
+    first = read_lineage(folder / SAMPLED / used[0], ROLLOUTS)
     inputs = {
         SAMPLED: combined_id(read_lineage(folder / SAMPLED / name, ROLLOUTS).id for name in used),
         GRADED: combined_id(read_lineage(folder / GRADED / name, REWARDS).id for name in used),
     }
-    version = read_lineage(folder / SAMPLED / used[0], ROLLOUTS).policy_version
-    lineage = Lineage("eval", cfg.model_dump(mode="json", exclude={"benchmark"}), inputs, policy_version=version)
-    if freshness(folder / "summary.parquet", SUMMARY, lineage) == Freshness.CURRENT:
-        return
+    grown = cfg.model_copy(update={"num_samples": samples, "k": _all_ks(folder, cfg, samples)})
+    settings = grown.model_dump(mode="json", exclude={"benchmark"})
+    given = {"benchmark": request.benchmark}
+    lineage = Lineage("eval", settings, inputs, policy_version=first.policy_version, outputs=given)
+    if _is_current(folder, lineage):
+        return samples
     rollouts = _concatenated(folder / SAMPLED, used, ROLLOUTS, list(evaluate_stage.ROLLOUT_COLUMNS))
     rewards = _concatenated(folder / GRADED, used, REWARDS, None)
-    problems, summary = evaluate_stage.evaluate(rollouts, rewards, prompts, cfg.k, cfg.num_samples)
+    problems, summary = evaluate_stage.evaluate(rollouts, rewards, prompts, grown.k, samples)
     write_table(folder / "problems.parquet", problems, PROBLEMS, lineage)
     write_table(folder / "summary.parquet", summary, SUMMARY, lineage)
+    return samples
+
+
+def _all_ks(folder: Path, cfg: EvalConfig, samples: int) -> tuple[int, ...]:
+    """The values of k asked for, now or before."""
+    path = folder / "summary.parquet"
+    before = read_lineage(path, SUMMARY).config["k"] if path.is_file() else ()
+    known = [k for k in before if type(k) is int and 1 <= k <= samples] if isinstance(before, list) else []
+    return tuple(sorted({*cfg.k, *known}))
+
+
+def _is_current(folder: Path, wanted: Lineage) -> bool:
+    tables = ((folder / "problems.parquet", PROBLEMS), (folder / "summary.parquet", SUMMARY))
+    return all(freshness(path, kind, wanted) == Freshness.CURRENT for path, kind in tables)
 
 
 def _concatenated(folder: Path, names: list[str], kind: Any, columns: list[str] | None) -> pa.Table:

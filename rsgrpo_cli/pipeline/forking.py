@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from rsgrpo_cli import config_file, disk, manifests
 from rsgrpo_cli.artifacts import write_json
 from rsgrpo_cli.config import Overrides, changed_fields, decides_training, override
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
+from rsgrpo_cli.identity import read_identity, write_identity
+from rsgrpo_cli.pipeline import identity
 from rsgrpo_cli.pipeline.keeping import MANIFEST
 from rsgrpo_cli.run_dir import RunDir, numbered
 
@@ -51,12 +54,33 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
         _require_same_past(changed, f"policy {step} of run {source.name}")
     origin = {"run": source.name, "step": step}
     with disk.no_space_is_named(target), disk.workshop(target) as partial:
-        _share(source, step, partial, rollouts=_samples_alike(changed))
+        _share(source, step, partial, rollouts=_samples_alike(changed), evaluations=_same_policies(changed))
+        recorded = read_identity(source.path)
+        if recorded is not None and _same_policies(changed):
+            # The rewards may be others from here on: that is one of the reasons to branch.
+            write_identity(partial, replace(recorded, rewards=()))
         write_json(partial / "config.json", config_file.content(config, origin))
         names = [path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()]
         _publish(partial, target)
     disk.clear_leftovers(target, names)
     return RunDir(target)
+
+
+def check_base(source: RunDir, overrides: Overrides, *, accept: bool) -> None:
+    """Compare the base model with the one that a run was made with, where it is at hand and goes on to be used.
+
+    Elsewhere `train` compares: a run may be branched where its model is not.
+
+    Raises:
+        StaleError: If it has changed and that is not accepted.
+    """
+    model = source.config().model.name
+    if overrides.get("model.name", model) != model:
+        return
+    try:
+        identity.check_base_of(source, accept=accept)
+    except MissingError:
+        return
 
 
 def require_whole(run: RunDir) -> None:
@@ -91,7 +115,7 @@ def _publish(partial: Path, target: Path) -> None:
     disk.sync_directory(target.parent)
 
 
-def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool) -> None:
+def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool, evaluations: bool) -> None:
     """Link everything into `folder` that the new run has in common with its source."""
     for path in (source.prompts, *(source.path / "benchmarks").glob("*.parquet")):
         _link_all(source, path, folder)
@@ -105,7 +129,7 @@ def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool) -> None:
         if version <= step:
             _link_checkpoint(source, version, folder, needed=version == step)
     for version in numbered(source.path / "evals"):
-        if version <= step:
+        if version <= step and evaluations:
             # The summary before the samples that it is of: more of these may appear meanwhile.
             for path in sorted(
                 source.evaluations(version).rglob("*.parquet"), key=lambda path: (len(path.parts), path)
@@ -158,6 +182,11 @@ def _require_same_past(changed: Mapping[str, tuple[Any, Any]], policy: str) -> N
                 f"{policy} was trained with {name} {was}, not {wanted}",
                 "only a fork of the base model can change that: --step 0",
             )
+
+
+def _same_policies(changed: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Whether the policies shared are the same, and compute alike: else their evaluations are of others."""
+    return not any(name.startswith("model.") and decides_training(name) for name in changed)
 
 
 def _samples_alike(changed: Mapping[str, tuple[Any, Any]]) -> bool:

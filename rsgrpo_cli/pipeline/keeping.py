@@ -17,6 +17,7 @@ from rsgrpo_cli.artifacts import Lineage, read_table
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import SUMMARY
+from rsgrpo_cli.staleness import why_stale
 
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy
@@ -121,7 +122,11 @@ def _best(run: RunDir, warn: Callable[[str], None]) -> set[int]:
     unknown = set()
     for version in run.versions():
         try:
-            values = [_pass_at_1(run.evaluation(version, name)) for name in run.benchmarks_of(version)]
+            values = [
+                _pass_at_1(run.evaluation(version, name))
+                for name in run.benchmarks_of(version)
+                if why_stale(run, version, name) is None
+            ]
         except ArtifactError as error:
             warn(f"{error.message}; checkpoint {version} is kept, as it may be the best")
             unknown.add(version)

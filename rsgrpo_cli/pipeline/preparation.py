@@ -66,10 +66,21 @@ def prepare_prompts(
     dependents: list[Path],
     force: bool,
     score: ScoreConfig | None = None,
+    tagged: bool = False,
 ) -> Outcome:
     """A dataset as prompts, at `path`, with the columns that the reward takes.
 
     What was prepared before, with the same settings, will do where the dataset cannot be had any more.
+
+    Args:
+        session: The run.
+        cfg: Which problems, and how they are put.
+        split: Of the dataset.
+        path: Where they go.
+        dependents: What is made from them.
+        force: Replace them whatever depends on them.
+        score: Whose reward takes columns of the dataset; the session's unless given.
+        tagged: Whether a tag keeps others beside them, as with an evaluation's.
     """
     score = score or session.config.score
     wants = session.wants(score)
@@ -94,7 +105,7 @@ def prepare_prompts(
     inputs = {"dataset": source.content_id} | {f"benchmark {other.name}": other.content_id for other in dropped}
     outputs = {"phrasing": phrasing.id, "instruction": phrasing.instruction}
     lineage = Lineage("prepare", settings, inputs, outputs=outputs)
-    if not must_run(path, PROMPTS, lineage, dependents=dependents, force=force):
+    if not must_run(path, PROMPTS, lineage, dependents=dependents, force=force, tagged=tagged):
         if wants is not None and not columns.are_there(path, wants):
             columns.add_columns(path, source, wants)
         return replace(done, facts={"prompts": _rows(path)})

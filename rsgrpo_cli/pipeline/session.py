@@ -21,6 +21,7 @@ from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
 from rsgrpo_cli.engines.vllm_process import require_vllm
 from rsgrpo_cli.errors import LockedError, MissingError
+from rsgrpo_cli.pipeline.identity import pinned
 from rsgrpo_cli.pipeline.sampler import open_sampler, weights_of
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.rewards.registry import open_reward
@@ -72,6 +73,10 @@ class Session:
     ) -> None:
         self.run, self.config, self.out, self.stop = run, config, out, stop
         self.asked_reward = asked_reward
+        self.accept_changes = False
+        """Whether to go on where the base model or the reward has changed."""
+        self.checked: set[str] = set()
+        """What was compared with what the run was made with."""
         self._resources = ExitStack()
         self._policy: Policy | None = None
         self._policy_trains = False
@@ -122,14 +127,14 @@ class Session:
         """Directory of the base model."""
         from rsgrpo_cli.models import model_directory
 
-        return model_directory(self.config.model.name)
+        return model_directory(pinned(self.run, self.config.model.name))
 
     @cached_property
     def description(self) -> Path:
         """Directory with the base model's configuration and tokenizer; of a model on the Hub these are all it has."""
         from rsgrpo_cli.models import tokenizer_directory
 
-        return tokenizer_directory(self.config.model.name)
+        return tokenizer_directory(pinned(self.run, self.config.model.name))
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

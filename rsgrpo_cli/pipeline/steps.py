@@ -23,6 +23,7 @@ from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, ScoreConfig, Updat
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.pipeline.freshness import decide, must_run
+from rsgrpo_cli.pipeline.identity import accepted, check_base, check_reward, keeps_its_rewards
 from rsgrpo_cli.pipeline.keeping import new_checkpoint
 from rsgrpo_cli.pipeline.resampling import counted_rows, grown_rewards, prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.rollout_folder import finish_folder, folder_state, start_folder
@@ -33,6 +34,7 @@ from rsgrpo_cli.schemas import ADVANTAGES, KEYS, POLICY_LOGPROBS, REWARDS, ROLLO
 from rsgrpo_cli.stages import advantage as advantage_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
+from rsgrpo_cli.staleness import evaluations_of
 
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy
@@ -46,6 +48,7 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
 
     With `zero_variance = "resample"` and rewards, that includes the further parts that these call for.
     """
+    check_base(session)
     run, engine = session.run, session.sampling_settings(cfg.engine)
     folder = run.rollouts(step, tag)
     lineage = Lineage(
@@ -53,6 +56,7 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
         cfg.decisive() | engine | {"seed": session.config.seed, "step": step},
         {"prompts": session.prompts_id, "policy": session.policy_id(step)},
         policy_version=step,
+        outputs=accepted(session),
     )
     alone = cfg.model_copy(update={"zero_variance": "keep"}) if tag or force else cfg  # whatever rewards there are
     parts = wanted_parts(session, step, alone, lineage)
@@ -159,9 +163,13 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
         {"rollouts": rollouts_id, "prompts": session.prompts_id},
         policy_version=step,
     )
+    if not tag:
+        check_reward(session, cfg.reward, reward.identity, before=step)
     dependents = [] if tag else [run.advantages(step)]
     grown = None if tag else grown_rewards(run, step, lineage)
     state = Freshness.MISSING if grown else freshness(path, REWARDS, lineage)
+    if not tag and state == Freshness.OTHER_SETTINGS and keeps_its_rewards(run, step, lineage):
+        state = Freshness.CURRENT
     if not decide(state, path, dependents=dependents, force=force):
         return Outcome("score", path, True, 0.0, {"completions": _rows(path)} | _to_draw(session, step, tag))
 
@@ -231,6 +239,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     With `save` off there is no checkpoint, and the new policy lives in this process only. After a crash the update is
     done again from the newest checkpoint and the rollouts that are there.
     """
+    check_base(session)
     run = session.run
     rollouts_id, advantages_id = (
         complete_rollouts(run.rollouts(step)),
@@ -244,11 +253,14 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         settings["seed"] = session.config.seed
     inputs = {"rollouts": rollouts_id, "advantages": advantages_id, "policy": session.policy_id(step)}
     # A policy is known by what it was made of, not by its bytes: that costs nothing and is there before they are.
-    made = {"policy": hash_json({"settings": settings, "inputs": inputs})}
+    made = {"policy": hash_json({"settings": settings, "inputs": inputs})} | accepted(session)
     lineage = Lineage("update", settings, inputs, policy_version=step, outputs=made)
     path, checkpoint = run.update_metrics(step), run.checkpoint(step + 1)
-    state = freshness(path, UPDATE_METRICS, lineage) if _is_complete(checkpoint) else Freshness.MISSING
-    if not decide(state, path, dependents=[run.step(step + 1)], force=force):
+    state = freshness(path, UPDATE_METRICS, lineage)
+    if state == Freshness.CURRENT and not _is_complete(checkpoint):
+        state = Freshness.MISSING  # the same policy again
+    dependents = [run.step(step + 1), *evaluations_of(run, step + 1)]
+    if not decide(state, path, dependents=dependents, force=force, tagged=False):
         return Outcome("update", checkpoint, True, 0.0, {})
 
     def work() -> dict[str, Any]:

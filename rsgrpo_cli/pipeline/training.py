@@ -10,9 +10,11 @@ from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_trai
 from rsgrpo_cli.errors import Interrupted, UsageError
 from rsgrpo_cli.pipeline import evaluation, preparation, prompt_checks, steps
 from rsgrpo_cli.pipeline.history import History, check_history
+from rsgrpo_cli.pipeline.identity import check_base, check_reward
 from rsgrpo_cli.pipeline.keeping import prune
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.staleness import why_stale
 
 Report = Callable[[dict[str, Any]], None]
 """Called with each step's row of metrics."""
@@ -53,6 +55,7 @@ def train(session: Session, report: Report) -> None:
     settle(session)
     total = session.config.train.steps
     if session.run.newest_version() < total:
+        check_base(session)
         preparation.prepare(session, session.config.prepare)
         _check_resources(session)
         prompt_checks.check_prompts(session, session.config.prepare, session.prompts, "rollout.max_tokens")
@@ -90,7 +93,8 @@ def settle(session: Session) -> None:
 def _check_resources(session: Session) -> None:
     """Find out what is not there or cannot be loaded before anything is sampled for it."""
     session.require_engine(session.config.rollout.engine)
-    session.require_reward(session.config.score)
+    score = session.config.score
+    check_reward(session, score.reward, session.require_reward(score))
 
 
 class Training:
@@ -163,7 +167,8 @@ def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> No
         return
     for name in evaluation.benchmarks_of(session):
         request = evaluation.Request(name)
-        if again or request.name not in session.run.benchmarks_of(version):
+        done = request.name in session.run.benchmarks_of(version)
+        if again or not done or why_stale(session.run, version, request.name):
             with session.evaluating():
                 facts = evaluation.evaluate(session, version, session.config.eval, request).facts
             found = {name: value for name, value in facts.items() if name == "reward" or name.startswith("pass@")}

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.report.evaluations import Evaluation, columns, load
+from rsgrpo_cli.report.evaluations import Evaluation, columns, load, unlike
 from rsgrpo_cli.report.tables import with_interval
 from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.staleness import departures, why_stale
 
 
 def card(run: RunDir, version: int, *, complete: bool, licence: str | None) -> str:
@@ -29,7 +30,7 @@ def card(run: RunDir, version: int, *, complete: bool, licence: str | None) -> s
         f"{base} after {version} steps of reinforcement learning with `{config.advantage.estimator}` on "
         f"{config.prepare.dataset}, made with rsgrpo: Risk-Sensitive GRPO, https://arxiv.org/abs/2509.24261.",
         *([] if licence else ["", "Its licence is that of the base model."]),
-        *_section("Training", _table(("setting", "value"), _settings(config))),
+        *_section("Training", [*_table(("setting", "value"), _settings(config)), *_others(run, version)]),
         *_results(run, version),
         *_section("Loading", ["```python", *_loading(base, complete=complete), "```"]),
     ]
@@ -76,6 +77,16 @@ def _settings(config: Any) -> list[tuple[str, Any]]:
     ]
 
 
+def _others(run: RunDir, version: int) -> list[str]:
+    """The steps behind a policy that were made with other settings than the run's, or than this part of it."""
+    steps: dict[str, list[int]] = {}
+    for step in (step for step in run.steps() if step < version):
+        for what, name, made, _ in departures(run, step):
+            steps.setdefault(f"{what}: {name} {made}", []).append(step)
+    told = [f"- {what}, in step{'s' if len(of) > 1 else ''} {', '.join(map(str, of))}" for what, of in steps.items()]
+    return ["", "With other settings:", "", *told] if told else []
+
+
 _SHOWN = ("learning_rate", "kl_coef")
 """Settings of the update that have a line in any case."""
 
@@ -90,9 +101,9 @@ def _further(section: str, config: Any, names: Iterable[str]) -> list[tuple[str,
 def _results(run: RunDir, version: int) -> list[str]:
     """pass@k of the policy, and of the base model where that was measured on the same benchmark."""
     lines: list[str] = []
-    for name in run.benchmarks_of(version):
+    for name in _own(run, version):
         found = load(run, version, name)
-        before = [("base model", load(run, 0, name))] if name in run.benchmarks_of(0) else []
+        before = _base(run, name, found)
         shown = columns([found, *(each for _, each in before)], [row["k"] for row in found.curve()])
         cells = [
             [label, *(with_interval(each.value(metric, k)) for _, metric, k in shown)]
@@ -100,6 +111,21 @@ def _results(run: RunDir, version: int) -> list[str]:
         ]
         lines += ["", _how(found), "", *_table(("", *(heading for heading, _, _ in shown)), cells)]
     return _section("Results", [*lines[1:], "", "In brackets: 95% intervals over problems."]) if lines else []
+
+
+def _own(run: RunDir, version: int) -> list[str]:
+    """The evaluations of these very weights."""
+    return [name for name in run.benchmarks_of(version) if why_stale(run, version, name) is None]
+
+
+def _base(run: RunDir, name: str, found: Evaluation) -> list[tuple[str, Evaluation]]:
+    """The base model's evaluation, where it says the same of it."""
+    if name not in _own(run, 0):
+        return []
+    base = load(run, 0, name)
+    alike = base.benchmark_id == found.benchmark_id and not unlike([("", base), ("", found)])
+    label = "base model" + (f" ({base.num_samples} samples)" if base.num_samples != found.num_samples else "")
+    return [(label, base)] if alike else []
 
 
 def _how(evaluation: Evaluation) -> str:

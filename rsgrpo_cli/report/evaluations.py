@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +12,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval, paired_difference, solved_changes
 from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run_dir import RunDir, numbered, rollout_parts
-from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, ROLLOUTS, SUMMARY
+from rsgrpo_cli.run_dir import RunDir, numbered
+from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
+from rsgrpo_cli.staleness import GRADED, SAMPLED, eval_command, evaluation_parts, require_own
+
+IntArray = NDArray[np.int64]
 
 _POLICY = re.compile(r"[0-9]{1,9}")  # "²" is a digit too, and no number
 
@@ -28,27 +35,54 @@ class Evaluation:
     Args:
         run: The run.
         version: The policy.
-        benchmark: The benchmark.
+        benchmark: The benchmark, with a tag where it has one.
+        dataset: The short name of the benchmark alone.
         summary: Table of `schemas.SUMMARY`.
         problems: Table of `schemas.PROBLEMS`.
         benchmark_id: Id of the benchmark's problems; only evaluations that share it can be compared.
         sampling: How its samples were drawn.
+        verifier: What graded them.
         phrasing: How its problems were put, with the hashes of what decided it.
     """
 
     run: RunDir
     version: int
     benchmark: str
+    dataset: str
     summary: pa.Table
     problems: pa.Table
     benchmark_id: str
     sampling: dict[str, Any]
+    verifier: str
     phrasing: str
 
     @property
     def label(self) -> str:
         """Its run and policy in a few words."""
         return f"{self.run.name}@{self.version}" if self.version else f"{self.run.name}@0 (base)"
+
+    def counts(self, samples: int) -> tuple[IntArray, IntArray]:
+        """Samples and right ones of each problem, among the first so many; both of shape (problems,).
+
+        Raises:
+            MissingError: If there are more samples, and the verdicts on them are gone.
+        """
+        if samples == self.num_samples:
+            return np.array(self.problems["n"].to_pylist()), np.array(self.problems["correct"].to_pylist())
+        verdicts = self._rewards(samples)
+        status = verdicts["reward_status"]
+        # A verifier says "ok"; a user's function that is taken for one says nothing but 0 and 1.
+        own = pc.and_(pc.equal(status, "scored"), pc.fill_null(pc.equal(verdicts["reward"], 1.0), False))
+        right = Counter(verdicts["group_id"].filter(pc.or_(pc.equal(status, "ok"), own)).to_pylist())
+        ids = self.problems["prompt_id"].to_pylist()
+        return np.full(len(ids), samples), np.array([right[prompt_id] for prompt_id in ids])
+
+    def _rewards(self, samples: int) -> pa.Table:
+        """The rewards of the first so many samples of each problem."""
+        parts = evaluation_parts(self.run.evaluation(self.version, self.benchmark) / GRADED, samples)
+        columns = ["group_id", "sample_index", "reward", "reward_status"]
+        rewards = pa.concat_tables([read_table(path, REWARDS, columns) for path in parts])
+        return rewards.filter(pc.less(rewards["sample_index"], samples))
 
     @property
     def num_samples(self) -> int:
@@ -65,19 +99,19 @@ class Evaluation:
         """Whether its rewards are grades, of which there is a mean and no pass@k."""
         return self.value("reward") is not None
 
-    def mean_rewards(self) -> list[float | None] | None:
-        """The mean reward of each problem, None for one without; None where a verifier judged.
+    def mean_rewards(self, samples: int) -> list[float | None] | None:
+        """The mean reward of each problem over its first so many samples, None for one without.
 
-        A function of grades may have said nothing but 0 and 1 of one policy. That was taken as a verdict, and the share
-        of right answers is the mean reward, unless some had no reward and were taken as wrong.
+        There are none where a verifier judged. A function of grades may have said nothing but 0 and 1 of one policy.
+        That was taken as a verdict, and the share of right answers is the mean reward, unless some had no reward and
+        were taken as wrong.
         """
-        if self.is_graded:
-            means: list[float | None] = self.problems["reward_mean"].to_pylist()
-            return means
-        if self.value("status_scored") is None or self.value("status_skipped") is not None:
+        scored = self.value("status_scored") is not None and self.value("status_skipped") is None
+        if not self.is_graded and not scored:
             return None
-        counts = zip(self.problems["correct"].to_pylist(), self.problems["n"].to_pylist(), strict=True)
-        return [correct / n for correct, n in counts]
+        rewards = self._rewards(samples).group_by("group_id").aggregate([("reward", "mean")])
+        means = dict(zip(rewards["group_id"].to_pylist(), rewards["reward_mean"].to_pylist(), strict=True))
+        return [means.get(prompt_id) for prompt_id in self.problems["prompt_id"].to_pylist()]
 
     def curve(self) -> list[dict[str, Any]]:
         """The rows of pass@k, by rising k."""
@@ -115,21 +149,26 @@ def find(place: str, benchmark: str | None = None) -> Evaluation:
         evaluated = [version for version in evaluated if benchmark in run.benchmarks_of(version)]
     version = int(wanted) if wanted else max(evaluated, default=-1)
     if version not in evaluated:
+        if wanted:
+            flags = ["--benchmark", benchmark] if benchmark else []
+            measure = f"measure it: {eval_command(run, version, None, *flags)}"
+        else:
+            measure = f"measure it: {shlex.join(['rsgrpo', 'eval', '--run', str(run.path)])}"
         what = f"policy {wanted} of run {run.name} has" if wanted else f"run {run.name} has"
         on = f" on {benchmark}" if benchmark else ""
         have = ", ".join(map(str, sorted(evaluated)))
-        hint = f"evaluated: {have}" if have else f"measure it: rsgrpo eval --run {run.path}"
-        raise MissingError(f"{what} no evaluation{on}", hint)
+        raise MissingError(f"{what} no evaluation{on}", f"{measure}; evaluated: {have}" if have else measure)
     names = run.benchmarks_of(version)
     if benchmark is None and len(names) > 1:
         raise UsageError(f"run {run.name} has evaluations on {', '.join(names)}", "choose one: --benchmark NAME")
+    require_own(run, version, benchmark or names[0])
     return load(run, version, benchmark or names[0])
 
 
 def load(run: RunDir, version: int, benchmark: str) -> Evaluation:
-    """An evaluation that is there."""
+    """An evaluation that is there; whether it is the policy's own, `staleness.why_stale` says."""
     folder = run.evaluation(version, benchmark)
-    parts = rollout_parts(folder / "rollouts")
+    parts = evaluation_parts(folder / SAMPLED)
     if not parts:
         raise MissingError(f"the samples of {folder} are gone", f"measure again: rsgrpo eval --run {run.path}")
     sampled = read_lineage(parts[0], ROLLOUTS)
@@ -137,12 +176,18 @@ def load(run: RunDir, version: int, benchmark: str) -> Evaluation:
         run,
         version,
         benchmark,
+        _dataset(run.benchmark(benchmark), benchmark),
         read_table(folder / "summary.parquet", SUMMARY),
         read_table(folder / "problems.parquet", PROBLEMS),
         sampled.inputs["prompts"],
-        dict(sampled.config),
+        {**sampled.config},
+        read_lineage(folder / GRADED / parts[0].name, REWARDS).config["identity"],
         _phrasing(run.benchmark(benchmark), sampled.config),
     )
+
+
+def _dataset(prompts: Path, name: str) -> str:
+    return str(read_lineage(prompts, PROMPTS).config["dataset"]) if prompts.is_file() else name
 
 
 def _phrasing(prompts: Path, sampled: Mapping[str, Any]) -> str:
@@ -209,16 +254,13 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
         ks: Values of k; those that both summaries have unless given.
 
     Returns:
-        "differences", a row a k, and the prompt_ids "newly_solved" and "newly_lost".
+        "differences", a row a k, and the prompt_ids "newly_solved" and "newly_lost"; all of them over as many samples
+        of each, "compared_samples". "unlike" says what else differs between the two, as sentences.
 
     Raises:
-        UsageError: If the problems or the numbers of samples differ.
+        UsageError: If the problems differ, or there are too few samples for a k.
     """
-    if before.benchmark_id != after.benchmark_id:
-        raise UsageError(
-            f"{before.label} and {after.label} were evaluated on different problems",
-            "evaluate both on the same benchmark: rsgrpo eval --benchmark",
-        )
+    require_same_problems([before, after])
     if before.is_graded or after.is_graded:
         return _compare_grades(before, after)
     samples = min(before.num_samples, after.num_samples)
@@ -228,9 +270,7 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
         raise UsageError(
             f"pass@{max(ks)} needs {max(ks)} samples a problem; there are {samples}", "draw more: rsgrpo eval -n"
         )
-    counts = [
-        (np.array(e.problems["n"].to_pylist()), np.array(e.problems["correct"].to_pylist())) for e in (before, after)
-    ]
+    counts = [evaluation.counts(samples) for evaluation in (before, after)]
     ids = before.problems["prompt_id"].to_pylist()
     solved, lost = solved_changes(counts[0][1], counts[1][1])
     return {
@@ -239,6 +279,8 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
         "after": after.label,
         "problems": len(ids),
         "samples": [before.num_samples, after.num_samples],
+        "compared_samples": samples,
+        "unlike": unlike([(before.label, before), (after.label, after)]),
         "differences": [_difference(counts, k) for k in ks],
         "newly_solved": [ids[index] for index in solved],
         "newly_lost": [ids[index] for index in lost],
@@ -247,7 +289,8 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
 
 def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     """The mean reward, problem by problem; of problems that have one in both."""
-    rewards = [one.mean_rewards() for one in (before, after)]
+    samples = min(before.num_samples, after.num_samples)
+    rewards = [one.mean_rewards(samples) for one in (before, after)]
     if None in rewards:
         graded, judged = (before, after) if before.is_graded else (after, before)
         raise UsageError(
@@ -264,10 +307,58 @@ def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
         "after": after.label,
         "problems": len(known),
         "samples": [before.num_samples, after.num_samples],
+        "compared_samples": samples,
+        "unlike": unlike([(before.label, before), (after.label, after)]),
         "differences": [_paired("reward", None, [known[:, 0], known[:, 1]])],
         "newly_solved": [],
         "newly_lost": [],
     }
+
+
+def require_same_problems(evaluations: Sequence[Evaluation]) -> None:
+    """Refuse evaluations that cannot stand beside each other.
+
+    Raises:
+        UsageError: If they are of different problems, or of the same put in other words.
+    """
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        if other.benchmark_id == first.benchmark_id:
+            continue
+        ids = [evaluation.problems.select(["prompt_id", "ground_truth"]) for evaluation in (first, other)]
+        if ids[0].equals(ids[1]):
+            raise UsageError(
+                f"{first.label} and {other.label} were evaluated on the same problems in other words: "
+                f"{first.phrasing or first.benchmark_id} against {other.phrasing or other.benchmark_id}",
+                "evaluate both with the same template and instruction",
+            )
+        raise UsageError(
+            f"{first.label} ({first.benchmark}) and {other.label} ({other.benchmark}) were evaluated on different "
+            "problems",
+            "choose one benchmark: --benchmark NAME, or evaluate both on the same: rsgrpo eval --benchmark",
+        )
+
+
+def unlike(evaluations: Sequence[tuple[str, Evaluation]]) -> list[str]:
+    """What beside the policy differs between evaluations, as sentences: they compare that as well."""
+    told = []
+    for name in _SAMPLING:
+        values = [evaluation.sampling.get(name) for _, evaluation in evaluations]
+        if any(value != values[0] for value in values):
+            told.append(_each(name.replace("_", " "), evaluations, values))
+    verifiers = [evaluation.verifier for _, evaluation in evaluations]
+    if len(set(verifiers)) > 1:
+        told.append(_each("graded by", evaluations, verifiers) + "; grade again: rsgrpo eval --rescore")
+    return told
+
+
+def _each(what: str, evaluations: Sequence[tuple[str, Evaluation]], values: Sequence[Any]) -> str:
+    pairs = zip(evaluations, values, strict=True)
+    return f"{what}: " + ", ".join(f"{value} ({label})" for (label, _), value in pairs)
+
+
+_SAMPLING = ("temperature", "top_p", "max_tokens", "chat_template", "template_date", "engine", "vllm_dtype")
+"""Settings of the sampling that tell two evaluations apart."""
 
 
 def _difference(counts: list[tuple[Any, Any]], k: int) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.errors import ArtifactError, MissingError
-from rsgrpo_cli.run_dir import RunDir, numbered, rollout_parts, stale_inputs
+from rsgrpo_cli.run_dir import RunDir, rollout_parts, stale_inputs
 from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS
+from rsgrpo_cli.staleness import departures, evaluations, stale_evaluation
 
 
 def follow(run_name: str | None, prompt: str, step: int | None) -> dict[str, Any]:
@@ -42,6 +43,9 @@ def state(run_name: str | None) -> dict[str, Any]:
     run = RunDir.open(run_name)
     config = run.config()
     newest = run.newest_version()
+    steps, measured = run.steps(), evaluations(run)
+    old = {(version, name): _evaluation_problem(run, version, name) for version, name in measured}
+    origin = run.origin()
     seconds: dict[str, float] = defaultdict(float)
     for event in run.recorded():
         seconds[event["stage"]] += event["seconds"]
@@ -50,19 +54,35 @@ def state(run_name: str | None) -> dict[str, Any]:
         "model": config.model.name,
         "dataset": config.prepare.dataset,
         "estimator": config.advantage.model_dump(mode="json"),
-        "forked_from": run.origin(),
+        "forked_from": origin,
         "steps_done": newest,
         "steps_wanted": config.train.steps,
         "checkpoints": run.versions(),
-        "at_work": [step_state(run, step) for step in run.steps() if step >= newest],
-        "stale": [problem for step in run.steps() for problem in _problems(run, step)],
+        "at_work": [step_state(run, step) for step in steps if step >= newest],
+        "stale": [problem for step in steps for problem in _problems(run, step)]
+        + [problem for problem in old.values() if problem],
+        "departures": [told for step in steps if not origin or step >= origin["step"] for told in _others(run, step)],
         "evaluations": [
-            {"policy": version, "benchmark": name}
-            for version in numbered(run.path / "evals")
-            for name in run.benchmarks_of(version)
+            {"policy": version, "benchmark": name, "stale": bool(problem)} for (version, name), problem in old.items()
         ],
         "seconds": dict(seconds),
     }
+
+
+def _evaluation_problem(run: RunDir, version: int, name: str) -> str | None:
+    try:
+        return stale_evaluation(run, version, name)
+    except ArtifactError as error:
+        return error.message
+
+
+def _others(run: RunDir, step: int) -> list[str]:
+    """Settings of a step that are not the run's own, as sentences; what is damaged is listed elsewhere."""
+    try:
+        found = departures(run, step)
+    except ArtifactError:
+        return []
+    return [f"the {what} of step {step} have {name} {made}; the run's own is {own}" for what, name, made, own in found]
 
 
 def _problems(run: RunDir, step: int) -> list[str]:

@@ -24,11 +24,14 @@ def with_interval(row: dict[str, Any] | None) -> str:
 def passk_table(evaluations: Sequence[tuple[str, Evaluation]], ks: Sequence[int]) -> Table:
     """pass@k of several policies side by side, a row each; of grades, their mean reward."""
     first = evaluations[0][1]
-    title = f"{first.benchmark}: {len(first.problems)} problems, {first.num_samples} samples each; 95% over problems"
+    alike = all(evaluation.num_samples == first.num_samples for _, evaluation in evaluations)
+    each = f", {first.num_samples} samples each" if alike else ""
+    title = f"{first.benchmark}: {len(first.problems)} problems{each}; 95% over problems"
     shown = columns([evaluation for _, evaluation in evaluations], ks)
-    made = table("policy", *(heading for heading, _, _ in shown), title=title)
+    made = table("policy", *(() if alike else ("samples",)), *(heading for heading, _, _ in shown), title=title)
     for label, evaluation in evaluations:
-        made.add_row(label, *(with_interval(evaluation.value(metric, k)) for _, metric, k in shown))
+        samples = () if alike else (str(evaluation.num_samples),)
+        made.add_row(label, *samples, *(with_interval(evaluation.value(metric, k)) for _, metric, k in shown))
     return made
 
 
@@ -78,7 +81,8 @@ def _add(made: Table, name: str, row: dict[str, Any] | None) -> None:
 def comparison_table(result: dict[str, Any]) -> Table:
     """A paired comparison, a row a k."""
     title = (
-        f"{result['benchmark']}: {result['after']} against {result['before']}, {result['problems']} problems, paired"
+        f"{result['benchmark']}: {result['after']} against {result['before']}, {result['problems']} problems, "
+        f"{result['compared_samples']} samples each, paired"
     )
     made = table("", "before", "after", "difference", "95% over problems", "p", "better/worse/tied", title=title)
     for row in result["differences"]:

@@ -97,9 +97,10 @@ def test_metadata_of_an_evaluation(cli: Cli, trained: Path) -> None:
 def test_metadata_that_is_missing_is_named(cli: Cli, trained: Path) -> None:
     path = trained / "steps/000001/advantages.parquet"
     with_metadata(path, CRAFTED["no JSON"])
-    result = cli("status", "--run", trained)
+    result = cli("update", "--run", trained, "--step", "1")
     assert (result.code, "advantages.parquet is damaged" in result.err) == (1, True), result.err
     assert "its metadata is not JSON" in result.err
+    assert "advantages.parquet is damaged" in cli("status", "--run", trained).out
 
 
 def test_text_that_is_no_utf_8(cli: Cli, trained: Path) -> None:

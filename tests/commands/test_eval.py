@@ -19,10 +19,13 @@ def test_topping_up_samples_only_what_is_missing(cli: Cli, trained: Path) -> Non
     after = parts(f"{folder}/rollouts")
     assert before.items() <= after.items()  # untouched
     assert parts(f"{folder}/rewards").keys() == after.keys()
-    # What 4 samples said is what the first 4 of 16 say.
-    third = cli("eval", "--run", trained, "-n", "4", "--k", "1,4", "--json").json
-    assert third["sampled"] == 0
-    assert third["summary"] == first["summary"]
+    # An evaluation only grows: the summary goes on to cover all that is there, for all k that were asked for.
+    third = cli("eval", "--run", trained, "-n", "4", "--k", "1,2", "--json").json
+    assert (third["sampled"], third["num_samples"]) == (0, 16)
+    assert [row for row in third["summary"] if (row["metric"], row["k"]) != ("maj", 2)] == second["summary"]
+    assert [row["k"] for row in third["summary"] if row["metric"] == "maj"] == [1, 2, 4, 16]
+    said = cli("eval", "--run", trained, "-n", "4", "--k", "1,2").out
+    assert "4 samples a problem were asked for, and 16 are there: the numbers are of all of them" in said
 
 
 def test_an_evaluation_in_two_goes_equals_one_in_one(cli: Cli, trained: Path) -> None:

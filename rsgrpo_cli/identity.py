@@ -1,0 +1,73 @@
+"""What a run was made with, beyond its settings: `identity.json`, so that it can be compared when the run goes on.
+
+    {"version": 1, "base": {"model": NAME, "weights": ID, ...}, "revision": COMMIT, "accepted": [...], "rewards": [...]}
+
+`base` holds what of the base model's files decides its completions. `accepted` are the changes of it that the user
+went on with on purpose, each {"name", "was", "is"}; `rewards` the identities of rewards that were accepted so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.artifacts import hash_json, read_json, write_json
+from rsgrpo_cli.errors import ArtifactError
+
+FILE = "identity.json"
+VERSION = 1
+_HINT = "put the file back as it was; without it, what the run was made with is recorded anew"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The content of `identity.json`.
+
+    Args:
+        base: "model", its name, and by name the ids of what decides: "weights", "config", "tokenizer",
+            "chat_template", "stop_tokens"; None where the model has no such thing.
+        revision: The commit of a model on the Hub.
+        accepted: Changes of the base that were accepted, in order.
+        rewards: Identities of rewards that were accepted.
+    """
+
+    base: Mapping[str, str | None]
+    revision: str | None = None
+    accepted: Sequence[Mapping[str, str | None]] = field(default_factory=tuple)
+    rewards: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def note(self) -> dict[str, str]:
+        """For the inputs of what belongs to the weights: empty unless a change of the base was accepted."""
+        return {"accepted": hash_json([dict(change) for change in self.accepted])} if self.accepted else {}
+
+
+def read_identity(run: Path) -> Identity | None:
+    """What a run recorded, None where it has no such file.
+
+    Raises:
+        ArtifactError: If the file is damaged.
+    """
+    path = run / FILE
+    if not path.is_file():
+        return None
+    data = read_json(path, version=int, base=dict)
+    if data["version"] != VERSION:
+        raise ArtifactError(f"{path} was written by another version of rsgrpo", _HINT)
+    accepted, rewards, revision = data.get("accepted", []), data.get("rewards", []), data.get("revision")
+    fits = _texts(data["base"]) and isinstance(accepted, list) and all(_texts(change) for change in accepted)
+    fits = fits and isinstance(rewards, list) and all(isinstance(name, str) for name in rewards)
+    if not fits or not (revision is None or isinstance(revision, str)):
+        raise ArtifactError(f"{path} is damaged", _HINT)
+    return Identity(data["base"], revision, tuple(accepted), tuple(rewards))
+
+
+def write_identity(run: Path, identity: Identity) -> None:
+    """Record what a run is made with."""
+    write_json(run / FILE, {"version": VERSION, **asdict(identity)})
+
+
+def _texts(values: Any) -> bool:
+    return isinstance(values, dict) and all(value is None or isinstance(value, str) for value in values.values())
