@@ -15,7 +15,7 @@ VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: demo test test-trl test-verl test-vllm lint slow clean
+.PHONY: demo test test-day test-trl test-verl test-vllm lint slow clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -27,6 +27,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A user's first day, in real processes: own data and rewards, Ctrl-C, copies, forks, every command of the documentation.
+test-day: $(INSTALLED)
+	$(BIN)/python -m pytest -m day tests/integration --timeout 1200
 
 # Our estimators inside TRL, and our loss and gradient against TRL's.
 test-trl: $(INSTALLED)
