@@ -119,11 +119,12 @@ def eval_command(run: RunDir, version: int, name: str | None = None, *flags: str
     """
     words = ["rsgrpo", "eval", "--run", str(run.path), "--policy", str(version)]
     if name is not None:
-        words += _benchmark_flags(run, version, name)
+        words += benchmark_flags(run, version, name)
     return shlex.join([*words, *flags])
 
 
-def _benchmark_flags(run: RunDir, version: int, name: str) -> list[str]:
+def benchmark_flags(run: RunDir, version: int, name: str) -> list[str]:
+    """The flags that name the benchmark of an evaluation as it was given: a file by its path, and the tag."""
     summary, prompts = run.evaluation(version, name) / "summary.parquet", run.benchmark(name)
     given = read_lineage(summary, SUMMARY).outputs.get("benchmark") if summary.is_file() else None
     dataset = str(read_lineage(prompts, PROMPTS).config["dataset"]) if prompts.is_file() else name

@@ -21,7 +21,7 @@ from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run_dir import RunDir, numbered
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
-from rsgrpo_cli.staleness import GRADED, SAMPLED, eval_command, evaluation_parts, require_own
+from rsgrpo_cli.staleness import GRADED, SAMPLED, benchmark_flags, eval_command, evaluation_parts, require_own
 
 IntArray = NDArray[np.int64]
 
@@ -149,11 +149,7 @@ def find(place: str, benchmark: str | None = None) -> Evaluation:
         evaluated = [version for version in evaluated if benchmark in run.benchmarks_of(version)]
     version = int(wanted) if wanted else max(evaluated, default=-1)
     if version not in evaluated:
-        if wanted:
-            flags = ["--benchmark", benchmark] if benchmark else []
-            measure = f"measure it: {eval_command(run, version, None, *flags)}"
-        else:
-            measure = f"measure it: {shlex.join(['rsgrpo', 'eval', '--run', str(run.path)])}"
+        measure = f"measure it: {_missing_command(run, int(wanted) if wanted else None, benchmark, evaluated)}"
         what = f"policy {wanted} of run {run.name} has" if wanted else f"run {run.name} has"
         on = f" on {benchmark}" if benchmark else ""
         have = ", ".join(map(str, sorted(evaluated)))
@@ -163,6 +159,16 @@ def find(place: str, benchmark: str | None = None) -> Evaluation:
         raise UsageError(f"run {run.name} has evaluations on {', '.join(names)}", "choose one: --benchmark NAME")
     require_own(run, version, benchmark or names[0])
     return load(run, version, benchmark or names[0])
+
+
+def _missing_command(run: RunDir, version: int | None, benchmark: str | None, evaluated: list[int]) -> str:
+    """The command that makes an evaluation: on what the run's newest one is on, as only those can be compared."""
+    if version is None:
+        return shlex.join(["rsgrpo", "eval", "--run", str(run.path)])
+    if not evaluated:
+        return eval_command(run, version, None, *(["--benchmark", benchmark] if benchmark else []))
+    newest = max(evaluated)
+    return eval_command(run, version, None, *benchmark_flags(run, newest, benchmark or run.benchmarks_of(newest)[0]))
 
 
 def load(run: RunDir, version: int, benchmark: str) -> Evaluation:

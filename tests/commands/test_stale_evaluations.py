@@ -221,9 +221,22 @@ def test_an_evaluation_that_is_missing_names_its_command(cli: Cli, trained: Path
     assert (result.code, f"measure it: rsgrpo eval --run {trained} --policy 0" in result.err) == (1, True), result.err
     assert cli("eval", "--run", trained, *EVAL).code == 0
     result = cli("compare", f"{trained}@0", trained)
-    assert f"rsgrpo eval --run {trained} --policy 0; evaluated: 2" in result.err
+    assert f"rsgrpo eval --run {trained} --policy 0 --benchmark toy; evaluated: 2" in result.err
     result = cli("compare", f"{trained}@0", trained, "--benchmark", "toy")
     assert "--policy 0 --benchmark toy; evaluated: 2" in result.err
+
+
+@pytest.mark.parametrize("flags", [[], ["--benchmark", "own.a"]])
+def test_the_command_measures_what_can_be_compared(cli: Cli, trained: Path, tmp_path: Path, flags: list[str]) -> None:
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"prompt": "1+1?", "answer": "2"}\n{"prompt": "2+1?", "answer": "3"}\n')
+    tagged = ("--benchmark", own, "--tag", "a")
+    assert cli("eval", "--run", trained, *tagged, *EVAL).code == 0
+    result = cli("compare", f"{trained}@0", trained, *flags)
+    wanted = f"rsgrpo eval --run {trained} --policy 0 --benchmark {own} --tag a; evaluated: 2"
+    assert (result.code, wanted in result.err) == (1, True), result.err
+    assert cli("eval", "--run", trained, "--policy", "0", *tagged, *EVAL).code == 0
+    assert cli("compare", f"{trained}@0", trained, *flags).code == 0
 
 
 def test_a_pruned_policys_evaluation_is_read_but_does_not_grow(cli: Cli, measured: Path) -> None:
