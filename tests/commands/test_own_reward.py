@@ -121,7 +121,7 @@ def test_grades_that_were_all_zero_once_are_still_compared(cli: Cli, module: Pat
     assert cli("train", "--run", "runs/z", "--reward", "mine:grown", *SMALL).code == 0
     assert cli("eval", "--run", "runs/z", "--policy", "0", "--k", "1", "-n", "2").code == 0
     module.write_text("SCALE = 0.5\n" + grown)
-    assert cli("eval", "--run", "runs/z", "--policy", "2", "--k", "1", "-n", "2").code == 0
+    assert cli("eval", "--run", "runs/z", "--policy", "2", "--k", "1", "-n", "2", "--accept-changes").code == 0
     result = cli("compare", "runs/z@0", "runs/z@2", "--json")
     assert result.code == 0, result.err
     (row,) = result.json["differences"]
