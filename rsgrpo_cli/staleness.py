@@ -180,10 +180,18 @@ def departures(run: RunDir, step: int) -> list[tuple[str, str, Any, Any]]:
     ]
     found = []
     for what, path, kind, own in chain:
-        if path is not None and path.is_file():
-            made = read_lineage(path, kind).config
-            found += [(what, *change) for change in _changes(made, own)]
+        made = _lineage_if_readable(path, kind) if path is not None else None
+        if made is not None:
+            found += [(what, *change) for change in _changes(made.config, own)]
     return found
+
+
+def _lineage_if_readable(path: Path, kind: ArtifactSchema) -> Lineage | None:
+    """For notes about a run: a damaged file has none, and whoever needs the file itself says what is wrong with it."""
+    try:
+        return read_lineage(path, kind)
+    except (ArtifactError, MissingError):
+        return None
 
 
 def _changes(made: dict[str, Any] | Any, own: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
