@@ -381,7 +381,7 @@ def smaller(command: str) -> list[str]:
     """What makes a command of the documentation small enough for a test; it changes nothing that the command says."""
     if command.split()[1] != "train":
         return []
-    steps = [] if "--steps" in command else ["--steps", "2"]
+    steps = [] if "--steps" in command else ["--steps", "4"]
     return [*steps, "--group-size", "4", "--prompts-per-step", "2", "--max-tokens", "16", "--workers", "1"]
 
 
