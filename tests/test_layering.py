@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "engines": BELOW,
     "policy": BELOW | {"core"},
     "stages": BELOW | {"core", "tasks", "rewards", "engines", "policy"},
+    "planning": BELOW | {"tasks", "engines", "policy", "stages"},
     "disk": {"errors"},
     "footers": {"errors"},
     "artifacts": {"errors", "schemas", "disk", "footers"},
@@ -50,7 +51,8 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console", "staleness"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},
-    "commands": BELOW | {"pipeline", "report", "run_dir", "console", "experiments", "artifacts", "staleness"},
+    "commands": BELOW
+    | {"pipeline", "planning", "report", "run_dir", "console", "experiments", "artifacts", "staleness"},
     "app": {"commands", "console", "errors"},
 }
 

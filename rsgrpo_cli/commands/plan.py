@@ -58,8 +58,8 @@ def print_plan(
     memory: int | None = None,
 ) -> None:
     """What `plan` and `train --dry-run` print."""
-    from rsgrpo_cli.pipeline.plan import make_plan
     from rsgrpo_cli.pipeline.training import resume_config
+    from rsgrpo_cli.planning.plan import make_plan
     from rsgrpo_cli.run_dir import RunDir
 
     there = exists(run)

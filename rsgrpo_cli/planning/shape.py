@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from rsgrpo_cli.core.footprint import Shape
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.models import choose_device, explained
+from rsgrpo_cli.planning.footprint import Shape
 
 
 def shape_of(directory: Path) -> Shape:

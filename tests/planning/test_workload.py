@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsgrpo_cli.core.workload import Workload
+from rsgrpo_cli.planning.workload import Workload
 from rsgrpo_cli.policy.batches import micro_batches
 
 LOAD = Workload(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, override
-from rsgrpo_cli.core import footprint
-from rsgrpo_cli.core.footprint import Footprint, Precision, Shape
-from rsgrpo_cli.core.workload import Workload
 from rsgrpo_cli.engines.registry import choose_engine
+from rsgrpo_cli.planning import footprint
+from rsgrpo_cli.planning.footprint import Footprint, Precision, Shape
+from rsgrpo_cli.planning.workload import Workload
 from rsgrpo_cli.tasks.files import is_data_file
 from rsgrpo_cli.tasks.registry import REGISTRY, Split, listed
 from rsgrpo_cli.tasks.sources import BUNDLED, load_source
@@ -46,7 +46,7 @@ def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: 
         MissingError: If the model's config.json or a dataset file is not there.
     """
     from rsgrpo_cli.models import config_directory
-    from rsgrpo_cli.policy.shape import memory_at_hand, shape_of
+    from rsgrpo_cli.planning.shape import memory_at_hand, shape_of
 
     directory = config_directory(config.model.name)
     shape = shape_of(directory)

@@ -11,21 +11,21 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from rsgrpo_cli.config import RunConfig, resolve
-from rsgrpo_cli.core.footprint import (
+from rsgrpo_cli.engines.hf import HfEngine
+from rsgrpo_cli.engines.types import Sampling
+from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.models import LanguageModel, load_model, model_directory
+from rsgrpo_cli.planning.footprint import (
     Precision,
     adapter_parameters,
     rollout_footprint,
     trained_parameters,
     update_footprint,
 )
-from rsgrpo_cli.engines.hf import HfEngine
-from rsgrpo_cli.engines.types import Sampling
-from rsgrpo_cli.errors import MissingError
-from rsgrpo_cli.models import LanguageModel, load_model, model_directory
+from rsgrpo_cli.planning.shape import memory_at_hand, shape_of
 from rsgrpo_cli.policy.logprobs import CHUNK_LOGITS
 from rsgrpo_cli.policy.optimize import Experience, optimizer_step
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer
-from rsgrpo_cli.policy.shape import memory_at_hand, shape_of
 from tests.live_bytes import LiveBytes
 
 TOY = model_directory("toy")

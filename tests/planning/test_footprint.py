@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from rsgrpo_cli.core.footprint import (
+from rsgrpo_cli.planning.footprint import (
     Precision,
     Shape,
     activation_bytes,

@@ -3,7 +3,7 @@
 Exact: numbers of weights, gradients, moments, adapter weights, the KV cache and the logits of a chunk. Estimated: the
 activations, by counting what a decoder layer of the Llama kind (RMSNorm, rotary attention through
 scaled_dot_product_attention, gated MLP) keeps for the backward pass; held to measurements by
-tests/policy/test_shape.py. Not counted: the CUDA context (about 0.5 GB), what the
+tests/planning/test_shape.py. Not counted: the CUDA context (about 0.5 GB), what the
 allocator loses to fragmentation, Python and its libraries (about 1 GB of RAM).
 
 Units: numbers are counts, `*_bytes` and everything in a `Footprint` are bytes.
