@@ -2,61 +2,93 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from rsgrpo_cli import __version__
-from rsgrpo_cli.commands.advantage import advantage
-from rsgrpo_cli.commands.bandit import bandit
-from rsgrpo_cli.commands.compare import compare
-from rsgrpo_cli.commands.datasets import datasets
-from rsgrpo_cli.commands.eval import evaluate
-from rsgrpo_cli.commands.export import export
-from rsgrpo_cli.commands.fork import fork
-from rsgrpo_cli.commands.plan import plan
-from rsgrpo_cli.commands.prepare import prepare
-from rsgrpo_cli.commands.report import report
-from rsgrpo_cli.commands.rollout import rollout
-from rsgrpo_cli.commands.score import score
-from rsgrpo_cli.commands.show import show
-from rsgrpo_cli.commands.status import status
-from rsgrpo_cli.commands.train import train
-from rsgrpo_cli.commands.update import update
 from rsgrpo_cli.console import Output, close_stdout, open_streams, writing
 from rsgrpo_cli.errors import Interrupted, RsgrpoError
 
 STAGES, RUNS, REPORTS = "Stages, in order", "Runs", "Results"
-COMMANDS = (
-    ("train", train, RUNS, "rsgrpo train --model toy --beta 4 --steps 60"),
-    ("plan", plan, RUNS, "rsgrpo plan --model Qwen/Qwen2.5-Math-1.5B --lora-rank 32 --dtype bfloat16 --memory 24"),
-    ("fork", fork, RUNS, "rsgrpo fork mine-beta8 --run mine --step 20 --beta 8"),
-    ("export", export, RUNS, "rsgrpo export mine --merge --out mine-merged"),
-    ("status", status, RUNS, "rsgrpo status --run mine"),
-    ("datasets", datasets, RUNS, "rsgrpo datasets"),
-    ("prepare", prepare, STAGES, "rsgrpo prepare --dataset problems.jsonl --answer-column solution --run mine"),
-    ("rollout", rollout, STAGES, "rsgrpo rollout --run mine --group-size 16"),
-    ("score", score, STAGES, "rsgrpo score --run mine --reward my_package.rewards:exact"),
-    ("advantage", advantage, STAGES, "rsgrpo advantage --run mine --step 3 --beta 8 --tag beta8"),
-    ("update", update, STAGES, "rsgrpo update --run mine --learning-rate 1e-6"),
-    ("eval", evaluate, STAGES, "rsgrpo eval --run mine --k 1,16,256 --num-samples 256"),
-    ("show", show, REPORTS, "rsgrpo show --run mine --prompt toy-train-000017 --step 3"),
-    ("compare", compare, REPORTS, "rsgrpo compare runs/grpo runs/rs_grpo --k 1,32"),
-    ("report", report, REPORTS, "rsgrpo report base=mine@0 trained=mine --figure passk.svg"),
-    ("bandit", bandit, REPORTS, "rsgrpo bandit --betas 0,2,4,8 --seeds 1,2,3 --figure bandit.png"),
+COMMANDS: tuple[tuple[str, str, str], ...] = (
+    ("train", RUNS, "rsgrpo train --model toy --beta 4 --steps 60"),
+    ("plan", RUNS, "rsgrpo plan --model Qwen/Qwen2.5-Math-1.5B --lora-rank 32 --dtype bfloat16 --memory 24"),
+    ("fork", RUNS, "rsgrpo fork mine-beta8 --run mine --step 20 --beta 8"),
+    ("export", RUNS, "rsgrpo export mine --merge --out mine-merged"),
+    ("status", RUNS, "rsgrpo status --run mine"),
+    ("datasets", RUNS, "rsgrpo datasets"),
+    ("prepare", STAGES, "rsgrpo prepare --dataset problems.jsonl --answer-column solution --run mine"),
+    ("rollout", STAGES, "rsgrpo rollout --run mine --group-size 16"),
+    ("score", STAGES, "rsgrpo score --run mine --reward my_package.rewards:exact"),
+    ("advantage", STAGES, "rsgrpo advantage --run mine --step 3 --beta 8 --tag beta8"),
+    ("update", STAGES, "rsgrpo update --run mine --learning-rate 1e-6"),
+    ("eval", STAGES, "rsgrpo eval --run mine --k 1,16,256 --num-samples 256"),
+    ("show", REPORTS, "rsgrpo show --run mine --prompt toy-train-000017 --step 3"),
+    ("compare", REPORTS, "rsgrpo compare runs/grpo runs/rs_grpo --k 1,32"),
+    ("report", REPORTS, "rsgrpo report base=mine@0 trained=mine --figure passk.svg"),
+    ("bandit", REPORTS, "rsgrpo bandit --betas 0,2,4,8 --seeds 1,2,3 --figure bandit.png"),
 )
+"""Each command, which has a module of its name; the panel that lists it; the example that its help ends with."""
+_FUNCTIONS = {"eval": "evaluate"}
+"""Commands whose function has another name."""
+
+
+def load(name: str) -> Any:
+    """The command `name` as Typer runs it; imports its module."""
+    function = getattr(import_module(f"rsgrpo_cli.commands.{name}"), _FUNCTIONS.get(name, name))
+    example = next(example for listed, _, example in COMMANDS if listed == name)
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+    alone.command(name, epilog=f"Example: {example}")(function)
+    return typer.main.get_command(alone)
+
+
+def help_of(name: str) -> str:
+    """The help text of the command `name`, read from its source without importing it."""
+    tree = ast.parse((Path(__file__).parent / "commands" / f"{name}.py").read_text(encoding="utf-8"))
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    return next(ast.get_docstring(node) or "" for node in functions if node.name == _FUNCTIONS.get(name, name))
+
+
+class OnDemand(TyperGroup):
+    """Imports a command's module when the command is called; `rsgrpo --help` needs none of them."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A stand-in that has the command's help."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.help = help_of(cmd_name)
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """The command that was called, loaded."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(str(name)), rest
+
 
 app = typer.Typer(
     name="rsgrpo",
+    cls=OnDemand,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name, _function, _panel, _example in COMMANDS:
-    app.command(_name, epilog=f"Example: {_example}", rich_help_panel=_panel)(_function)
+
+
+def _stand_in() -> None:
+    """Has no options: `OnDemand` loads the command before they are parsed."""
+
+
+for _name, _panel, _ in COMMANDS:
+    app.command(_name, rich_help_panel=_panel)(_stand_in)
 
 
 def _print_version(wanted: bool) -> None:

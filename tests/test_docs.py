@@ -22,7 +22,7 @@ def test_the_generated_pages_are_up_to_date(script: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize(("name", "example"), [(name, example) for name, _, _, example in COMMANDS])
+@pytest.mark.parametrize(("name", "example"), [(name, example) for name, _, example in COMMANDS])
 def test_help_ends_with_an_example(cli: Cli, name: str, example: str) -> None:
     result = cli(name, "--help")
     assert result.code == 0

@@ -109,7 +109,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_help_loads_nothing_heavy() -> None:
     loaded = loaded_by("import rsgrpo_cli.app")
-    assert not loaded & {"torch", "transformers", "pyarrow", "numpy", "matplotlib", "math_verify", "sympy"}
+    assert not loaded & {"torch", "transformers", "pydantic", "pyarrow", "numpy", "matplotlib", "math_verify", "sympy"}
 
 
 @pytest.mark.parametrize(
