@@ -89,7 +89,7 @@ def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Ev
     lines += [told for one in found if (told := _more_than_asked(cfg, one))]
     lines += [f"prompts: {one.phrasing}" for one in found[:1]]
     if any(2 * k > one.num_samples >= k for one in found if not one.is_graded for k in cfg.k):
-        lines.insert(0, "-: fewer than 2k samples, from which no sampling error can be told")
+        lines.insert(0, "-: an error needs at least 2k samples per problem")
     if len(found) == 1:
         out.result(where | single[0], *tables, lines=lines)
         return

@@ -68,7 +68,8 @@ AcceptOption = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan, as rsgrpo plan does; make nothing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="A TOML file with settings; flags win over it.")
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML, or the config.json of a run; flags win."),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -32,7 +32,7 @@ def report(
         found.append((label if equals else evaluation.label, evaluation))
     evaluations.require_same_problems([evaluation for _, evaluation in found])
     unlike = evaluations.unlike(found)
-    ks = options.ks(k) if k else tuple(row["k"] for row in found[0][1].summary.to_pylist() if row["metric"] == "maj")
+    ks = options.ks(k) if k else found[0][1].asked_ks()
     if figure is not None:
         passk_figure(found, figure)
     data = {

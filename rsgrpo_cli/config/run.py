@@ -6,6 +6,7 @@ written to the run's `config.json` when the run is created and does not change a
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,13 +122,13 @@ def resolve(overrides: Overrides, config_file: Path | None = None) -> RunConfig:
 
     Args:
         overrides: The flags that were given.
-        config_file: A TOML file, if one was given.
+        config_file: A TOML file, or the config.json of another run, if one was given.
 
     Raises:
         MissingError: If the file does not exist.
         UsageError: If a name or a value does not fit.
     """
-    layers = [load_toml(config_file)] if config_file else []
+    layers = [load_settings(config_file)] if config_file else []
     layers.append(nested(overrides))
     for layer in layers:
         _refuse_values_for_sections(layer)
@@ -154,7 +155,7 @@ def with_file(overrides: Overrides, config_file: Path | None) -> Overrides:
     """
     if config_file is None:
         return overrides
-    layer = load_toml(config_file)
+    layer = load_settings(config_file)
     _refuse_values_for_sections(layer)
     said: Overrides = {}
     for section, values in layer.items():
@@ -231,6 +232,26 @@ def recipe_for(model: str) -> Path | None:
     """The recipe file of a model, whichever revision of it, if there is one."""
     path = RECIPES / f"{model.partition('@')[0].lower().replace('/', '--')}.toml"
     return path if path.is_file() else None
+
+
+def load_settings(path: Path) -> dict[str, Any]:
+    """Read what `--config` names: a TOML file, or another run's config.json.
+
+    Raises:
+        MissingError: If the file does not exist.
+        UsageError: If it cannot be read.
+    """
+    if path.suffix != ".json":
+        return load_toml(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingError(f"no configuration file at {path}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(data, dict) or not isinstance(data.get("config"), dict):
+        raise UsageError(f"{path} is not a run's config.json", "settings of your own go into a TOML file")
+    return dict(data["config"])
 
 
 def load_toml(path: Path) -> dict[str, Any]:

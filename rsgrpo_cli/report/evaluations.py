@@ -117,6 +117,11 @@ class Evaluation:
         """The rows of pass@k, by rising k."""
         return [row for row in self.summary.to_pylist() if row["metric"] == "pass"]
 
+    def asked_ks(self) -> tuple[int, ...]:
+        """The values of k that were asked for, where a vote says which; else all points of the curve."""
+        voted = [row["k"] for row in self.summary.to_pylist() if row["metric"] == "maj"]
+        return tuple(voted or (row["k"] for row in self.curve()))
+
 
 Column = tuple[str, str, int | None]
 """Heading, metric and k of a column of numbers."""

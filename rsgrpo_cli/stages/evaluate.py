@@ -82,8 +82,11 @@ def evaluate(
         )
     problems = [_problem(problem, truth[problem.prompt_id], graded=right is None) for problem in graded]
     curve = {2**power for power in range(num_samples.bit_length()) if 2**power <= num_samples}
-    rows = _grades(graded) if right is None else _verdicts(graded, sorted(set(ks) | curve), sorted(set(ks)))
-    rows += _about_samples(graded)
+    # A user's function says no answers, so that there is nothing to vote on or to tell apart.
+    has_answers = not verdicts.is_from_user(rewards)
+    votes = sorted(set(ks)) if has_answers else []
+    rows = _grades(graded) if right is None else _verdicts(graded, sorted(set(ks) | curve), votes)
+    rows += [*(_diversity(graded) if has_answers else []), *_about_samples(graded)]
     return pa.Table.from_pylist(problems, schema=PROBLEMS.schema), pa.Table.from_pylist(rows, schema=SUMMARY.schema)
 
 
@@ -148,7 +151,7 @@ def _grades(graded: Sequence[_Graded]) -> list[dict[str, Any]]:
     return [_row("reward", np.array([mean for mean, _ in means]), np.array([n for _, n in means]))]
 
 
-def _verdicts(graded: Sequence[_Graded], ks: Sequence[int], asked: Sequence[int]) -> list[dict[str, Any]]:
+def _verdicts(graded: Sequence[_Graded], ks: Sequence[int], votes: Sequence[int]) -> list[dict[str, Any]]:
     n_M = np.array([len(problem.right) for problem in graded])
     c_M = np.array([sum(problem.right) for problem in graded])
     rows = [_row("pass", pass_at_k(n_M, c_M, k), n_M, k, pass_at_k_standard_error(n_M, c_M, k)) for k in ks]
@@ -157,17 +160,23 @@ def _verdicts(graded: Sequence[_Graded], ks: Sequence[int], asked: Sequence[int]
         rows.append(
             _row("pass_lenient", pass_at_k(n_M, lenient_M, 1), n_M, 1, pass_at_k_standard_error(n_M, lenient_M, 1))
         )
-    for k in asked:
+    for k in votes:
         votes_M = [majority_at_k(p.answers, p.right, k, draws=VOTE_DRAWS) for p in graded]
         rows.append(_row("maj", np.array(votes_M), n_M, k))
     return [*rows, _row("solved", (c_M > 0).astype(float), n_M)]
 
 
+def _diversity(graded: Sequence[_Graded]) -> list[dict[str, Any]]:
+    n_M = np.array([len(problem.right) for problem in graded])
+    return [
+        _row("distinct_answers", np.array([float(distinct_answers(p.answers)) for p in graded]), n_M),
+        _row("distinct_ratio", np.array([distinct_ratio(p.answers) for p in graded]), n_M),
+    ]
+
+
 def _about_samples(graded: Sequence[_Graded]) -> list[dict[str, Any]]:
     n_M = np.array([len(problem.right) for problem in graded])
-    rows = [_row("distinct_answers", np.array([float(distinct_answers(p.answers)) for p in graded]), n_M)]
-    rows.append(_row("distinct_ratio", np.array([distinct_ratio(p.answers) for p in graded]), n_M))
-    rows.append(_row("completion_tokens", np.array([np.mean(p.lengths) for p in graded]), n_M))
+    rows = [_row("completion_tokens", np.array([np.mean(p.lengths) for p in graded]), n_M)]
     rows += [
         _row(f"status_{status.value}", np.array([np.mean([s == status for s in p.statuses]) for p in graded]), n_M)
         for status in Status

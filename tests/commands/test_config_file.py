@@ -70,3 +70,21 @@ def test_a_section_that_is_none(cli: Cli, run: Path) -> None:
     Path("other.toml").write_text("train = 5\n")
     result = cli("train", "--run", run, "--config", "other.toml")
     assert (result.code, "train is a section of settings" in result.err) == (2, True), result.err
+
+
+def test_another_runs_settings(cli: Cli, run: Path) -> None:
+    result = cli("prepare", "--run", "runs/y", "--config", run / "config.json", "--set", "advantage.beta=8")
+    assert result.code == 0, result.err
+    first, second = (json.loads((path / "config.json").read_text())["config"] for path in (run, run.parent / "y"))
+    assert second["advantage"].pop("beta") == 8.0
+    assert first["advantage"].pop("beta") == 2.0
+    assert first == second
+
+
+@pytest.mark.parametrize("text", ["{", '{"config": 3}', "[]"])
+def test_json_that_is_no_runs_configuration(cli: Cli, text: str) -> None:
+    Path("other.json").write_text(text)
+    result = cli("prepare", "--run", "runs/y", "--config", "other.json")
+    assert result.code == 2
+    assert "other.json is not" in result.err
+    assert not Path("runs/y").exists()

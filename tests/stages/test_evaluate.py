@@ -105,6 +105,8 @@ def test_zeros_and_ones_of_a_function_are_verdicts() -> None:
     assert found["pass", 1]["value"] == pytest.approx((2 / 4 + 0) / 2)
     assert found["pass", 2]["value"] == pytest.approx((1 - (2 * 1) / (4 * 3)) / 2)  # two of four are wrong
     assert ("reward", None) not in found
+    # A function says no answers: nothing to vote on, nothing to tell apart.
+    assert not {metric for metric, _ in found} & {"maj", "distinct_answers", "distinct_ratio"}
 
 
 def test_grades_have_a_mean_and_no_pass_at_k() -> None:
