@@ -69,5 +69,20 @@ def write_identity(run: Path, identity: Identity) -> None:
     write_json(run / FILE, {"version": VERSION, **asdict(identity)})
 
 
+def pinned(run: Path, model: str) -> str:
+    """The name under which to look for a run's base model: with the run's own commit if it is on the Hub.
+
+    A run stays with the commit that it was created with, whatever is pushed to the Hub meanwhile.
+
+    Args:
+        run: The run directory.
+        model: The model's name in the settings; if that has a revision, it stays as it is.
+    """
+    identity = read_identity(run)
+    known = identity is not None and identity.base.get("model") == model and identity.revision
+    on_hub = model.count("/") == 1 and "@" not in model and not Path(model).is_dir()
+    return f"{model}@{identity.revision}" if identity and known and on_hub else model
+
+
 def _texts(values: Any) -> bool:
     return isinstance(values, dict) and all(value is None or isinstance(value, str) for value in values.values())

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,12 @@ def test_imports_go_one_way(path: Path) -> None:
 def test_no_stage_imports_another(path: Path) -> None:
     others = {name for name in imported(path) if name.startswith("rsgrpo_cli.stages.")}
     assert {name.split(".")[2] for name in others} <= {path.stem}
+
+
+def test_no_modules_import_each_other() -> None:
+    # Also within functions and for type checking: of two modules in a circle, neither can be read without the other.
+    by_name = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in modules()}
+    TopologicalSorter({name: imported(path) & set(by_name) for name, path in by_name.items()}).prepare()
 
 
 def test_core_is_numpy_only() -> None:

@@ -97,6 +97,12 @@ PANELS = {
 }
 """Section of the configuration -> the heading of its flags in the help."""
 
+OF_TRAINING = (
+    *("model", "prepare", "seed", "rollout", "score", "advantage", "update", "train"),
+    *("eval.benchmark", "eval.k", "eval.num_samples"),
+)
+"""What has a flag in `train` and `plan`."""
+
 Command = Callable[..., None]
 
 

@@ -9,7 +9,6 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import exists
-from rsgrpo_cli.commands.train import SETTINGS
 from rsgrpo_cli.config import Overrides, resolve, with_file
 from rsgrpo_cli.console import Output, size, table
 
@@ -30,7 +29,7 @@ HOW = (
 )
 
 
-@options.settings(*SETTINGS)
+@options.settings(*options.OF_TRAINING)
 def plan(
     run: options.RunOption = None,
     config: options.ConfigOption = None,

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, exists, new_run
+from rsgrpo_cli.commands.plan import print_plan
 from rsgrpo_cli.config import Overrides, with_file
 from rsgrpo_cli.console import Output
 
-SETTINGS = (
-    "model",
-    "prepare",
-    "seed",
-    "rollout",
-    "score",
-    "advantage",
-    "update",
-    "train",
-    "eval.benchmark",
-    "eval.k",
-    "eval.num_samples",
-)
-"""What has a flag here and in `plan`."""
 
-
-@options.settings(*SETTINGS)
+@options.settings(*options.OF_TRAINING)
 def train(
     run: options.RunOption = None,
     config: options.ConfigOption = None,
@@ -38,8 +24,6 @@ def train(
     Starts a run, or goes on with the one that --run names. Ctrl-C stops after the part at work.
     """
     if dry_run:
-        from rsgrpo_cli.commands.plan import print_plan
-
         return print_plan(run, overrides, config, as_json=as_json)
     from rsgrpo_cli.commands.live import StepDisplay
     from rsgrpo_cli.pipeline import evaluation, forking, training

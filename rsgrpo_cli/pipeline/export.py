@@ -14,7 +14,7 @@ from rsgrpo_cli.artifacts import read_json
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.disk import no_space_is_named
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.pipeline.identity import pinned
+from rsgrpo_cli.identity import pinned
 from rsgrpo_cli.run_dir import RunDir
 
 
@@ -76,7 +76,7 @@ def _fill(run: RunDir, version: int, folder: Path, *, merge: bool) -> None:
     if merge:
         from rsgrpo_cli.policy.checkpoints import save_complete_model
 
-        name = pinned(run, config.model.name)
+        name = pinned(run.path, config.model.name)
         save_complete_model(config.model.model_copy(update={"name": name}), checkpoint, folder)
         return
     for name in manifests.files_of(checkpoint / manifests.NAME):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage
 from rsgrpo_cli.errors import StaleError
-from rsgrpo_cli.identity import Identity, read_identity, write_identity
+from rsgrpo_cli.identity import Identity, pinned, read_identity, write_identity
 from rsgrpo_cli.models import model_directory, weights_id
 from rsgrpo_cli.prompt_tokens import chat_template_id
 from rsgrpo_cli.run_dir import RunDir, rollout_parts
@@ -86,7 +86,7 @@ def check_base_of(run: RunDir, *, accept: bool) -> None:
         MissingError: If the base model is not here.
     """
     model = run.config().model.name
-    directory = model_directory(pinned(run, model))
+    directory = model_directory(pinned(run.path, model))
     found = base_facts(directory, weights_id(directory))
     compare_base(run, model, directory, found, accept=accept, record=False)
 
@@ -148,17 +148,6 @@ def _ways_back(run: RunDir, model: str, recorded: Identity | None) -> str:
 def _commit(directory: Path) -> str | None:
     """The commit of a model in the Hub's cache (models--OWNER--NAME/snapshots/COMMIT)."""
     return directory.name if directory.parent.name == "snapshots" else None
-
-
-def pinned(run: RunDir, model: str) -> str:
-    """The name under which to look for the base model: of one on the Hub that names no revision, with the run's own.
-
-    A run stays with the commit that it was created with, whatever is pushed to the Hub meanwhile.
-    """
-    identity = read_identity(run.path)
-    known = identity is not None and identity.base.get("model") == model and identity.revision
-    on_hub = model.count("/") == 1 and "@" not in model and not Path(model).is_dir()
-    return f"{model}@{identity.revision}" if identity and known and on_hub else model
 
 
 def accepted(session: Session) -> dict[str, str]:

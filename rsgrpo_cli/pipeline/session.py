@@ -21,8 +21,8 @@ from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
 from rsgrpo_cli.engines.vllm_process import require_vllm
 from rsgrpo_cli.errors import LockedError, MissingError
-from rsgrpo_cli.pipeline.identity import pinned
-from rsgrpo_cli.pipeline.sampler import open_sampler, weights_of
+from rsgrpo_cli.identity import pinned
+from rsgrpo_cli.pipeline.policy_files import PolicyFiles
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.rewards.registry import open_reward
 from rsgrpo_cli.rewards.types import RewardFn, Wants
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from rsgrpo_cli.engines.types import Engine, LoadableEngine
     from rsgrpo_cli.policy.policy import Policy
+    from rsgrpo_cli.probe import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +128,14 @@ class Session:
         """Directory of the base model."""
         from rsgrpo_cli.models import model_directory
 
-        return model_directory(pinned(self.run, self.config.model.name))
+        return model_directory(pinned(self.run.path, self.config.model.name))
 
     @cached_property
     def description(self) -> Path:
         """Directory with the base model's configuration and tokenizer; of a model on the Hub these are all it has."""
         from rsgrpo_cli.models import tokenizer_directory
 
-        return tokenizer_directory(pinned(self.run, self.config.model.name))
+        return tokenizer_directory(pinned(self.run.path, self.config.model.name))
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -272,13 +273,35 @@ class Session:
         require_vllm()
         if self._sampler is not None and self._sampler.policy == self.policy_id(version):
             return self._sampler
-        with weights_of(self, version) as weights:
+        adapter = self.config.model.lora_rank > 0
+        files = PolicyFiles(self.run, self.base, self.base_id, adapter, self.borrowed_policy)
+        with files.of(version) as weights:
             free_memory()
             if self._sampler is None:
-                self._sampler = open_sampler(self, weights.probe, beside_trainer=self._policy is not None)
+                self._sampler = self._start_vllm(weights.probe)
                 self._resources.callback(self._sampler.close)
             self._sampler.load(weights)
         return self._sampler
+
+    def _start_vllm(self, probe: Probe) -> LoadableEngine:
+        from rsgrpo_cli.engines.vllm import Setup
+
+        config = self.config
+        assert config.eval.max_tokens is not None  # resolved with the configuration
+        setup = Setup(
+            base=self.base,
+            base_policy=self.base_id,
+            probe=probe,
+            model=config.model,
+            vllm=config.vllm,
+            longest=max(config.rollout.max_tokens, config.eval.max_tokens),
+            beside_trainer=self._policy is not None,
+            log=self.run.path / "vllm.log",
+            day=self.template_date,
+        )
+        self.out.info(f"starting vLLM, which takes half a minute or more; its log: {setup.log}")
+        engine: LoadableEngine = open_engine("vllm", setup)  # type: ignore[assignment]
+        return engine
 
     # -- evaluations ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,75 @@
+"""The files of a policy, for a sampler with weights of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rsgrpo_cli import disk
+from rsgrpo_cli.artifacts import write_json
+from rsgrpo_cli.engines.types import Weights
+from rsgrpo_cli.probe import Probe
+from rsgrpo_cli.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.policy.policy import Policy
+
+TRANSIENT = "weights"
+"""Directory in the run for weights that no checkpoint has; it is there only while they are being loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFiles:
+    """Where the weights of a run's policies are.
+
+    Args:
+        run: The run.
+        base: Directory of the base model.
+        base_id: Hash of its weights.
+        adapter: Whether a checkpoint holds an adapter to the base model.
+        borrow: Holds a policy in memory for a block, for what no file has.
+    """
+
+    run: RunDir
+    base: Path
+    base_id: str
+    adapter: bool
+    borrow: Callable[[int], AbstractContextManager[Policy]]
+
+    @contextmanager
+    def of(self, version: int) -> Iterator[Weights]:
+        """A policy as files: the base model's, a checkpoint's, or written out for as long as the block runs.
+
+        Raises:
+            MissingError: If there is no such policy (any more).
+        """
+        from rsgrpo_cli.policy.checkpoints import save_weights
+        from rsgrpo_cli.policy.fingerprint import PROBE, take_probe
+
+        policy_id = self.run.policy_id(version, self.base_id)
+        if version == 0:
+            yield Weights(policy_id, self.base, False, self._base_probe())
+        elif version in self.run.versions():
+            self.run.check_checkpoint(version, trainer=False)
+            folder = self.run.checkpoint(version)
+            yield Weights(policy_id, folder, self.adapter, Probe.load(folder / PROBE))
+        else:
+            place = self.run.path / TRANSIENT
+            with self.borrow(version) as policy, disk.workshop(place) as folder:
+                save_weights(policy, folder)
+                names = [path.name for path in folder.iterdir()]
+                yield Weights(policy_id, folder, self.adapter, take_probe(policy))
+            disk.clear_leftovers(place, names)
+
+    def _base_probe(self) -> Probe:
+        """The base model's probe; the trainer computes it once per run."""
+        from rsgrpo_cli.policy.fingerprint import take_probe
+
+        path = self.run.path / f"base_probe.{self.base_id}.json"
+        if not path.is_file():
+            with self.borrow(0) as policy:
+                write_json(path, asdict(take_probe(policy)))
+        return Probe.load(path)
