@@ -8,6 +8,7 @@ import pytest
 
 from rsgrpo_cli import artifacts
 from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
+from rsgrpo_cli.disk import write_atomically
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.schemas import ADVANTAGES, REWARDS
 
@@ -118,26 +119,26 @@ def test_a_table_that_does_not_fit_is_not_written(tmp_path: Path) -> None:
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    artifacts.write_atomically(path, lambda file: file.write(b"old"))
+    write_atomically(path, lambda file: file.write(b"old"))
 
     def crash(file: IO[bytes]) -> None:
         file.write(b"half of the n")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        artifacts.write_atomically(path, crash)
+        write_atomically(path, crash)
     assert path.read_bytes() == b"old"
 
 
 def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    artifacts.write_atomically(path, lambda file: file.write(b"old"))
+    write_atomically(path, lambda file: file.write(b"old"))
 
     def full(file: IO[bytes]) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(ArtifactError, match="no space left") as raised:
-        artifacts.write_atomically(path, full)
+        write_atomically(path, full)
     assert "free some space" in raised.value.hint
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     assert path.read_bytes() == b"old"
@@ -151,7 +152,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         file.write(b"new")
         seen.append(path.exists())
 
-    artifacts.write_atomically(path, look)
+    write_atomically(path, look)
     assert seen == [False]
     assert path.read_bytes() == b"new"
 

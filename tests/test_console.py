@@ -54,8 +54,8 @@ def test_show_and_status_of_a_hostile_dataset(cli: Cli, tmp_path: Path) -> None:
 
 def printed(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONIOENCODING": options.pop("encoding", "utf-8")}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.run([*RUN, *arguments], check=False, env=environment, **options)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.run([*RUN, *arguments], check=False, text=False, env=environment, **pipes)
 
 
 def test_a_terminal_that_is_not_utf8(cli: Cli, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ INHERITED = ("encode", "decode", "generate", "load", "sleep", "close")
 
 @pytest.mark.parametrize("script", ["cli_reference.py", "settings_page.py"])
 def test_the_generated_pages_are_up_to_date(script: str) -> None:
-    check = [sys.executable, ROOT / "scripts" / script, "--check"]
+    check = [sys.executable, str(ROOT / "scripts" / script), "--check"]
     result = subprocess.run(check, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 

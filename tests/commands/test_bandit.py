@@ -1,6 +1,7 @@
 """bandit: its tables, its figure, what it refuses and what it does not do twice."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,12 @@ def test_equal_settings_leave_equal_bytes_and_are_not_played_again(
     from rsgrpo_cli.experiments import bandit
 
     play = bandit.play
-    monkeypatch.setattr(bandit, "play", lambda *arguments: played.append(1) or play(*arguments))
+
+    def counted(*arguments: Any) -> Any:
+        played.append(1)
+        return play(*arguments)
+
+    monkeypatch.setattr(bandit, "play", counted)
     assert cli("bandit", *SMALL, "--out", "a").code == 0
     assert (played, (tmp_path / "a/bandit.svg").exists()) == ([], True)
     assert cli("bandit", *SMALL, "--out", "b").code == 0

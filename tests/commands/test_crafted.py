@@ -154,7 +154,8 @@ def test_events(cli: Cli, trained: Path) -> None:
 def test_a_fork_from_something_else(cli: Cli, trained: Path) -> None:
     path = trained / "config.json"
     intact = json.loads(path.read_text())
-    for origin in ("x", [], {"run": 3, "step": 0}, {"run": "x"}, {"run": "x", "step": "y"}, 5, ""):
+    origins: list[object] = ["x", [], {"run": 3, "step": 0}, {"run": "x"}, {"run": "x", "step": "y"}, 5, ""]
+    for origin in origins:
         path.write_text(json.dumps(intact | {"forked_from": origin}))
         result = cli("status", "--run", trained)
         assert (result.code, "forked_from does not name a run and a step" in result.err) == (1, True), result.err

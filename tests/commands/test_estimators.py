@@ -17,7 +17,7 @@ def test_each_makes_advantages_of_a_step(cli: Cli, trained: Path) -> None:
         result = cli("advantage", "--run", trained, "--step", "1", "--estimator", name, "--tag", name)
         assert result.code == 0, result.err
         made = pq.read_table(trained / f"steps/000001/advantages.{name}.parquet")
-        expected = estimator_function(name, **variant().knobs())(reward.reshape(-1, 4)).reshape(-1)
+        expected = estimator_function(name, **variant(estimator=name).knobs())(reward.reshape(-1, 4)).reshape(-1)
         np.testing.assert_array_equal(made["advantage"].to_numpy(), expected, err_msg=name)
 
 

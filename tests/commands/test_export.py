@@ -31,7 +31,8 @@ def base(tmp_path: Path) -> Path:
 
 def logits(model: torch.nn.Module) -> torch.Tensor:
     with torch.no_grad():
-        return model(input_ids=IDS).logits.float()
+        found: torch.Tensor = model(input_ids=IDS).logits.float()
+    return found
 
 
 def test_a_merged_adapter_is_the_policy(cli: Cli, base: Path, tmp_path: Path) -> None:

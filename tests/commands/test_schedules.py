@@ -14,7 +14,8 @@ BY_RATE = ["--set", "advantage.schedule=solve_rate", "--set", "advantage.beta_en
 
 
 def betas(run: str) -> list[float]:
-    return pq.read_table(f"runs/{run}/metrics.parquet")["beta"].to_pylist()
+    found: list[float] = pq.read_table(f"runs/{run}/metrics.parquet")["beta"].to_pylist()
+    return found
 
 
 def recorded(run: str, step: int, name: str = "advantages") -> float:

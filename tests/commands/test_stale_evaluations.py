@@ -2,10 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from rsgrpo_cli.artifacts import write_table
 from rsgrpo_cli.errors import Interrupted
 from rsgrpo_cli.pipeline import evaluation
 from rsgrpo_cli.pipeline.stopping import StopSignal
@@ -152,12 +154,10 @@ def test_an_interrupted_growth_leaves_the_old_summary(
 
 
 def test_killed_between_problems_and_summary(cli: Cli, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = evaluation.write_table
-
-    def killed(path: Path, *rest: object) -> str:
+    def killed(path: Path, *rest: Any) -> str:
         if path.name == "summary.parquet":
             raise KeyboardInterrupt
-        return real(path, *rest)  # type: ignore[arg-type]
+        return write_table(path, *rest)
 
     with monkeypatch.context() as patched:
         patched.setattr(evaluation, "write_table", killed)

@@ -1,6 +1,7 @@
 """`rsgrpo advantage --compare`: what other estimators would make of saved rewards."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from tests.conftest import Cli
 pytest.importorskip("matplotlib")
 
 
-def run_with(path: Path, groups: dict[str, list[float | None]], status: str | None = None) -> RunDir:
+def run_with(path: Path, groups: Mapping[str, Sequence[float | None]], status: str | None = None) -> RunDir:
     """A run whose step 0 has these rewards."""
     import pyarrow as pa
 

@@ -28,7 +28,8 @@ def numbers(tmp_path: Path) -> None:
 
 
 def read(run: Path, name: str) -> list[dict[str, Any]]:
-    return pq.read_table(run / STEP / name).to_pylist()
+    found: list[dict[str, Any]] = pq.read_table(run / STEP / name).to_pylist()
+    return found
 
 
 def groups(rows: list[dict[str, Any]]) -> dict[str, set[float]]:

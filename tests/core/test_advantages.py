@@ -1,6 +1,7 @@
 """Advantages: numbers to check by hand, the limits, and what a change of the rewards does."""
 
 import math
+from typing import Literal
 
 import mpmath
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import ArrayLike
 
 from rsgrpo_cli.core.advantages import dr_grpo, grpo, max_rl, qae, rloo, rs_grpo, tail_rl
 
+Denominator = Literal["group", "leave_one_out"]
 E2 = math.exp(2)
 # Multiples of 1/16: exact in floating point, and so are their differences and shifts by whole numbers.
 groups = arrays(np.float64, st.integers(2, 12), elements=st.integers(-64, 64).map(lambda x: x / 16))
@@ -18,8 +21,8 @@ binary_groups = arrays(np.float64, st.integers(2, 12), elements=st.sampled_from(
 betas = st.floats(-40, 40, allow_subnormal=False)
 
 
-def close(result: np.ndarray, expected: object, rtol: float = 1e-12, atol: float = 1e-14) -> None:
-    np.testing.assert_allclose(result, expected, rtol=rtol, atol=atol)
+def close(result: np.ndarray, expected: ArrayLike, rtol: float = 1e-12, atol: float = 1e-14) -> None:
+    np.testing.assert_allclose(result, np.asarray(expected), rtol=rtol, atol=atol)
 
 
 class TestRsGrpo:
@@ -43,7 +46,7 @@ class TestRsGrpo:
         weights = np.exp(beta * arms)
         gradient = policy * (weights / (policy @ weights) - 1) / beta
 
-        def expected(denominator: str) -> np.ndarray:
+        def expected(denominator: Denominator) -> np.ndarray:
             total = np.zeros(3)
             for group in np.ndindex(3, 3, 3):
                 index = np.array(group)
@@ -59,7 +62,7 @@ class TestRsGrpo:
 
     @pytest.mark.parametrize("denominator", ["group", "leave_one_out"])
     @given(rewards=groups, beta=betas.filter(lambda beta: beta == 0 or abs(beta) > 1e-30))
-    def test_equals_extended_precision(self, denominator: str, rewards: np.ndarray, beta: float) -> None:
+    def test_equals_extended_precision(self, denominator: Denominator, rewards: np.ndarray, beta: float) -> None:
         with mpmath.workdps(250):
             exact = [mpmath.mpf(float(r)) for r in rewards]
             if beta == 0:

@@ -35,7 +35,7 @@ def test_every_estimator_has_a_configuration_and_the_reverse() -> None:
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_a_configuration_has_the_settings_of_its_function_and_their_defaults(name: str) -> None:
-    knobs, own = VARIANTS[name]().knobs(), settings_of(name)
+    knobs, own = VARIANTS[name](estimator=name).knobs(), settings_of(name)
     assert knobs.keys() == own.keys() - LEFT_OUT
     differing = {setting for setting, value in knobs.items() if own[setting] is not REQUIRED and own[setting] != value}
     assert not differing
@@ -43,7 +43,7 @@ def test_a_configuration_has_the_settings_of_its_function_and_their_defaults(nam
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_smallest_group_is_the_smallest_that_works(name: str) -> None:
-    cfg = VARIANTS[name]()
+    cfg = VARIANTS[name](estimator=name)
     estimate = estimator_function(name, **cfg.knobs())
     # One right answer: neither a constant group nor one that max_rl would refuse.
     assert np.isfinite(estimate(np.eye(1, cfg.smallest_group))).all()

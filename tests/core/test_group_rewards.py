@@ -62,6 +62,6 @@ class TestRankSums:
         assert rank_sums(rewards, own=0.5, above_S=above, below_S=below).tolist() == [51.5, 5, 14.5]
 
     def test_ties_get_equal_values(self) -> None:
-        result = rank_sums(np.array([0.1, 0.7, 0.1, 0.7, 0.7]), own=1, below_S=np.arange(1.0, 5))
+        result = rank_sums(np.array([0.1, 0.7, 0.1, 0.7, 0.7]), own=1, below_S=np.array([1.0, 2.0, 3.0, 4.0]))
         assert result[0] == result[2]
         assert result[1] == result[3] == result[4]

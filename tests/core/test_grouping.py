@@ -1,5 +1,7 @@
 """Grouping: by_group is the loop over groups, whatever their sizes."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,8 @@ def test_by_group_is_the_loop_over_groups(sizes: list[int], seed: int) -> None:
     codes = np.repeat(np.random.default_rng(seed).permutation(len(sizes)), sizes)
     rewards = np.random.default_rng(seed).integers(0, 3, size=sum(sizes)) / 2
     groups = Groups.of(codes)
-    for function in (lambda r: rs_grpo(r, beta=2), lambda r: risk_value(r, 2)):
+    functions: list[Callable[[np.ndarray], np.ndarray]] = [lambda r: rs_grpo(r, beta=2), lambda r: risk_value(r, 2)]
+    for function in functions:
         expected = np.zeros_like(rewards)
         for code in range(len(sizes)):
             expected[codes == code] = function(rewards[codes == code])

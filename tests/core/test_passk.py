@@ -47,13 +47,13 @@ class TestPassAtK:
 
     def test_problems_with_different_counts(self) -> None:
         result = pass_at_k([4, 16, 4, 1024], [1, 1, 0, 37], 2)
-        exact = [1 - all_wrong(n, c, 2) for n, c in ((4, 1), (16, 1), (4, 0), (1024, 37))]
-        np.testing.assert_allclose(result, [float(e) for e in exact], rtol=5e-16)
+        exact = np.array([float(1 - all_wrong(n, c, 2)) for n, c in ((4, 1), (16, 1), (4, 0), (1024, 37))])
+        np.testing.assert_allclose(result, exact, rtol=5e-16)
         assert pass_at_k(16, [[0, 1], [2, 16]], 4).shape == (2, 2)
 
     def test_several_k(self) -> None:
         result = pass_at_ks([16, 32], [1, 32], [1, 8, 16])
-        np.testing.assert_allclose(result, [[1 / 16, 1 / 2, 1], [1, 1, 1]])
+        np.testing.assert_allclose(result, np.array([[1 / 16, 1 / 2, 1], [1, 1, 1]]))
         assert (np.diff(result, axis=-1) >= 0).all()
 
     def test_pass_at_1_is_the_accuracy_and_zero_is_zero(self) -> None:

@@ -3,12 +3,14 @@
 import itertools
 import math
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import ArrayLike
 
 from rsgrpo_cli.core.advantages import grpo, rloo
 from rsgrpo_cli.core.passk_advantages import chen_passk, mahdavi_passk, passk_rloo, pkpo, tang_max
@@ -17,8 +19,8 @@ groups = arrays(np.float64, st.integers(2, 7), elements=st.integers(-64, 64).map
 binary_groups = arrays(np.float64, st.integers(2, 9), elements=st.sampled_from([0.0, 1.0]))
 
 
-def close(result: np.ndarray, expected: object, rtol: float = 1e-13, atol: float = 1e-13) -> None:
-    np.testing.assert_allclose(result, expected, rtol=rtol, atol=atol)
+def close(result: np.ndarray, expected: ArrayLike, rtol: float = 1e-13, atol: float = 1e-13) -> None:
+    np.testing.assert_allclose(result, np.asarray(expected), rtol=rtol, atol=atol)
 
 
 def subsets(size: int, k: int, member: int | None = None) -> list[list[int]]:
@@ -56,7 +58,7 @@ class TestPkpo:
             close(pkpo(rewards, k=k, variant="sloo"), np.array(s) - size * k / (size - 1) * np.array(rho))
 
     @pytest.mark.parametrize("variant", ["s", "sloo", "sloo_minus_one"])
-    def test_unbiased(self, variant: str) -> None:
+    def test_unbiased(self, variant: Literal["s", "sloo", "sloo_minus_one"]) -> None:
         # Two arms, rewards 0 and 1, p = 1/3, G = 3, k = 2: grad of 1 - (1 - p)^2 by p is 2 (1 - p) = 4/3. The estimate
         # is mean_i A_i / p or -A_i / (1 - p), over the 8 groups.
         p, expected = 1 / 3, 0.0
@@ -180,7 +182,9 @@ class TestMahdaviAndRloo:
 
     @pytest.mark.parametrize("variant", ["plugin", "plugin_grpo", "unbiased"])
     @pytest.mark.parametrize("value", [0.0, 1.0])
-    def test_constant_groups_are_exactly_zero(self, variant: str, value: float) -> None:
+    def test_constant_groups_are_exactly_zero(
+        self, variant: Literal["plugin", "plugin_grpo", "unbiased"], value: float
+    ) -> None:
         assert not mahdavi_passk([value] * 4, k=2, variant=variant).any()
         assert not passk_rloo([value] * 4, k=2).any()
         assert not chen_passk([value] * 4, k=2).any()

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def entropic_adaptive_log2(rewards: np.ndarray, delta: str, eps: float) -> np.nd
     return entropic_adaptive(rewards)
 
 
-def pkpo_sum_convention(variant: str) -> Callable[..., np.ndarray]:
+def pkpo_sum_convention(variant: Literal["s", "sloo", "sloo_minus_one"]) -> Callable[..., np.ndarray]:
     return lambda rewards, k: pkpo(rewards, k=k, variant=variant) / len(rewards)
 
 
@@ -78,7 +78,8 @@ IN_LARGE = Counter(
 
 
 def vectors(name: str) -> list[dict[str, Any]]:
-    return json.loads((DATA / name).read_text())
+    found: list[dict[str, Any]] = json.loads((DATA / name).read_text())
+    return found
 
 
 def check(vector: dict[str, Any]) -> None:

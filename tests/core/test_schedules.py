@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsgrpo_cli.core.schedules import beta_by_solve_rate, beta_by_step
+from rsgrpo_cli.core.schedules import TimedSchedule, beta_by_solve_rate, beta_by_step
 
 BETAS = st.floats(-1e6, 1e6)
 
@@ -24,7 +24,7 @@ BETAS = st.floats(-1e6, 1e6)
         ("cosine", 99, 8.0),
     ],
 )
-def test_from_2_to_8_in_five_steps(schedule: str, step: int, beta: float) -> None:
+def test_from_2_to_8_in_five_steps(schedule: TimedSchedule, step: int, beta: float) -> None:
     assert beta_by_step(schedule, 2.0, 8.0, step=step, steps=5) == pytest.approx(beta, rel=1e-15)
 
 
@@ -38,7 +38,9 @@ def test_by_solve_rate(rate: float, beta: float) -> None:
 
 
 @given(BETAS, BETAS, st.integers(1, 50), st.sampled_from(["linear", "cosine"]))
-def test_a_way_starts_and_ends_exactly_and_never_turns(start: float, end: float, steps: int, schedule: str) -> None:
+def test_a_way_starts_and_ends_exactly_and_never_turns(
+    start: float, end: float, steps: int, schedule: TimedSchedule
+) -> None:
     way = [beta_by_step(schedule, start, end, step=step, steps=steps) for step in range(steps + 2)]
     assert way[0] == start
     assert way[-1] == end

@@ -52,7 +52,7 @@ class Bench:
         for _ in range(steps):
             with policy.lm.autocast():
                 loss = policy.lm.causal(input_ids=ids, labels=ids).loss
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             policy.optimizer.step()
             policy.optimizer.zero_grad()
         return policy

@@ -85,7 +85,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_slurm_job_that_is_told_to_end_goes_back_into_the_queue(tmp_path: Path, slurm: dict[str, str]) -> None:
-    train = ["bash", EXAMPLES / "train.slurm", "--run", "runs/x", *SMALL]
+    train = ["bash", str(EXAMPLES / "train.slurm"), "--run", "runs/x", *SMALL]
     job = subprocess.Popen([*train, "--steps", "500"], cwd=tmp_path, env=slurm, stderr=subprocess.PIPE, text=True)
     while job.poll() is None and not (tmp_path / "runs/x/checkpoints/000001/manifest.json").exists():
         time.sleep(0.02)
@@ -105,7 +105,7 @@ def test_a_slurm_job_that_is_told_to_end_goes_back_into_the_queue(tmp_path: Path
 
 
 def test_a_slurm_job_that_fails_is_not_tried_again(tmp_path: Path, slurm: dict[str, str]) -> None:
-    job = ["bash", EXAMPLES / "train.slurm"]
+    job = ["bash", str(EXAMPLES / "train.slurm")]
     for arguments, said in ((["--run", "x", "--model", "nowhere"], "no model at"), ([], "give the run a name")):
         result = subprocess.run(
             [*job, *arguments], cwd=tmp_path, env=slurm, capture_output=True, text=True, check=False

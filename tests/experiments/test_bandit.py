@@ -114,8 +114,10 @@ def test_the_summary_of_seeds_that_differ() -> None:
     rows = [(3.0, 1, 0.99, 500), (3.0, 2, 0.59, None), (3.0, 3, 0.61, None)]
     table = pa.Table.from_pylist(
         [
-            {"beta": beta, "seed": seed, "expected_reward": reward, "entropy": 0.5, "best_arm": 40 if moment else 75}
-            | {"samples_to_escape": moment, "exact_expected_reward": 0.999}
+            {
+                **{"beta": beta, "seed": seed, "expected_reward": reward, "entropy": 0.5},
+                **{"best_arm": 40 if moment else 75, "samples_to_escape": moment, "exact_expected_reward": 0.999},
+            }
             for beta, seed, reward, moment in rows
         ],
         schema=BANDIT_RUNS.schema,

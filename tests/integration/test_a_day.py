@@ -52,6 +52,9 @@ def near(completions, target, difficulty, **columns):
 '''
 SMALL = ["--group-size", "4", "--prompts-per-step", "6", "--max-tokens", "20", "--lr", "0.001", "--workers", "1"]
 
+Word = str | Path | int
+Line = list[Word]
+
 
 @dataclass(frozen=True)
 class Shell:
@@ -59,12 +62,12 @@ class Shell:
 
     path: Path
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(self, *arguments: Word) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "rsgrpo_cli", *map(str, arguments)]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.path, env=environment(self.path), stdout=pipe, stderr=pipe, text=True)
 
-    def run(self, *arguments: str | Path, code: int = 0) -> tuple[str, str]:
+    def run(self, *arguments: Word, code: int = 0) -> tuple[str, str]:
         process = self.start(*arguments)
         out, err = process.communicate(timeout=300)
         assert process.returncode == code, f"{arguments}\n{out}\n{err}"
@@ -72,7 +75,7 @@ class Shell:
         assert "this is a bug" not in err
         return out, err
 
-    def json(self, *arguments: str | Path) -> Any:
+    def json(self, *arguments: Word) -> Any:
         return json.loads(self.run(*arguments, "--json")[0])
 
 
@@ -90,7 +93,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     (folder / "my_rewards.py").write_text(REWARDS)
     (folder / "bare.jinja").write_text("{{ problem }}")
     puzzles = read_puzzles("train", 40)
-    odd = [
+    odd: list[dict[str, Any]] = [
         {"problem": "Make 7 from 3 4.", "answer": None, "target": 7, "difficulty": 1},
         {"problem": "Make 9 from 4 5.", "answer": float("nan"), "target": 9, "difficulty": 1},
         {"problem": "", "answer": 5, "target": 5, "difficulty": 1},
@@ -108,7 +111,15 @@ def read_puzzles(split: str, count: int) -> list[tuple[str, int]]:
 
 def own_row(index: int, problem: str, target: int) -> dict[str, Any]:
     """A problem with its answer in one of the forms that people's files have."""
-    forms = [target, str(target), f"${target}$", [str(target)], f"x = {target}", float(target), f"{target / 1000}e3"]
+    forms: list[Any] = [
+        target,
+        str(target),
+        f"${target}$",
+        [str(target)],
+        f"x = {target}",
+        float(target),
+        f"{target / 1000}e3",
+    ]
     forms.append(f"First we look at the numbers. The answer is $\\boxed{{{target}}}$.")
     return {"problem": problem, "answer": forms[index % len(forms)], "target": target, "difficulty": index % 3 + 1}
 
@@ -124,7 +135,17 @@ HELD_OUT = ["--benchmark", "held_out.jsonl"]
 @pytest.fixture(scope="module")
 def run(shell: Shell) -> Path:
     """A run with an own 0/1 reward that was interrupted with Ctrl-C and gone on with."""
-    train = ["train", "--run", "runs/mine", *OWN, "--reward", "my_rewards:right", *SMALL, "--steps", STEPS]
+    train: Line = [
+        "train",
+        "--run",
+        "runs/mine",
+        *OWN,
+        "--reward",
+        "my_rewards:right",
+        *SMALL,
+        "--steps",
+        STEPS,
+    ]
     process = shell.start(*train, "--checkpoint-every", "10")
     wait_for(shell.path / "runs/mine/steps/000003/rewards.parquet", process)
     process.send_signal(signal.SIGINT)
@@ -182,14 +203,24 @@ def target_of(row: dict[str, Any]) -> str:
 
 
 def numbers_of(row: dict[str, Any]) -> str:
-    return row["messages"][-1]["content"].split("from ")[1].rstrip(".")
+    return str(row["messages"][-1]["content"]).split("from ")[1].rstrip(".")
 
 
 # -- training and looking ---------------------------------------------------------------------------------------------
 
 
 def test_an_interrupted_run_is_the_run_that_was_not(run: Path, shell: Shell) -> None:
-    train = ["train", "--run", "runs/whole", *OWN, "--reward", "my_rewards:right", *SMALL, "--steps", STEPS]
+    train: Line = [
+        "train",
+        "--run",
+        "runs/whole",
+        *OWN,
+        "--reward",
+        "my_rewards:right",
+        *SMALL,
+        "--steps",
+        STEPS,
+    ]
     assert shell.json(*train, "--checkpoint-every", "1")["policy"] == STEPS
     weights = f"checkpoints/{STEPS:06d}/model.safetensors"
     assert (shell.path / "runs/whole" / weights).read_bytes() == (run / weights).read_bytes()
@@ -231,7 +262,7 @@ def test_everything_can_be_looked_at(run: Path, shell: Shell) -> None:
 
 
 def test_evaluations_grow_and_are_compared_at_equal_size(copy: Path, shell: Shell) -> None:
-    evaluate = ["eval", "--run", copy, *HELD_OUT, "--k", "1,4"]
+    evaluate: Line = ["eval", "--run", copy, *HELD_OUT, "--k", "1,4"]
     shell.run(*evaluate, "--policy", "0", "-n", "4")
     shell.run(*evaluate, "--policy", STEPS - 1, "-n", "8")
     large = shell.json(*evaluate, "-n", "16")

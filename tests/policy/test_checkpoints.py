@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from importlib.util import find_spec
@@ -260,7 +261,7 @@ def test_a_checkpoint_is_read_through_once(trained: Path, monkeypatch: pytest.Mo
     def again(*_: object) -> None:
         raise AssertionError("hashed again")
 
-    monkeypatch.setattr(manifests.hashlib, "file_digest", again)
+    monkeypatch.setattr(hashlib, "file_digest", again)
     assert manifests.damage(trained / "checkpoints" / "000002", trainer=True) is None
     copied = shutil.copyfile(trained / "config.json", trained / "checkpoints" / "000002" / "config.json")
     assert copied.is_file()

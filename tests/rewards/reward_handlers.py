@@ -5,39 +5,41 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 
-def echo(value):
+def echo(value: Any) -> Any:
     return value
 
 
-def behave(how, *arguments):
+def behave(how: str, *arguments: Any) -> Any:
     return globals()[how](*arguments)
 
 
-def hang():
+def hang() -> NoReturn:
     while True:
         pass
 
 
-def hang_in_c():
+def hang_in_c() -> int:
     return len(str(9 ** (9**9)))
 
 
-def leave(code):
+def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def leave_politely():
+def leave_politely() -> NoReturn:
     sys.exit(3)
 
 
-def crash():
+def crash() -> None:
     ctypes.string_at(0)
 
 
-def fail():
+def fail() -> NoReturn:
     raise KeyError("missing")
 
 
@@ -45,38 +47,38 @@ class Interruption(BaseException):
     pass
 
 
-def interrupt():
+def interrupt() -> NoReturn:
     raise Interruption("an alarm")
 
 
-def hog():
+def hog() -> int:
     return len(bytearray(64 * 1024**3))
 
 
-def speak():
+def speak() -> str:
     print("from print")
     os.write(1, b"from descriptor 1\n")
     return "spoken"
 
 
-def not_json():
+def not_json() -> object:
     return object()
 
 
-def process():
+def process() -> int:
     time.sleep(0.1)  # long enough that every worker gets its share
     return os.getpid()
 
 
-def modules():
+def modules() -> list[str]:
     return sorted({name.partition(".")[0] for name in sys.modules})
 
 
-def hash_seed():
+def hash_seed() -> int:
     return hash("the same in every worker")
 
 
-def once(folder, answer):
+def once(folder: str, answer: Any) -> Any:
     """Dies the first time, answers the second."""
     mark = Path(folder) / "mark"
     if not mark.exists():
@@ -85,12 +87,12 @@ def once(folder, answer):
     return answer
 
 
-def nap(seconds):
+def nap(seconds: float) -> str:
     time.sleep(seconds)
     return "rested"
 
 
-def signal_children():
+def signal_children() -> list[int]:
     """The exit codes of two children, a program and a fork, that are terminated."""
     program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     fork = os.fork()
@@ -103,12 +105,12 @@ def signal_children():
     return [program.wait(20), os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])]
 
 
-def slow_to_load(seconds):
+def slow_to_load(seconds: float) -> Callable[[float], str]:
     """A factory, for `setup`."""
     time.sleep(seconds)
     return nap
 
 
-def adder(amount):
+def adder(amount: int) -> Callable[[int], int]:
     """A factory, for `setup`."""
     return lambda value: value + amount

@@ -93,8 +93,9 @@ OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.m
 def by_python(node: ast.expr) -> Fraction:
     """An independent evaluator: Python's own parser, then fractions."""
     if isinstance(node, ast.BinOp):
-        return OPERATIONS[type(node.op)](by_python(node.left), by_python(node.right))
+        return Fraction(OPERATIONS[type(node.op)](by_python(node.left), by_python(node.right)))
     assert isinstance(node, ast.Constant)
+    assert isinstance(node.value, int)
     return Fraction(node.value)
 
 

@@ -69,9 +69,9 @@ def test_every_way_to_fail_is_one_outcome_and_harms_no_other_job(pool: WorkerPoo
 
 
 def test_a_worker_that_ended_is_replaced(pool: WorkerPool) -> None:
-    before = {outcome.value for outcome in pool.map([("process",)] * 12) if isinstance(outcome, Done)}
+    before = processes_of(pool)
     assert pool.map([("leave", 1)] * 4) == [Died(1)] * 4
-    after = {outcome.value for outcome in pool.map([("process",)] * 12) if isinstance(outcome, Done)}
+    after = processes_of(pool)
     assert len(before) == len(after) == 2
     assert not before & after
 
@@ -83,7 +83,7 @@ def test_an_interrupted_worker_is_replaced_and_one_that_raised_is_not() -> None:
 
 
 def test_workers_stay_between_maps_and_die_idle_unnoticed(pool: WorkerPool) -> None:
-    first, second = ({outcome.value for outcome in pool.map([("process",)] * 12)} for _ in range(2))
+    first, second = (processes_of(pool) for _ in range(2))
     assert first == second
     for process in first:
         os.kill(process, signal.SIGKILL)
@@ -278,6 +278,12 @@ def test_a_program_read_from_stdin_can_use_a_pool() -> None:
     """)
     done = subprocess.run([sys.executable, "-"], input=program, text=True, capture_output=True, env=ENVIRONMENT)
     assert (done.stdout, done.stderr, done.returncode) == ("[1]\n", "", 0)
+
+
+def processes_of(pool: WorkerPool) -> set[int]:
+    outcomes = pool.map([("process",)] * 12)
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    return {outcome.value for outcome in outcomes if isinstance(outcome, Done)}
 
 
 def _wait_for_the_end_of(processes: Iterable[int]) -> None:

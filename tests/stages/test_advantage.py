@@ -6,11 +6,11 @@ import pytest
 
 from rsgrpo_cli.config import (
     VARIANTS,
+    AdvantageConfig,
     ChenPassKConfig,
     DrGrpoConfig,
     EntropicAdaptiveConfig,
     EntropicLooConfig,
-    EstimatorConfig,
     GrpoConfig,
     MahdaviPassKConfig,
     MaxRlConfig,
@@ -21,6 +21,7 @@ from rsgrpo_cli.config import (
     RsGrpoConfig,
     TailRlConfig,
     TangMaxConfig,
+    resolve,
 )
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.schemas import ADVANTAGES
@@ -81,7 +82,7 @@ def test_groups_are_compared_within_themselves() -> None:
         (TangMaxConfig(), 1.0, 0.0),
     ],
 )
-def test_every_estimator_by_name(cfg: EstimatorConfig, right: float, wrong: float) -> None:
+def test_every_estimator_by_name(cfg: AdvantageConfig, right: float, wrong: float) -> None:
     made = advantage(rewards({"a": [1, 0, 0, 0]}), cfg)
     assert made["advantage"].to_pylist() == pytest.approx([right, wrong, wrong, wrong])
 
@@ -97,7 +98,7 @@ def test_the_adaptive_beta_by_its_definition() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_one_completion_has_nothing_to_be_compared_with(name: str) -> None:
-    made = advantage(rewards({"a": [1], "b": [0, None]}), VARIANTS[name]())
+    made = advantage(rewards({"a": [1], "b": [0, None]}), resolve({"advantage.estimator": name}).advantage)
     assert made["advantage"].to_pylist() == [0.0, 0.0, 0.0]
 
 
@@ -105,7 +106,7 @@ def test_one_completion_has_nothing_to_be_compared_with(name: str) -> None:
 def test_rewards_that_are_no_verdicts_are_refused_where_only_verdicts_count(name: str) -> None:
     table = rewards({"a": [0.5, 0.1, 0.2, 0.9]}, status="scored")
     with pytest.raises(DataError, match=f"^{name} needs 0/1 rewards; got 0.5: use rs_grpo or pkpo"):
-        advantage(table, VARIANTS[name]())
+        advantage(table, resolve({"advantage.estimator": name}).advantage)
 
 
 def test_groups_smaller_than_k_are_refused() -> None:
@@ -193,7 +194,7 @@ def test_the_risk_value_is_the_mean_where_there_is_no_beta() -> None:
 
 def test_verdicts_alike_and_rewards_that_differ_are_shaped() -> None:
     # Right is 1 and wrong 0; length takes 0.5 off the second completion of each group.
-    values = {"a": [1.0, 0.5], "b": [0.0, -0.5], "c": [1.0, -0.5], "d": [0.0, 0.0]}
+    values: dict[str, list[float | None]] = {"a": [1.0, 0.5], "b": [0.0, -0.5], "c": [1.0, -0.5], "d": [0.0, 0.0]}
     statuses = pa.array(["ok", "ok", "wrong", "wrong", "ok", "wrong", "wrong", "wrong"])
     table = rewards(values).set_column(3, "reward_status", statuses)
     made = advantage(table, DrGrpoConfig())

@@ -14,7 +14,7 @@ from rsgrpo_cli.tasks.files import Rows
 from rsgrpo_cli.tasks.sources import Source, load_source
 
 
-def source(tmp_path: Path, **columns: list[Any]) -> Source:
+def source(tmp_path: Path, **columns: Sequence[object]) -> Source:
     table = pa.table({"problem": ["a?", "b?"], "answer": ["1", "2"], **columns})
     pq.write_table(table, tmp_path / "rows.parquet")
     return load_source(str(tmp_path / "rows.parquet"), "train")
@@ -30,7 +30,12 @@ def test_named_columns_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_everything_is_what_is_small(tmp_path: Path) -> None:
-    columns = {"level": [1, 2], "tags": [["x"], []], "story": ["short", "s" * 1001], "raw": [b"\xff", b""]}
+    columns: dict[str, Sequence[object]] = {
+        "level": [1, 2],
+        "tags": [["x"], []],
+        "story": ["short", "s" * 1001],
+        "raw": [b"\xff", b""],
+    }
     found = read_columns(source(tmp_path, **columns), [0, 1], [], everything=True)
     assert found[0] == {"problem": "a?", "answer": "1", "level": 1}
     named = read_columns(source(tmp_path, **columns), [0, 1], ["story"], everything=True)

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsgrpo_cli.errors import DataError, MissingError, UsageError
-from rsgrpo_cli.tasks import files
 from rsgrpo_cli.tasks.files import open_rows, read_rows
 from rsgrpo_cli.tasks.sources import load_source, source_name
 
@@ -56,12 +55,12 @@ def test_what_is_no_jsonl_is_refused_in_one_line(tmp_path: Path, content: bytes,
 def test_of_parquet_only_the_columns_that_are_needed_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
-    class Recording(pq.ParquetFile):
+    class Recording(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
         def iter_batches(self, *arguments: Any, **options: Any) -> Any:
             asked.append(options["columns"])
             return super().iter_batches(*arguments, **options)
 
-    monkeypatch.setattr(files.pq, "ParquetFile", Recording)
+    monkeypatch.setattr(pq, "ParquetFile", Recording)
     path = tmp_path / "a.parquet"
     gold = {"ground_truth": "4", "style": "rule"}
     pq.write_table(pa.Table.from_pylist([{"problem": "3+1?", "reward_model": gold, "tests": [{"blob": "a"}]}]), path)
@@ -84,7 +83,7 @@ def test_damaged_parquet_and_parquet_that_may_not_be_read_are_told_apart(
     def refuse(*arguments: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(files.pq, "ParquetFile", refuse)
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
     with pytest.raises(DataError, match=r"cannot be read: Permission denied\n  check its permissions"):
         read_rows(path)
 

@@ -174,8 +174,9 @@ def ours(policy: Policy, experience: Experience, **settings: Any) -> tuple[Sums,
     gradient: Gradient = {}
 
     def look(*_: object) -> None:
-        gradient.update({name: weight.grad.clone() for name, weight in policy.trained().items()})
+        gradient.update({name: w.grad.clone() for name, w in policy.trained().items() if w.grad is not None})
 
+    assert policy.optimizer is not None
     handle = policy.optimizer.register_step_pre_hook(look)
     sums = optimizer_step(policy, experience, ALL[: len(experience.completions)], config_of(**settings).update)
     handle.remove()

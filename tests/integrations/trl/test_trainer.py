@@ -39,7 +39,8 @@ class Watched(RSGRPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         self.used.append(inputs["advantages"].clone())
-        return super()._compute_loss(model, inputs)
+        loss: torch.Tensor = super()._compute_loss(model, inputs)
+        return loss
 
 
 class Recorder:

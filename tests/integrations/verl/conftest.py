@@ -28,7 +28,7 @@ def compose() -> Compose:
     return composed
 
 
-def batch(rewards: Sequence[float], uids: Sequence[Any], tokens: int = 5) -> Any:
+def batch(rewards: Sequence[float] | np.ndarray, uids: Sequence[Any] | np.ndarray, tokens: int = 5) -> Any:
     """A DataProto of completions of different lengths, each with its reward at its last token.
 
     Completion i has 1 + i % tokens tokens, the rest is padding.

@@ -82,7 +82,10 @@ def test_verls_reward_manager_scores_several_at_once_with_our_verifier(
 
     async def all_of_them() -> list[dict[str, Any]]:
         # As verl's reward worker has them: all under way together, each in a thread of the loop's executor.
-        return await asyncio.gather(*(manager.run_single(completion(row, text, tokenizer)) for row, text, *_ in cases))
+        found: list[dict[str, Any]] = await asyncio.gather(
+            *(manager.run_single(completion(row, text, tokenizer)) for row, text, *_ in cases)
+        )
+        return found
 
     found = manager.loop.run_until_complete(all_of_them())
     judged = [(one["reward_score"], one["reward_extra_info"]["status"]) for one in found]
