@@ -413,7 +413,8 @@ def smaller(command: str) -> list[str]:
     if command.split()[1] != "train":
         return []
     steps = [] if "--steps" in command else ["--steps", "4"]
-    return [*steps, "--group-size", "4", "--prompts-per-step", "2", "--max-tokens", "16", "--workers", "1"]
+    size = ["--group-size", "4", "--prompts-per-step", "2", "--max-tokens", "16", "--workers", "1"]
+    return [*steps, *size, "--checkpoint-every", "1"]
 
 
 def make_desk(folder: Path) -> Path:

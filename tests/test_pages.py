@@ -1,0 +1,100 @@
+"""The README and the pages that are written by hand: their length, links, commands, settings and columns are real."""
+
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from rsgrpo_cli import schemas
+from rsgrpo_cli.app import COMMANDS, load
+from rsgrpo_cli.config import VARIANTS, reference
+
+ROOT = Path(__file__).parents[1]
+BY_HAND = [
+    ROOT / "README.md",
+    *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in ("cli.md", "settings.md")),
+]
+TABLES = [table for table in vars(schemas).values() if isinstance(table, schemas.ArtifactSchema)]
+OF_A_RUN = [table for table in TABLES if not table.name.startswith("bandit")]
+
+
+def test_the_readme_is_one_page() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 120
+
+
+def test_the_readme_links_every_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    for path in [*(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md"]:
+        assert f"({path.relative_to(ROOT)})" in text, path.name
+
+
+@pytest.mark.parametrize("path", [*BY_HAND, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_links_lead_to_files_and_headings(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", path.read_text()):
+        file = path.parent / target if target else path
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, anchor
+
+
+@cache
+def flags_of(command: str) -> frozenset[str]:
+    parameters = load(command).params
+    return frozenset(flag for parameter in parameters for flag in [*parameter.opts, *parameter.secondary_opts])
+
+
+def commands_in(path: Path) -> list[list[str]]:
+    """The words of each `rsgrpo` command that a page's console blocks and indented lines show."""
+    lines = path.read_text().replace("\\\n", " ").splitlines()
+    shown = [match[1] for line in lines if (match := re.match(r"(?:\$ |    )?(rsgrpo [a-z].*)", line))]
+    return [shlex.split(line, comments=True) for line in shown]
+
+
+@pytest.mark.parametrize("path", BY_HAND, ids=lambda path: path.name)
+def test_the_commands_on_a_page_have_the_flags_that_it_gives_them(path: Path) -> None:
+    names = {name for name, *_ in COMMANDS}
+    for _, command, *arguments in commands_in(path):
+        assert command in names, command
+        flags = {word.split("=")[0] for word in arguments if re.match(r"--?[a-z]", word)}
+        assert flags <= flags_of(command) | {"--help"}, command
+
+
+@pytest.mark.parametrize("path", BY_HAND, ids=lambda path: path.name)
+def test_settings_and_flags_in_code_spans_are_real(path: Path) -> None:
+    settings = {name for section in reference.sections() for name in reference.settings(section)}
+    settings |= {setting.name for estimator in VARIANTS for setting in reference.estimator_settings(estimator)}
+    sections = "|".join(reference.sections())
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL))
+    for span in spans:
+        for name in re.findall(rf"(?<![\w./])(?:{sections})\.[a-z][a-z0-9_]+(?![\w./(])", span):
+            assert name in settings, name
+        if re.fullmatch(r"--[a-z][a-z-]+( .*)?", span) and path.name in ("README.md", "features.md", "rewards.md"):
+            assert any(span.split()[0] in flags_of(name) for name, *_ in COMMANDS), span
+
+
+def test_the_readme_asks_make_for_targets_that_it_has() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    asked = set(re.findall(r"`(?:[A-Z_]+=\S+ )?make ([a-z-]+)`", (ROOT / "README.md").read_text()))
+    assert asked
+    assert asked <= targets
+
+
+@pytest.mark.parametrize("table", OF_A_RUN, ids=lambda table: table.name)
+def test_the_page_on_files_has_every_column_and_says_which_may_be_null(table: schemas.ArtifactSchema) -> None:
+    page = (ROOT / "docs" / "run-directory.md").read_text()
+    sections = dict(re.findall(r"^### (\S+)\n(.*?)(?=^### |\Z)", page, re.MULTILINE | re.DOTALL))
+    cells = [line.split("|")[1] for line in sections[table.name].splitlines() if line.startswith(("| `", "| **"))]
+    found = [entry for cell in cells for entry in re.findall(r"(\**)`([^`]+)`\**(\??)", cell)]
+    assert [(name, bool(stars), bool(mark)) for stars, name, mark in found] == [
+        (field.name, field.name in table.keys, field.nullable) for field in table.schema
+    ]
+
+
+def test_the_page_on_files_names_every_place_of_a_run() -> None:
+    page = (ROOT / "docs" / "run-directory.md").read_text()
+    for name in ("config.json", "identity.json", "solved.parquet", "metrics.parquet", "events.jsonl", "evals.lock"):
+        assert f"`{name}`" in page, name
