@@ -23,7 +23,7 @@ from typing import Any
 
 from common import show
 
-from rsgrpo_cli.rewards.math_reward import MathReward
+from rsgrpo_cli.rewards.math.reward import MathReward
 from rsgrpo_cli.rewards.types import Sample
 
 WORDS = (

@@ -3,7 +3,7 @@
     python -m verl.trainer.main_ppo reward.custom_reward_function.path=pkg://rsgrpo_cli.integrations.verl_reward ...
 
 verl calls `compute_score` for one completion at a time, from the threads of an executor. math-verify alone fails there:
-its time limits need the main thread. Ours are those of worker processes, see `rsgrpo_cli.rewards.pool`; a pool serves
+its time limits need the main thread. Ours are those of worker processes, see `rsgrpo_cli.workers.pool`; a pool serves
 one thread at a time, hence a few pools of one worker each, from which a thread takes a free one.
 """
 

@@ -54,15 +54,15 @@ def parse_puzzle(ground_truth: str) -> Puzzle:
 
 
 def judge(answer: str, puzzle: Puzzle) -> Status:
-    """OK, WRONG (another value), GUARD (no expression, or not every number once) or TOO_LONG."""
+    """OK, WRONG (another value), UNPARSABLE (no expression, or not every number once) or TOO_LONG."""
     if len(answer) > MAX_ANSWER_CHARS:
         return Status.TOO_LONG
     tokens = tokenize(answer)
     if tokens is None or tuple(sorted(int(token) for token in tokens if token.isdigit())) != puzzle.numbers:
-        return Status.GUARD
+        return Status.UNPARSABLE
     value = evaluate(tokens)
     if value is None:
-        return Status.GUARD
+        return Status.UNPARSABLE
     return Status.OK if value == puzzle.target else Status.WRONG
 
 

@@ -12,7 +12,7 @@ Opener = Callable[[int, float, bool], RewardFn]
 
 
 def _math(workers: int, deadline: float, lenient: bool) -> RewardFn:
-    from rsgrpo_cli.rewards.math_reward import MathReward
+    from rsgrpo_cli.rewards.math.reward import MathReward
 
     return MathReward(workers=workers, deadline=deadline, lenient=lenient)
 

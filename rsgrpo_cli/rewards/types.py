@@ -16,12 +16,16 @@ class Status(StrEnum):
     NO_BOX = "no_box"  # finished without a \boxed{} answer
     THINK_UNCLOSED = "think_unclosed"  # a thought that never ended, opened by the completion or by its prompt
     TRUNCATED = "truncated"  # cut by the length limit before an answer
-    GUARD = "guard"  # an answer of a form that is not accepted, see `math_answer`
+    UNPARSABLE = "unparsable"  # an answer of a form that is not accepted, see `math.answer`
     TOO_LONG = "too_long"  # an answer longer than any right one can be
     TIMEOUT = "timeout"  # the verifier did not return in time and was killed
     ERROR = "error"  # the verifier raised or died
     SCORED = "scored"  # a user's reward function returned a number, which is not a verdict
     SKIPPED = "skipped"  # a user's reward function returned None: no reward
+
+    @classmethod
+    def _missing_(cls, value: object) -> Status | None:
+        return cls.UNPARSABLE if value == "guard" else None  # its name in runs that version 0.1 made
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.errors import DataError, StaleError, UsageError
-from rsgrpo_cli.rewards.pool import Died, Done, Outcome, Raised, TimedOut, WorkerPool
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict, Wants
+from rsgrpo_cli.workers.pool import Died, Done, Outcome, Raised, TimedOut, WorkerPool
 
 # A reward model needs more room than a verifier; what a completion makes a function allocate must still end somewhere.
 MEMORY_LIMIT_BYTES = 16 * 1024**3

@@ -42,7 +42,7 @@ class _Graded:
     rewards: list[float | None]
     lenient: list[bool] | None
     answers: list[str | None]
-    statuses: list[str]
+    statuses: list[Status]
     lengths: list[int]
 
 
@@ -118,7 +118,7 @@ def _graded(prompt_id: str, rows: list[dict[str, Any]]) -> _Graded:
         [row["reward"] for row in rows],
         lenient,
         [row["answer"] for row in rows],
-        [row["status"] for row in rows],
+        [Status(row["status"]) for row in rows],
         [row["length"] for row in rows],
     )
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import DataError
-from rsgrpo_cli.rewards.math_gold import hold_lists, is_worked, read_gold
+from rsgrpo_cli.rewards.math.gold import hold_lists, is_worked, read_gold
 from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.schemas import PROMPTS
 from rsgrpo_cli.tasks.chats import Message

@@ -199,7 +199,7 @@ def test_a_fork_goes_on_with_the_new_reward(cli: Cli, rewarded: Path, tmp_path: 
 
 
 def test_other_rules_of_grading_are_noticed(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsgrpo_cli.rewards.math_reward.POLICY_VERSION", 999)
+    monkeypatch.setattr("rsgrpo_cli.rewards.math.reward.GRADING_RULES_VERSION", 999)
     result = cli("train", "--run", trained, "--steps", "3")
     assert (result.code, "policy-999" in result.err) == (1, True), result.err
     refused = cli("eval", "--run", trained, "-n", "2", "--k", "1")
@@ -209,7 +209,7 @@ def test_other_rules_of_grading_are_noticed(cli: Cli, trained: Path, monkeypatch
 
 
 def test_a_finished_run_is_not_compared(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsgrpo_cli.rewards.math_reward.POLICY_VERSION", 999)
+    monkeypatch.setattr("rsgrpo_cli.rewards.math.reward.GRADING_RULES_VERSION", 999)
     assert cli("train", "--run", trained).code == 0
 
 

@@ -189,7 +189,7 @@ def test_own_problems_are_taken_as_they_are_meant(shell: Shell) -> None:
     # Every form of the answer is met by the number itself.
     graded = shell.json("train", "--run", "runs/golds", *SMALL, "--steps", "1")
     assert graded["policy"] == 1
-    check = "import sys, json; from rsgrpo_cli.rewards.math_reward import MathReward\n"
+    check = "import sys, json; from rsgrpo_cli.rewards.math.reward import MathReward\n"
     check += "from rsgrpo_cli.rewards.types import Sample\npairs = json.load(sys.stdin)\n"
     check += "reward = MathReward(workers=1, deadline=10)\n"
     check += "print([v.reward for v in reward([Sample('\\\\boxed{%d}' % t, g) for g, t in pairs])]); reward.close()"

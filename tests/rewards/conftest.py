@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rsgrpo_cli.rewards.math_reward import MathReward
+from rsgrpo_cli.rewards.math.reward import MathReward
 
 
 @pytest.fixture(scope="session")

@@ -37,22 +37,22 @@ def test_anything_else_is_no_puzzle(text: str) -> None:
         (r"3\cdot7+\left(5-2\right)", Status.OK),
         ("(((3*7)))+(5-2)", Status.OK),
         ("3+5+7+2", Status.WRONG),  # 17
-        ("24", Status.GUARD),
-        ("3*7+5-2=24", Status.GUARD),
-        ("3*7+5", Status.GUARD),  # 2 is not used
-        ("3*7+5-2+2-2", Status.GUARD),  # 2 is used three times
-        ("37+5-2", Status.GUARD),  # no gluing of digits
-        ("3*7+5-+2", Status.GUARD),
-        ("-2+3*7+5", Status.GUARD),  # a unary minus, though the value is right
-        ("3(7)+5-2", Status.GUARD),
-        ("3*7+(5-2", Status.GUARD),
-        ("3*7)+5-2", Status.GUARD),
-        ("3*7+5-2;", Status.GUARD),
-        ("3**7+5-2", Status.GUARD),
-        ("__import__('os')", Status.GUARD),
+        ("24", Status.UNPARSABLE),
+        ("3*7+5-2=24", Status.UNPARSABLE),
+        ("3*7+5", Status.UNPARSABLE),  # 2 is not used
+        ("3*7+5-2+2-2", Status.UNPARSABLE),  # 2 is used three times
+        ("37+5-2", Status.UNPARSABLE),  # no gluing of digits
+        ("3*7+5-+2", Status.UNPARSABLE),
+        ("-2+3*7+5", Status.UNPARSABLE),  # a unary minus, though the value is right
+        ("3(7)+5-2", Status.UNPARSABLE),
+        ("3*7+(5-2", Status.UNPARSABLE),
+        ("3*7)+5-2", Status.UNPARSABLE),
+        ("3*7+5-2;", Status.UNPARSABLE),
+        ("3**7+5-2", Status.UNPARSABLE),
+        ("__import__('os')", Status.UNPARSABLE),
         ("(" * 5000, Status.TOO_LONG),
-        ("(" * 400 + "3*7+5-2" + ")" * 400, Status.GUARD),
-        ("9" * 999, Status.GUARD),
+        ("(" * 400 + "3*7+5-2" + ")" * 400, Status.UNPARSABLE),
+        ("9" * 999, Status.UNPARSABLE),
     ],
 )
 def test_judging(answer: str, status: Status) -> None:
@@ -62,7 +62,7 @@ def test_judging(answer: str, status: Status) -> None:
 def test_division_is_exact_and_never_by_zero() -> None:
     assert judge("8/(3-8/3)", parse_puzzle("8 3 8 3 -> 24")) is Status.OK  # 8 / (1/3)
     assert judge("7/2", parse_puzzle("7 2 -> 3")) is Status.WRONG
-    assert judge("5/(2-2)", parse_puzzle("5 2 2 -> 5")) is Status.GUARD
+    assert judge("5/(2-2)", parse_puzzle("5 2 2 -> 5")) is Status.UNPARSABLE
 
 
 def test_verdicts() -> None:
@@ -124,4 +124,4 @@ def test_what_python_cannot_parse_has_no_value(tokens: list[str]) -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_has_a_status(answer: str) -> None:
-    assert judge(answer, PUZZLE) in {Status.OK, Status.WRONG, Status.GUARD}
+    assert judge(answer, PUZZLE) in {Status.OK, Status.WRONG, Status.UNPARSABLE}

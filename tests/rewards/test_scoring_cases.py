@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.rewards.math_reward import MathReward
+from rsgrpo_cli.rewards.math.reward import MathReward
 from rsgrpo_cli.rewards.types import Sample
 
 CASES = Path(__file__).parents[1] / "data" / "scoring-cases.jsonl"

@@ -124,3 +124,12 @@ def test_a_function_that_gives_no_reward_at_all_is_refused() -> None:
     rollouts, rewards, prompts = tables({"a": "++"})
     with pytest.raises(DataError, match="no sample has a reward"):
         evaluate(rollouts, scored(rewards, [None, None]), prompts, [1], 2)
+
+
+def test_the_former_name_of_a_status_is_read() -> None:
+    rollouts, rewards, prompts = tables({"a": "+-"})
+    index = rewards.schema.names.index("reward_status")
+    found = summary(
+        evaluate(rollouts, rewards.set_column(index, "reward_status", pa.array(["ok", "guard"])), prompts, [1], 2)[1]
+    )
+    assert found["status_unparsable", None]["value"] == 0.5

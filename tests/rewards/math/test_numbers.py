@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsgrpo_cli.rewards.math_answer import compare_cheaply, normalise_answer, normalise_gold
-from rsgrpo_cli.rewards.math_numbers import spell_out
-from rsgrpo_cli.rewards.math_reward import MathReward
+from rsgrpo_cli.rewards.math.answer import compare_cheaply, normalise_answer, normalise_gold
+from rsgrpo_cli.rewards.math.numbers import spell_out
+from rsgrpo_cli.rewards.math.reward import MathReward
 from rsgrpo_cli.rewards.types import Sample, Status
 
 

@@ -11,21 +11,21 @@ from importlib.metadata import version
 from typing import Any
 
 from rsgrpo_cli.rewards.extraction import extract, extract_lenient
-from rsgrpo_cli.rewards.math_answer import (
+from rsgrpo_cli.rewards.math.answer import (
+    GRADING_RULES_VERSION,
     MAX_ANSWER_CHARS,
-    POLICY_VERSION,
     compare_cheaply,
     has_several_values,
     is_readable_unparsed,
     normalise_answer,
     normalise_gold,
 )
-from rsgrpo_cli.rewards.math_gold import complaint_about, read_gold
-from rsgrpo_cli.rewards.math_shape import values
-from rsgrpo_cli.rewards.pool import DEFAULT_MEMORY_LIMIT_BYTES, Died, Done, Outcome, Raised, TimedOut, WorkerPool
+from rsgrpo_cli.rewards.math.form import values
+from rsgrpo_cli.rewards.math.gold import complaint_about, read_gold
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
+from rsgrpo_cli.workers.pool import DEFAULT_MEMORY_LIMIT_BYTES, Died, Done, Outcome, Raised, TimedOut, WorkerPool
 
-VERIFIER = "rsgrpo_cli.rewards.math_verifier:verify_pair"
+VERIFIER = "rsgrpo_cli.rewards.math.verifier:verify_pair"
 _MEMO_ENTRIES = 50_000
 _MOST_DIGITS = 40
 _NO_VERDICT = (Status.TIMEOUT, Status.ERROR)
@@ -42,7 +42,7 @@ class _Attempt:
 
 
 class MathReward:
-    """Verifies mathematical answers by the policy of `math_answer`.
+    """Verifies mathematical answers by the policy of `math.answer`.
 
     Equal pairs of gold and normalised answer are verified once, within a call and across calls: of the samples of one
     prompt most give one of a few answers. A pair that timed out or killed its worker may have met a busy machine: it
@@ -58,7 +58,7 @@ class MathReward:
     def __init__(self, *, workers: int, deadline: float, lenient: bool = False) -> None:
         packages = ("math-verify", "latex2sympy2_extended", "sympy")
         engine = " ".join(f"{package}-{version(package)}" for package in packages)
-        self.identity = f"math policy-{POLICY_VERSION} {engine}"
+        self.identity = f"math policy-{GRADING_RULES_VERSION} {engine}"
         self._lenient = lenient
         self._memo: OrderedDict[Pair, Status] = OrderedDict()
         self._failed: OrderedDict[Pair, None] = OrderedDict()  # once so far

@@ -1,7 +1,7 @@
 import pytest
 
-from rsgrpo_cli.rewards.math_gold import complaint_about, hold_lists, is_worked, read_gold
-from rsgrpo_cli.rewards.math_reward import MathReward
+from rsgrpo_cli.rewards.math.gold import complaint_about, hold_lists, is_worked, read_gold
+from rsgrpo_cli.rewards.math.reward import MathReward
 from rsgrpo_cli.rewards.types import Sample
 
 SOLUTIONS = [

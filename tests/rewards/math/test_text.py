@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsgrpo_cli.rewards.math_text import normalise
+from rsgrpo_cli.rewards.math.text import normalise
 
 
 @pytest.mark.parametrize(

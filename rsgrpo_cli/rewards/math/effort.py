@@ -24,8 +24,8 @@ def is_laborious(gold: str, answer: str) -> bool:
     powers, an exponent of 6 digits or a triple factorial, and the gold has nothing of the kind.
 
     Args:
-        gold: From `math_answer.normalise_gold`.
-        answer: From `math_answer.normalise_answer`.
+        gold: From `answer.normalise_gold`.
+        answer: From `answer.normalise_answer`.
     """
     if len(answer) > max(_SHORT_CHARS, _TIMES_THE_GOLD * len(gold)):
         return True

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.rewards.pool import Died, Done, Raised, TimedOut, WorkerPool
+from rsgrpo_cli.workers.pool import Died, Done, Raised, TimedOut, WorkerPool
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -21,7 +21,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[WorkerPool]:
-    with WorkerPool("tests.rewards.reward_handlers:behave", workers=2, deadline=2.0) as shared:
+    with WorkerPool("tests.workers.handlers:behave", workers=2, deadline=2.0) as shared:
         yield shared
 
 
@@ -77,7 +77,7 @@ def test_a_worker_that_ended_is_replaced(pool: WorkerPool) -> None:
 
 
 def test_an_interrupted_worker_is_replaced_and_one_that_raised_is_not() -> None:
-    with WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=5.0) as single:
+    with WorkerPool("tests.workers.handlers:behave", workers=1, deadline=5.0) as single:
         first, _, second, _, third = single.map([("process",), ("fail",), ("process",), ("interrupt",), ("process",)])
     assert first == second != third
 
@@ -92,7 +92,7 @@ def test_workers_stay_between_maps_and_die_idle_unnoticed(pool: WorkerPool) -> N
 
 
 def test_a_death_is_blamed_on_no_job_before_it_was_tried_again(tmp_path: Path) -> None:
-    with WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=5.0) as single:
+    with WorkerPool("tests.workers.handlers:behave", workers=1, deadline=5.0) as single:
         outcomes = single.map([("once", str(tmp_path), "a"), *[("once", str(tmp_path), "b")] * 9])
     assert outcomes == [Done("a"), *[Done("b")] * 9]
 
@@ -116,7 +116,7 @@ def strike(pool: WorkerPool, number: signal.Signals, *, times: int, after: float
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_what_a_batch_system_sends_to_all_processes_disturbs_no_job(number: signal.Signals) -> None:
-    with WorkerPool("tests.rewards.reward_handlers:behave", workers=2, deadline=20.0) as pool:
+    with WorkerPool("tests.workers.handlers:behave", workers=2, deadline=20.0) as pool:
         before = pool.map([("process",)] * 8)
         thread = strike(pool, number, times=5, after=0.1)
         assert pool.map([("nap", 0.8)] * 2) == [Done("rested")] * 2
@@ -126,7 +126,7 @@ def test_what_a_batch_system_sends_to_all_processes_disturbs_no_job(number: sign
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_while_a_worker_is_loading_is_no_reason_to_give_up(number: signal.Signals) -> None:
-    handler = "tests.rewards.reward_handlers:slow_to_load"
+    handler = "tests.workers.handlers:slow_to_load"
     with WorkerPool(handler, workers=1, deadline=20.0, setup=(0.5,)) as pool:
         thread = strike(pool, number, times=1 if number == signal.SIGKILL else 200)
         assert pool.map([(0.01,)] * 3) == [Done("rested")] * 3
@@ -134,7 +134,7 @@ def test_a_signal_while_a_worker_is_loading_is_no_reason_to_give_up(number: sign
 
 
 def test_a_job_whose_worker_was_killed_from_outside_is_run_again() -> None:
-    with WorkerPool("tests.rewards.reward_handlers:behave", workers=2, deadline=20.0) as pool:
+    with WorkerPool("tests.workers.handlers:behave", workers=2, deadline=20.0) as pool:
         pool.map([("process",)] * 8)
         thread = strike(pool, signal.SIGKILL, times=1, after=0.3)
         assert pool.map([("nap", 1.0)] * 2) == [Done("rested")] * 2
@@ -142,7 +142,7 @@ def test_a_job_whose_worker_was_killed_from_outside_is_run_again() -> None:
 
 
 def test_what_a_handler_starts_can_be_terminated() -> None:
-    with WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=60.0) as pool:
+    with WorkerPool("tests.workers.handlers:behave", workers=1, deadline=60.0) as pool:
         assert pool.map([("signal_children",)]) == [Done([-signal.SIGTERM, -signal.SIGTERM])]
 
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_sent_back_is_an_error_of_the_job(pool: WorkerPool) -> No
 
 
 def test_prints_go_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    with WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=5.0) as loud:
+    with WorkerPool("tests.workers.handlers:behave", workers=1, deadline=5.0) as loud:
         assert loud.map([("speak",)]) == [Done("spoken")]
     out, err = capfd.readouterr()
     assert out == ""
@@ -172,7 +172,7 @@ def test_hashes_are_the_same_in_every_worker(pool: WorkerPool) -> None:
 
 
 def test_a_handler_can_be_made_once_per_worker() -> None:
-    with WorkerPool("tests.rewards.reward_handlers:adder", workers=1, deadline=5.0, setup=(40,)) as adder:
+    with WorkerPool("tests.workers.handlers:adder", workers=1, deadline=5.0, setup=(40,)) as adder:
         assert adder.map([(1,), (2,)]) == [Done(41), Done(42)]
 
 
@@ -180,9 +180,9 @@ def test_a_handler_can_be_made_once_per_worker() -> None:
     ("handler", "what"),
     [
         ("no_such_module:f", "ModuleNotFoundError"),
-        ("tests.rewards.reward_handlers:no_such_function", "AttributeError"),
-        ("tests.rewards.reward_handlers:HERE", "AttributeError"),
-        ("tests.rewards.reward_handlers", "ValueError"),
+        ("tests.workers.handlers:no_such_function", "AttributeError"),
+        ("tests.workers.handlers:HERE", "AttributeError"),
+        ("tests.workers.handlers", "ValueError"),
     ],
 )
 def test_a_handler_that_cannot_be_loaded_is_one_error_that_names_it(handler: str, what: str) -> None:
@@ -208,11 +208,11 @@ def test_a_module_that_ends_the_process_on_import_is_one_error(
 @pytest.mark.parametrize("arguments", [{"workers": 0, "deadline": 1.0}, {"workers": 1, "deadline": float("nan")}])
 def test_senseless_settings_are_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(UsageError):
-        WorkerPool("tests.rewards.reward_handlers:echo", **arguments)  # type: ignore[arg-type]
+        WorkerPool("tests.workers.handlers:echo", **arguments)  # type: ignore[arg-type]
 
 
 def test_close_ends_the_workers_and_may_be_repeated() -> None:
-    pool = WorkerPool("tests.rewards.reward_handlers:behave", workers=1, deadline=5.0)
+    pool = WorkerPool("tests.workers.handlers:behave", workers=1, deadline=5.0)
     (outcome,) = pool.map([("process",)])
     pool.close()
     pool.close()
@@ -224,11 +224,11 @@ def test_close_ends_the_workers_and_may_be_repeated() -> None:
 
 PARENT = textwrap.dedent("""
     import signal, sys
-    from rsgrpo_cli.rewards.pool import WorkerPool
+    from rsgrpo_cli.workers.pool import WorkerPool
     # A shell starts what it runs in the background deaf to Ctrl-C, and its children with it.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    pool = WorkerPool("tests.rewards.reward_handlers:behave", workers=2, deadline=60.0)
+    pool = WorkerPool("tests.workers.handlers:behave", workers=2, deadline=60.0)
     workers = {outcome.value for outcome in pool.map([("process",)] * 12)}
     try:
         print(*workers, flush=True)
@@ -272,8 +272,8 @@ def test_workers_end_when_the_parent_is_killed(from_thread: bool) -> None:
 
 def test_a_program_read_from_stdin_can_use_a_pool() -> None:
     program = textwrap.dedent("""
-        from rsgrpo_cli.rewards.pool import WorkerPool
-        pool = WorkerPool("tests.rewards.reward_handlers:echo", workers=2, deadline=9.0)
+        from rsgrpo_cli.workers.pool import WorkerPool
+        pool = WorkerPool("tests.workers.handlers:echo", workers=2, deadline=9.0)
         print([outcome.value for outcome in pool.map([(1,)])])
     """)
     done = subprocess.run([sys.executable, "-"], input=program, text=True, capture_output=True, env=ENVIRONMENT)

@@ -1,12 +1,17 @@
 """Worker processes for code that may hang, crash, eat all memory or print: verifiers and users' reward functions.
 
-    with WorkerPool("rsgrpo_cli.rewards.math_verifier:verify_pair", workers=2, deadline=10.0) as pool:
+    with WorkerPool("rsgrpo_cli.rewards.math.verifier:verify_pair", workers=2, deadline=10.0) as pool:
         outcomes = pool.map([("1/2", "0.5"), ("x", "y")])   # [Done(True), Done(False)]
 
 Why not multiprocessing or concurrent.futures: their executors cannot kill the one worker that overruns, and a spawned
 child imports the parent's `__main__` again, which runs a script without a `__main__` guard a second time and fails when
 the parent reads its program from stdin. Here a worker is `python -P worker.py` with one inherited socket: its
 `__main__` is always `worker.py`, `sys.path` is sent over, and no fork copies the parent's threads, locks or torch.
+
+Why not pebble or loky: pebble kills the one worker that overruns, but starts its workers through multiprocessing, and
+it unpickles what they send, which lets a hostile completion that takes over a worker run code in the parent (here a
+worker answers in JSON). In loky a task has no deadline of its own, and one killed worker breaks the whole executor.
+Neither limits memory, nor says which job of a batch a dead worker was at.
 
 Every job has its own deadline. Jobs travel in chunks, because a message costs about as much as a small job, but the
 worker reports each job as it ends, and each report starts the clock of the next: the parent always knows which job a
@@ -38,7 +43,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.rewards.worker import FOR_THE_PARENT, Start
+from rsgrpo_cli.workers.worker import FOR_THE_PARENT, Start
 
 DEFAULT_MEMORY_LIMIT_BYTES = 2 * 1024**3
 _MAX_CHUNK = 32

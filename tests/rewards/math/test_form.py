@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsgrpo_cli.rewards.math_shape import (
+from rsgrpo_cli.rewards.math.form import (
     components,
     integer,
     is_label,

@@ -1,6 +1,6 @@
 import pytest
 
-from rsgrpo_cli.rewards.math_answer import compare_cheaply, normalise_answer, normalise_gold
+from rsgrpo_cli.rewards.math.answer import compare_cheaply, normalise_answer, normalise_gold
 from rsgrpo_cli.rewards.types import Status
 
 
@@ -105,7 +105,7 @@ def test_wrong_without_algebra(gold: str, answer: str) -> None:
     ],
 )
 def test_forms_that_are_no_answer(gold: str, answer: str) -> None:
-    assert decide(gold, answer) is Status.GUARD
+    assert decide(gold, answer) is Status.UNPARSABLE
 
 
 def test_what_the_gold_has_the_answer_may_have() -> None:

@@ -4,9 +4,9 @@ import textwrap
 
 import pytest
 
-from rsgrpo_cli.rewards.math_reward import MathReward, _judgement, _read_once
-from rsgrpo_cli.rewards.pool import Died, Done, Job, Outcome, TimedOut
+from rsgrpo_cli.rewards.math.reward import MathReward, _judgement, _read_once
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
+from rsgrpo_cli.workers.pool import Died, Done, Job, Outcome, TimedOut
 
 
 def judge(reward: MathReward, pairs: list[tuple[str, str]]) -> list[Status]:

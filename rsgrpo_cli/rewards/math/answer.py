@@ -6,11 +6,12 @@ The policy, in this order; each step that decides gives its own status:
 2. `normalise` brings gold and answer to one spelling.
 3. Equal strings; integers of any size as digits; fractions of integers as fractions. Most golds end here.
 4. An answer of more than 2,000 characters is TOO_LONG. Golds in words are compared as words, letter case ignored.
-5. GUARD: forms with which an answer gets away without being one (see `_guard` and `align`), several values for one.
+5. UNPARSABLE: forms with which an answer gets away without being one (see `_guard` and `align`), and several values
+   for one.
 6. Labels (`x =`, `f(2) =`) and units are taken off, then step 3 once more, also on the parts of lists and tuples; what
    is of another kind, a tuple for a number, is WRONG.
-7. GUARD once more, for what would keep the algebra busy for seconds (`math_effort`).
-8. Whatever is left goes to `math_verifier.verify_pair`, in a worker process.
+7. UNPARSABLE once more, for what would keep the algebra busy for seconds (`effort`).
+8. Whatever is left goes to `verifier.verify_pair`, in a worker process.
 """
 
 from __future__ import annotations
@@ -19,10 +20,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from rsgrpo_cli.rewards import math_text
-from rsgrpo_cli.rewards.math_effort import is_laborious
-from rsgrpo_cli.rewards.math_gold import read_gold
-from rsgrpo_cli.rewards.math_shape import (
+from rsgrpo_cli.rewards.math.effort import is_laborious
+from rsgrpo_cli.rewards.math.form import (
     components,
     decimal,
     integer,
@@ -39,9 +38,11 @@ from rsgrpo_cli.rewards.math_shape import (
     without_percent,
     words,
 )
+from rsgrpo_cli.rewards.math.gold import read_gold
+from rsgrpo_cli.rewards.math.text import normalise
 from rsgrpo_cli.rewards.types import Status
 
-POLICY_VERSION = 4
+GRADING_RULES_VERSION = 4
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -70,7 +71,7 @@ _CHOICE = re.compile(r"\(([A-Z])\)")
 @lru_cache(maxsize=4096)
 def normalise_gold(gold: str) -> str:
     """The spelling of a reference answer that answers are compared with; of a worked solution, its final answer."""
-    text = math_text.normalise(read_gold(gold))
+    text = normalise(read_gold(gold))
     bare = text if is_words(text) else _without_prose(text)
     return text if letters(bare) else bare  # a number after words is that number; "even n" is more than n
 
@@ -91,7 +92,7 @@ def normalise_answer(answer: str, gold: str) -> str:
     if len(answer) > _MAX_NORMALISED_CHARS:
         return answer.strip()
     several = has_several_values(gold)
-    text = math_text.normalise(answer, thousands=not several)
+    text = normalise(answer, thousands=not several)
     if not several and (found := _DECIMAL_COMMA.fullmatch(text)):
         text = f"{found[1]}.{found[2]}"
     if is_words(gold) or key(text) == key(gold):
@@ -116,7 +117,7 @@ def _bracketed_as(gold: str, answer: str) -> str:
 
 
 def compare_cheaply(gold: str, answer: str) -> Status | None:
-    """OK, WRONG, NO_BOX, TOO_LONG or GUARD where that needs no algebra; None where the pair is for `verify_pair`.
+    """OK, WRONG, NO_BOX, TOO_LONG or UNPARSABLE where that needs no algebra; None where the pair is for `verify_pair`.
 
     Args:
         gold: From `normalise_gold`. An empty one is never matched.
@@ -128,7 +129,7 @@ def compare_cheaply(gold: str, answer: str) -> Status | None:
         return Status.WRONG
     if (decided := _compare_forms(gold, answer)) is not None:
         return decided
-    return Status.GUARD if is_laborious(gold, answer) else None
+    return Status.UNPARSABLE if is_laborious(gold, answer) else None
 
 
 def _compare_forms(gold: str, answer: str) -> Status | None:
@@ -139,12 +140,12 @@ def _compare_forms(gold: str, answer: str) -> Status | None:
     if is_words(gold) and (decided := _compare_words(gold, answer)) is not None:
         return decided
     if _guard(gold, answer):
-        return Status.GUARD
+        return Status.UNPARSABLE
     if has_several_values(gold):
         return _compare_lists(values(gold), values(answer))
     aligned = align(gold, answer)
     if aligned is None or len(values(answer)) > 1:
-        return Status.GUARD
+        return Status.UNPARSABLE
     one_gold, sides = aligned
     return _compare_kinds(one_gold, sides[0]) if len(sides) == 1 else None
 

@@ -1,6 +1,6 @@
 r"""Reads the outer shape of a normalised answer: how many values, of what kind, with which labels and units.
 
-String work only, on text that `math_text.normalise` has seen and that is at most a few thousand characters long.
+String work only, on text that `text.normalise` has seen and that is at most a few thousand characters long.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
-from rsgrpo_cli.rewards.math_numbers import power_of_ten
+from rsgrpo_cli.rewards.math.numbers import power_of_ten
 
 _PIECE = re.compile(r"\\[A-Za-z]+|\\[\s\S]|[^\\]")
 _OPEN = frozenset({"(", "[", "{", r"\{", r"\langle"})

@@ -22,9 +22,9 @@ from math_verify import LatexExtractionConfig, LatexNormalizationConfig, parse, 
 from math_verify.utils import timeout
 from sympy.core.random import seed as seed_sympy  # type: ignore[import-untyped]
 
-from rsgrpo_cli.rewards.math_answer import align
-from rsgrpo_cli.rewards.math_numbers import either_way
-from rsgrpo_cli.rewards.math_shape import components, key, rational, relation, values, without_percent
+from rsgrpo_cli.rewards.math.answer import align
+from rsgrpo_cli.rewards.math.form import components, key, rational, relation, values, without_percent
+from rsgrpo_cli.rewards.math.numbers import either_way
 
 PARSE_SECONDS = 2
 VERIFY_SECONDS = 3
@@ -37,7 +37,7 @@ _NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\mathbb\s*\{([A-Z])\}(?=\s*_)"), r"\1"),
     (re.compile(r"\\aleph(?![A-Za-z])"), r"\\hbar"),
 )
-# `units` would take the "t" off "2x + 3t"; `math_shape.split_unit` has been there before.
+# `units` would take the "t" off "2x + 3t"; `form.split_unit` has been there before.
 _CONFIG = LatexExtractionConfig(
     normalization_config=LatexNormalizationConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False
@@ -51,8 +51,8 @@ def verify_pair(gold: str, answer: str, trust_spelling: bool = True) -> bool:
     """Whether an answer equals a gold: value by value, in any order, unless only the gold says which is which.
 
     Args:
-        gold: From `math_answer.normalise_gold`.
-        answer: From `math_answer.normalise_answer`.
+        gold: From `answer.normalise_gold`.
+        answer: From `answer.normalise_answer`.
         trust_spelling: Whether values spelled alike are equal unread; False to learn whether SymPy can read them.
 
     Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from rsgrpo_cli.rewards.math_numbers import join_mixed, spell_out
+from rsgrpo_cli.rewards.math.numbers import join_mixed, spell_out
 
 # JSON reads "\frac" as a form feed and "rac". These four characters occur in no answer, so a letter after them tells.
 _LOST_BACKSLASH = re.compile(r"[\x07\x08\x0b\x0c](?=[a-z])")

@@ -1,0 +1,1 @@
+"""The rules by which a mathematical answer is right."""
