@@ -7,7 +7,7 @@ open_run("runs/mine").rewards(step=3)  # a pyarrow.Table
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "open_run"]
 
 if TYPE_CHECKING:
