@@ -8,6 +8,7 @@
     ├── StaleError (RuntimeError)            exit 1   made from inputs or settings that have changed since
     ├── LockedError (RuntimeError)           exit 1   another live process is using the run
     ├── EngineError (RuntimeError)           exit 1   the sampler or the trainer cannot go on
+    │   └── DivergedError                             an update has ruined the policy
     ├── DependencyError (ImportError)        exit 1   an optional package is not installed
     └── Interrupted (RuntimeError)           exit 130 stopped on request, everything finished is kept
 
@@ -68,6 +69,13 @@ class LockedError(RsgrpoError, RuntimeError):
 
 class EngineError(RsgrpoError, RuntimeError):
     """The sampler or the trainer cannot go on: out of memory, non-finite loss, stale weights."""
+
+
+class DivergedError(EngineError):
+    """An update has ruined the policy: its probabilities are not finite numbers any more."""
+
+    def __init__(self, message: str, hint: str = "branch off earlier: rsgrpo fork NEW --step N --lr LOWER") -> None:
+        super().__init__(message, hint)
 
 
 class DependencyError(RsgrpoError, ImportError):

@@ -353,7 +353,10 @@ def require_fresh(run: RunDir, step: int, upto: str) -> None:
     """
     problems = stale_inputs(run, step, upto)
     if problems:
-        raise StaleError(problems[0], f"run that stage again with --force, or branch off: rsgrpo fork --step {step}")
+        raise StaleError(
+            problems[0],
+            f"run that stage again with --force, or branch off: rsgrpo fork NEW --run {run.path} --step {step}",
+        )
 
 
 def _are_of_some(rewards: Path, ids: Sequence[str]) -> bool:

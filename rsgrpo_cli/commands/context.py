@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
 from rsgrpo_cli.console import Output, duration
-from rsgrpo_cli.errors import Interrupted, LockedError, UsageError
+from rsgrpo_cli.errors import Interrupted, LockedError, RsgrpoError, UsageError
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Outcome, Session
     from rsgrpo_cli.run_dir import RunDir
+
+_AGAIN = "the same command again"
 
 
 @contextmanager
@@ -39,10 +41,22 @@ def at_work(
             yield session
     except (Interrupted, LockedError):  # what a polite stop leaves is to be gone on with; the other's is not ours
         raise
-    except BaseException:
+    except BaseException as error:
         if run.take_back():
             out.info(f"nothing was sampled: {run.path} is taken back")
+        elif isinstance(error, RsgrpoError):
+            error.hint = _with_the_run(error.hint, run)
         raise
+
+
+def _with_the_run(hint: str, run: RunDir) -> str:
+    """A next step that reaches this run: without `--run`, the same command would start another."""
+    if "--run" in hint:
+        return hint
+    if _AGAIN in hint:
+        return hint.replace(_AGAIN, f"{_AGAIN} with --run {run.path}")
+    created = run.made_since is not None
+    return f"{hint}{'; ' if hint else ''}{run.path} is kept: go on with --run {run.path}" if created else hint
 
 
 def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]:
@@ -68,7 +82,8 @@ def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]
     for field, (old, new) in changed_fields(stored, wanted).items():
         if field.startswith("model.") and decides_training(field):
             raise UsageError(
-                f"run {run.name} has {field} {old}, not {new}", "a single stage cannot change it: rsgrpo fork, or --run"
+                f"run {run.name} has {field} {old}, not {new}",
+                f"a single stage cannot change it; name another run, or branch off: rsgrpo fork NEW --run {run.path}",
             )
     return run, wanted
 

@@ -13,7 +13,12 @@ SHORT = 100
 
 
 def show(
-    prompt: Annotated[str, typer.Option("--prompt", metavar="ID", help="A prompt_id, or the number it ends in.")],
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt", metavar="ID", help="A prompt_id, or the number it ends in.  \\[default: one of the newest step]"
+        ),
+    ] = None,
     run: options.RunOption = None,
     step: options.StepOption = None,
     full: Annotated[bool, typer.Option("--full", help="Whole completions.")] = False,
@@ -24,7 +29,8 @@ def show(
 
     data = follow(run, prompt, step)
     first = data["completions"][0] if data["completions"] else {}
-    lines = [f"{message['role']}: {message['content']}" for message in data["messages"]]
+    lines = [] if prompt else [f"prompt: {data['prompt_id']}"]
+    lines += [f"{message['role']}: {message['content']}" for message in data["messages"]]
     lines += [f"ground truth: {data['ground_truth']}", f"in steps: {', '.join(map(str, data['steps'])) or 'none yet'}"]
     if not first:
         Output(as_json=as_json).result(data, lines=lines)

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from rsgrpo_cli.config.base import Finite, Flag, Fraction, Positive, StageConfig, Temperature
 
+MOST_SAMPLES = 65_536
+"""What the names of an evaluation's parts have room for, and more than anybody can wait for."""
+
 
 class ModelConfig(StageConfig):
     """The model that is trained."""
@@ -82,7 +85,7 @@ class RolloutConfig(StageConfig):
 
     engine: Annotated[Literal["auto", "hf", "vllm", "dummy"], Flag()] = "auto"
     """What samples; auto takes vllm where it is installed and there is a GPU, else hf (transformers)."""
-    group_size: Annotated[int, Field(ge=2), Flag()] = 16
+    group_size: Annotated[int, Field(ge=2, le=MOST_SAMPLES), Flag()] = 16
     """Completions per prompt. Advantages compare the completions of one prompt."""
     prompts_per_step: Annotated[Positive, Flag()] = 32
     """Prompts per training step."""
@@ -222,10 +225,6 @@ class TrainConfig(StageConfig):
     """How many of the newest checkpoints to keep; the best evaluated one is kept too."""
 
 
-MOST_EVALUATION_SAMPLES = 65_536
-"""What the names of an evaluation's parts have room for, and more than anybody can wait for."""
-
-
 class EvalConfig(StageConfig):
     """How pass@k is measured."""
 
@@ -233,7 +232,7 @@ class EvalConfig(StageConfig):
     """Held-out problems: data sets, several with commas; by default those of the training data set."""
     k: Annotated[tuple[Positive, ...], Flag(metavar="1,32,...")] = (1, 8, 32)
     """Values of k for pass@k."""
-    num_samples: Annotated[Positive, Flag(("--num-samples", "-n"), "N,NAME=N,...")] = 32
+    num_samples: Annotated[int, Field(ge=1), Flag(("--num-samples", "-n"), "N,NAME=N,...")] = 32
     """Completions per problem; for single benchmarks: 1024,math500=64. --k alone raises it to the largest k."""
     num_samples_of: dict[str, Positive] = Field(default_factory=dict)
     """Completions per problem of single benchmarks, by name. The flag is --num-samples NAME=N."""
@@ -247,7 +246,7 @@ class EvalConfig(StageConfig):
     @property
     def benchmarks(self) -> tuple[str, ...]:
         """The benchmarks one by one; none where the training dataset's own problems are meant."""
-        return tuple(name.strip() for name in self.benchmark.split(",") if name.strip())
+        return tuple(name.strip() for name in self.benchmark.split(",")) if self.benchmark.strip() else ()
 
     def for_benchmark(self, name: str) -> EvalConfig:
         """The settings for one benchmark: its own number of samples, and the values of k that these allow."""
@@ -257,11 +256,13 @@ class EvalConfig(StageConfig):
 
     @model_validator(mode="after")
     def _k_fits(self) -> EvalConfig:
+        if "" in self.benchmarks:
+            raise ValueError("benchmark has an empty name among the others")
         if not self.k:
             raise ValueError("there is no k: give one or more, for example --k 1,32")
         for samples in (self.num_samples, *self.num_samples_of.values()):
-            if samples > MOST_EVALUATION_SAMPLES:
-                raise ValueError(f"{samples:,} samples a problem are too many: at most {MOST_EVALUATION_SAMPLES:,}")
+            if samples > MOST_SAMPLES:
+                raise ValueError(f"{samples:,} samples a problem are too many: at most {MOST_SAMPLES:,}")
         largest, smallest = max(self.k), min(self.k)
         if largest > self.num_samples:
             raise ValueError(

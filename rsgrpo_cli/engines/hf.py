@@ -20,7 +20,7 @@ from rsgrpo_cli.context_window import require_room, window_of
 from rsgrpo_cli.engines.hf_check import check_sampling
 from rsgrpo_cli.engines.sampler import sample_tokens
 from rsgrpo_cli.engines.types import Generation, Sampling
-from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.errors import DivergedError, EngineError
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.prompt_tokens import decode_tokens, encode_chat
 from rsgrpo_cli.seeding import uniforms
@@ -219,7 +219,4 @@ class _Decoding:
 
 def _require_finite(logprobs: torch.Tensor) -> None:
     if not bool(torch.isfinite(logprobs).all()):
-        raise EngineError(
-            "the policy's probabilities are not finite numbers",
-            "an update has ruined it: branch off from an earlier checkpoint, rsgrpo fork NEW --step N --lr 1e-6",
-        )
+        raise DivergedError("an update has ruined the policy: its probabilities are not finite numbers")

@@ -219,6 +219,8 @@ def _make_parts(
     flips = sum(grader.grade(folder, path.name) for path in there)
     sampled = 0
     if parts:
+        missing = sum((part.last_sample - part.first_sample) * len(part.rows) for part in parts)
+        session.out.info(f"sampling {missing:,} completions of {len(prompts):,} problems of {request.name}")
         assert cfg.max_tokens is not None  # resolved with the configuration
         made = rollout_stage.rollout(
             prompts,

@@ -47,7 +47,10 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
     _require_free(target)
     if step > 0 and step not in source.versions():
         have = ", ".join(map(str, source.versions())) or "none"
-        raise MissingError(f"run {source.name} has no checkpoint {step} to fork from", f"checkpoints: {have}, or 0")
+        raise MissingError(
+            f"run {source.name} has no checkpoint {step} to fork from",
+            f"checkpoints: {have}, or 0; a run keeps more of them with --checkpoint-every 1 --keep-checkpoints N",
+        )
     config = override(source.config(), overrides)
     changed = changed_fields(source.config(), config)
     if step > 0:

@@ -59,7 +59,8 @@ def decide(state: Freshness, path: Path, *, dependents: Sequence[Path], force: b
         case Freshness.OTHER_SETTINGS if at_stake:
             raise StaleError(
                 f"{path} was made with other settings, and {_named(at_stake[0])} was made from it",
-                f"{beside}branch the run here: rsgrpo fork; replace it, which makes what follows stale: --force",
+                f"{beside}branch the run here: rsgrpo fork NEW --step N; "
+                "replace it, which makes what follows stale: --force",
             )
     return True
 

@@ -42,7 +42,7 @@ def check_history(session: Session, upto: int) -> None:
         if problems:
             raise StaleError(
                 f"{problems[0]}; what follows it is stale",
-                f"branch off before it: rsgrpo fork --run {run.path} --step {step}",
+                f"branch off before it: rsgrpo fork NEW --run {run.path} --step {step}",
             )
 
 

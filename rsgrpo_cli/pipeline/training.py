@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, override_afresh
-from rsgrpo_cli.errors import Interrupted, UsageError
+from rsgrpo_cli.errors import DivergedError, Interrupted, UsageError
 from rsgrpo_cli.pipeline import evaluation, preparation, prompt_checks, steps
 from rsgrpo_cli.pipeline.history import History, check_history
 from rsgrpo_cli.pipeline.identity import check_base, check_reward
@@ -39,8 +39,8 @@ def resume_config(run: RunDir, overrides: Overrides) -> RunConfig:
             flag = name.removesuffix(".name").split(".")[-1].replace("_", "-")
             raise UsageError(
                 f"run {run.name} was created with {flag} {old}, not {new}",
-                f"leave it out (flag or --config) to go on as it is, branch off: rsgrpo fork --run {run.path}, "
-                "or name a new --run",
+                "leave it out (flag or --config) to resume the run as it is; or branch off with it: "
+                f"rsgrpo fork NEW --run {run.path}",
             )
     return wanted
 
@@ -56,7 +56,7 @@ def train(session: Session, report: Report) -> None:
     total = session.config.train.steps
     if session.run.newest_version() < total:
         check_base(session)
-        preparation.prepare(session, session.config.prepare)
+        _prepare(session)
         _check_resources(session)
         prompt_checks.check_prompts(session, session.config.prepare, session.prompts, "rollout.max_tokens")
     if session.config.train.eval_every:
@@ -66,7 +66,8 @@ def train(session: Session, report: Report) -> None:
     training = Training(session)
     with _kept_when_stopped(session):
         for step in range(training.start, total):
-            report(training.step(step))
+            with _way_back(session.run, step):
+                report(training.step(step))
             if step + 1 < total:
                 session.stop.check(f"step {step}", steps.again(session))
 
@@ -81,6 +82,26 @@ def _kept_when_stopped(session: Session) -> Iterator[None]:
         if saved is None:
             raise
         raise Interrupted(f"{stopped.message}; policy {saved} is saved", stopped.hint) from stopped
+
+
+def _prepare(session: Session) -> None:
+    """Prepare the problems; say how many there are where some were left out."""
+    outcome = preparation.prepare(session, session.config.prepare)
+    counts = {name: value for name, value in outcome.facts.items() if value and isinstance(value, int)}
+    if not outcome.skipped and len(counts) > 1:
+        told = (f"{n} {name.replace('_', ' ')}" for name, n in counts.items())
+        session.out.info(f"prepare: {', '.join(told)}")
+
+
+@contextmanager
+def _way_back(run: RunDir, step: int) -> Iterator[None]:
+    """Where a policy was ruined, name the checkpoint before it."""
+    try:
+        yield
+    except DivergedError as error:
+        good = max((version for version in run.versions() if version < max(step, 1)), default=0)
+        hint = f"branch off before it with a lower learning rate: rsgrpo fork NEW --run {run.path} --step {good} --lr"
+        raise DivergedError(error.message, f"{hint} LOWER") from error
 
 
 def settle(session: Session) -> None:
@@ -110,6 +131,7 @@ class Training:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.start = session.run.newest_version()
+        self._warned = False
         check_history(session, self.start)
         self.history = History(session, upto=self.start)
         if self.start < session.config.train.steps:
@@ -131,6 +153,7 @@ class Training:
         save = self._is_due(step + 1)
         steps.update(session, step, config.update, save=save)
         row = self.history.add(step, write=save)
+        self._warn_of_no_signal(row)
         if save:
             _maybe_evaluate(session, step + 1)
             self._prune()
@@ -146,6 +169,14 @@ class Training:
             scored = steps.score(session, step, config.score)
             session.stop.check(f"the rewards of step {step}", steps.again(session))
             more = "prompts_to_draw" in scored.facts
+
+    def _warn_of_no_signal(self, row: dict[str, Any]) -> None:
+        """Say so, once, where a step has taught nothing: its metrics alone are easily overlooked."""
+        if row["advantage_rms"] or self._warned:
+            return
+        self._warned = True
+        what = "no completion has a reward" if row["reward_mean"] is None else "the rewards of every group are equal"
+        self.session.out.warn(f"step {row['step']}: {what}, so that nothing is learned from it")
 
     def _prune(self) -> None:
         prune(self.session.run, keep=self.session.config.train.keep_checkpoints, warn=self.session.out.warn)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.errors import DivergedError
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy.batches import assemble
 from rsgrpo_cli.policy.logprobs import token_logprobs
@@ -25,14 +25,11 @@ def take_probe(policy: Policy) -> Probe:
         policy: One that was opened for training, or the base model.
 
     Raises:
-        EngineError: If the policy says nothing, because an update has ruined it.
+        DivergedError: If the policy says nothing, because an update has ruined it.
     """
     ids, logprobs = probe_ids(policy.lm), _logprobs(policy.lm)
     if not np.isfinite(logprobs).all():
-        raise EngineError(
-            "the update diverged: the new policy's probabilities are not finite numbers",
-            "the policy before it is kept; branch off with a lower learning rate: rsgrpo fork NEW --lr 1e-6",
-        )
+        raise DivergedError("the update diverged: the new policy's probabilities are not finite numbers")
     base = policy.base_logprobs if policy.base_logprobs is not None else logprobs
     assert policy.base_logprobs is not None or policy.version == 0
     return Probe(ids, logprobs, base)

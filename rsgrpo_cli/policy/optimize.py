@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.core.losses import clipped_surrogate, kl_penalty, token_weights, truncated_importance_ratio
-from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.errors import DivergedError, EngineError
 from rsgrpo_cli.policy.batches import Ragged, assemble, micro_batches
 from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.policy import Policy
@@ -115,7 +115,7 @@ def optimizer_step(policy: Policy, experience: Experience, rows: Sequence[int], 
         norm = torch.nn.utils.clip_grad_norm_(policy.trained().values(), cfg.max_grad_norm)
         sums.grad_norm = float(norm)
         if not (np.isfinite(sums.grad_norm) and np.isfinite(sums.loss)):
-            raise EngineError(f"the update diverged: loss {sums.loss}, gradient norm {sums.grad_norm}", _DIVERGED)
+            raise DivergedError(f"the update diverged: loss {sums.loss}, gradient norm {sums.grad_norm}")
         policy.optimizer.step()
     policy.optimizer.zero_grad(set_to_none=True)
     return sums
@@ -148,9 +148,6 @@ def old_logprobs(policy: Policy, experience: Experience, rows: Sequence[int], cf
     return made
 
 
-_DIVERGED = "the policy before it is kept: see its rollouts with `rsgrpo show`, branch off: rsgrpo fork NEW --lr 1e-6"
-
-
 @contextmanager
 def _explained(cfg: UpdateConfig) -> Iterator[None]:
     try:
@@ -161,7 +158,7 @@ def _explained(cfg: UpdateConfig) -> Iterator[None]:
     except RuntimeError as error:
         if "without overflow" not in str(error):
             raise
-        raise EngineError("the update diverged: one of its settings is beyond float32's range", _DIVERGED) from error
+        raise DivergedError("the update diverged: one of its settings is beyond float32's range") from error
 
 
 def _with_tokens(experience: Experience, rows: Sequence[int]) -> list[int]:

@@ -15,19 +15,19 @@ from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS
 from rsgrpo_cli.staleness import departures, evaluations, stale_evaluation
 
 
-def follow(run_name: str | None, prompt: str, step: int | None) -> dict[str, Any]:
+def follow(run_name: str | None, prompt: str | None, step: int | None) -> dict[str, Any]:
     """A prompt with its completions of one step, joined with their rewards and advantages.
 
     Args:
         run_name: The run.
-        prompt: A prompt_id, or the number that one ends in.
+        prompt: A prompt_id, or the number that one ends in; None for the first of the step.
         step: The step; the newest that has the prompt unless given.
 
     Raises:
         MissingError: If there is no such prompt, or it was not in that step.
     """
     run = RunDir.open(run_name)
-    row = _find(run, prompt)
+    row = _find(run, prompt or _a_prompt_of(run, step))
     steps = [number for number in run.steps() if _parts_with(run, number, row["prompt_id"])]
     if step is not None and step not in steps:
         have = ", ".join(map(str, steps)) or "none yet"
@@ -36,6 +36,14 @@ def follow(run_name: str | None, prompt: str, step: int | None) -> dict[str, Any
     completions = _completions(run, chosen, row["prompt_id"]) if chosen is not None else []
     kept = {name: row[name] for name in ("prompt_id", "task", "messages", "ground_truth")}
     return kept | {"steps": steps, "step": chosen, "completions": completions}
+
+
+def _a_prompt_of(run: RunDir, step: int | None) -> str:
+    """The first prompt of a step, of the newest one unless given; of a run without rollouts, its first one."""
+    for number in [step] if step is not None else sorted(run.steps(), reverse=True):
+        for part in rollout_parts(run.rollouts(number)):
+            return str(read_table(part, ROLLOUTS, ["prompt_id"])["prompt_id"][0].as_py())
+    return "0"
 
 
 def state(run_name: str | None) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""What a message tells one to do next, done."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+
+SMALL = ("--prompts-per-step", "4", "--group-size", "4", "--workers", "1")
+
+
+def test_a_ruined_policy_names_the_checkpoint_before_it(cli: Cli) -> None:
+    ruined = cli("train", "--run", "runs/x", "--steps", "2", *SMALL, "--lr", "1e10")
+    assert ruined.code == 1
+    assert "an update has ruined the policy" in ruined.err
+    told = re.search(r"rsgrpo (fork NEW --run runs/x --step \d+ --lr) LOWER", ruined.err)
+    assert told, ruined.err
+    assert cli(*told[1].replace("NEW", "runs/y").split(), "1e-4").code == 0
+    assert cli("train", "--run", "runs/y", "--json").json["steps"] == 2
+
+
+def test_a_mended_reward_goes_on_in_the_run_that_it_stopped(cli: Cli) -> None:
+    reward = Path("mine.py")
+    reward.write_text("def f(completions, **columns):\n    raise ValueError('no')\n")
+    stopped = cli("train", "--steps", "1", *SMALL, "--reward", "mine:f")
+    assert stopped.code == 1
+    told = re.search(r"the same command again with (--run \S+)", stopped.err)
+    assert told, stopped.err
+    reward.write_text("def f(completions, **columns):\n    return [float(len(text)) for text in completions]\n")
+    again = cli("train", "--steps", "1", *SMALL, "--reward", "mine:f", *told[1].split(), "--json")
+    assert (again.code, again.json["steps"]) == (0, 1), again.err
+    assert len(list(Path("runs").glob("*/config.json"))) == 1
+
+
+def test_a_wrong_number_of_rewards_says_which_run_is_kept(cli: Cli) -> None:
+    Path("mine.py").write_text("def f(completions, **columns):\n    return [1.0]\n")
+    stopped = cli("train", "--steps", "1", *SMALL, "--reward", "mine:f")
+    assert stopped.code == 1
+    (run,) = Path("runs").glob("*/config.json")
+    assert f"{run.parent} is kept: go on with --run {run.parent}" in stopped.err
+
+
+def test_a_step_without_any_reward_is_said_once(cli: Cli) -> None:
+    Path("mine.py").write_text("def f(completions, **columns):\n    return [None for _ in completions]\n")
+    result = cli("train", "--run", "runs/x", "--steps", "2", *SMALL, "--reward", "mine:f")
+    assert result.code == 0
+    assert result.err.count("no completion has a reward, so that nothing is learned from it") == 1
+
+
+def test_what_was_left_out_of_the_training_set_is_said_by_train(cli: Cli) -> None:
+    rows = ['"problem": "1+1?", "answer": "2"'] * 2 + ['"problem": "2+2?", "answer": null']
+    Path("d.jsonl").write_text("".join(f"{{{row}}}\n" for row in rows))
+    result = cli("train", "--run", "runs/x", "--dataset", "d.jsonl", "--steps", "1", "--max-tokens", "8", *SMALL[2:],
+                 "--prompts-per-step", "1")  # fmt: skip
+    assert result.code == 0, result.err
+    assert "prepare: 1 prompts, 1 without answer, 1 duplicates" in result.err
+
+
+def test_show_without_a_prompt_shows_one_of_the_newest_step(cli: Cli) -> None:
+    assert cli("train", "--run", "runs/x", "--steps", "2", *SMALL).code == 0
+    shown = cli("show", "--run", "runs/x", "--json").json
+    assert shown["step"] == 1
+    assert shown["prompt_id"].startswith("toy-train-")
+    assert cli("show", "--run", "runs/x", "--step", "0", "--json").json["step"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (("--group-size", "100000000000"), "must be at most 65536"),
+        (("--benchmark", "toy,,sums"), "benchmark has an empty name"),
+        (("--data-dir", "nowhere"), "no folder nowhere"),
+    ],
+)
+def test_values_that_mean_nothing(cli: Cli, flags: tuple[str, ...], text: str) -> None:
+    result = cli("train", "--run", "runs/x", "--steps", "1", *flags)
+    assert result.code in (1, 2)
+    assert text in result.err
+    assert not Path("runs/x").exists()
+
+
+def test_fork_says_how_a_run_keeps_more_checkpoints(cli: Cli) -> None:
+    assert cli("train", "--run", "runs/x", "--steps", "2", *SMALL).code == 0
+    result = cli("fork", "runs/y", "--run", "runs/x", "--step", "1")
+    assert result.code == 1
+    assert "checkpoints: 2, or 0; a run keeps more of them with --checkpoint-every 1 --keep-checkpoints N" in result.err
