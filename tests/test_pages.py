@@ -71,6 +71,13 @@ def test_settings_and_flags_in_code_spans_are_real(path: Path) -> None:
             assert any(span.split()[0] in flags_of(name) for name, *_ in COMMANDS), span
 
 
+@pytest.mark.parametrize("path", [*BY_HAND, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda path: path.name)
+def test_paths_in_code_spans_exist(path: Path) -> None:
+    spans = re.findall(r"`([a-z_]+/[a-z_/]*\.(?:py|sh|toml|yml))`", path.read_text())
+    places = (ROOT, ROOT / "rsgrpo_cli")
+    assert [span for span in spans if not any((place / span).exists() for place in places)] == []
+
+
 def test_the_readme_asks_make_for_targets_that_it_has() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     asked = set(re.findall(r"`(?:[A-Z_]+=\S+ )?make ([a-z-]+)`", (ROOT / "README.md").read_text()))
