@@ -1,6 +1,8 @@
 """How a prompt becomes tokens, and which tokens end a completion: tokenizers as base models have them."""
 
+import shutil
 from datetime import date
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -59,11 +61,15 @@ def test_a_turn_of_the_template_ends_a_completion(tokenizer: PreTrainedTokenizer
     assert stop_ids(tokenizer, config) == (1, 3)
 
 
-def test_the_bundled_template_has_a_name() -> None:
+def test_a_template_is_known_by_its_text(tmp_path: Path) -> None:
     directory = model_directory("toy")
-    assert chat_template_id(directory) == chat_template_id(directory)
-    assert len(chat_template_id(directory) or "") == 12
+    named = chat_template_id(directory)
+    assert len(named or "") == 12
     assert chat_template_id(directory.parent) is None
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    assert chat_template_id(copy) == named
+    (copy / "chat_template.jinja").write_text(CHATML)
+    assert chat_template_id(copy) not in (named, None)
 
 
 def test_the_text_of_a_completion_has_the_special_tokens_that_say_something(tokenizer: PreTrainedTokenizerFast) -> None:
