@@ -1,0 +1,77 @@
+"""A run directory with steps of a few completions, written without sampling or training anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, write_json, write_table
+from rsgrpo_cli.config import resolve
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS
+from tests.tables import advantages, prompts, rewards, rollouts, update_metrics
+
+LENGTHS = {"p-000001": [1, 2], "p-000002": [3, 9]}
+VALUES = {"p-000001": [1, 0], "p-000002": [1, 1]}
+ADVANTAGE = {"p-000001": [0.5, -0.5], "p-000002": [0.0, 0.0]}
+STATUSES = {"p-000001": "mixed", "p-000002": "all_right"}
+UPDATE = {"loss": 1.0, "grad_norm": 2.0, "learning_rate": 0.1, "tokens_forward": 3}
+
+
+def new_run(path: Path, ids: Sequence[str] = ("p-000001", "p-000002"), **settings: Any) -> RunDir:
+    """A run with problems and no steps; settings as `advantage__beta=3.0`."""
+    run = RunDir.create(path, resolve({name.replace("__", "."): value for name, value in settings.items()}))
+    write_prompts(run, ids)
+    return run
+
+
+def write_prompts(run: RunDir, ids: Sequence[str]) -> None:
+    write_table(run.prompts, prompts(ids), PROMPTS, Lineage("prepare", {"dataset": "made"}, {}))
+
+
+def write_step(run: RunDir, number: int, *, policy: str = "base", made: str = "next") -> None:
+    """A whole step, in the files that an older run has: one for all rewards.
+
+    Args:
+        run: The run.
+        number: From 0.
+        policy: Id of the policy that was sampled.
+        made: Id of the policy that the update made.
+    """
+    write_rollouts(run, number, LENGTHS, policy)
+    write_rewards(run, number, VALUES)
+    write_advantages(run, number)
+    write_update(run, number, made)
+
+
+def write_rollouts(run: RunDir, number: int, lengths: Mapping[str, Sequence[int]], policy: str = "base") -> None:
+    folder = run.step(number) / "rollouts"
+    sampled = run.config().rollout.decisive() | {"engine": "hf"}
+    inputs = {"prompts": read_lineage(run.prompts, PROMPTS).id, "policy": policy}
+    table = rollouts(lengths, step=number, version=number)
+    part = folder / "part-00000.parquet"
+    write_table(part, table, ROLLOUTS, Lineage("rollout", sampled, inputs, policy_version=number))
+    parts = {part.stem: read_lineage(part, ROLLOUTS).id}
+    write_json(folder / "manifest.json", {"id": combined_id(parts.values()), "rows": len(table), "parts": parts})
+
+
+def write_rewards(run: RunDir, number: int, values: Mapping[str, Sequence[Any]]) -> None:
+    made_from = combined_id([read_lineage(run.step(number) / "rollouts/part-00000.parquet", ROLLOUTS).id])
+    lineage = Lineage("score", run.config().score.decisive(), {"rollouts": made_from})
+    write_table(run.step(number) / "rewards.parquet", rewards(values, step=number), REWARDS, lineage)
+
+
+def write_advantages(run: RunDir, number: int, **changed: Any) -> None:
+    """With the run's settings, but for those that are changed."""
+    made_from = read_lineage(run.step(number) / "rewards.parquet", REWARDS).id
+    lineage = Lineage("advantage", run.config().advantage.decisive() | changed, {"rewards": made_from})
+    write_table(run.advantages(number), advantages(ADVANTAGE, STATUSES, step=number), ADVANTAGES, lineage)
+
+
+def write_update(run: RunDir, number: int, made: str) -> None:
+    made_from = read_lineage(run.advantages(number), ADVANTAGES).id
+    lineage = Lineage(
+        "update", run.config().update.decisive(), {"advantages": made_from}, number, outputs={"policy": made}
+    )
+    write_table(run.update_metrics(number), update_metrics(UPDATE), UPDATE_METRICS, lineage)
