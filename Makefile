@@ -1,5 +1,9 @@
-# make demo   train the bundled model with GRPO and with RS-GRPO, and measure pass@k against the base model's
-# make test   linter, type checker, tests
+# make demo        train the bundled model with GRPO and with RS-GRPO, and measure pass@k against the base model's
+# make test        linter, type checker, tests
+# make test-day    a user's first day in real processes
+# make slow        the tests that take minutes
+# make rebuild     train the bundled model again
+# make test-trl    our estimators inside TRL
 # make test-verl   our estimators and reward inside the real verl, on the CPU, in an environment of its own
 # make test-vllm   the tests that need vLLM, with its CPU build (x86-64), in an environment of its own: 4 GB
 # Each sets up its own virtual environment first; all need Python 3.11 or newer.
@@ -15,7 +19,7 @@ VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: demo test test-day test-trl test-verl test-vllm lint slow clean
+.PHONY: demo test test-day test-trl test-verl test-vllm lint slow rebuild clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -36,9 +40,13 @@ test-day: $(INSTALLED)
 test-trl: $(INSTALLED)
 	$(BIN)/python -m pytest -m trl tests/integrations/trl
 
-# Also the tests that take minutes.
+# What takes minutes: a kill at every kind of write, estimates of memory at a real model's shape, torch.compile.
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m "slow" --timeout 3600
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+# The bundled model, trained again by the script that made it.
+rebuild: $(INSTALLED)
+	$(BIN)/python -m pytest -m rebuild --timeout 3600
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'

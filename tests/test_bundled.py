@@ -109,9 +109,9 @@ def test_the_model_loads_in_plain_transformers_and_is_small() -> None:
     assert tokenizer.decode(output).endswith("}<eos>")
 
 
-@pytest.mark.slow
+@pytest.mark.rebuild
 def test_training_again_gives_the_same_model(tmp_path: Path, build: ModuleType) -> None:
-    """Six minutes. Floating-point sums differ a little between processors, so: near, not equal."""
+    """Floating-point sums differ a little between processors, so: near, not equal."""
     build.write_model(tmp_path)
     found, bundled = load_file(tmp_path / "model.safetensors"), load_file(TOY / "model" / "model.safetensors")
     ids = torch.tensor([[4, 6, 12, 14, 7, 13, 15, 17, 12, 25, 5]])

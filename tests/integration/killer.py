@@ -13,30 +13,36 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-count = int(sys.argv[1])
-seen = 0
+WRITES: tuple[tuple[Any, str], ...] = ((os, "replace"), (os, "rename"), (os, "link"), (shutil, "copyfile"))
+"""What gives a file its name."""
 
 
-def counted(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: object, **options: object) -> Any:
-        global seen
-        seen += 1
-        mine = seen
-        if mine == count and count % 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = function(*arguments, **options)
-        if mine == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
+def kill_at(count: int) -> None:
+    """Kill this process at the `count`th write: before it where that is odd, after it where it is even."""
+    seen = 0
 
-    return call
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: object, **options: object) -> Any:
+            nonlocal seen
+            seen += 1
+            mine = seen
+            if mine == count and count % 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = function(*arguments, **options)
+            if mine == count:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
 
+        return call
 
-for module, names in ((os, ("replace", "rename", "link")), (shutil, ("copyfile",))):
-    for name in names:
+    for module, name in WRITES:
         setattr(module, name, counted(getattr(module, name)))
-sys.argv = ["rsgrpo", *sys.argv[2:]]
 
-from rsgrpo_cli.app import main  # noqa: E402
 
-main()
+if __name__ == "__main__":
+    kill_at(int(sys.argv[1]))
+    sys.argv = ["rsgrpo", *sys.argv[2:]]
+
+    from rsgrpo_cli.app import main
+
+    main()
