@@ -29,7 +29,7 @@ def show(
 
     data = follow(run, prompt, step)
     first = data["completions"][0] if data["completions"] else {}
-    lines = [] if prompt else [f"prompt: {data['prompt_id']}"]
+    lines = [] if prompt is not None else [f"prompt: {data['prompt_id']}"]
     lines += [f"{message['role']}: {message['content']}" for message in data["messages"]]
     lines += [f"ground truth: {data['ground_truth']}", f"in steps: {', '.join(map(str, data['steps'])) or 'none yet'}"]
     if not first:

@@ -27,7 +27,7 @@ def follow(run_name: str | None, prompt: str | None, step: int | None) -> dict[s
         MissingError: If there is no such prompt, or it was not in that step.
     """
     run = RunDir.open(run_name)
-    row = _find(run, prompt or _a_prompt_of(run, step))
+    row = _find(run, _a_prompt_of(run, step) if prompt is None else prompt)
     steps = [number for number in run.steps() if _parts_with(run, number, row["prompt_id"])]
     if step is not None and step not in steps:
         have = ", ".join(map(str, steps)) or "none yet"

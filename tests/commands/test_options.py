@@ -44,7 +44,7 @@ def test_an_unknown_setting_is_answered_with_the_real_ones(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("name", "limits", "choices", "flags"),
     [
-        ("rollout.group_size", "2 or more", (), ("--group-size",)),
+        ("rollout.group_size", "2 to 65536", (), ("--group-size",)),
         ("rollout.top_p", "above 0, at most 1", (), ("--top-p",)),
         ("model.lora_alpha", "above 0", (), ("--lora-alpha",)),
         ("update.min_lr_ratio", "0 to 1", (), ()),
