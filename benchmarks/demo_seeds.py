@@ -2,7 +2,7 @@
 
 For each seed a run of every method, and pass@k of the base model and of the last policy on the held-out puzzles. Then,
 a value of k a column: the mean over seeds, and the mean difference to the base model and to GRPO at the same seed with
-its 95% t interval over seeds. A seed decides the order of the problems and every sample. Killed, it goes on where it
+its 95% t interval over seeds. A seed decides the order of the problems and every sample. If killed, it resumes where it
 stopped. About a minute a run.
 """
 

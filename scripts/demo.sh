@@ -1,7 +1,7 @@
 #!/bin/sh
 # The exploration dilemma, and what RS-GRPO does about it, in a few minutes on a CPU: the bundled model is trained on
 # arithmetic puzzles with GRPO and with RS-GRPO, and pass@k on held-out puzzles is compared with the base model's.
-# Run again, it goes on where it stopped; `rm -r runs/demo-*` starts afresh.
+# Run again, it resumes; `rm -r runs/demo-*` starts afresh.
 set -eu
 steps="${DEMO_STEPS:-120}"
 samples="${DEMO_SAMPLES:-256}"

@@ -3,7 +3,7 @@
 #
 #     make .venv-vllm/installed && PATH="$PWD/.venv-vllm/bin:$PATH" sh scripts/word_problem_run.sh [STEPS]
 #
-# In float32: few CPUs multiply in bfloat16. Each part can be killed and the same call goes on where it was.
+# In float32: few CPUs multiply in bfloat16. Each part can be killed and the same call resumes it.
 set -eu
 cd "$(dirname "$0")/.."
 steps=${1:-30}
