@@ -4,7 +4,7 @@
     rsgrpo train --reward own_reward:nearly_right --beta 2 --steps 20 --run own
 
 The signature is TRL's. The function gets all completions of a prompt at once and runs in worker processes: if it
-raises, hangs or dies, the completion at fault gets 0 and the run continues. Editing this file makes the rewards of a run
+raises, hangs or dies, the completion at fault gets 0 and the run continues. Editing this file makes a run's rewards
 stale, because the hash of its text is part of what they were made with.
 """
 
