@@ -50,8 +50,9 @@ def evaluate(
 ) -> None:
     """Measure pass@k of a run's policy, or of any model, on held-out problems.
 
-    Samples that are there are kept: asking for more draws only what is missing. Settings that are not given are the
-    run's own.
+    Existing samples are kept: asking for more draws only what is missing.
+
+    Settings that are not given are the run's own.
     """
     overrides = _for_evaluation(overrides)
     model = overrides.get("model.name")

@@ -33,9 +33,9 @@ def fork(
     *,
     overrides: Overrides,
 ) -> None:
-    """Branch a run: a new one that shares all before a step, and goes on with other settings.
+    """Branch a run: a new one that shares everything before a step and continues with other settings.
 
-    The step's rollouts are shared as well, unless it is sampling that changes.
+    The step's rollouts are shared as well, unless settings of the sampling change.
     """
     from rsgrpo_cli.pipeline import forking
     from rsgrpo_cli.run_dir import RunDir

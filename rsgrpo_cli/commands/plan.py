@@ -39,7 +39,7 @@ def plan(
     *,
     overrides: Overrides,
 ) -> None:
-    """Say what a run would do and how much memory it would need. Nothing is loaded but the model's config.json.
+    """Show what a run would do and how much memory it would need, from the model's config.json alone.
 
     Takes the flags of train.
     """

@@ -24,7 +24,7 @@ def show(
     full: Annotated[bool, typer.Option("--full", help="Whole completions.")] = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Follow one prompt through the stages: its chat, its completions, what each earned and weighed."""
+    """Follow one prompt through the stages: its chat, its completions, their rewards and advantages."""
     from rsgrpo_cli.report.inspect import follow
 
     data = follow(run, prompt, step)

@@ -11,7 +11,7 @@ STALE_SHOWN = 5
 
 
 def status(run: options.RunOption = None, as_json: options.JsonOption = False) -> None:
-    """Say what a run has done, what of it is stale, and where the time went."""
+    """Show what a run has done, what is stale, and where the time went."""
     from rsgrpo_cli.report.inspect import state
 
     data = state(run)

@@ -21,7 +21,7 @@ def train(
 ) -> None:
     """Train: rollout, score, advantage and update, step by step.
 
-    Starts a run, or goes on with the one that --run names. Ctrl-C stops after the part at work.
+    Starts a run, or resumes the one that --run names. Ctrl-C stops after the part being worked on.
     """
     if dry_run:
         return print_plan(run, overrides, config, as_json=as_json)
