@@ -35,7 +35,7 @@ from rsgrpo_cli.rewards.countdown import CountdownReward
 from rsgrpo_cli.rewards.types import Sample
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.seeding import stable_seed
-from rsgrpo_cli.stages.rollout import prompts_of_step
+from rsgrpo_cli.stages.rollout import draw_order
 from rsgrpo_cli.tasks.sources import load_source
 
 STEPS, LIMIT, OVERHEAD_LIMIT = 60, 180.0, 0.10
@@ -63,7 +63,8 @@ class Bare:
     def step(self, step: int) -> None:
         """One step."""
         rollout, problems = self.config.rollout, self.problems
-        rows = prompts_of_step(len(problems), seed=0, step=step, prompts_per_step=rollout.prompts_per_step)
+        order = draw_order(len(problems), seed=0, step=step, prompts_per_step=rollout.prompts_per_step)
+        rows = sorted(order[: rollout.prompts_per_step])
         prompts = [self.engine.encode([{"role": "user", "content": str(problems[row].text)}]) for row in rows]
         names = [f"toy-train-{row:06d}" for row in rows]
         seeds = [[stable_seed(0, step, name, sample) for sample in range(rollout.group_size)] for name in names]

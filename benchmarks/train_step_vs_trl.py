@@ -38,7 +38,7 @@ from rsgrpo_cli.pipeline.training import Training
 from rsgrpo_cli.rewards.countdown import CountdownReward
 from rsgrpo_cli.rewards.types import Sample
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.stages.rollout import prompts_of_step
+from rsgrpo_cli.stages.rollout import draw_order
 from rsgrpo_cli.tasks.sources import load_source
 
 WARM_UP, TARGET = 2, 2.0
@@ -76,7 +76,7 @@ def prompts(config: RunConfig) -> Dataset:
     rows = [
         row
         for step in range(config.train.steps)
-        for row in prompts_of_step(len(problems), seed=config.seed, step=step, prompts_per_step=size)
+        for row in sorted(draw_order(len(problems), seed=config.seed, step=step, prompts_per_step=size)[:size])
     ]
     chats = [[{"role": "user", "content": problems[row].text}] for row in rows]
     return Dataset.from_dict({"prompt": chats, "ground_truth": [problems[row].answer for row in rows]})

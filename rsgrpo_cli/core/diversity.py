@@ -5,9 +5,7 @@ Shape suffix: N answers to one problem.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
-from math import fsum, log
 
 
 def distinct_answers(answers_N: Sequence[Hashable | None]) -> int:
@@ -40,21 +38,3 @@ def distinct_ratio(answers_N: Sequence[Hashable | None]) -> float:
     if not answers_N:
         raise ValueError("a problem without samples has no distinct ratio")
     return distinct_answers(answers_N) / len(answers_N)
-
-
-def answer_entropy(answers_N: Sequence[Hashable | None]) -> float:
-    """Shannon entropy of the answer distribution among the samples that answered, in nats.
-
-        H = -sum_a f_a log f_a,   f_a = share of answer a
-
-    The plug-in estimate: biased low by about (distinct - 1) / (2 N).
-
-    Args:
-        answers_N: Extracted answers to one problem.
-
-    Returns:
-        Between 0 (all agree, or nobody answered) and log(distinct answers).
-    """
-    counts = Counter(answer for answer in answers_N if answer is not None).values()
-    total = sum(counts)
-    return fsum(count / total * log(total / count) for count in counts)

@@ -1,4 +1,4 @@
-"""Error bars over problems: bootstrap, Student's t, and the paired comparison of two runs.
+"""Error bars over problems: bootstrap, and the paired comparison of two runs.
 
 The problems of a benchmark are the sample. The answers inside a problem are never resampled: near k = n that is wrong
 (with c = 1 and n = k = 1,024 it puts pass@k at 0.63 where it is 1). What varies with the answers varies the problem's
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import pi, sqrt, tan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -114,58 +113,6 @@ def bootstrap_macro_interval(
     means_R = sum((_resampled_means(values, resamples, rng) for values in strata), np.zeros(resamples)) / len(strata)
     low, high = np.quantile(means_R, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
-
-
-def t_interval(values_M: ArrayLike, *, confidence: float = 0.95) -> Interval:
-    """Student's t interval of a mean over problems, mean +- t sd / sqrt(M).
-
-    Covers slightly better than the bootstrap for few problems, but may reach below 0 or above 1, and has no width where
-    all values are equal.
-
-    Args:
-        values_M: One value a problem, finite.
-        confidence: Coverage aimed at, in (0, 1).
-
-    Returns:
-        The interval; NaN to NaN for a single problem.
-
-    Raises:
-        ValueError: If there is no problem, a value is not finite, or confidence lies outside (0, 1).
-    """
-    _check(confidence, RESAMPLES)
-    values = _problems(values_M)
-    if values.size == 1:
-        return Interval(np.nan, np.nan)
-    half = student_t_quantile((1 + confidence) / 2, values.size - 1) * values.std(ddof=1) / sqrt(values.size)
-    mean = values.mean()
-    return Interval(float(mean - half), float(mean + half))
-
-
-def student_t_quantile(probability: float, df: int) -> float:
-    """Quantile of Student's t distribution with a whole number of degrees of freedom.
-
-    With t = sqrt(df) tan(theta) the distribution is a finite sum of powers of cos(theta) (Abramowitz and Stegun 26.7.3
-    and 26.7.4), which bisection inverts.
-
-    Args:
-        probability: In (0, 1).
-        df: Degrees of freedom, >= 1.
-
-    Returns:
-        The quantile, good to about 12 digits.
-
-    Raises:
-        ValueError: If probability or df is out of range.
-    """
-    if not 0 < probability < 1 or df < 1:
-        raise ValueError(f"needs 0 < probability < 1 and df >= 1, not {probability} and {df}")
-    target = abs(2 * probability - 1)
-    low, high = 0.0, pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_central(middle, df) < target else (low, middle)
-    quantile = sqrt(df) * tan((low + high) / 2)
-    return quantile if probability > 0.5 else -quantile if probability < 0.5 else 0.0
 
 
 def paired_difference(
@@ -295,14 +242,3 @@ def _resampled_means(values_M: FloatArray, resamples: int, rng: np.random.Genera
     for rows in _chunks(resamples, size):
         blocks.append(values_M[rng.integers(0, size, size=(rows, size))].mean(axis=-1))
     return np.concatenate(blocks)
-
-
-def _t_central(theta: float, df: int) -> float:
-    """P(|T| < sqrt(df) tan(theta)) of Student's t, Abramowitz and Stegun 26.7.3 (odd df) and 26.7.4 (even df)."""
-    sine, cosine = np.sin(theta), np.cos(theta)
-    step = np.arange(1, (df - 1) // 2 if df % 2 else df // 2)
-    ratios = 2 * step / (2 * step + 1) if df % 2 else (2 * step - 1) / (2 * step)
-    terms = 1 + float(np.cumprod(ratios * cosine**2).sum())
-    if df % 2 == 0:
-        return float(sine * terms)
-    return float(2 / pi * (theta + (sine * cosine * terms if df > 1 else 0.0)))

@@ -40,23 +40,6 @@ def pass_at_k(n_M: ArrayLike, c_M: ArrayLike, k: int) -> FloatArray:
     return _each(n, c, lambda answers, right: 0.0 - expm1(_log_all_wrong(answers, right, k)))  # 0 - 0 is not -0
 
 
-def pass_at_ks(n_M: ArrayLike, c_M: ArrayLike, ks_K: Sequence[int]) -> FloatArray:
-    """`pass_at_k` for several k.
-
-    Args:
-        n_M: Answers sampled for each problem.
-        c_M: Right ones among them; n and c broadcast.
-        ks_K: Values of k.
-
-    Returns:
-        Shape (..., K), one column a k.
-
-    Raises:
-        ValueError: As `pass_at_k`.
-    """
-    return np.stack([pass_at_k(n_M, c_M, k) for k in ks_K], axis=-1)
-
-
 def pass_at_k_variance(n_M: ArrayLike, c_M: ArrayLike, k: int) -> FloatArray:
     """Sampling variance of `pass_at_k`: how far it would move if the n answers were drawn again.
 
@@ -157,37 +140,6 @@ def majority_at_k(
         return float(_vote(counts[None, :-1], share)[0])
     ballots = np.random.default_rng([seed, k]).multivariate_hypergeometric(counts, k, size=draws)
     return float(_vote(ballots[:, :-1], share).mean())
-
-
-def majority_at_ks(
-    answers_MN: Sequence[Sequence[Hashable | None]],
-    correct_MN: Sequence[ArrayLike],
-    ks_K: Sequence[int],
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-) -> FloatArray:
-    """`majority_at_k` for several problems and several k.
-
-    Args:
-        answers_MN: Extracted answers of each problem; problems may differ in number.
-        correct_MN: Whether each is right.
-        ks_K: Values of k.
-        draws: Monte Carlo draws a problem and k.
-        seed: Of the draws. A problem's value does not depend on the problems beside it.
-
-    Returns:
-        Shape (M, K).
-
-    Raises:
-        ValueError: As `majority_at_k`, or if there are not as many lists of grades as of answers.
-    """
-    return np.array(
-        [
-            [majority_at_k(answers, correct, k, draws=draws, seed=seed) for k in ks_K]
-            for answers, correct in zip(answers_MN, correct_MN, strict=True)
-        ]
-    ).reshape(len(answers_MN), len(ks_K))
 
 
 def _counts(n_M: ArrayLike, c_M: ArrayLike, k: int) -> tuple[IntArray, IntArray]:

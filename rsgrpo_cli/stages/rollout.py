@@ -42,23 +42,6 @@ class Part:
     last_sample: int
 
 
-def prompts_of_step(count: int, *, seed: int, step: int, prompts_per_step: int) -> list[int]:
-    """Rows of the prompts that a step trains on, ascending: the first of its `draw_order`.
-
-    An epoch visits all prompts in an order of its own, cut to whole steps, so that none stands twice in one step.
-
-    Args:
-        count: Rows of the prompts table.
-        seed: The run's.
-        step: From 0.
-        prompts_per_step: How many.
-
-    Raises:
-        UsageError: If there are fewer prompts than a step takes.
-    """
-    return sorted(draw_order(count, seed=seed, step=step, prompts_per_step=prompts_per_step)[:prompts_per_step])
-
-
 def draw_order(count: int, *, seed: int, step: int, prompts_per_step: int) -> list[int]:
     """Rows of all prompts in the order in which a step would draw them: its own, then on through the epoch and around.
 

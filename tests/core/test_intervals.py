@@ -3,7 +3,6 @@
 import itertools
 import math
 
-import mpmath
 import numpy as np
 import pytest
 
@@ -14,8 +13,6 @@ from rsgrpo_cli.core.intervals import (
     paired_difference,
     sign_flip_p_value,
     solved_changes,
-    student_t_quantile,
-    t_interval,
 )
 
 
@@ -76,39 +73,6 @@ class TestBootstrap:
             bootstrap_interval([0.5, 1], resamples=0)
         with pytest.raises(ValueError, match="at least one benchmark"):
             bootstrap_macro_interval([])
-
-
-class TestStudentT:
-    # Tables: 12.706, 4.303, 2.045 (30 problems), 1.984.
-    @pytest.mark.parametrize(("df", "table"), [(1, 12.7062), (2, 4.3027), (29, 2.0452), (100, 1.9840)])
-    def test_tables(self, df: int, table: float) -> None:
-        assert student_t_quantile(0.975, df) == pytest.approx(table, abs=5e-5)
-
-    @pytest.mark.parametrize("df", [1, 2, 3, 4, 29, 30, 499, 2000])
-    @pytest.mark.parametrize("probability", [0.6, 0.9, 0.975, 0.9999])
-    def test_inverts_the_distribution(self, df: int, probability: float) -> None:
-        with mpmath.workdps(30):
-            t = mpmath.mpf(student_t_quantile(probability, df))
-            tail = mpmath.betainc(mpmath.mpf(df) / 2, 0.5, 0, df / (df + t**2), regularized=True) / 2
-        assert float(tail) == pytest.approx(1 - probability, rel=1e-10)
-        assert student_t_quantile(1 - probability, df) == pytest.approx(-float(t), rel=1e-11)
-
-    def test_median(self) -> None:
-        assert student_t_quantile(0.5, 7) == 0
-
-    def test_interval_by_hand(self) -> None:
-        # 0, 1, 2: mean 1, sd 1. With two degrees of freedom P(|T| < t) = t / sqrt(2 + t^2) = 0.95, so
-        # t^2 = 2 0.95^2 / (1 - 0.95^2).
-        half = 0.95 * math.sqrt(2 / (1 - 0.95**2)) / math.sqrt(3)
-        interval = t_interval([0, 1, 2])
-        assert interval.low == pytest.approx(1 - half, rel=1e-12)
-        assert interval.high == pytest.approx(1 + half, rel=1e-12)
-        assert math.isnan(t_interval([0.5]).low)
-
-    def test_refusals(self) -> None:
-        for probability, df in ((0, 3), (1, 3), (0.5, 0)):
-            with pytest.raises(ValueError, match="needs 0 < probability < 1 and df >= 1"):
-                student_t_quantile(probability, df)
 
 
 class TestSignFlips:
