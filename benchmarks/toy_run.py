@@ -30,7 +30,8 @@ from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.pipeline.training import Training
 from rsgrpo_cli.policy.checkpoints import open_policy
-from rsgrpo_cli.policy.optimize import Experience, optimizer_step
+from rsgrpo_cli.policy.experience import Experience
+from rsgrpo_cli.policy.optimize import optimizer_step
 from rsgrpo_cli.rewards.countdown import CountdownReward
 from rsgrpo_cli.rewards.types import Sample
 from rsgrpo_cli.run_dir import RunDir
@@ -82,12 +83,13 @@ class Bare:
             [np.array(one.token_ids) for _, _, one in made],
             [np.array(one.logprobs, np.float32) for _, _, one in made],
             rs_grpo(rewards, beta=self.beta).reshape(-1),
+            np.repeat(np.arange(len(rows)), rollout.group_size),
+            np.ones(len(made), dtype=bool),
             rollout.temperature,
             rollout.max_tokens,
             False,
         )
-        mixed = np.repeat(rewards.min(axis=1) < rewards.max(axis=1), rollout.group_size)
-        optimizer_step(self.policy, experience, np.flatnonzero(mixed).tolist(), self.config.update)
+        optimizer_step(self.policy, experience, self.config.update)
 
 
 def in_turns(config: RunConfig, folder: Path) -> tuple[list[float], list[float], bool]:

@@ -37,7 +37,8 @@ from rsgrpo_cli.config import ModelConfig, UpdateConfig
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy import logprobs
 from rsgrpo_cli.policy.batches import Ragged
-from rsgrpo_cli.policy.optimize import Experience, optimizer_step
+from rsgrpo_cli.policy.experience import Experience
+from rsgrpo_cli.policy.optimize import optimizer_step
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer
 from rsgrpo_cli.policy.training_mode import update_mode
 
@@ -166,21 +167,21 @@ def experience(options: argparse.Namespace, completions: int, tokens: int) -> Ex
 
     said: Ragged = [np.full(tokens - PROMPT, -10.0, np.float32)] * completions
     advantages = np.where(np.arange(completions) % 2, 1.0, -1.0)
-    return Experience(ids(PROMPT), ids(tokens - PROMPT), said, advantages, 1.0, tokens, False)
+    groups, counted = np.arange(completions), np.ones(completions, dtype=bool)
+    return Experience(ids(PROMPT), ids(tokens - PROMPT), said, advantages, groups, counted, 1.0, tokens, False)
 
 
 def ours(options: argparse.Namespace) -> Measured:
     """An optimizer step from the second on: its moments are there."""
     policy, cfg = opened(options, options.layers)
-    optimizer_step(policy, experience(options, 1, PROMPT + 2), [0], cfg)
+    optimizer_step(policy, experience(options, 1, PROMPT + 2), cfg)
     trained, optimizer = list(policy.trained().values()), policy.optimizer
     assert optimizer is not None
     weights = storage_bytes(policy.lm.causal.parameters())
     moments = storage_bytes(optimizer_tensors(optimizer))
     batch = experience(options, options.completions, options.tokens)
     started = time.perf_counter()
-    rows = range(options.completions)
-    peak, _ = allocated(lambda: optimizer_step(policy, batch, rows, cfg), options.device)
+    peak, _ = allocated(lambda: optimizer_step(policy, batch, cfg), options.device)
     seconds = time.perf_counter() - started
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     logits = options.completions * (options.tokens - PROMPT) * SHAPES[options.shape][0]

@@ -86,7 +86,8 @@ ROLLOUTS = ArtifactSchema(
         prompt_ids=pa.list_(INT32),
         completion=STRING,
         completion_ids=pa.list_(INT32),
-        sampling_logprobs=pa.list_(FLOAT32),  # natural log, at the temperature sampled with
+        # Natural log, at the temperature sampled with; an update drops a token whose number is not finite or is null.
+        sampling_logprobs=pa.list_(FLOAT32),
         finish_reason=STRING,  # "stop" or "length"
     ),
     keys=KEYS,
@@ -147,7 +148,7 @@ UPDATE_METRICS = ArtifactSchema(
         loss=FLOAT64,  # of the completions of this optimizer step, before it
         grad_norm=FLOAT64,  # before clipping
         learning_rate=FLOAT64,
-        entropy=(FLOAT64, True),  # nats a token, over the tokens of the forward pass
+        entropy=(FLOAT64, True),  # nats per token, over the tokens of the forward pass
         kl=(FLOAT64, True),
         clip_fraction_low=FLOAT64,
         clip_fraction_high=FLOAT64,
@@ -160,8 +161,11 @@ UPDATE_METRICS = ArtifactSchema(
         groups=INT32,
         groups_dropped=INT32,
         micro_batches=INT32,
+        # Tokens left out of the loss because what the sampler said of them is not a finite number.
+        sampler_logprobs_dropped=(INT64, True),
     ),
     keys=("optimizer_step",),
+    optional=("sampler_logprobs_dropped",),
 )
 
 PROBLEMS = ArtifactSchema(
@@ -224,8 +228,10 @@ METRICS = ArtifactSchema(
         beta=(FLOAT64, True),
         **dict.fromkeys(_STEP_METRICS, (FLOAT64, True)),
         status_counts=pa.map_(STRING, INT64),  # reward_status -> completions
+        sampler_logprobs_dropped=(FLOAT64, True),  # tokens left out of the update's loss, as update_metrics counts them
     ),
     keys=("step",),
+    optional=("sampler_logprobs_dropped",),
 )
 
 SOLVED = ArtifactSchema(

@@ -10,13 +10,21 @@ from typing import Literal
 
 import torch
 
+MAX_LOG_RATIO = 20.0
+"""Log-probabilities further apart than this are read as this far apart before `exp`.
+
+float32 overflows at exp(88.7), and an infinite ratio times a zero is not a number, which would end the run. exp(20) is
+4.9e8: no clip range, cap or honest change of a policy comes near it, and times any advantage it is finite. Beyond it
+the clamp has no gradient, so such a token moves nothing.
+"""
+
 Aggregation = Literal["token", "sequence", "constant"]
 KlEstimator = Literal["k1", "k2", "k3"]
 
 
 def clipped_surrogate(
     logprobs_N: torch.Tensor,
-    old_logprobs_N: torch.Tensor,
+    policy_logprobs_N: torch.Tensor,
     advantages_N: torch.Tensor,
     *,
     clip_low: float,
@@ -24,23 +32,24 @@ def clipped_surrogate(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Token-level clipped surrogate loss.
 
-        L_t = -min(rho_t A_t, clip(rho_t, 1 - clip_low, 1 + clip_high) A_t),   rho_t = exp(logp_t - old_logp_t)
+        L_t = -min(rho_t A_t, clip(rho_t, 1 - clip_low, 1 + clip_high) A_t),   rho_t = exp(logp_t - policy_logp_t)
 
     See "Proximal Policy Optimization Algorithms" by Schulman et al. (https://arxiv.org/abs/1707.06347), and for a
     higher upper bound "DAPO" by Yu et al. (https://arxiv.org/abs/2503.14476).
 
     Args:
         logprobs_N: Log-probabilities under the policy being updated, with gradient.
-        old_logprobs_N: Under the policy at the start of the update, without. Where the update has one optimizer step
-            they are `logprobs_N.detach()`: the ratio is 1 and its gradient is the policy gradient.
+        policy_logprobs_N: Under the policy at the start of the update, without: PPO's old log-probabilities. Where the
+            update has one optimizer step they are `logprobs_N.detach()`: the ratio is 1 and its gradient is the policy
+            gradient.
         advantages_N: Advantage of the completion that each token belongs to.
         clip_low: The ratio is not followed below 1 - clip_low.
         clip_high: Nor above 1 + clip_high.
 
     Returns:
-        Loss a token, and whether the lower and the upper bound took effect, as booleans.
+        The loss per token, and whether the lower and the upper bound took effect, as booleans.
     """
-    ratio_N = torch.exp(logprobs_N - old_logprobs_N)
+    ratio_N = _ratio(logprobs_N, policy_logprobs_N)
     bounded_N = ratio_N.clamp(1 - clip_low, 1 + clip_high)
     loss_N = -torch.minimum(ratio_N * advantages_N, bounded_N * advantages_N)
     low_N = (ratio_N < 1 - clip_low) & (advantages_N < 0)
@@ -49,9 +58,9 @@ def clipped_surrogate(
 
 
 def truncated_importance_ratio(
-    logprobs_N: torch.Tensor, sampling_logprobs_N: torch.Tensor, *, cap: float
+    policy_logprobs_N: torch.Tensor, sampling_logprobs_N: torch.Tensor, *, cap: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Correction for a sampler whose probabilities differ from the trainer's, one weight a token.
+    """Correction for a sampler whose probabilities differ from the trainer's, one weight per token.
 
         w_t = min(pi_trainer(t) / pi_sampler(t), cap)
 
@@ -59,19 +68,19 @@ def truncated_importance_ratio(
     (https://fengyao.notion.site/off-policy-rl).
 
     Args:
-        logprobs_N: Trainer's log-probabilities at the start of the update.
-        sampling_logprobs_N: What the sampler said.
+        policy_logprobs_N: What the trainer says at the start of the update.
+        sampling_logprobs_N: What the sampler said, finite.
         cap: Upper bound, > 0.
 
     Returns:
         The weights without gradient, and the ratios before the cap.
     """
-    ratio_N = torch.exp((logprobs_N - sampling_logprobs_N).detach())
+    ratio_N = _ratio(policy_logprobs_N, sampling_logprobs_N).detach()
     return ratio_N.clamp(max=cap), ratio_N
 
 
 def kl_penalty(logprobs_N: torch.Tensor, ref_logprobs_N: torch.Tensor, *, estimator: KlEstimator) -> torch.Tensor:
-    """An estimate of KL(policy || reference) from sampled tokens, one number a token, to be added to the loss.
+    """An estimate of KL(policy || reference) from sampled tokens, one number per token, to be added to the loss.
 
         k1 = -d      k2 = d^2 / 2      k3 = exp(d) - d - 1,      d = ref_logp - logp
 
@@ -82,7 +91,7 @@ def kl_penalty(logprobs_N: torch.Tensor, ref_logprobs_N: torch.Tensor, *, estima
         k2:  E[-d grad logp], exactly the gradient of KL(policy || reference);
         k3:  E[(1 - exp(d)) grad logp], the gradient of KL(reference || policy). Near the reference the two agree, for
              1 - exp(d) is -d to first order; far from it k3 pulls harder where the policy has dropped what the
-             reference does, without bound, and at most by 1 where it does what the reference would not.
+             reference does, up to d = MAX_LOG_RATIO, and at most by 1 where it does what the reference would not.
 
     As a value k1 is unbiased and may be negative, k2 is biased, k3 is unbiased and never negative. After the first
     optimizer step of an update the tokens are an older policy's, and none of this holds exactly any more.
@@ -97,7 +106,14 @@ def kl_penalty(logprobs_N: torch.Tensor, ref_logprobs_N: torch.Tensor, *, estima
         return -difference_N
     if estimator == "k2":
         return difference_N.square() / 2
+    # Clamped in both places: were only the exponential, -d alone would pull the wrong way.
+    difference_N = difference_N.clamp(max=MAX_LOG_RATIO)
     return torch.exp(difference_N) - difference_N - 1
+
+
+def _ratio(logprobs_N: torch.Tensor, others_N: torch.Tensor) -> torch.Tensor:
+    """Probability over probability."""
+    return torch.exp((logprobs_N - others_N).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO))
 
 
 def token_weights(
@@ -108,8 +124,8 @@ def token_weights(
     The totals are those of the whole optimizer step, completions without gradient included, so that neither the size of
     a micro-batch nor leaving such completions out changes the result.
 
-        token:     1 / tokens                              every token alike (DAPO, TRL "dapo")
-        sequence:  1 / (completions * own length)          every completion alike (GRPO, TRL "grpo")
+        token:     1 / tokens                              all tokens equal (DAPO, TRL "dapo")
+        sequence:  1 / (completions * own length)          all completions equal (GRPO, TRL "grpo")
         constant:  1 / (completions * max_tokens)          no length bias (Dr. GRPO, TRL "dr_grpo")
 
     Args:

@@ -268,10 +268,12 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         policy = session.policy(step, train=True)
         rollouts, advantages, left_out = _counted(session, step)
         metrics = _change_policy(session, step, policy, cfg, lineage, rollouts, advantages)
-        policy.version = step + 1
         with new_checkpoint(policy, checkpoint, lineage) if save else nullcontext():
             write_table(path, metrics, UPDATE_METRICS, lineage)
         facts = _update_facts(metrics, cfg)
+        if dropped := facts.get("sampler_logprobs_dropped"):
+            why = "the sampler's log-probabilities of them are not finite numbers"
+            session.out.warn(f"step {step}: {dropped} tokens are left out of the loss: {why}")
         return facts | {"groups_dropped": facts["groups_dropped"] + left_out}
 
     return session.carry_out("update", checkpoint, work, step=step)
@@ -279,8 +281,11 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
 
 def _counted(session: Session, step: int) -> tuple[pa.Table, pa.Table, int]:
     """The completions that an update learns from, their advantages, and how many groups are left out of both."""
+    from rsgrpo_cli.stages.update import ADVANTAGE_COLUMNS, ROLLOUT_COLUMNS
+
     run, mode = session.run, session.config.rollout.zero_variance
-    rollouts, advantages = read_rollouts(run.rollouts(step)), read_table(run.advantages(step), ADVANTAGES)
+    rollouts = read_rollouts(run.rollouts(step), list(ROLLOUT_COLUMNS))
+    advantages = read_table(run.advantages(step), ADVANTAGES, [*ADVANTAGE_COLUMNS, "group_status"])
     if mode == "keep":
         return rollouts, advantages, 0
     groups = pc.count_distinct(advantages["group_id"]).as_py()
@@ -317,14 +322,14 @@ def _change_policy(
 
     run = session.run
     sampled = read_lineage(rollout_parts(run.rollouts(step))[0], ROLLOUTS).config
-    logprobs = None
+    policy_logprobs = None
     if cfg.optimizer_steps > 1:
         before = replace(lineage, config=update_stage.decides_logprobs(lineage.config), outputs={})
         if freshness(run.policy_logprobs(step), POLICY_LOGPROBS, before) != Freshness.CURRENT:
             temperature = sampled["temperature"]
-            made = update_stage.policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature)
+            made = update_stage.read_policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature)
             write_table(run.policy_logprobs(step), made, POLICY_LOGPROBS, before)
-        logprobs = read_table(run.policy_logprobs(step), POLICY_LOGPROBS)
+        policy_logprobs = read_table(run.policy_logprobs(step), POLICY_LOGPROBS)
     return update_stage.update(
         rollouts,
         advantages,
@@ -334,7 +339,7 @@ def _change_policy(
         max_tokens=sampled["max_tokens"],
         correct_sampler=sampled["engine"] == "vllm",
         seed=session.config.seed,
-        logprobs=logprobs,
+        policy_logprobs=policy_logprobs,
     )
 
 
@@ -342,7 +347,9 @@ def _update_facts(metrics: pa.Table, cfg: UpdateConfig) -> dict[str, Any]:
     """What there is to say about an update; of several optimizer steps the means, and the groups once."""
     facts: dict[str, Any] = {"optimizer_steps": len(metrics)} if len(metrics) > 1 else {}
     facts |= {name: pc.mean(metrics[name]).as_py() for name in ("loss", "grad_norm", "entropy")}
-    return facts | {"groups_dropped": pc.sum(metrics["groups_dropped"]).as_py() // cfg.epochs}
+    facts["groups_dropped"] = pc.sum(metrics["groups_dropped"]).as_py() // cfg.epochs
+    unusable = pc.sum(metrics["sampler_logprobs_dropped"]).as_py()
+    return facts | ({"sampler_logprobs_dropped": unusable} if unusable else {})
 
 
 def save_policy(session: Session) -> int | None:

@@ -14,6 +14,9 @@ from rsgrpo_cli.config import ModelConfig, UpdateConfig
 from rsgrpo_cli.errors import DependencyError
 from rsgrpo_cli.models import LanguageModel, peft
 
+UNFINISHED = -1
+"""The version of a policy that an update is changing: no step asks for it, so a failed update's is never used."""
+
 
 @dataclass(slots=True)
 class Policy:
@@ -44,6 +47,13 @@ class Policy:
         assert self.optimizer is not None  # only a policy opened for training is stepped
         for group in self.optimizer.param_groups:
             group["lr"] = value
+
+    @contextmanager
+    def updating(self) -> Iterator[int]:
+        """Raises the version by one; gives the one before. An update that fails leaves `UNFINISHED`, which none is."""
+        before, self.version = self.version, UNFINISHED
+        yield before
+        self.version = before + 1
 
     @contextmanager
     def as_reference(self) -> Iterator[LanguageModel]:

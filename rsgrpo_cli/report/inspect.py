@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from math import isfinite
 from typing import Any
 
 import pyarrow.compute as pc
@@ -146,13 +147,19 @@ def _completions(run: RunDir, step: int, prompt_id: str) -> list[dict[str, Any]]
             "policy_version": row["policy_version"],
             "completion": row["completion"],
             "tokens": len(row["completion_ids"]),
-            "logprob": sum(row["sampling_logprobs"]),
+            "logprob": _total(row["sampling_logprobs"]),
             "finish_reason": row["finish_reason"],
         }
         | {name: graded.get(_key(row), {}).get(name) for name in ("reward", "reward_status", "extracted_answer")}
         | {name: compared.get(_key(row), {}).get(name) for name in ("advantage", "group_mean", "group_status")}
         for row in rows
     ]
+
+
+def _total(logprobs: list[float | None]) -> float | None:
+    """The completion's log-probability; None if the sampler gave no finite number for one of its tokens."""
+    known = [value for value in logprobs if value is not None and isfinite(value)]
+    return sum(known) if len(known) == len(logprobs) else None
 
 
 def _key(row: dict[str, Any]) -> tuple[str, int]:

@@ -12,11 +12,15 @@ import pyarrow.compute as pc
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.policy.batches import ragged
-from rsgrpo_cli.policy.minibatches import Completions, Minibatch, minibatches
-from rsgrpo_cli.policy.optimize import Experience, Sums, old_logprobs, optimizer_step
+from rsgrpo_cli.policy.experience import Experience, minibatches
+from rsgrpo_cli.policy.optimize import Sums, completion_logprobs, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.schedule import learning_rate
 from rsgrpo_cli.schemas import KEYS, UPDATE_METRICS
+
+ROLLOUT_COLUMNS = (*KEYS, "prompt_ids", "completion_ids", "sampling_logprobs", "finish_reason")
+"""What an update reads of the rollouts: no text."""
+ADVANTAGE_COLUMNS = (*KEYS, "advantage")
 
 
 def update(
@@ -29,7 +33,7 @@ def update(
     max_tokens: int,
     correct_sampler: bool,
     seed: int = 0,
-    logprobs: pa.Table | None = None,
+    policy_logprobs: pa.Table | None = None,
 ) -> pa.Table:
     """Change the policy, in place, by one optimizer step on all completions, or by several on parts of them.
 
@@ -38,15 +42,15 @@ def update(
     Truncated completions, where they are masked, neither have a gradient nor count.
 
     Args:
-        rollouts: Table of `schemas.ROLLOUTS`.
-        advantages: Table of `schemas.ADVANTAGES`, same keys in the same order.
-        policy: Opened for training. Its version goes up by one; should the update fail half-way, it has none.
+        rollouts: Columns `ROLLOUT_COLUMNS` of `schemas.ROLLOUTS`.
+        advantages: Columns `ADVANTAGE_COLUMNS` of `schemas.ADVANTAGES`, same keys in the same order.
+        policy: Opened for training. Its version goes up by one; if the update fails, it has none.
         cfg: The loss and the optimizer.
         temperature: What the completions were sampled at.
         max_tokens: The longest they may be.
         correct_sampler: Whether the sampler was not the trainer.
         seed: The run's; it deals the groups out to minibatches.
-        logprobs: What `policy_logprobs` made of the same, if it was called before.
+        policy_logprobs: What `read_policy_logprobs` made of the same, if it was called before.
 
     Returns:
         Table of `schemas.UPDATE_METRICS`.
@@ -55,28 +59,23 @@ def update(
         DataError: If the tables do not belong together, or the rollouts are another model's.
         EngineError: If the update diverges or memory runs out.
     """
-    if cfg.optimizer_steps > 1 and logprobs is None:
-        logprobs = policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature)
-    _check(policy, rollouts, advantages, *([] if logprobs is None else [logprobs]))
-    completions = _completions(rollouts, advantages, cfg)
-    experience = _experience(rollouts, advantages, temperature, max_tokens, correct_sampler, logprobs)
-    version, policy.version = policy.version, HALF_WAY
+    if cfg.optimizer_steps > 1 and policy_logprobs is None:
+        policy_logprobs = read_policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature)
+    _check(policy, rollouts, advantages, *([] if policy_logprobs is None else [policy_logprobs]))
+    experience = _experience(
+        rollouts, advantages, cfg, temperature, max_tokens, correct_sampler, policy_logprobs=policy_logprobs
+    )
     rows = []
-    for number, part in enumerate(minibatches(completions, cfg, seed=seed, version=version)):
-        lr = learning_rate(cfg, version * cfg.optimizer_steps + number)
-        policy.set_learning_rate(lr)
-        own = experience.take(part.counted.tolist())
-        sums = optimizer_step(policy, own, np.flatnonzero(completions.gradient_N[part.counted]).tolist(), cfg)
-        rows.append({"optimizer_step": number, "learning_rate": lr, **_metrics(sums, cfg, own, part)})
-    policy.version = version + 1
+    with policy.updating() as version:
+        for number, part in enumerate(minibatches(experience, cfg, seed=seed, version=version)):
+            lr = learning_rate(cfg, version * cfg.optimizer_steps + number)
+            policy.set_learning_rate(lr)
+            sums = optimizer_step(policy, part, cfg)
+            rows.append({"optimizer_step": number, "learning_rate": lr, **_metrics(sums, cfg, part)})
     return pa.Table.from_pylist(rows, schema=UPDATE_METRICS.schema)
 
 
-HALF_WAY = -1
-"""The version of a policy that an update is changing: no step asks for it, so a failed update's is never used."""
-
-
-def policy_logprobs(
+def read_policy_logprobs(
     rollouts: pa.Table, advantages: pa.Table, policy: Policy, cfg: UpdateConfig, *, temperature: float
 ) -> pa.Table:
     """What the policy says of the completions that it is about to be updated on.
@@ -87,9 +86,8 @@ def policy_logprobs(
         Columns of `schemas.POLICY_LOGPROBS`.
     """
     _check(policy, rollouts, advantages)
-    completions = _completions(rollouts, advantages, cfg)
-    experience = _experience(rollouts, advantages, temperature, 0, False, None)
-    values = old_logprobs(policy, experience, np.flatnonzero(completions.gradient_N).tolist(), cfg)
+    experience = _experience(rollouts, advantages, cfg, temperature)
+    values = completion_logprobs(policy, experience, cfg)
     offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
     end_to_end = np.concatenate([np.zeros(0, np.float32), *values])  # no completion may be left: all groups dropped
     column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(end_to_end))
@@ -98,7 +96,7 @@ def policy_logprobs(
 
 
 def decides_logprobs(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Of an update's settings, those that `policy_logprobs` depends on: the model, and which completions it reads."""
+    """The settings that `read_policy_logprobs` depends on: the model, and which completions it reads."""
     return {
         "model": settings["model"],
         "mask_truncated": settings["mask_truncated"],
@@ -112,6 +110,12 @@ def _check(policy: Policy, rollouts: pa.Table, *others: pa.Table) -> None:
         expected = rollouts[key].combine_chunks()
         if not all(expected.equals(other[key].combine_chunks()) for other in others):
             raise DataError("the rollouts and the advantages have different keys", "run `rsgrpo score` and on again")
+    tokens, said = (pc.list_value_length(rollouts[name]) for name in ("completion_ids", "sampling_logprobs"))
+    if not pc.all(pc.equal(tokens, said), min_count=0).as_py() or said.null_count:
+        raise DataError(
+            "a completion in the rollouts has more or fewer sampling_logprobs than tokens",
+            "give one per token (NaN if unknown), or sample again: rsgrpo rollout --force",
+        )
     size = policy.lm.causal.get_input_embeddings().weight.shape[0]
     for column in ("prompt_ids", "completion_ids"):
         largest = pc.max(pc.list_flatten(rollouts[column])).as_py()
@@ -121,38 +125,34 @@ def _check(policy: Policy, rollouts: pa.Table, *others: pa.Table) -> None:
             )
 
 
-def _completions(rollouts: pa.Table, advantages: pa.Table, cfg: UpdateConfig) -> Completions:
-    group_N = advantages["group_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    counted_N = np.ones(len(group_N), dtype=bool)
-    if cfg.mask_truncated:
-        counted_N = pc.not_equal(rollouts["finish_reason"], "length").to_numpy()
-    active_K = np.bincount(group_N, weights=np.abs(advantages["advantage"].to_numpy()) * counted_N) > 0
-    if cfg.kl_coef > 0:
-        active_K[:] = True
-    return Completions(group_N, counted_N, active_K)
-
-
 def _experience(
     rollouts: pa.Table,
     advantages: pa.Table,
+    cfg: UpdateConfig,
     temperature: float,
-    max_tokens: int,
-    correct_sampler: bool,
-    logprobs: pa.Table | None,
+    max_tokens: int = 0,
+    correct_sampler: bool = False,
+    policy_logprobs: pa.Table | None = None,
 ) -> Experience:
+    counted_N = np.ones(len(rollouts), dtype=bool)
+    if cfg.mask_truncated:
+        counted_N = pc.not_equal(rollouts["finish_reason"], "length").to_numpy()
     return Experience(
         prompts=ragged(rollouts["prompt_ids"]),
         completions=ragged(rollouts["completion_ids"]),
         sampling_logprobs=ragged(rollouts["sampling_logprobs"]),
         advantages=advantages["advantage"].to_numpy(),
+        group_N=advantages["group_id"].combine_chunks().dictionary_encode().indices.to_numpy(),
+        counted_N=counted_N,
         temperature=temperature,
         max_tokens=max_tokens,
         correct_sampler=correct_sampler,
-        old_logprobs=None if logprobs is None else ragged(logprobs["policy_logprobs"]),
+        has_penalty=cfg.kl_coef > 0,
+        policy_logprobs=None if policy_logprobs is None else ragged(policy_logprobs["policy_logprobs"]),
     )
 
 
-def _metrics(sums: Sums, cfg: UpdateConfig, experience: Experience, part: Minibatch) -> dict[str, object]:
+def _metrics(sums: Sums, cfg: UpdateConfig, experience: Experience) -> dict[str, object]:
     """Means over the tokens of the forward pass."""
     seen = max(1, sums.tokens)
     return {
@@ -166,9 +166,10 @@ def _metrics(sums: Sums, cfg: UpdateConfig, experience: Experience, part: Miniba
         "logprob_diff_max": sums.logprob_diff_max,
         "importance_ratio_max": sums.ratio_max,
         "ratio_capped_fraction": sums.capped / seen,
-        "tokens": sum(map(len, experience.completions)),
+        "tokens": experience.tokens,
         "tokens_forward": sums.tokens,
-        "groups": part.groups,
-        "groups_dropped": part.dropped,
+        "groups": experience.groups,
+        "groups_dropped": experience.groups_dropped,
         "micro_batches": sums.micro_batches,
+        "sampler_logprobs_dropped": int(sums.dropped),
     }

@@ -1,11 +1,17 @@
 """An update of several optimizer steps, as a user runs it."""
 
+import json
 import os
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from rsgrpo_cli.engines.hf import HfEngine
+from rsgrpo_cli.engines.types import Generation
 from rsgrpo_cli.stages import update as stage
 from tests.conftest import SMALL, Cli
 
@@ -27,7 +33,7 @@ def test_train_and_single_commands_leave_the_same(cli: Cli, tmp_path: Path) -> N
     assert row["grad_norm_max"] >= row["grad_norm"] > 0
 
 
-def test_an_update_that_died_goes_on_with_its_old_logprobs(
+def test_an_update_that_died_resumes_with_its_policy_logprobs(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = ["train", "--run", "runs/x", "--steps", "1", *SEVERAL, *SMALL]
@@ -36,7 +42,7 @@ def test_an_update_that_died_goes_on_with_its_old_logprobs(
     weights, logprobs = made.read_bytes(), tmp_path / "runs/x/steps/000000/policy_logprobs.parquet"
     written = os.stat(logprobs).st_mtime_ns
     (made.parent / "manifest.json").unlink()  # as if killed before the checkpoint was complete
-    monkeypatch.delattr(stage, "old_logprobs")  # nobody asks for them again
+    monkeypatch.delattr(stage, "completion_logprobs")  # nobody asks for them again
     assert cli(*train).code == 0
     assert os.stat(logprobs).st_mtime_ns == written
     assert made.read_bytes() == weights
@@ -53,3 +59,36 @@ def test_a_cosine_that_is_over_refuses_to_train_on(cli: Cli, tmp_path: Path) -> 
     fork = ["fork", "y", "--run", "runs/x", "--steps", "3", "--set", "update.schedule_steps=4"]
     assert cli(*fork).code == 0
     assert cli("train", "--run", "runs/y").code == 0
+
+
+@pytest.mark.parametrize("several", [[], SEVERAL], ids=["one optimizer step", "several"])
+def test_a_sampler_without_a_number_for_some_tokens(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: list[str]
+) -> None:
+    generate = HfEngine.generate
+
+    def broken(engine: HfEngine, *args: Any) -> list[list[Generation]]:
+        """The first tokens of every completion have none."""
+        groups = generate(engine, *args)
+        for made in chain(*groups):
+            made.logprobs[:3] = [float("nan"), float("inf"), None][: len(made.logprobs)]  # type: ignore[list-item]
+        return groups
+
+    monkeypatch.setattr(HfEngine, "generate", broken)
+    train = ["train", "--run", "runs/x", "--steps", "2", *several, *SMALL]
+    result = cli(*train)
+    assert result.code == 0, result.err
+    rows = pq.read_table(tmp_path / "runs/x/metrics.parquet").to_pylist()
+    for step, row in enumerate(rows):
+        table = pq.read_table(tmp_path / f"runs/x/steps/{step:06d}/update_metrics.parquet")
+        dropped = sum(table["sampler_logprobs_dropped"].to_pylist())
+        assert row["sampler_logprobs_dropped"] == dropped
+        assert (f"step {step}: {dropped} tokens are left out of the loss" in result.err) == (dropped > 0)
+        assert all(np.isfinite(row[name]) for name in ("loss", "grad_norm", "logprob_diff_max"))
+    assert rows[0]["sampler_logprobs_dropped"] > 0
+    prompt = pq.read_table(tmp_path / "runs/x/steps/000000/rollouts/part-00000.parquet")["prompt_id"][0].as_py()
+    shown = cli("show", "--run", "runs/x", "--prompt", prompt)
+    assert shown.code == 0, shown.err
+    told = cli("show", "--run", "runs/x", "--prompt", prompt, "--json")
+    assert {made["logprob"] for made in json.loads(told.out)["completions"]} == {None}
+    assert cli(*train).code == 0  # nothing is left to do

@@ -93,3 +93,19 @@ def test_token_weights() -> None:
     assert weights("token") == pytest.approx([1 / 8] * 4)
     assert weights("sequence") == pytest.approx([1 / 4, 1 / 12, 1 / 12, 1 / 12])
     assert weights("constant") == pytest.approx([1 / 40] * 4)
+
+
+@pytest.mark.parametrize("apart", [21.0, 200.0, math.inf])
+def test_log_probabilities_far_apart_give_finite_losses(apart: float) -> None:
+    # exp(200) is infinite in float32, and an infinite ratio times an advantage of 0 is not a number.
+    ours, advantages = torch.zeros(3, requires_grad=True), torch.tensor([0.0, 1.0, -1.0])
+    far = torch.full((3,), -apart)
+    loss, _, _ = clipped_surrogate(ours, far, advantages, clip_low=0.2, clip_high=0.28)
+    assert loss.tolist() == pytest.approx([0.0, -1.28, math.exp(20)])
+    weights, raw = truncated_importance_ratio(ours.detach(), far, cap=2.0)
+    assert (weights.tolist(), raw.tolist()) == ([2.0] * 3, pytest.approx([math.exp(20)] * 3))
+    penalty = kl_penalty(ours, -far, estimator="k3")
+    assert penalty.tolist() == pytest.approx([math.exp(20) - 21] * 3)
+    (loss + penalty).sum().backward()
+    assert ours.grad is not None
+    assert ours.grad.tolist() == [0.0, 0.0, 0.0]  # nothing is followed that far

@@ -23,8 +23,9 @@ from rsgrpo_cli.planning.footprint import (
     update_footprint,
 )
 from rsgrpo_cli.planning.shape import memory_at_hand, shape_of
+from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import CHUNK_LOGITS
-from rsgrpo_cli.policy.optimize import Experience, optimizer_step
+from rsgrpo_cli.policy.optimize import optimizer_step
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer
 from tests.live_bytes import LiveBytes
 
@@ -91,16 +92,17 @@ def experience_of(rows: int, length: int, vocabulary: int) -> Experience:
     rng = np.random.default_rng(0)
     tokens = [rng.integers(1, vocabulary, length) for _ in range(rows)]
     said = [np.full(length, -1.0, np.float32)] * rows
-    return Experience(tokens, tokens, said, rng.normal(size=rows), 1.0, length, False)
+    advantages, groups, counted = rng.normal(size=rows), np.arange(rows), np.ones(rows, bool)
+    return Experience(tokens, tokens, said, advantages, groups, counted, 1.0, length, False)
 
 
 def measured(policy: Policy, run: RunConfig, rows: int, length: int, vocabulary: int) -> int:
     """Peak of live tensor bytes in the second of two optimizer steps, whose moments are there from the start."""
-    optimizer_step(policy, experience_of(1, 2, vocabulary), [0], run.update)
+    optimizer_step(policy, experience_of(1, 2, vocabulary), run.update)
     assert policy.optimizer is not None
     state = [value for slots in policy.optimizer.state.values() for value in slots.values()]
     with LiveBytes([*policy.lm.causal.parameters(), *policy.lm.causal.buffers(), *state]) as live:
-        optimizer_step(policy, experience_of(rows, length, vocabulary), range(rows), run.update)
+        optimizer_step(policy, experience_of(rows, length, vocabulary), run.update)
     return live.peak
 
 

@@ -14,8 +14,8 @@ from rsgrpo_cli.config import resolve
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.batches import assemble
 from rsgrpo_cli.policy.checkpoints import open_policy
+from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
-from rsgrpo_cli.policy.optimize import Experience
 from rsgrpo_cli.policy.policy import Policy
 
 OpenPolicy = Callable[..., Policy]
@@ -42,9 +42,9 @@ def experience() -> Experience:
     completions = [rng.integers(6, 27, size=length).astype(np.int64) for length in lengths]
     prompts = [rng.integers(6, 27, size=8 + index % 3).astype(np.int64) for index in range(10)]
     advantages = np.array([1.0, -0.5, 0.3, -1.2, 0.0, 0.8, -0.1, 0.0, 0.4, -0.7])
-    return Experience(
-        prompts, completions, [np.full(length, -1.0, np.float32) for length in lengths], advantages, 0.9, 16, False
-    )
+    said = [np.full(length, -1.0, np.float32) for length in lengths]
+    groups, counted = np.arange(10), np.ones(10, dtype=bool)
+    return Experience(prompts, completions, said, advantages, groups, counted, 0.9, 16, False)
 
 
 def weights(policy: Policy) -> torch.Tensor:

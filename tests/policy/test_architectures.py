@@ -16,8 +16,9 @@ from rsgrpo_cli.errors import EngineError, UsageError
 from rsgrpo_cli.models import load_model
 from rsgrpo_cli.policy.batches import assemble
 from rsgrpo_cli.policy.checkpoints import open_policy, save_checkpoint
+from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
-from rsgrpo_cli.policy.optimize import Experience, old_logprobs, optimizer_step
+from rsgrpo_cli.policy.optimize import completion_logprobs, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.soundness import check_trainable
 from rsgrpo_cli.policy.states import _worth_sharing
@@ -54,6 +55,8 @@ def sampled(policy: Policy) -> Experience:
         [np.array(made.token_ids) for made in flat],
         [np.array(made.logprobs, dtype=np.float32) for made in flat],
         np.tile([1.0, -1.0], 6),
+        np.arange(12) // 4,
+        np.ones(12, dtype=bool),
         1.0,
         12,
         False,
@@ -85,10 +88,10 @@ def test_what_is_trained_is_what_was_sampled(kind: str, recompute: bool, tmp_pat
     )[0]
     torch.testing.assert_close(together.detach(), expected, **CLOSE)
     cfg = resolve({"update.learning_rate": 1e-3}).update
-    old = old_logprobs(policy, experience, range(12), cfg)
+    old = completion_logprobs(policy, experience, cfg)
     torch.testing.assert_close(torch.from_numpy(np.concatenate(old)), expected, **CLOSE)
     policy.set_learning_rate(1e-3)
-    sums = optimizer_step(policy, experience, range(12), cfg)
+    sums = optimizer_step(policy, experience, cfg)
     assert sums.logprob_diff_max < 1e-4  # nothing is dropped in the update either
     batch = assemble(experience.prompts, experience.completions, range(12), policy.lm.device)
     assert _worth_sharing(policy.lm, batch) == (kind not in NEVER_SHARED and not recompute)
@@ -105,7 +108,7 @@ def test_updates_do_not_depend_on_chance_and_leave_the_dropout_in_the_config(kin
         torch.manual_seed(number)
         policy = opened(directory)
         policy.set_learning_rate(1e-3)
-        optimizer_step(policy, sampled(policy), range(12), resolve({"update.learning_rate": 1e-3}).update)
+        optimizer_step(policy, sampled(policy), resolve({"update.learning_rate": 1e-3}).update)
         made.append(policy)
     assert torch.equal(weights(made[0]), weights(made[1]))
     (tmp_path / "checkpoint").mkdir()
@@ -123,7 +126,7 @@ def test_under_an_adapter_too(kind: str, dtype: str, tmp_path: Path) -> None:
     policy = opened(write_model(kind, tmp_path / kind), model__lora_rank=2, model__dtype=dtype)
     experience = sampled(policy)
     policy.set_learning_rate(1e-3)
-    sums = optimizer_step(policy, experience, range(12), resolve({"update.learning_rate": 1e-3}).update)
+    sums = optimizer_step(policy, experience, resolve({"update.learning_rate": 1e-3}).update)
     assert sums.logprob_diff / sums.tokens < (1e-4 if dtype == "float32" else 0.1)
     assert policy.lm.shares_prompts == (kind not in ("mpt", "gemma2"))
 

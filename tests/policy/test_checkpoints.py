@@ -15,10 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rsgrpo_cli.errors import ArtifactError, DependencyError, UsageError
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import OPTIMIZER, save_checkpoint
-from rsgrpo_cli.policy.optimize import Experience, optimizer_step
+from rsgrpo_cli.policy.experience import Experience
+from rsgrpo_cli.policy.optimize import optimizer_step
 from tests.conftest import SMALL, Cli
 from tests.policy.conftest import OpenPolicy, logprobs, weights
-from tests.policy.test_optimize import ALL, CFG
+from tests.policy.test_optimize import CFG
 
 KINDS = pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])
 bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="needs bitsandbytes")
@@ -29,12 +30,12 @@ def test_going_on_from_a_checkpoint_is_going_on(
     open_toy: OpenPolicy, experience: Experience, tmp_path: Path, rank: int
 ) -> None:
     policy = open_toy(model__lora_rank=rank)
-    optimizer_step(policy, experience, ALL, CFG)
+    optimizer_step(policy, experience, CFG)
     save_checkpoint(policy, tmp_path)
     restored = open_toy(tmp_path, 1, model__lora_rank=rank)
     assert torch.equal(weights(restored), weights(policy))
     for each in (policy, restored):
-        optimizer_step(each, experience, ALL, CFG)
+        optimizer_step(each, experience, CFG)
     assert torch.equal(weights(restored), weights(policy))  # bit for bit: the optimizer's moments came back too
 
 
@@ -42,7 +43,7 @@ def test_a_full_checkpoint_loads_in_plain_transformers(
     open_toy: OpenPolicy, experience: Experience, tmp_path: Path
 ) -> None:
     policy = open_toy()
-    optimizer_step(policy, experience, ALL, CFG)
+    optimizer_step(policy, experience, CFG)
     save_checkpoint(policy, tmp_path)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
     ids = tokenizer.apply_chat_template([{"role": "user", "content": "Make 24 from 3 5 7 2."}], return_tensors="pt")
@@ -51,7 +52,7 @@ def test_a_full_checkpoint_loads_in_plain_transformers(
 
 def test_an_adapter_loads_in_peft(open_toy: OpenPolicy, experience: Experience, tmp_path: Path) -> None:
     policy = open_toy(model__lora_rank=4)
-    optimizer_step(policy, experience, ALL, CFG)
+    optimizer_step(policy, experience, CFG)
     save_checkpoint(policy, tmp_path)
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model_directory("toy")), tmp_path)
     ids = torch.tensor([[4, 6, 12, 14]])
@@ -95,7 +96,7 @@ def test_a_fresh_adapter_is_the_base_model(open_toy: OpenPolicy, experience: Exp
 
 def test_a_damaged_optimizer_state_is_named(open_toy: OpenPolicy, experience: Experience, tmp_path: Path) -> None:
     policy = open_toy()
-    optimizer_step(policy, experience, ALL, CFG)
+    optimizer_step(policy, experience, CFG)
     save_checkpoint(policy, tmp_path)
     path = tmp_path / OPTIMIZER
     path.write_bytes(path.read_bytes()[:100])
@@ -112,12 +113,12 @@ def test_going_on_with_moments_in_8_bits(
     settings = {"model__lora_rank": rank, "update__optimizer": "adamw_8bit"}
     policy = open_toy(**settings)
     before = weights(policy)
-    optimizer_step(policy, experience, ALL, CFG)
+    optimizer_step(policy, experience, CFG)
     assert not torch.equal(weights(policy), before)
     save_checkpoint(policy, tmp_path)
     restored = open_toy(tmp_path, 1, **settings)
     for each in (policy, restored):
-        optimizer_step(each, experience, ALL, CFG)
+        optimizer_step(each, experience, CFG)
     assert torch.equal(weights(restored), weights(policy))
     slots = {slot for state in restored.optimizer.state.values() for slot in state}
     # Weights of fewer than 4,096 numbers keep their moments in 32 bits: all of the adapter's here.
@@ -134,7 +135,7 @@ def test_the_state_of_another_optimizer_is_refused(
     open_toy: OpenPolicy, experience: Experience, tmp_path: Path
 ) -> None:
     policy = open_toy()
-    optimizer_step(policy, experience, ALL, CFG)
+    optimizer_step(policy, experience, CFG)
     save_checkpoint(policy, tmp_path)
     tensors = load_file(tmp_path / OPTIMIZER)
     save_file({name.replace("exp_avg", "state"): value for name, value in tensors.items()}, tmp_path / OPTIMIZER)

@@ -4,8 +4,8 @@ import torch
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.policy import logprobs
 from rsgrpo_cli.policy.batches import assemble
+from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
-from rsgrpo_cli.policy.optimize import Experience
 from rsgrpo_cli.policy.soundness import check_trainable
 from tests.policy.conftest import OpenPolicy
 

@@ -8,7 +8,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rsgrpo_cli.config import ModelConfig, UpdateConfig
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy import logprobs
-from rsgrpo_cli.policy.optimize import Experience, optimizer_step
+from rsgrpo_cli.policy.experience import Experience
+from rsgrpo_cli.policy.optimize import optimizer_step
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer
 
 WORDS, WIDTH, ROWS, LENGTH = 4096, 32, 8, 40
@@ -32,9 +33,10 @@ def blocks(changed: Policy) -> np.ndarray:
     rng = np.random.default_rng(0)
     prompts, completions = ([rng.integers(0, WORDS, length) for _ in range(ROWS)] for length in (8, LENGTH))
     said = [np.full(LENGTH, -8.0, np.float32)] * ROWS
-    experience = Experience(prompts, completions, said, np.linspace(-1, 1, ROWS), 1.0, LENGTH, False)
+    advantages, groups, counted = np.linspace(-1, 1, ROWS), np.arange(ROWS), np.ones(ROWS, bool)
+    experience = Experience(prompts, completions, said, advantages, groups, counted, 1.0, LENGTH, False)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        optimizer_step(changed, experience, range(ROWS), CFG)
+        optimizer_step(changed, experience, CFG)
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
     return np.array([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
 

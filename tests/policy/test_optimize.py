@@ -1,20 +1,25 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from rsgrpo_cli.config import UpdateConfig
+from rsgrpo_cli.config import UpdateConfig, resolve
 from rsgrpo_cli.errors import EngineError
-from rsgrpo_cli.policy.optimize import Experience, Sums, old_logprobs, optimizer_step
+from rsgrpo_cli.models import model_directory
+from rsgrpo_cli.policy.checkpoints import open_policy
+from rsgrpo_cli.policy.experience import Experience
+from rsgrpo_cli.policy.optimize import Sums, completion_logprobs, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from tests.policy.conftest import OpenPolicy, logprobs, weights
 
 CFG = UpdateConfig(learning_rate=1e-3, max_grad_norm=100.0)
-ALL = list(range(10))
 
 
-def step(policy: Policy, experience: Experience, rows: list[int], cfg: UpdateConfig) -> tuple[torch.Tensor, Sums]:
+def step(policy: Policy, experience: Experience, cfg: UpdateConfig) -> tuple[torch.Tensor, Sums]:
     """One optimizer step, and the gradient it took.
 
     Gradients are compared, not weights: AdamW divides a gradient by its own size, so where it is nearly zero the last
@@ -26,14 +31,14 @@ def step(policy: Policy, experience: Experience, rows: list[int], cfg: UpdateCon
         seen.append(torch.cat([weight.grad.flatten() for weight in policy.trained().values()]))
 
     policy.optimizer.register_step_pre_hook(look)
-    sums = optimizer_step(policy, experience, rows, cfg)
+    sums = optimizer_step(policy, experience, cfg)
     return seen[0], sums
 
 
 def test_the_size_of_a_micro_batch_changes_nothing(open_toy: OpenPolicy, experience: Experience) -> None:
     results = []
     for budget in (10_000, 64, 1):
-        results.append(step(open_toy(), experience, ALL, CFG.model_copy(update={"micro_batch_tokens": budget})))
+        results.append(step(open_toy(), experience, CFG.model_copy(update={"micro_batch_tokens": budget})))
     whole, told = results[0]
     for gradient, sums in results[1:]:
         torch.testing.assert_close(gradient, whole, rtol=0, atol=1e-6)
@@ -41,13 +46,14 @@ def test_the_size_of_a_micro_batch_changes_nothing(open_toy: OpenPolicy, experie
         assert sums.grad_norm == pytest.approx(told.grad_norm, rel=1e-5)
         assert sums.entropy == pytest.approx(told.entropy, rel=1e-5)
     assert float(whole.abs().max()) > 1e-2  # against which 1e-6 is small
-    assert (told.micro_batches, results[2][1].micro_batches) == (1, 10)
-    assert 1 < results[1][1].micro_batches < 10
+    assert (told.micro_batches, results[2][1].micro_batches) == (1, 8)  # two have no gradient
+    assert 1 < results[1][1].micro_batches < 8
 
 
 def test_completions_without_advantage_may_be_left_out(open_toy: OpenPolicy, experience: Experience) -> None:
-    whole, _ = step(open_toy(), experience, ALL, CFG)
-    short, _ = step(open_toy(), experience, [row for row in ALL if experience.advantages[row]], CFG)
+    short, told = step(open_toy(), experience, CFG)
+    whole, of_all = step(open_toy(), replace(experience, has_penalty=True), CFG)  # which reads every group
+    assert (told.tokens, of_all.tokens) == (65 - 4 - 2, 65)
     torch.testing.assert_close(short, whole, rtol=0, atol=1e-6)
 
 
@@ -65,13 +71,13 @@ def test_the_gradient_is_the_policy_gradient(open_toy: OpenPolicy, experience: E
     total = total / sum(map(len, experience.completions))
     total.backward()
     norm = torch.cat([weight.grad.flatten() for weight in policy.trained().values()]).norm().item()
-    assert optimizer_step(open_toy(), experience, ALL, CFG).grad_norm == pytest.approx(norm, rel=1e-4)
+    assert optimizer_step(open_toy(), experience, CFG).grad_norm == pytest.approx(norm, rel=1e-4)
 
 
 def test_a_step_raises_what_was_good_and_lowers_what_was_bad(open_toy: OpenPolicy, experience: Experience) -> None:
     policy = open_toy()
     before = logprobs(policy, experience)
-    optimizer_step(policy, experience, ALL, CFG)
+    optimizer_step(policy, experience, CFG)
     moved = logprobs(policy, experience) - before
     token_advantages = np.repeat(experience.advantages, [len(c) for c in experience.completions])
     assert float((moved.numpy() * token_advantages).sum()) > 0
@@ -83,7 +89,7 @@ def test_loss_of_each_aggregation(open_toy: OpenPolicy, experience: Experience, 
     lengths = np.array([len(c) for c in experience.completions])
     weight = {"token": 1 / 65, "sequence": 1 / (10 * lengths), "constant": 1 / 160}[aggregation]
     expected = -(weight * lengths * experience.advantages).sum()
-    sums = optimizer_step(open_toy(), experience, ALL, CFG.model_copy(update={"loss_aggregation": aggregation}))
+    sums = optimizer_step(open_toy(), experience, CFG.model_copy(update={"loss_aggregation": aggregation}))
     assert sums.loss == pytest.approx(expected, abs=1e-6)
 
 
@@ -94,14 +100,14 @@ def test_an_importance_correction_weighs_tokens(open_toy: OpenPolicy, experience
     ends = np.cumsum([len(c) for c in experience.completions])[:-1]
     said = [part.astype(np.float32) for part in np.split(ours - np.log(2), ends)]
     changed = replace(experience, sampling_logprobs=said, correct_sampler=True)
-    plain = optimizer_step(open_toy(), experience, ALL, CFG).loss
-    sums = optimizer_step(open_toy(), changed, ALL, CFG.model_copy(update={"tis_cap": 3.0}))
+    plain = optimizer_step(open_toy(), experience, CFG).loss
+    sums = optimizer_step(open_toy(), changed, CFG.model_copy(update={"tis_cap": 3.0}))
     assert sums.loss == pytest.approx(2 * plain, rel=1e-4)
     assert (sums.capped, sums.ratio_max) == (0, pytest.approx(2, rel=1e-3))
     assert sums.logprob_diff_max == pytest.approx(np.log(2), rel=1e-3)
-    capped = optimizer_step(open_toy(), changed, ALL, CFG.model_copy(update={"tis_cap": 1.5}))
+    capped = optimizer_step(open_toy(), changed, CFG.model_copy(update={"tis_cap": 1.5}))
     assert capped.loss == pytest.approx(1.5 * plain, rel=1e-4)
-    assert capped.capped == 65
+    assert capped.capped == 59  # all but the 6 tokens of completions without an advantage
 
 
 @pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])
@@ -111,7 +117,7 @@ def test_a_kl_penalty_holds_the_policy_near_the_base(open_toy: OpenPolicy, exper
         policy = open_toy(update__kl_coef=coefficient, model__lora_rank=rank)
         before = logprobs(policy, experience)
         cfg = CFG.model_copy(update={"kl_coef": coefficient, "learning_rate": 1e-2})
-        sums = [optimizer_step(policy, experience, ALL, cfg) for _ in range(8)]
+        sums = [optimizer_step(policy, experience, cfg) for _ in range(8)]
         moved.append((logprobs(policy, experience) - before).abs().mean().item())
         # The first step starts at the base model: no distance yet.
         assert sums[0].kl == pytest.approx(0, abs=1e-4)
@@ -121,9 +127,9 @@ def test_a_kl_penalty_holds_the_policy_near_the_base(open_toy: OpenPolicy, exper
 
 def test_no_gradient_at_all_leaves_the_weights_alone(open_toy: OpenPolicy, experience: Experience) -> None:
     policy = open_toy()
-    optimizer_step(policy, experience, ALL, CFG)  # so that there is momentum
+    optimizer_step(policy, experience, CFG)  # so that there is momentum
     before = weights(policy)
-    assert optimizer_step(policy, experience, [], CFG).grad_norm == 0
+    assert optimizer_step(policy, replace(experience, advantages=np.zeros(10)), CFG).grad_norm == 0
     assert torch.equal(weights(policy), before)
 
 
@@ -132,13 +138,13 @@ def test_a_step_that_diverges_is_refused_and_changes_nothing(open_toy: OpenPolic
     before = weights(policy)
     broken = replace(experience, advantages=np.where(np.arange(10) == 3, np.inf, experience.advantages))
     with pytest.raises(EngineError, match="diverged"):
-        optimizer_step(policy, broken, ALL, CFG)
+        optimizer_step(policy, broken, CFG)
     assert torch.equal(weights(policy), before)
 
 
 def test_gradient_checkpointing_and_bfloat16(open_toy: OpenPolicy, experience: Experience) -> None:
     plain, saving, rough = open_toy(), open_toy(update__gradient_checkpointing=True), open_toy(model__dtype="bfloat16")
-    gradients = [step(policy, experience, ALL, CFG)[0] for policy in (plain, saving, rough)]
+    gradients = [step(policy, experience, CFG)[0] for policy in (plain, saving, rough)]
     torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-6)
     assert float(gradients[2].norm()) == pytest.approx(float(gradients[0].norm()), rel=0.05)
     assert not torch.equal(gradients[2], gradients[0])
@@ -155,13 +161,78 @@ def test_completions_without_a_token_have_no_gradient(
     told = [np.full(len(completion), -1.0, np.float32) for completion in cut]
     some = replace(experience, completions=cut, sampling_logprobs=told)
     cfg = CFG.model_copy(update={"micro_batch_tokens": budget, "loss_aggregation": "sequence"})
-    gradient, sums = step(open_toy(model__dtype=dtype), some, ALL, cfg)
-    without, _ = step(open_toy(model__dtype=dtype), some, [row for row in ALL if row % 3], cfg)
-    assert sums.tokens == sum(map(len, cut))
+    gradient, sums = step(open_toy(model__dtype=dtype), some, cfg)
+    some = replace(some, advantages=np.where([len(ids) > 0 for ids in cut], some.advantages, 0.0))
+    without, _ = step(open_toy(model__dtype=dtype), some, cfg)
+    assert sums.tokens == sum(map(len, cut)) - 4 - 2  # two of them have no advantage
     torch.testing.assert_close(gradient, without, rtol=1e-5, atol=1e-6)
     policy = open_toy(model__dtype=dtype)
     before = weights(policy)
     none = replace(experience, completions=[cut[0]] * 10, sampling_logprobs=[told[0]] * 10)
-    assert optimizer_step(policy, none, ALL, cfg).loss == 0.0
-    assert [len(made) for made in old_logprobs(policy, none, ALL, cfg)] == [0] * 10
+    assert optimizer_step(policy, none, cfg).loss == 0.0
+    assert [len(made) for made in completion_logprobs(policy, none, cfg)] == [0] * 10
     assert torch.equal(weights(policy), before)
+
+
+def test_two_tokens_by_hand(open_toy: OpenPolicy) -> None:
+    # Completions of one token each, advantages 1 and -2. The policy has since doubled the first token's probability
+    # (ratio 2, cut to 1.28: loss -1.28, no gradient) and kept the second (ratio 1: loss 2). The sampler said half of
+    # the second: weight 2, cut to 1.5. So (1 x -1.28 + 1.5 x 2) / 2 tokens = 0.86.
+    ids = [np.array([9]), np.array([14])]
+    prompts = [np.array([7, 8]), np.array([7, 8, 9])]
+    policy = open_toy()
+    empty = np.zeros(0, np.float32)
+    made = Experience(prompts, ids, [empty] * 2, np.array([1.0, -2.0]), np.arange(2), np.ones(2, bool), 1.0, 1, True)
+    now = [float(values[0]) for values in completion_logprobs(policy, made, CFG)]
+    at_start = [now[0] - np.log(2), now[1]]
+    said = [at_start[0], at_start[1] - np.log(2)]
+    columns = ([np.array([value], np.float32) for value in values] for values in (at_start, said))
+    made = replace(made, **dict(zip(("policy_logprobs", "sampling_logprobs"), columns, strict=True)))
+    _, sums = step(policy, made, CFG.model_copy(update={"tis_cap": 1.5, "clip_high": 0.28}))
+    assert sums.loss == pytest.approx(0.86, abs=1e-5)
+    assert (sums.tokens, sums.clipped_low, sums.clipped_high, sums.capped, sums.dropped) == (2, 0, 1, 1, 0)
+    assert sums.ratio_max == pytest.approx(2, rel=1e-5)
+    assert sums.logprob_diff == sums.logprob_diff_max == pytest.approx(np.log(2), rel=1e-5)
+
+
+@given(st.integers(1, 120), st.sampled_from(["token", "sequence", "constant"]), st.integers(0, 3))
+@settings(max_examples=12, deadline=None)
+def test_no_micro_batch_size_changes_the_gradient(budget: int, aggregation: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 9, size=6)
+    ids = [rng.integers(6, 27, size=length) for length in lengths]
+    said = [np.where(rng.random(length) < 0.2, np.nan, -1.0).astype(np.float32) for length in lengths]
+    advantages, groups = rng.normal(size=6) * (rng.random(6) < 0.7), np.arange(6) // 2
+    prompts = [np.array([6, 7, 8 + row // 2]) for row in range(6)]
+    made = Experience(prompts, ids, said, advantages, groups, rng.random(6) < 0.8, 1.0, 9, True)
+    if not made.gradient_N.any():
+        return
+    policies = [
+        open_policy(resolve({"update.learning_rate": 1e-3}), model_directory("toy"), None, version=0, train=True)
+        for _ in range(2)
+    ]
+    cfg = CFG.model_copy(update={"loss_aggregation": aggregation})
+    whole, told = step(policies[0], made, cfg)
+    parts, of_parts = step(policies[1], made, cfg.model_copy(update={"micro_batch_tokens": budget}))
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=2e-6)
+    assert of_parts.loss == pytest.approx(told.loss, abs=1e-6)
+    assert (of_parts.tokens, of_parts.dropped) == (told.tokens, told.dropped)
+
+
+def test_what_is_reported_comes_back_from_the_device_once(
+    open_toy: OpenPolicy, experience: Experience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, reads = open_toy(), []
+    for name in ("item", "tolist", "__float__", "__bool__", "__int__"):
+        read = getattr(torch.Tensor, name)
+
+        def counted(tensor: torch.Tensor, read: Any = read, name: str = name) -> Any:
+            reads.append(name)
+            return read(tensor)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    monkeypatch.setattr(policy.optimizer, "step", lambda: None)  # AdamW reads its own step counter, on the CPU
+    cfg = CFG.model_copy(update={"micro_batch_tokens": 40})
+    assert optimizer_step(policy, experience, cfg).micro_batches > 2
+    assert reads.count("tolist") == 1
+    assert not {"item", "__float__"} & set(reads)

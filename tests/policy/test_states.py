@@ -8,8 +8,8 @@ from transformers import MistralConfig, MistralForCausalLM
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy import states
 from rsgrpo_cli.policy.batches import Batch, assemble
+from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
-from rsgrpo_cli.policy.optimize import Experience
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.training_mode import update_mode
 from tests.policy.conftest import OpenPolicy

@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -6,9 +7,9 @@ from rsgrpo_cli.config import UpdateConfig, resolve
 from rsgrpo_cli.errors import DataError, EngineError
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import open_policy
-from rsgrpo_cli.policy.policy import Policy
+from rsgrpo_cli.policy.policy import UNFINISHED, Policy
 from rsgrpo_cli.schemas import POLICY_LOGPROBS, UPDATE_METRICS
-from rsgrpo_cli.stages.update import policy_logprobs, update
+from rsgrpo_cli.stages.update import read_policy_logprobs, update
 
 CFG = UpdateConfig(learning_rate=1e-3)
 
@@ -178,21 +179,21 @@ def test_a_later_step_is_clipped_against_the_policy_at_the_start() -> None:
     assert clipped[-1] > 0
 
 
-def test_old_logprobs_given_are_those_worked_out() -> None:
+def test_policy_logprobs_given_are_those_computed() -> None:
     cfg = UpdateConfig(learning_rate=1e-3, epochs=2, minibatches=2)
     own, given = policy(), policy()
     rollouts, advantages = uneven()
-    table = policy_logprobs(rollouts, advantages, given, cfg, temperature=0.9)
+    table = read_policy_logprobs(rollouts, advantages, given, cfg, temperature=0.9)
     assert table.cast(POLICY_LOGPROBS.schema).schema.names == table.schema.names
     # Group b (rows 2 and 3) has no gradient and is left out.
     assert [len(row) for row in table["policy_logprobs"].to_pylist()] == [6, 3, 0, 0, 2, 6, 5, 6]
     for changed, logprobs in ((own, None), (given, table)):
         settings = {"temperature": 0.9, "max_tokens": 20, "correct_sampler": False}
-        update(rollouts, advantages, changed, cfg, **settings, logprobs=logprobs)  # type: ignore[arg-type]
+        update(rollouts, advantages, changed, cfg, **settings, policy_logprobs=logprobs)  # type: ignore[arg-type]
     for name, weight in own.trained().items():
         assert torch.equal(weight, given.trained()[name])
     with pytest.raises(DataError, match="different keys"):
-        update(*tables({"a": [1.0, -1.0]}), policy(), cfg, **settings, logprobs=table)  # type: ignore[arg-type]
+        update(*tables({"a": [1.0, -1.0]}), policy(), cfg, **settings, policy_logprobs=table)  # type: ignore[arg-type]
 
 
 def test_the_groups_are_dealt_out_by_the_runs_seed() -> None:
@@ -245,4 +246,40 @@ def test_an_update_that_fails_half_way_leaves_no_policy_to_be_taken_for_one() ->
     broken = advantages.set_column(2, "advantage", pa.array([1.0, -1.0, 0.0, 0.0, float("inf"), 0.1, 0.3, -0.9]))
     with pytest.raises(EngineError, match="diverged"):
         update(rollouts, broken, changed, CFG, temperature=0.9, max_tokens=20, correct_sampler=False)
-    assert changed.version == -1
+    assert changed.version == UNFINISHED
+
+
+UNUSABLE = [float("nan"), float("inf"), float("-inf"), None]
+
+
+@pytest.mark.parametrize("correct_sampler", [True, False])
+@pytest.mark.parametrize("unusable", UNUSABLE)
+def test_a_token_without_a_usable_sampler_logprob_is_dropped_and_counted(
+    unusable: float | None, correct_sampler: bool
+) -> None:
+    def take(said: list[float | None]) -> tuple[torch.Tensor, dict[str, float]]:
+        rollouts, advantages = tables({"a": [1.0, -1.0]})
+        column = pa.array([said, [-1.0] * 6], pa.list_(pa.float32()))
+        rollouts = rollouts.set_column(4, "sampling_logprobs", column)
+        changed = policy()
+        seen = gradients(changed)
+        settings = {"temperature": 1.0, "max_tokens": 20, "correct_sampler": correct_sampler}
+        metrics = update(rollouts, advantages, changed, CFG, **settings)  # type: ignore[arg-type]
+        return seen[0], metrics.to_pylist()[0]
+
+    whole, of_whole = take([-1.0] * 6)
+    gradient, metrics = take([-1.0, unusable, *[-1.0] * 4])
+    assert (of_whole["sampler_logprobs_dropped"], metrics["sampler_logprobs_dropped"]) == (0, 1)
+    assert all(np.isfinite(value) for value in metrics.values() if value is not None)
+    assert bool(gradient.isfinite().all())
+    assert float((gradient - whole).norm()) > 1e-3
+    if not correct_sampler:  # all ratios are 1: the loss is -(6 - 6) / 12, and -(5 - 6) / 12 without a token
+        assert of_whole["loss"] == pytest.approx(0, abs=1e-6)
+        assert metrics["loss"] == pytest.approx(1 / 12, abs=1e-6)
+
+
+def test_a_completion_with_more_tokens_than_logprobs_is_refused() -> None:
+    rollouts, advantages = tables({"a": [1.0, -1.0]})
+    short = rollouts.set_column(4, "sampling_logprobs", pa.array([[-1.0] * 5, [-1.0] * 6], pa.list_(pa.float32())))
+    with pytest.raises(DataError, match="more or fewer sampling_logprobs than tokens"):
+        update(short, advantages, policy(), CFG, temperature=1.0, max_tokens=20, correct_sampler=False)

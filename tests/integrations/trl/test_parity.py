@@ -25,7 +25,8 @@ from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.integrations.trl import RSGRPOConfig, RSGRPOTrainer
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import open_policy
-from rsgrpo_cli.policy.optimize import Experience, Sums, old_logprobs, optimizer_step
+from rsgrpo_cli.policy.experience import Experience
+from rsgrpo_cli.policy.optimize import Sums, completion_logprobs, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.tasks.sources import load_source
 from tests.integrations.trl.conftest import GROUP, MakeTrainer, countdown
@@ -70,6 +71,8 @@ class Rollouts:
             completions=[np.array(ids) for ids in self.completions],
             sampling_logprobs=[np.array(values, np.float32) for values in self.sampling_logprobs],
             advantages=rs_grpo(np.array(rewards).reshape(-1, GROUP), beta=2.0).reshape(-1),
+            group_N=np.arange(ROWS) // GROUP,
+            counted_N=np.ones(ROWS, dtype=bool),
             temperature=TEMPERATURE,
             max_tokens=MAX_TOKENS,
             correct_sampler=True,
@@ -178,7 +181,7 @@ def ours(policy: Policy, experience: Experience, **settings: Any) -> tuple[Sums,
 
     assert policy.optimizer is not None
     handle = policy.optimizer.register_step_pre_hook(look)
-    sums = optimizer_step(policy, experience, ALL[: len(experience.completions)], config_of(**settings).update)
+    sums = optimizer_step(policy, experience, config_of(**settings).update)
     handle.remove()
     return sums, gradient
 
@@ -222,7 +225,7 @@ def test_clipping_importance_ratios_and_kl(theirs: MakeTheirs, rollouts: Rollout
     settings = {"loss_aggregation": AGGREGATIONS[loss_type], "kl_coef": KL, "kl_estimator": "k3"}
     policy = toy_policy(**settings)
     experience = rollouts.experience()
-    experience = replace(experience, old_logprobs=old_logprobs(policy, experience, ALL, config_of().update))
+    experience = replace(experience, policy_logprobs=completion_logprobs(policy, experience, config_of().update))
     move(policy.lm.causal, FAR)
     sums, found = ours(policy, experience, **settings)
     assert sums.loss == pytest.approx(expected, rel=1e-4)
