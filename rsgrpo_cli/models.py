@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsgrpo_cli.bundled import bundled_data
 from rsgrpo_cli.companions import Companions, read_companions
 from rsgrpo_cli.config import ModelConfig
 from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError, UsageError
 from rsgrpo_cli.prompt_tokens import encode_chat as encode_chat
-from rsgrpo_cli.tasks.sources import bundled_data
 
 if TYPE_CHECKING:
     import torch

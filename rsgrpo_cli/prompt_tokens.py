@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.errors import DataError, UsageError
-from rsgrpo_cli.tasks.phrasing import TEXT_ROLE
+from rsgrpo_cli.schemas import TEXT_ROLE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -51,6 +51,8 @@ def _columns(**types: pa.DataType | tuple[pa.DataType, bool]) -> pa.Schema:
 
 STRING, INT32, INT64, FLOAT32, FLOAT64 = pa.string(), pa.int32(), pa.int64(), pa.float32(), pa.float64()
 MESSAGES = pa.list_(pa.struct([("role", STRING), ("content", STRING)]))
+TEXT_ROLE = "text"
+"""The role of a prompt that reaches the model as it is, without a chat template: it is the only message then."""
 
 PROMPTS = ArtifactSchema(
     "prompts",

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "rsgrpo_cli"
 
 # Each part of the package and what it may import of the others.
 ABOUT_MODELS = {"models", "companions", "prompt_tokens", "context_window"}
-BELOW = {*ABOUT_MODELS, "schemas", "config", "seeding", "probe", "errors"}
+BELOW = {*ABOUT_MODELS, "bundled", "schemas", "config", "seeding", "probe", "errors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "seeding": set(),
@@ -21,12 +21,13 @@ ALLOWED: dict[str, set[str]] = {
     "schemas": set(),
     "config": {"errors"},
     "companions": set(),
+    "bundled": set(),
     "console": {"errors"},
     "core": set(),
     "tasks": BELOW - ABOUT_MODELS,
-    "prompt_tokens": {"errors", "tasks"},
+    "prompt_tokens": {"errors", "schemas"},
     "context_window": {"errors", "models"},
-    "models": {"errors", "config", "tasks", "companions", "prompt_tokens"},
+    "models": {"errors", "config", "bundled", "companions", "prompt_tokens"},
     "workers": {"errors"},
     "rewards": BELOW - ABOUT_MODELS | {"workers"},
     "engines": BELOW,

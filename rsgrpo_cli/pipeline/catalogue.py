@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rsgrpo_cli.bundled import bundled_data
 from rsgrpo_cli.tasks.files import read_rows
 from rsgrpo_cli.tasks.registry import REGISTRY
-from rsgrpo_cli.tasks.sources import BUNDLED, bundled_data
+from rsgrpo_cli.tasks.sources import BUNDLED
 
 
 def known_datasets() -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.context_window import Window, keeps_a_state, read_config, window_of
 from rsgrpo_cli.errors import DataError, EngineError, UsageError
 from rsgrpo_cli.pipeline.session import Session
-from rsgrpo_cli.tasks.phrasing import TEXT_ROLE
+from rsgrpo_cli.schemas import TEXT_ROLE
 
 Message = Mapping[str, str]
 Encode = Callable[[Sequence[Message]], list[int]]

@@ -11,10 +11,10 @@ from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.math.gold import hold_lists, is_worked, read_gold
 from rsgrpo_cli.rewards.types import RewardFn
-from rsgrpo_cli.schemas import PROMPTS
+from rsgrpo_cli.schemas import PROMPTS, TEXT_ROLE
 from rsgrpo_cli.tasks.chats import Message
 from rsgrpo_cli.tasks.overlap import overlaps
-from rsgrpo_cli.tasks.phrasing import TEXT_ROLE, Phrasing
+from rsgrpo_cli.tasks.phrasing import Phrasing
 from rsgrpo_cli.tasks.sources import Problem, Source
 
 CountTokens = Callable[[Sequence[Message]], int]

@@ -13,9 +13,8 @@ import pyarrow as pa
 from rsgrpo_cli.engines.types import Engine, Generation, Sampling
 from rsgrpo_cli.errors import DataError, UsageError
 from rsgrpo_cli.rewards.thinking import opens_thought
-from rsgrpo_cli.schemas import ROLLOUTS
+from rsgrpo_cli.schemas import ROLLOUTS, TEXT_ROLE
 from rsgrpo_cli.seeding import permutation, stable_seed
-from rsgrpo_cli.tasks.phrasing import TEXT_ROLE
 
 PART_COMPLETIONS = 512
 """About how many completions a training part holds; a group is never split."""

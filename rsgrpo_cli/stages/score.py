@@ -15,8 +15,7 @@ from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.rewards.types import RewardFn, Sample, Status, Verdict
 from rsgrpo_cli.rewards.user import GIVEN, UserReward
-from rsgrpo_cli.schemas import KEYS, REWARDS
-from rsgrpo_cli.tasks.phrasing import TEXT_ROLE
+from rsgrpo_cli.schemas import KEYS, REWARDS, TEXT_ROLE
 
 COLUMNS = ("group_id", "sample_index", "prompt_id", "completion", "finish_reason")
 """The columns of the rollouts that are read."""

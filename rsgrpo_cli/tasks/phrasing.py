@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.schemas import TEXT_ROLE
 from rsgrpo_cli.tasks.chats import Message
 from rsgrpo_cli.tasks.sources import Problem, Source
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 """What a math problem that says nothing of the kind is followed by."""
-TEXT_ROLE = "text"
 TURN_MARKS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]")
 VARIABLES = ("problem", "instruction", "system_prompt", "dataset", "split", "index")
 

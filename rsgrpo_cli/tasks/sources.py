@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rsgrpo_cli.bundled import bundled_data
 from rsgrpo_cli.errors import DataError, MissingError, UsageError
 from rsgrpo_cli.tasks.chats import Message, asked, is_filled, media_columns
 from rsgrpo_cli.tasks.files import SUFFIXES, Rows, is_data_file, open_rows
@@ -92,13 +93,6 @@ BUNDLED: Mapping[str, Bundled] = {
     "toy": Bundled("countdown", {"train": "puzzles_train.jsonl", "test": "puzzles_test.jsonl"}),
     "sums": Bundled("math", {"train": "sums_train.jsonl", "test": "sums_test.jsonl"}),
 }
-
-
-def bundled_data() -> Path:
-    """The folder of the bundled model and problems: in the package when installed, at the top of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "data" / "toy"
-    return installed if installed.is_dir() else package.parent / "data" / "toy"
 
 
 def load_source(

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from rsgrpo_cli.tasks.sources import bundled_data
+from rsgrpo_cli.bundled import bundled_data
 
 pytestmark = pytest.mark.day
 STEPS = 12
