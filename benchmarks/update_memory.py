@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -285,7 +285,7 @@ def trl_batch(options: argparse.Namespace, completions: int, tokens: int) -> dic
     """The same batch as TRL lays it out."""
     made, device = experience(options, completions, tokens), options.device
 
-    def stacked(rows: list[np.ndarray]) -> torch.Tensor:
+    def stacked(rows: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.stack(rows)).to(device)
 
     prompts, answers = stacked(made.prompts), stacked(made.completions)

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-Ragged = list[NDArray[np.generic]]
+Ragged = Sequence[NDArray[Any]]
+"""One array per completion."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.core.losses import clipped_surrogate, kl_penalty, token_weights, truncated_importance_ratio
@@ -125,7 +127,7 @@ def completion_logprobs(policy: Policy, experience: Experience, cfg: UpdateConfi
     Raises:
         EngineError: If memory runs out.
     """
-    made: Ragged = [np.zeros(0, np.float32)] * len(experience.completions)
+    made: list[NDArray[Any]] = [np.zeros(0, np.float32)] * len(experience.completions)
     rows = np.flatnonzero(experience.gradient_N).tolist()
     update_mode(policy.lm.causal)
     with _explained(cfg), torch.no_grad():

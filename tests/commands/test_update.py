@@ -71,7 +71,8 @@ def test_a_sampler_without_a_number_for_some_tokens(
         """The first tokens of every completion have none."""
         groups = generate(engine, *args)
         for made in chain(*groups):
-            made.logprobs[:3] = [float("nan"), float("inf"), None][: len(made.logprobs)]  # type: ignore[list-item]
+            nothing: list[Any] = [float("nan"), float("inf"), None]
+            made.logprobs[:3] = nothing[: len(made.logprobs)]
         return groups
 
     monkeypatch.setattr(HfEngine, "generate", broken)

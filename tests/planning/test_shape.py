@@ -103,7 +103,8 @@ def measured(policy: Policy, run: RunConfig, rows: int, length: int, vocabulary:
     state = [value for slots in policy.optimizer.state.values() for value in slots.values()]
     with LiveBytes([*policy.lm.causal.parameters(), *policy.lm.causal.buffers(), *state]) as live:
         optimizer_step(policy, experience_of(rows, length, vocabulary), run.update)
-    return live.peak
+    peak: int = live.peak
+    return peak
 
 
 SETTINGS: dict[str, dict[str, object]] = {

@@ -52,6 +52,11 @@ def weights(policy: Policy) -> torch.Tensor:
     return torch.cat([weight.detach().flatten() for weight in policy.trained().values()])
 
 
+def gradient(policy: Policy) -> torch.Tensor:
+    """The gradient of all trained weights in one vector."""
+    return torch.cat([weight.grad.flatten() for weight in policy.trained().values() if weight.grad is not None])
+
+
 def logprobs(policy: Policy, experience: Experience) -> torch.Tensor:
     """Log-probabilities of all completion tokens."""
     batch = assemble(experience.prompts, experience.completions, range(10), policy.lm.device)

@@ -82,14 +82,14 @@ def test_what_is_trained_is_what_was_sampled(kind: str, recompute: bool, tmp_pat
     policy = opened(write_model(kind, tmp_path / kind), update__gradient_checkpointing=recompute)
     experience = sampled(policy)
     expected = alone(policy, experience)
-    torch.testing.assert_close(torch.from_numpy(np.concatenate(experience.sampling_logprobs)), expected, **CLOSE)
+    close(np.concatenate(experience.sampling_logprobs), expected)
     together = token_logprobs(
         policy.lm, assemble(experience.prompts, experience.completions, range(12), policy.lm.device), temperature=1.0
     )[0]
-    torch.testing.assert_close(together.detach(), expected, **CLOSE)
+    close(together.detach(), expected)
     cfg = resolve({"update.learning_rate": 1e-3}).update
     old = completion_logprobs(policy, experience, cfg)
-    torch.testing.assert_close(torch.from_numpy(np.concatenate(old)), expected, **CLOSE)
+    close(np.concatenate(old), expected)
     policy.set_learning_rate(1e-3)
     sums = optimizer_step(policy, experience, cfg)
     assert sums.logprob_diff_max < 1e-4  # nothing is dropped in the update either
@@ -97,7 +97,8 @@ def test_what_is_trained_is_what_was_sampled(kind: str, recompute: bool, tmp_pat
     assert _worth_sharing(policy.lm, batch) == (kind not in NEVER_SHARED and not recompute)
 
 
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+def close(found: object, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(torch.as_tensor(found), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "opt", "falcon-alibi"])

@@ -120,6 +120,7 @@ def test_going_on_with_moments_in_8_bits(
     for each in (policy, restored):
         optimizer_step(each, experience, CFG)
     assert torch.equal(weights(restored), weights(policy))
+    assert restored.optimizer is not None
     slots = {slot for state in restored.optimizer.state.values() for slot in state}
     # Weights of fewer than 4,096 numbers keep their moments in 32 bits: all of the adapter's here.
     assert ({"absmax1", "qmap1"} <= slots) == (rank == 0)

@@ -76,12 +76,17 @@ def test_which_completions_go_through_the_model() -> None:
 
 def test_a_group_whose_only_advantages_are_masked_has_no_gradient() -> None:
     made = replace(of_groups(1), counted_N=np.zeros(3, dtype=bool))
-    assert (made.groups_dropped, made.gradient_N.any()) == (1, False)
+    assert made.groups_dropped == 1
+    assert not made.gradient_N.any()
 
 
 def test_a_part_keeps_every_column_in_step() -> None:
     made = of_groups(2)
-    made = replace(made, policy_logprobs=[np.full(1, row, np.float32) for row in range(6)], advantages=np.arange(6.0))
+    made = replace(
+        made,
+        policy_logprobs=[np.full(1, row, np.float32) for row in range(6)],
+        advantages=np.arange(6, dtype=np.float64),
+    )
     part = made.take([5, 0])
     assert rows(part) == part.advantages.tolist() == [5, 0]
     assert part.policy_logprobs is not None

@@ -7,7 +7,7 @@ from rsgrpo_cli.policy.batches import assemble
 from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.soundness import check_trainable
-from tests.policy.conftest import OpenPolicy
+from tests.policy.conftest import OpenPolicy, gradient
 
 
 def test_they_are_the_log_softmax_of_the_logits(open_toy: OpenPolicy, experience: Experience) -> None:
@@ -38,7 +38,7 @@ def test_chunks_change_neither_values_nor_gradients(
         policy.lm.causal.zero_grad()
         values, _ = token_logprobs(policy.lm, batch, temperature=0.9)
         (values * torch.linspace(-1, 1, len(values))).sum().backward()
-        return values.detach(), torch.cat([weight.grad.flatten() for weight in policy.trained().values()])
+        return values.detach(), gradient(policy)
 
     whole = run()
     monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 27 * 7)  # seven tokens a chunk
@@ -98,6 +98,6 @@ def test_a_compiled_model_says_the_same(open_toy: OpenPolicy, experience: Experi
         policy = open_toy(model__compile=compiled)
         values, _ = token_logprobs(policy.lm, batch, temperature=0.9)
         (values * torch.linspace(-1, 1, len(values))).sum().backward()
-        results.append((values.detach(), torch.cat([weight.grad.flatten() for weight in policy.trained().values()])))
+        results.append((values.detach(), gradient(policy)))
     torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(results[1][1], results[0][1], rtol=1e-3, atol=1e-3)

@@ -21,7 +21,7 @@ def policy(rank: int) -> Policy:
     torch.manual_seed(0)
     shape = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "tie_word_embeddings": True}
     causal = LlamaForCausalLM(LlamaConfig(vocab_size=WORDS, hidden_size=WIDTH, **shape))
-    made = Policy(LanguageModel(causal, None, (0,), {}, "float32"), 0)  # type: ignore[arg-type]
+    made = Policy(LanguageModel(causal, None, (0,), {}, "float32"), 0)
     if rank:
         add_adapter(made.lm, ModelConfig(lora_rank=rank, lora_alpha=2.0 * rank), seed=0)
     made.optimizer = new_optimizer(made, CFG)

@@ -12,7 +12,7 @@ from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.training_mode import update_mode
-from tests.policy.conftest import OpenPolicy
+from tests.policy.conftest import OpenPolicy, gradient
 
 
 def grouped(experience: Experience) -> Experience:
@@ -49,7 +49,7 @@ def values_and_gradient(policy: Policy, batch: Batch) -> tuple[torch.Tensor, tor
     policy.lm.causal.zero_grad()
     values_N, _ = token_logprobs(policy.lm, batch, temperature=0.9)
     (values_N * torch.linspace(-1, 1, len(values_N))).sum().backward()
-    return values_N.detach(), torch.cat([weight.grad.flatten() for weight in policy.trained().values()])
+    return values_N.detach(), gradient(policy)
 
 
 @pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])
