@@ -23,9 +23,9 @@ Memory = Annotated[
     ),
 ]
 HOW = (
-    "Weights, gradients, optimizer state, KV cache and logits are counted; activations are estimated, within 15% of "
-    "what was measured on a CPU for models of the Llama kind. The CUDA context (0.5 GB), Python (1 GB of RAM) and "
-    "fragmentation come on top."
+    "Weights, gradients, optimizer state, KV cache and logits are counted; activations are about right: the sum was "
+    "within 15% of what was measured on a CPU for models of the Llama kind. The CUDA context (0.5 GB), Python (1 GB of "
+    "RAM) and fragmentation come on top."
 )
 
 

@@ -1,10 +1,9 @@
 """How many bytes a run needs, from the shape of its model and its settings alone: what `rsgrpo plan` prints.
 
-Exact: numbers of weights, gradients, moments, adapter weights, the KV cache and the logits of a chunk. Estimated: the
-activations, by counting what a decoder layer of the Llama kind (RMSNorm, rotary attention through
-scaled_dot_product_attention, gated MLP) keeps for the backward pass; held to measurements by
-tests/planning/test_shape.py. Not counted: the CUDA context (about 0.5 GB), what the
-allocator loses to fragmentation, Python and its libraries (about 1 GB of RAM).
+Exact: numbers of weights, gradients, moments, adapter weights, the KV cache and the logits of a chunk. Activations are
+one formula, `layer_token_bytes`, that is about right; tests/planning/test_decoder.py compares it with measurements. Not
+counted: the CUDA context (about 0.5 GB), what the allocator loses to fragmentation, Python and its libraries (about
+1 GB of RAM).
 
 Units: numbers are counts, `*_bytes` and everything in a `Footprint` are bytes.
 """
@@ -22,14 +21,13 @@ SAMPLER_COPIES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Decoder:
     """What of a decoder decides its memory.
 
     Args:
         parameters: Numbers in all weights, a tied one once.
         linear: Those in linear layers, the output layer included: what autocast keeps a bfloat16 copy of.
         adapter_edges: Sum of inputs and outputs of the linear layers an adapter goes on; times the rank its weights.
-        adapter_layers: How many those are.
         layers: Decoder layers.
         width: Of the residual stream.
         heads: Query heads.
@@ -38,14 +36,11 @@ class Shape:
         intermediate: Width of the gated MLP, of all experts that see a token together.
         vocabulary: Rows of the output layer.
         tied: Whether the output layer's weights are the embeddings'.
-        norms: Normalisations of the residual's width in a layer.
-        qk_norm: Whether queries and keys are normalised.
     """
 
     parameters: int
     linear: int
     adapter_edges: int
-    adapter_layers: int
     layers: int
     width: int
     heads: int
@@ -54,8 +49,6 @@ class Shape:
     intermediate: int
     vocabulary: int
     tied: bool
-    norms: int = 2
-    qk_norm: bool = False
 
     @property
     def embedding(self) -> int:
@@ -117,66 +110,52 @@ def logits_bytes(tokens: int, vocabulary: int) -> int:
     return tokens * vocabulary * FLOAT32
 
 
-def kv_cache_bytes(shape: Shape, tokens: int, number_bytes: int) -> int:
+def kv_cache_bytes(decoder: Decoder, tokens: int, number_bytes: int) -> int:
     """Keys and values of some tokens in all layers."""
-    return 2 * shape.layers * shape.key * tokens * number_bytes
+    return 2 * decoder.layers * decoder.key * tokens * number_bytes
 
 
-def adapter_parameters(shape: Shape, rank: int) -> int:
+def adapter_parameters(decoder: Decoder, rank: int) -> int:
     """Numbers in a LoRA adapter: rank x (inputs + outputs) of each linear layer but the output layer."""
-    return rank * shape.adapter_edges
+    return rank * decoder.adapter_edges
 
 
-def trained_parameters(shape: Shape, precision: Precision) -> int:
+def trained_parameters(decoder: Decoder, precision: Precision) -> int:
     """Numbers that the optimizer changes."""
-    return adapter_parameters(shape, precision.lora_rank) if precision.lora_rank else shape.parameters
+    return adapter_parameters(decoder, precision.lora_rank) if precision.lora_rank else decoder.parameters
 
 
-def layer_token_bytes(shape: Shape, precision: Precision) -> int:
-    """What one decoder layer keeps of one token for the backward pass.
+def layer_token_bytes(decoder: Decoder, precision: Precision) -> int:
+    """About what one decoder layer keeps of one token for the backward pass.
 
-    In numbers, with D the width, Q and K those of queries and keys, I the MLP's width:
+        (7 D + 2 (Q + K) + 4 I) numbers of 4 bytes, in bfloat16 of 2.5 on average
 
-        a normalisation: its input and what its scale multiplies, D each, and its output, D
-        attention:       queries Q, keys and values K each, output Q
-        MLP:             gate, its activation, up, their product, I each
-
-    In bfloat16 each linear layer has a copy of its input of its own, and normalisations are in float32. Frozen weights
-    need no input kept, their adapters do, and pass a narrow one on.
+    with D the width, Q and K those of queries and keys, I that of the MLP: what goes into and comes out of the seven
+    linear layers of a Llama, and the activation of its MLP. In bfloat16 the normalisations stay in float32.
     """
-    d, q, k, i = shape.width, shape.query, shape.key, shape.intermediate
-    per_norm, frozen = shape.norms * d, precision.lora_rank > 0
-    narrow = shape.adapter_layers * precision.lora_rank // shape.layers * precision.compute_bytes
-    statistics = FLOAT32 * (shape.heads + shape.norms)
-    scaled = 1 if frozen else 2  # numbers that a normalisation keeps in float32, besides its output
-    qk = FLOAT32 * scaled * (q + k) if shape.qk_norm else 0
-    if not precision.bfloat16:
-        kept = (scaled + 1) * per_norm + 2 * (q + k) + 4 * i
-        return FLOAT32 * kept + qk + statistics + narrow
-    inputs = 5 * d  # of query, key, value, gate, up
-    kept = inputs + 2 * (q + k) + 4 * i + (q if frozen else 0)
-    return FLOAT32 * scaled * per_norm + BFLOAT16 * kept + qk + statistics + narrow
+    numbers = 7 * decoder.width + 2 * (decoder.query + decoder.key) + 4 * decoder.intermediate
+    return round(numbers * (2.5 if precision.bfloat16 else FLOAT32))
 
 
-def activation_bytes(shape: Shape, precision: Precision, tokens: int, *, checkpointing: bool) -> int:
+def activation_bytes(decoder: Decoder, precision: Precision, tokens: int, *, checkpointing: bool) -> int:
     """What a micro-batch keeps from its forward pass, the output layer's own buffers excluded.
 
     Args:
-        shape: The model.
+        decoder: The model.
         precision: Of the computation.
         tokens: Padded tokens of the micro-batch.
         checkpointing: Only each layer's input is kept, and one layer at a time is computed again.
     """
-    residual = _residual_bytes(precision)
+    residual = precision.weight_bytes  # the embeddings' type
     # The final normalisation, and the hidden states it makes.
-    last = tokens * shape.width * (residual + 2 * FLOAT32)
+    last = tokens * decoder.width * (residual + 2 * FLOAT32)
     if checkpointing:
-        return shape.layers * tokens * shape.width * residual + last
-    return shape.layers * tokens * layer_token_bytes(shape, precision) + last
+        return decoder.layers * tokens * decoder.width * residual + last
+    return decoder.layers * tokens * layer_token_bytes(decoder, precision) + last
 
 
 def update_footprint(
-    shape: Shape,
+    decoder: Decoder,
     precision: Precision,
     *,
     tokens: int,
@@ -188,7 +167,7 @@ def update_footprint(
     """The peak of an update: in a micro-batch that is not the first, with the gradients of earlier ones in place.
 
     Args:
-        shape: The model.
+        decoder: The model.
         precision: Of the computation.
         tokens: Padded tokens of a micro-batch.
         head_tokens: Tokens of one chunk of the output layer.
@@ -196,13 +175,13 @@ def update_footprint(
         reference: Whether there is a second, frozen copy of the model.
         moment_bytes: Optimizer state of one trained number.
     """
-    kept = activation_bytes(shape, precision, tokens, checkpointing=checkpointing)
-    layer = tokens * layer_token_bytes(shape, precision) if checkpointing else 0
-    of_layer = tokens * (2 * shape.intermediate + shape.width) * FLOAT32
-    of_words = 0 if precision.lora_rank else shape.embedding * FLOAT32
-    casts = _cast_bytes(shape, precision)
-    held = _held(shape, precision, moment_bytes, reference)
-    held |= {"gradients": trained_parameters(shape, precision) * FLOAT32}
+    kept = activation_bytes(decoder, precision, tokens, checkpointing=checkpointing)
+    layer = tokens * layer_token_bytes(decoder, precision) if checkpointing else 0
+    of_layer = tokens * (2 * decoder.intermediate + decoder.width) * FLOAT32
+    of_words = 0 if precision.lora_rank else decoder.embedding * FLOAT32
+    casts = _cast_bytes(decoder, precision)
+    held = _held(decoder, precision, moment_bytes, reference)
+    held |= {"gradients": trained_parameters(decoder, precision) * FLOAT32}
 
     def moment(activations: int, logits: int, casts: int, passing: int) -> Footprint:
         own = {"bfloat16 weights": casts, "activations": activations, "logits": logits, "gradients in passing": passing}
@@ -212,39 +191,39 @@ def update_footprint(
         # The end of the forward pass, where autocast has a copy of every weight.
         moment(kept, 0, casts, 0),
         # Backward through the output layer; what was cast for the backward pass of every layer is still there.
-        moment(kept, HEAD_COPIES * logits_bytes(head_tokens, shape.vocabulary), 0 if checkpointing else casts, 0),
+        moment(kept, HEAD_COPIES * logits_bytes(head_tokens, decoder.vocabulary), 0 if checkpointing else casts, 0),
         # Backward through the last decoder layer. The gradient of tied embeddings waits for its second half.
         moment(
             kept + layer,
             0,
-            casts // shape.layers if checkpointing else casts,
-            of_layer + (of_words if shape.tied else 0),
+            casts // decoder.layers if checkpointing else casts,
+            of_layer + (of_words if decoder.tied else 0),
         ),
         # Backward through the embeddings: both halves and their sum.
-        moment(0, 0, 0, of_words * (3 if shape.tied else 1)),
+        moment(0, 0, 0, of_words * (3 if decoder.tied else 1)),
         key=lambda footprint: footprint.total,
     )
 
 
 def optimizer_footprint(
-    shape: Shape, precision: Precision, *, reference: bool, fused: bool, moment_bytes: int = 2 * FLOAT32
+    decoder: Decoder, precision: Precision, *, reference: bool, fused: bool, moment_bytes: int = 2 * FLOAT32
 ) -> Footprint:
     """AdamW's own step.
 
     Args:
-        shape: The model.
+        decoder: The model.
         precision: Of the computation.
         reference: Whether there is a second, frozen copy of the model.
         fused: Whether all weights are worked on at once, as torch does on a GPU, which takes a copy of a moment.
         moment_bytes: Optimizer state of one trained number.
     """
-    gradients = trained_parameters(shape, precision) * FLOAT32
-    held = _held(shape, precision, moment_bytes, reference)
+    gradients = trained_parameters(decoder, precision) * FLOAT32
+    held = _held(decoder, precision, moment_bytes, reference)
     return Footprint(held | {"gradients": gradients, "workspace": gradients if fused else 0})
 
 
 def rollout_footprint(
-    shape: Shape,
+    decoder: Decoder,
     precision: Precision,
     *,
     completions: int,
@@ -255,27 +234,27 @@ def rollout_footprint(
     """Sampling on the trainer's own weights, beside its optimizer state: the hf engine in `train`.
 
     Args:
-        shape: The model.
+        decoder: The model.
         precision: Of the computation.
         completions: That are written at once.
         length: Of a prompt and its completion, at most.
         reference: Whether there is a second, frozen copy of the model.
         moment_bytes: Optimizer state of one trained number.
     """
-    cache = kv_cache_bytes(shape, completions * length, precision.compute_bytes)
+    cache = kv_cache_bytes(decoder, completions * length, precision.compute_bytes)
     return Footprint(
-        _held(shape, precision, moment_bytes, reference)
+        _held(decoder, precision, moment_bytes, reference)
         | {
-            "bfloat16 weights": _cast_bytes(shape, precision),
+            "bfloat16 weights": _cast_bytes(decoder, precision),
             # A layer's cache is copied to grow by a token.
-            "KV cache": cache + cache // shape.layers,
-            "logits": SAMPLER_COPIES * logits_bytes(completions, shape.vocabulary),
+            "KV cache": cache + cache // decoder.layers,
+            "logits": SAMPLER_COPIES * logits_bytes(completions, decoder.vocabulary),
         }
     )
 
 
 def vllm_footprint(
-    shape: Shape,
+    decoder: Decoder,
     precision: Precision,
     *,
     group_size: int,
@@ -288,7 +267,7 @@ def vllm_footprint(
     It takes more where it may, up to its share of the GPU, and samples more groups at once then.
 
     Args:
-        shape: The model.
+        decoder: The model.
         precision: Of the computation, and of vLLM's weights and cache.
         group_size: Completions of a prompt.
         length: Of a prompt and its completion, at most.
@@ -296,28 +275,23 @@ def vllm_footprint(
         moment_bytes: Optimizer state of one trained number.
     """
     own = {
-        "vLLM's weights": shape.parameters * precision.compute_bytes,
-        "KV cache": kv_cache_bytes(shape, group_size * length, precision.compute_bytes),
+        "vLLM's weights": decoder.parameters * precision.compute_bytes,
+        "KV cache": kv_cache_bytes(decoder, group_size * length, precision.compute_bytes),
     }
-    return Footprint(_held(shape, precision, moment_bytes, reference) | own)
+    return Footprint(_held(decoder, precision, moment_bytes, reference) | own)
 
 
-def _held(shape: Shape, precision: Precision, moment_bytes: int, reference: bool) -> dict[str, int]:
+def _held(decoder: Decoder, precision: Precision, moment_bytes: int, reference: bool) -> dict[str, int]:
     """What is there in every phase."""
-    weights = shape.parameters * precision.weight_bytes
+    weights = decoder.parameters * precision.weight_bytes
     return {
         "weights": weights,
-        "adapter": adapter_parameters(shape, precision.lora_rank) * FLOAT32,
+        "adapter": adapter_parameters(decoder, precision.lora_rank) * FLOAT32,
         "reference copy": weights if reference and not precision.lora_rank else 0,
-        "optimizer state": trained_parameters(shape, precision) * moment_bytes,
+        "optimizer state": trained_parameters(decoder, precision) * moment_bytes,
     }
 
 
-def _residual_bytes(precision: Precision) -> int:
-    """Of a number in the residual stream: the embeddings' type."""
-    return precision.weight_bytes
-
-
-def _cast_bytes(shape: Shape, precision: Precision) -> int:
+def _cast_bytes(decoder: Decoder, precision: Precision) -> int:
     """Copies of trained float32 weights that autocast makes and keeps through a forward pass."""
-    return shape.linear * BFLOAT16 if precision.bfloat16 and not precision.lora_rank else 0
+    return decoder.linear * BFLOAT16 if precision.bfloat16 and not precision.lora_rank else 0

@@ -10,7 +10,7 @@ from typing import Any
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, override
 from rsgrpo_cli.engines.registry import choose_engine
 from rsgrpo_cli.planning import footprint
-from rsgrpo_cli.planning.footprint import Footprint, Precision, Shape
+from rsgrpo_cli.planning.footprint import Decoder, Footprint, Precision
 from rsgrpo_cli.planning.workload import Workload
 from rsgrpo_cli.tasks.files import is_data_file
 from rsgrpo_cli.tasks.registry import REGISTRY, Split, listed
@@ -46,33 +46,33 @@ def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: 
         MissingError: If the model's config.json or a dataset file is not there.
     """
     from rsgrpo_cli.models import config_directory
-    from rsgrpo_cli.planning.shape import memory_at_hand, shape_of
+    from rsgrpo_cli.planning.decoder import decoder_of, memory_at_hand
 
     directory = config_directory(config.model.name)
-    shape = shape_of(directory)
+    decoder = decoder_of(directory)
     device, free = ("the machine planned for", memory) if memory else memory_at_hand(config.model.device)
     load = workload_of(config, prompt_tokens)
     # A GPU works on all weights at once.
-    phases = phases_of(config, shape, load, fused=bool(memory) or device != "CPU")
+    phases = phases_of(config, decoder, load, fused=bool(memory) or device != "CPU")
     peak = max(phase.total for phase in phases.values())
     return {
         "config": config.model_dump(mode="json"),
         "settings": _settings(config),
-        "shape": asdict(shape) | {"trained": footprint.trained_parameters(shape, _precision(config))},
+        "shape": asdict(decoder) | {"trained": footprint.trained_parameters(decoder, _precision(config))},
         "workload": _workload(load),
         "positions": _positions(config, directory),
-        "checkpoint_bytes": _checkpoint_bytes(config, shape),
+        "checkpoint_bytes": _checkpoint_bytes(config, decoder),
         "logits": {
-            "chunk_tokens": _head_tokens(shape, load),
-            "chunk_bytes": footprint.logits_bytes(_head_tokens(shape, load), shape.vocabulary),
-            "micro_batch_bytes": footprint.logits_bytes(load.largest_micro_batch, shape.vocabulary),
+            "chunk_tokens": _head_tokens(decoder, load),
+            "chunk_bytes": footprint.logits_bytes(_head_tokens(decoder, load), decoder.vocabulary),
+            "micro_batch_bytes": footprint.logits_bytes(load.largest_micro_batch, decoder.vocabulary),
         },
         "phases": {name: {"bytes": dict(phase.items), "total": phase.total} for name, phase in phases.items()},
         "peak_bytes": peak,
         "device": device,
         "free_bytes": free,
         "fits": peak <= free,
-        "remedy": None if peak <= free else _remedy(config, shape, prompt_tokens, free),
+        "remedy": None if peak <= free else _remedy(config, decoder, prompt_tokens, free),
     }
 
 
@@ -109,32 +109,32 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
     )
 
 
-def phases_of(config: RunConfig, shape: Shape, load: Workload, *, fused: bool) -> dict[str, Footprint]:
+def phases_of(config: RunConfig, decoder: Decoder, load: Workload, *, fused: bool) -> dict[str, Footprint]:
     """Bytes by phase: sampling, the backward pass, the optimizer's step."""
     precision, reference = _precision(config), config.update.kl_coef > 0
     moments = EIGHT_BIT_MOMENTS if config.update.optimizer == "adamw_8bit" else MOMENTS
     backward = footprint.update_footprint(
-        shape,
+        decoder,
         precision,
         tokens=load.largest_micro_batch,
-        head_tokens=_head_tokens(shape, load),
+        head_tokens=_head_tokens(decoder, load),
         checkpointing=config.update.gradient_checkpointing,
         reference=reference,
         moment_bytes=moments,
     )
-    step = footprint.optimizer_footprint(shape, precision, reference=reference, fused=fused, moment_bytes=moments)
+    step = footprint.optimizer_footprint(decoder, precision, reference=reference, fused=fused, moment_bytes=moments)
     sampling = _sampling(
-        choose_engine(config.rollout.engine, config.model.device), shape, precision, load, reference, moments
+        choose_engine(config.rollout.engine, config.model.device), decoder, precision, load, reference, moments
     )
     return {"rollout": sampling, "update: backward": backward, "update: optimizer": step}
 
 
 def _sampling(
-    engine: str, shape: Shape, precision: Precision, load: Workload, reference: bool, moments: int
+    engine: str, decoder: Decoder, precision: Precision, load: Workload, reference: bool, moments: int
 ) -> Footprint:
     if engine == "vllm":
         return footprint.vllm_footprint(
-            shape,
+            decoder,
             precision,
             group_size=load.group_size,
             length=load.length,
@@ -142,7 +142,7 @@ def _sampling(
             moment_bytes=moments,
         )
     return footprint.rollout_footprint(
-        shape,
+        decoder,
         precision,
         completions=0 if engine == "dummy" else _sampled_at_once(load),
         length=load.length,
@@ -151,11 +151,11 @@ def _sampling(
     )
 
 
-def _head_tokens(shape: Shape, load: Workload) -> int:
+def _head_tokens(decoder: Decoder, load: Workload) -> int:
     """Tokens of a chunk of the output layer."""
     from rsgrpo_cli.policy.logprobs import CHUNK_LOGITS
 
-    return min(max(1, CHUNK_LOGITS // shape.vocabulary), load.largest_micro_batch)
+    return min(max(1, CHUNK_LOGITS // decoder.vocabulary), load.largest_micro_batch)
 
 
 def _sampled_at_once(load: Workload) -> int:
@@ -171,9 +171,9 @@ def _precision(config: RunConfig) -> Precision:
     return Precision(bfloat16=config.model.dtype == "bfloat16", lora_rank=config.model.lora_rank)
 
 
-def _checkpoint_bytes(config: RunConfig, shape: Shape) -> int:
+def _checkpoint_bytes(config: RunConfig, decoder: Decoder) -> int:
     """Weights (or adapter) and the optimizer's two moments, all in float32."""
-    return 3 * footprint.FLOAT32 * footprint.trained_parameters(shape, _precision(config))
+    return 3 * footprint.FLOAT32 * footprint.trained_parameters(decoder, _precision(config))
 
 
 def _workload(load: Workload) -> dict[str, Any]:
@@ -215,13 +215,13 @@ def _count(
 # -- where it does not fit --------------------------------------------------------------------------------------------
 
 
-def _remedy(config: RunConfig, shape: Shape, prompt_tokens: int, free: int) -> str | None:
+def _remedy(config: RunConfig, decoder: Decoder, prompt_tokens: int, free: int) -> str | None:
     """The flags under which it would fit, taken in order of what they cost; None if even all of them are not enough."""
     flags: list[str] = []
     for flag, overrides in _savings(config, prompt_tokens):
         config = override(config, overrides)
         flags.append(flag)
-        phases = phases_of(config, shape, workload_of(config, prompt_tokens), fused=True)
+        phases = phases_of(config, decoder, workload_of(config, prompt_tokens), fused=True)
         if max(phase.total for phase in phases.values()) <= free:
             return " ".join(flags)
     return None

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig, Qwen3Config
 
 from rsgrpo_cli.config import RunConfig, resolve
 from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.models import LanguageModel, load_model, model_directory
+from rsgrpo_cli.planning.decoder import decoder_of, memory_at_hand
 from rsgrpo_cli.planning.footprint import (
     Precision,
     adapter_parameters,
@@ -22,7 +23,6 @@ from rsgrpo_cli.planning.footprint import (
     trained_parameters,
     update_footprint,
 )
-from rsgrpo_cli.planning.shape import memory_at_hand, shape_of
 from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import CHUNK_LOGITS
 from rsgrpo_cli.policy.optimize import optimizer_step
@@ -47,26 +47,28 @@ def smol(thirds: int = 3, layers: int = 30) -> LlamaConfig:
 
 def test_the_bundled_model_by_its_config_alone(tmp_path: Path) -> None:
     shutil.copyfile(TOY / "config.json", tmp_path / "config.json")
-    shape = shape_of(tmp_path)
+    decoder = decoder_of(tmp_path)
     # Tied: 27 x 96 words; a layer has 4 x 96 x 96, 3 x 96 x 256 and two norms of 96; the last norm.
-    assert shape.parameters == 27 * 96 + 3 * (4 * 96**2 + 3 * 96 * 256 + 2 * 96) + 96
-    assert shape.linear == 27 * 96 + 3 * (4 * 96**2 + 3 * 96 * 256)
-    assert (shape.layers, shape.query, shape.key, shape.norms, shape.qk_norm) == (3, 96, 96, 2, False)
-    assert shape.parameters == sum(weight.numel() for weight in load_model(TOY, resolve({}).model).causal.parameters())
+    assert decoder.parameters == 27 * 96 + 3 * (4 * 96**2 + 3 * 96 * 256 + 2 * 96) + 96
+    assert decoder.linear == 27 * 96 + 3 * (4 * 96**2 + 3 * 96 * 256)
+    assert (decoder.layers, decoder.query, decoder.key, decoder.intermediate) == (3, 96, 96, 256)
+    assert decoder.parameters == sum(
+        weight.numel() for weight in load_model(TOY, resolve({}).model).causal.parameters()
+    )
 
 
 def test_a_model_of_135_million(tmp_path: Path) -> None:
     smol().save_pretrained(tmp_path)
-    shape = shape_of(tmp_path)
-    assert shape.parameters == 134_515_008  # as published for SmolLM2-135M
+    decoder = decoder_of(tmp_path)
+    assert decoder.parameters == 134_515_008  # as published for SmolLM2-135M
     # A layer's inputs and outputs: q and o 1152, k and v 768, gate, up and down 2112 each.
-    assert adapter_parameters(shape, 8) == 8 * 30 * (2 * 1152 + 2 * 768 + 3 * 2112)
+    assert adapter_parameters(decoder, 8) == 8 * 30 * (2 * 1152 + 2 * 768 + 3 * 2112)
 
 
 def test_a_config_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "nonsense"}')
     with pytest.raises(MissingError, match="not the config of a known language model"):
-        shape_of(tmp_path)
+        decoder_of(tmp_path)
 
 
 def test_there_is_memory_here() -> None:
@@ -115,13 +117,30 @@ SETTINGS: dict[str, dict[str, object]] = {
     "bfloat16": {"model.dtype": "bfloat16"},
     "bfloat16-lora": {"model.dtype": "bfloat16", "model.lora_rank": 8},
 }
+QWEN3 = Qwen3Config(  # normalises queries and keys, which the formula leaves out
+    hidden_size=256,
+    num_hidden_layers=3,
+    num_attention_heads=8,
+    num_key_value_heads=4,
+    head_dim=64,
+    intermediate_size=768,
+    vocab_size=2000,
+    tie_word_embeddings=True,
+)
 MODELS = {
     "toy": (AutoConfig.from_pretrained(TOY), 32),
+    "qwen3": (QWEN3, 64),
     "words": (smol(1, 2), 4),  # the embeddings' gradients decide
     "logits": (smol(1, 2), 32),
     "SmolLM2-135M": (smol(), 64),
 }
-QUICK = {("words", "full"), ("logits", "checkpointing"), *(("toy", name) for name in SETTINGS)}
+QUICK = {
+    ("words", "full"),
+    ("logits", "checkpointing"),
+    ("qwen3", "full"),
+    ("qwen3", "bfloat16"),
+    *(("toy", name) for name in SETTINGS),
+}
 
 
 @pytest.mark.parametrize(
@@ -138,28 +157,30 @@ def test_an_update_takes_what_was_estimated(
     rows, micro = 8, 4 * 2 * length  # two micro-batches of four rows, prompt and completion of equal length
     run = resolve({"update.micro_batch_tokens": micro, **settings})
     config.save_pretrained(tmp_path)
-    shape = shape_of(tmp_path)
+    decoder = decoder_of(tmp_path)
     estimate = update_footprint(
-        shape,
+        decoder,
         Precision(run.model.dtype == "bfloat16", run.model.lora_rank),
         tokens=micro,
-        head_tokens=min(CHUNK_LOGITS // shape.vocabulary, micro // 2),
+        head_tokens=min(CHUNK_LOGITS // decoder.vocabulary, micro // 2),
         checkpointing=run.update.gradient_checkpointing,
         reference=False,
     )
-    found = measured(policy_of(config, run), run, rows, length, shape.vocabulary)
+    found = measured(policy_of(config, run), run, rows, length, decoder.vocabulary)
     assert estimate.total == pytest.approx(found, rel=0.15), estimate.items
 
 
 def test_sampling_takes_what_was_estimated() -> None:
     lm = load_model(TOY, resolve({}).model)
     lm.stop_ids = (-1,)  # every completion has full length
-    shape, completions, prompt, written = shape_of(TOY), 64, 16, 48
+    decoder, completions, prompt, written = decoder_of(TOY), 64, 16, 48
     with LiveBytes([*lm.causal.parameters(), *lm.causal.buffers()]) as live:
         seeds = [list(range(16 * number, 16 * number + 16)) for number in range(4)]
         HfEngine(lm).generate([[5] * prompt] * 4, seeds, Sampling(1.0, 1.0, written))
-    estimate = rollout_footprint(shape, Precision(), completions=completions, length=prompt + written, reference=False)
+    estimate = rollout_footprint(
+        decoder, Precision(), completions=completions, length=prompt + written, reference=False
+    )
     # Nothing is trained here.
     expected = estimate.total - estimate.items["optimizer state"]
-    assert trained_parameters(shape, Precision()) * 8 == estimate.items["optimizer state"]
+    assert trained_parameters(decoder, Precision()) * 8 == estimate.items["optimizer state"]
     assert expected == pytest.approx(live.peak, rel=0.15), estimate.items

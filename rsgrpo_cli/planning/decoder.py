@@ -1,4 +1,4 @@
-"""The shape of a model from its config.json alone, and the memory at hand to hold it against."""
+"""What of a model decides its memory, from its config.json alone, and the memory at hand to hold it against."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.models import choose_device, explained
-from rsgrpo_cli.planning.footprint import Shape
+from rsgrpo_cli.planning.footprint import Decoder
 
 
-def shape_of(directory: Path) -> Shape:
+def decoder_of(directory: Path) -> Decoder:
     """Build the model without weights, on torch's "meta" device, and count.
 
     Args:
@@ -51,18 +51,16 @@ def memory_at_hand(device: str) -> tuple[str, int]:
     return "CPU", min(_available_ram(), _container_limit())
 
 
-def _count(model: Any, config: Any) -> Shape:
+def _count(model: Any, config: Any) -> Decoder:
     head = model.get_output_embeddings()
     linears = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
     adapted = [module for module in linears if module is not head]
     layers, width = config.num_hidden_layers, config.hidden_size
     heads = config.num_attention_heads
-    names = [name for name, weight in model.named_parameters() if weight.shape == (width,) and name.endswith("weight")]
-    return Shape(
+    return Decoder(
         parameters=sum(weight.numel() for weight in model.parameters()),
         linear=sum(module.weight.numel() for module in linears),
         adapter_edges=sum(module.in_features + module.out_features for module in adapted),
-        adapter_layers=len(adapted),
         layers=layers,
         width=width,
         heads=heads,
@@ -71,8 +69,6 @@ def _count(model: Any, config: Any) -> Shape:
         intermediate=_active_intermediate(config),
         vocabulary=head.weight.shape[0],
         tied=head.weight is model.get_input_embeddings().weight,
-        norms=max(1, round(len(names) / layers)),
-        qk_norm=any(name.endswith("q_norm.weight") for name, _ in model.named_parameters()),
     )
 
 
