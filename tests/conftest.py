@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,9 +64,18 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return run
 
 
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps, made by a process of its own and only copied from."""
+    folder = tmp_path_factory.mktemp("once")
+    command = [sys.executable, "-m", "rsgrpo_cli", "train", "--run", "runs/trained", "--steps", "2", *SMALL]
+    known = {name: value for name, value in os.environ.items() if not name.startswith("RSGRPO")}
+    done = subprocess.run(command, cwd=folder, env=known, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "runs" / "trained"
+
+
 @pytest.fixture
-def trained(cli: Cli, tmp_path: Path) -> Path:
-    """A run of two steps."""
-    result = cli("train", "--run", "runs/trained", "--steps", "2", *SMALL)
-    assert result.code == 0, result.err
-    return tmp_path / "runs" / "trained"
+def trained(cli: Cli, trained_once: Path, tmp_path: Path) -> Path:
+    """A run of two steps, as another process left it."""
+    return Path(shutil.copytree(trained_once, tmp_path / "runs" / "trained"))

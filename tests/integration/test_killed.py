@@ -69,7 +69,7 @@ def test_killed_at_random_writes(
 ) -> None:
     # One run, killed over and over: each time at one of its next five writes.
     rng = random.Random(2509)
-    for _ in range(5):
+    for _ in range(3):
         assert killed_at(start, command, rng.randint(1, 5)) in (-signal.SIGKILL, 0)
     finish(cli, tmp_path / "runs" / "killed", command, whole)
 
@@ -196,10 +196,8 @@ def test_a_killed_export_is_whole_or_absent(cli: Cli, start: Start, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "runs"]
 
 
-KEEPING = [(1, 1, 4), (3, 2, 0)]
-"""Checkpoint every so many steps, keep so many, rank of the adapter."""
-MORE_KEEPING = [(1, 2, 0), (3, 1, 4), (10, 1, 0), (10, 2, 4)]
-"""With these, every pair of values comes up."""
+MORE_KEEPING = [(3, 2, 0), (1, 2, 0), (3, 1, 4), (10, 1, 0), (10, 2, 4)]
+"""Checkpoint every so many steps, keep so many, rank of the adapter; with (1, 1, 4) every pair of values comes up."""
 
 
 def check_resumed(cli: Cli, start: Start, tmp_path: Path, every: int, keep: int, rank: int) -> None:
@@ -219,9 +217,8 @@ def check_resumed(cli: Cli, start: Start, tmp_path: Path, every: int, keep: int,
     assert {name: data for name, data in killed.items() if "/." not in f"/{name}"} == whole
 
 
-@pytest.mark.parametrize(("every", "keep", "rank"), KEEPING)
-def test_eight_steps_after_a_kill(cli: Cli, start: Start, tmp_path: Path, every: int, keep: int, rank: int) -> None:
-    check_resumed(cli, start, tmp_path, every, keep, rank)
+def test_eight_steps_after_a_kill(cli: Cli, start: Start, tmp_path: Path) -> None:
+    check_resumed(cli, start, tmp_path, every=1, keep=1, rank=4)
 
 
 @pytest.mark.slow

@@ -46,8 +46,8 @@ SPARSE = [*SMALL, "--checkpoint-every", "50", "--set", "rollout.prompts_per_step
     [
         (signal.SIGINT, "rollouts"),
         (signal.SIGTERM, "rewards.parquet"),
-        (signal.SIGHUP, "advantages.parquet"),
-        (signal.SIGUSR1, "update_metrics.parquet"),
+        pytest.param(signal.SIGHUP, "advantages.parquet", marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, "update_metrics.parquet", marks=pytest.mark.slow),
     ],
     ids=["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"],
 )

@@ -70,7 +70,7 @@ def test_other_weights_than_the_base_model_share_no_evaluation(source: RunDir, t
 def test_a_step_without_a_checkpoint_cannot_be_forked_from(source: RunDir, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no checkpoint 1 to fork from") as error:
         fork(source, 1, tmp_path / "fork", {})
-    assert error.value.hint == "checkpoints: 2, 3, or 0"
+    assert (error.value.hint or "").startswith("checkpoints: 2, 3, or 0")
     assert not (tmp_path / "fork").exists()
 
 

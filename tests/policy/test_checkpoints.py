@@ -260,6 +260,8 @@ def test_a_checkpoint_from_before_there_were_hashes_is_opened(cli: Cli, trained:
 def test_a_checkpoint_is_read_through_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rsgrpo_cli import manifests
 
+    assert manifests.damage(trained / "checkpoints" / "000002", trainer=True) is None
+
     def again(*_: object) -> None:
         raise AssertionError("hashed again")
 
