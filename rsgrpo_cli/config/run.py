@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -345,15 +346,28 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "extra_forbidden":
         tags = [str(part) for part in first["loc"] if part in ESTIMATORS]
         if tags:
-            own = ", ".join(name for name in VARIANTS[tags[0]].model_fields if name != "estimator")
-            return f"{where} is not a setting of estimator {tags[0]}", f"it has: {own}"
-        return f"{where} is not a setting", _real_settings(path[0])
+            own = [name for name in VARIANTS[tags[0]].model_fields if name != "estimator"]
+            hint = f"{_did_you_mean(path[-1], own, 'advantage.')}it has: {', '.join(own)}"
+            return f"{where} is not a setting of estimator {tags[0]}", hint
+        return f"{where} is not a setting", _nearest(path) + _real_settings(path[0])
     if first["type"] == "union_tag_invalid":
         return f"unknown estimator {first['ctx']['tag']!r}", f"choose one of: {', '.join(ESTIMATORS)}"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in _PLAIN:
         message = f"{_PLAIN[first['type']].format(**first.get('ctx', {}))}, not {first['input']!r}"
     return f"{where}: {message[0].lower()}{message[1:]}" if where else message, ""
+
+
+def _nearest(path: list[str]) -> str:
+    """The setting, or section, that was probably meant."""
+    model = RunConfig.model_fields[path[0]].annotation if path[0] in RunConfig.model_fields else RunConfig
+    within = f"{path[0]}." if path[0] in RunConfig.model_fields else ""
+    return _did_you_mean(path[-1], getattr(model, "model_fields", ()), within)
+
+
+def _did_you_mean(name: str, names: Iterable[str], within: str = "") -> str:
+    near = get_close_matches(name, names, n=1)
+    return f"did you mean {within}{near[0]}? " if near else ""
 
 
 def _real_settings(section: str) -> str:

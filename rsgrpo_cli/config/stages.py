@@ -90,7 +90,7 @@ class RolloutConfig(StageConfig):
     prompts_per_step: Annotated[Positive, Flag()] = 32
     """Prompts per training step."""
     temperature: Annotated[Temperature, Flag()] = 1.0
-    """Sampling temperature; the update applies the same one."""
+    """Sampling temperature; the update applies the same one. 1e-6, the lowest, always takes the likeliest token."""
     top_p: Annotated[Fraction, Flag()] = 1.0
     """Nucleus sampling; 1 keeps every token. Below 1 needs rollout.allow_biased_sampling."""
     allow_biased_sampling: bool = False
@@ -237,7 +237,7 @@ class EvalConfig(StageConfig):
     num_samples_of: dict[str, Positive] = Field(default_factory=dict)
     """Completions per problem of single benchmarks, by name. The flag is --num-samples NAME=N."""
     temperature: Annotated[Temperature, Flag()] = 1.0
-    """Sampling temperature of evaluations."""
+    """Sampling temperature of evaluations; 1e-6, the lowest, is greedy: it always takes the likeliest token."""
     top_p: Annotated[Fraction, Flag()] = 1.0
     """Nucleus sampling in evaluations; 1 keeps every token."""
     max_tokens: Annotated[Positive | None, Flag()] = None
