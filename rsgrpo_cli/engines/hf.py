@@ -118,7 +118,7 @@ def _batches(prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], m
 
 
 class _Decoding:
-    """The state of one batch while its completions are written."""
+    """One batch on its way: prefill, then sample, compact and decode until every completion has ended."""
 
     def __init__(self, lm: LanguageModel, batch: _Batch, sampling: Sampling) -> None:
         self.lm, self.batch, self.sampling = lm, batch, sampling
@@ -129,23 +129,23 @@ class _Decoding:
         self.tokens_BT = torch.zeros(size, sampling.max_tokens, dtype=torch.long, device=device)
         self.logprobs_BT = torch.zeros(size, sampling.max_tokens, device=device)
         self.lengths_B = torch.zeros(size, dtype=torch.long, device=device)
-        self.live_B = torch.arange(size, device=device)  # which completion each row of the cache is writing
+        self.live_B = torch.arange(size, device=device)  # which completion each row of the cache belongs to
         self.ended_B = torch.zeros(size, dtype=torch.bool, device=device)
 
     def run(self) -> list[Generation]:
-        logits_BV = self._read_prompts()
+        logits_BV = self._prefill()
         for position in range(self.sampling.max_tokens):
-            chosen_B = self._write(position, logits_BV)
+            chosen_B = self._sample_next(position, logits_BV)
             if position == 0:
                 _require_finite(self.logprobs_BT[:, 0])
             if position + 1 == self.sampling.max_tokens or bool(self.ended_B.all()):
                 break
             if float(self.ended_B.float().mean()) >= COMPACT_SHARE:
-                chosen_B = self._drop_ended(chosen_B)
-            logits_BV = self._read(chosen_B)
+                chosen_B = self._compact(chosen_B)
+            logits_BV = self._decode(chosen_B)
         return self._generations()
 
-    def _read_prompts(self) -> torch.Tensor:
+    def _prefill(self) -> torch.Tensor:
         """Fill the cache, once a prompt, and hand each completion its copy; left-padded to one length."""
         prompts, device = self.batch.prompts, self.lm.device
         longest = max(map(len, prompts))
@@ -174,7 +174,7 @@ class _Decoding:
         logits_BV: torch.Tensor = logits_PV[rows]
         return logits_BV
 
-    def _write(self, position: int, logits_BV: torch.Tensor) -> torch.Tensor:
+    def _sample_next(self, position: int, logits_BV: torch.Tensor) -> torch.Tensor:
         """Draw the next token of every live completion and note which have ended."""
         chosen_B, logprobs_B = sample_tokens(logits_BV, self.draws_BT[self.live_B, position], self.sampling)
         writing = self.live_B[~self.ended_B]
@@ -184,7 +184,8 @@ class _Decoding:
         self.ended_B = self.ended_B | torch.isin(chosen_B, self.stop)
         return chosen_B
 
-    def _drop_ended(self, chosen_B: torch.Tensor) -> torch.Tensor:
+    def _compact(self, chosen_B: torch.Tensor) -> torch.Tensor:
+        """Take the completions that have ended out of the cache."""
         stay = torch.nonzero(~self.ended_B)[:, 0]
         self.cache.batch_select_indices(stay)
         self.live_B, self.ended_B, self.position_B = self.live_B[stay], self.ended_B[stay], self.position_B[stay]
@@ -192,7 +193,7 @@ class _Decoding:
             self.mask_BT = self.mask_BT[stay]
         return chosen_B[stay]
 
-    def _read(self, chosen_B: torch.Tensor) -> torch.Tensor:
+    def _decode(self, chosen_B: torch.Tensor) -> torch.Tensor:
         """Advance the cache by one token and return the logits of the next."""
         self.position_B = self.position_B + 1
         if self.mask_BT is not None:

@@ -31,7 +31,7 @@ Draw = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]], int], list[li
 
 
 def check_sampling(lm: LanguageModel, draw: Draw) -> None:
-    """Compare a few completions, of a short prompt beside a longer one, with what the model says of each alone.
+    """Compare a few completions, of a short prompt beside a longer one, with what the model computes for each alone.
 
     Args:
         lm: The model, ready to sample.
@@ -53,14 +53,15 @@ def check_sampling(lm: LanguageModel, draw: Draw) -> None:
         differences = torch.cat([_difference(lm, prompt, made) for prompt, made in pairs])
     except torch.OutOfMemoryError:
         raise
+    # Somebody else's modeling code meets a cache that it does not know: what it raises then is anything.
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise EngineError(f"{name} cannot be sampled by the hf engine: {reason}", _HINT) from error
     apart = float(differences.median())  # in bfloat16 a few may be far apart: near a tie a token takes other experts
     if not apart <= TOLERANCE[lm.causal.dtype]:
         raise EngineError(
-            f"{name} says another thing beside a longer prompt than alone, by {apart:.2g} nats a token: the hf engine "
-            "would sample from another policy than is trained",
+            f"{name} gives a prompt other probabilities in a batch with a longer one than alone (by {apart:.2g} nats per "
+            "token): the hf engine would sample from another policy than the one that is trained",
             _HINT,
         )
 

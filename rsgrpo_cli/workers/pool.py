@@ -43,7 +43,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.workers.worker import FOR_THE_PARENT, Start
+from rsgrpo_cli.workers.worker import PARENT_SIGNALS, Start
 
 DEFAULT_MEMORY_LIMIT_BYTES = 2 * 1024**3
 _MAX_CHUNK = 32
@@ -313,7 +313,7 @@ class WorkerPool:
         ours, theirs = Pipe()
         # A session of its own: Ctrl-C on the terminal does not reach it, and what it starts can be killed with it.
         # stdout=2: whatever a handler prints goes to stderr, stdout is for data.
-        with _held_back(FOR_THE_PARENT):
+        with _held_back(PARENT_SIGNALS):
             process = subprocess.Popen(
                 [sys.executable, "-P", str(_WORKER_FILE), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,

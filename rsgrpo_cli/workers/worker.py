@@ -1,4 +1,4 @@
-"""The child side of `rewards.pool`: one process that runs one function on job after job, in its main thread.
+"""The child side of `workers.pool`: one process that runs one function on job after job, in its main thread.
 
 `pool` starts this file as a script, so it imports the standard library alone, and its `__main__` is this file whatever
 the parent's is. Down the connection come pickled arguments, from a parent that is trusted; up it go JSON lines, so
@@ -32,7 +32,7 @@ _MESSAGE_CHARS = 500
 _PR_SET_PDEATHSIG = 1
 _PARENT_CHECK_SECONDS = 1.0
 _TO_A_JOB = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-FOR_THE_PARENT = frozenset({signal.SIGINT, *_TO_A_JOB})
+PARENT_SIGNALS = frozenset({signal.SIGINT, *_TO_A_JOB})
 """Ctrl-C, and what batch systems send to every process of a job. The parent decides what it means; a worker goes on."""
 
 
@@ -103,42 +103,42 @@ def run(handler: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
 
 def _confine(start: Start) -> None:
     """Leave signals to the parent, end when it does, leave no core file, respect the memory limit."""
-    _leave_to_the_parent()
+    _ignore_parent_signals()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limit = start["memory_limit_bytes"]
     if limit is not None and sys.platform == "linux":  # macOS refuses the call and would not enforce it
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     if start["die_with_parent"] and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_follow, args=(start["parent"],), daemon=True).start()
+    threading.Thread(target=_end_with, args=(start["parent"],), daemon=True).start()
 
 
-def _leave_to_the_parent() -> None:
-    """Do nothing at the signals in FOR_THE_PARENT, which the parent blocked before it started this process.
+def _ignore_parent_signals() -> None:
+    """Do nothing at the signals in PARENT_SIGNALS, which the parent blocked before it started this process.
 
     Those of a batch system are caught, not ignored: what a handler starts would inherit that, and could not be
     terminated any more.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in _TO_A_JOB:
-        signal.signal(number, _go_on)
+        signal.signal(number, _ignore)
         signal.siginterrupt(number, False)
-    os.register_at_fork(after_in_child=_obey)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FOR_THE_PARENT)
+    os.register_at_fork(after_in_child=_let_forks_be_terminated)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PARENT_SIGNALS)
 
 
-def _go_on(number: int, frame: FrameType | None) -> None:
+def _ignore(number: int, frame: FrameType | None) -> None:
     """Do nothing."""
 
 
-def _obey() -> None:
+def _let_forks_be_terminated() -> None:
     """Let a fork of this process be terminated."""
     for number in _TO_A_JOB:
-        if signal.getsignal(number) is _go_on:
+        if signal.getsignal(number) is _ignore:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _follow(parent: int) -> None:
+def _end_with(parent: int) -> None:
     """End this process once its parent is gone, also where the main thread is busy and the kernel sends no signal."""
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_SECONDS)
