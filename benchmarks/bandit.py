@@ -21,7 +21,7 @@ def main(samples: int) -> None:
         ["sampled, 35 runs", *against(LIMIT, sampled)],
         ["exact gradient, 7 runs", *against(LIMIT, exact)],
     ]
-    show(f"Bandit, {samples:,} samples a run", ["", "median", "min", "max", "limit", "used"], rows)
+    show(f"Bandit, {samples:,} samples per run", ["", "median", "min", "max", "limit", "used"], rows)
 
 
 if __name__ == "__main__":

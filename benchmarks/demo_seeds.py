@@ -3,7 +3,7 @@
 For each seed a run of every method, and pass@k of the base model and of the last policy on the held-out puzzles. Then,
 a value of k a column: the mean over seeds, and the mean difference to the base model and to GRPO at the same seed with
 its 95% t interval over seeds. A seed decides the order of the problems and every sample. If killed, it resumes where it
-stopped. About a minute a run.
+stopped. About a minute per run.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def half_widths(differences: np.ndarray) -> np.ndarray:
 
 
 def table(values: Values, against: str | None) -> list[list[str]]:
-    """A row a method: means, or differences to another method with their interval."""
+    """A row per method: means, or differences to another method with their interval."""
     rows = []
     for name, found in values.items():
         own = np.array(found)

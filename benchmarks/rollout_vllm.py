@@ -3,7 +3,7 @@
     python benchmarks/rollout_vllm.py [MODEL_DIR [PROMPTS [SAMPLES [MAX_TOKENS]]]]
 
 Bare is what one would write: the prompts as token ids, the log-probability of each sampled token, and either a seed for
-every completion, as the engine does, or none and `n` samples a prompt. Tokens a second, for lengths differ by chance.
+every completion, as the engine does, or none and `n` samples per prompt. Tokens per second, for lengths vary.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def open_engine(model: str, max_tokens: int, log: Path) -> VllmEngine:
 
 
 def rates(ways: dict[str, Callable[[], int]]) -> dict[str, float]:
-    """Tokens a second of each way, in turns, so that a busy moment hits all alike."""
+    """Tokens per second of each way, in turns, so that a busy moment hits all alike."""
     made: dict[str, list[float]] = {name: [] for name in ways}
     for run in range(RUNS + 1):
         for name, way in ways.items():

@@ -120,7 +120,7 @@ def main() -> None:
     except SystemExit as stop:
         # Typer makes this of a Ctrl-C that no stage was listening for, and says nothing.
         if stop.code == Interrupted.exit_code:
-            out.error(Interrupted("stopped at once; what was finished is kept", "run the same command again to go on"))
+            out.error(Interrupted("stopped at once; what was finished is kept", "run the same command again to resume"))
         raise
     except BrokenPipeError:
         # The reader of our output has gone (`rsgrpo ... | head`); nothing is wrong with what we made.

@@ -29,7 +29,7 @@ from rsgrpo_cli.schemas import ArtifactSchema
 
 METADATA_KEY, NOTES_KEY = b"rsgrpo", b"rsgrpo_notes"
 ROW_GROUP_ROWS = 8192
-"""About how many rows a row group gets; it ends with a group of samples, never inside one."""
+"""About how many rows per row group gets; it ends with a group of samples, never inside one."""
 
 
 @cache
@@ -72,7 +72,7 @@ class Lineage:
         return hash_json(self.config)
 
     def to_json(self) -> dict[str, Any]:
-        """The metadata as it stands in the file."""
+        """The metadata as it is in the file."""
         return asdict(self) | {"config_hash": self.config_hash}
 
 
@@ -170,7 +170,9 @@ def read_lineage(path: Path, kind: ArtifactSchema) -> Lineage:
         found = f"version {metadata.get('schema_version')} of its columns; this rsgrpo reads {kind.version}"
         raise ArtifactError(f"{path} has {found}", REMAKE)
     if not schema.equals(kind.schema) and not schema.equals(kind.required):
-        raise ArtifactError(f"{path} has other columns than {kind.name}: {_difference(schema, kind.schema)}", REMAKE)
+        raise ArtifactError(
+            f"{path} does not have the columns of {kind.name}: {_difference(schema, kind.schema)}", REMAKE
+        )
     return Lineage(**checked_lineage(metadata, path))
 
 

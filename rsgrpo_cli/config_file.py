@@ -28,7 +28,7 @@ def read(path: Path) -> RunConfig:
         return parse(data["config"])
     except ArtifactError as error:
         raise ArtifactError(error.message, hint) from error
-    except UsageError as error:  # not what the user gave now, but what stands in the file
+    except UsageError as error:  # not what the user gave now, but the file's content
         raise ArtifactError(f"{path} is damaged: {error.message}", hint) from error
 
 

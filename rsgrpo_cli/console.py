@@ -217,7 +217,7 @@ def _console(stream: Any) -> Console:
     from rich.console import Console
 
     class _Console(Console):
-        """Without markup: what stands in brackets is text. All strings that it renders come through `render_str`."""
+        """Without markup: what is in brackets is text. All strings that it renders come through `render_str`."""
 
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(visible(text), **options)

@@ -1,6 +1,6 @@
 """Files and directories that appear whole, and which of them this process made.
 
-What gets its name is complete: it is built under another name and renamed. What is taken back or cleared away was made
+What gets its name is complete: it is built under another name and renamed. What is removed was made
 by this process, or is named by a list of our own; a user's file beside ours is never touched. Nothing is written
 through a symbolic link: a run directory may come from a stranger.
 """

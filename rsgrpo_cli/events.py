@@ -1,4 +1,4 @@
-"""The log of a run: what ran when and for how long, a JSON object a line."""
+"""The log of a run: what ran when and for how long, a JSON object per line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in a file's metadata, read as data of unknown origin: what does not fit is named, never believed."""
+"""What is in a file's metadata, read as data of unknown origin: what does not fit is named, never believed."""
 
 from __future__ import annotations
 

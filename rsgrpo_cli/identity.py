@@ -18,7 +18,7 @@ from rsgrpo_cli.errors import ArtifactError
 
 FILE = "identity.json"
 VERSION = 1
-_HINT = "put the file back as it was; without it, what the run was made with is recorded anew"
+_HINT = "put the file back as it was; without it, what the run was made with is recorded again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class LanguageModel:
         if (largest := max(ids, default=0)) >= rows:
             raise DataError(
                 f"the tokenizer gives token {largest}, and the model has embeddings for {rows} tokens only",
-                "the tokenizer belongs to another model: get the model anew",
+                "the tokenizer belongs to another model: download the model again",
             )
 
 
@@ -220,7 +220,7 @@ def _check_weights(directory: Path, causal: PreTrainedModel, report: Mapping[str
     """Refuse what transformers would fill in at random with no more than a warning, and what no update can mend."""
     import torch
 
-    hint = "its files belong to another model, or some are missing: get it anew"
+    hint = "its files belong to another model, or some are missing: download it again"
     if mismatched := sorted(report["mismatched_keys"]):
         name, found, expected = mismatched[0]
         shapes = f"{list(found)}, and its config.json says {list(expected)}"

@@ -1,4 +1,4 @@
-"""Fingerprints of a policy: its log-probabilities of a fixed text, told by the trainer and asked of a sampler.
+"""Fingerprint of a policy: log-probabilities of a fixed text, computed by the trainer, checked against the sampler.
 
 The trainer takes one whenever it saves a policy. A sampler that has loaded that policy must give the same numbers; one
 that still has older weights does not. See `require_same` for how sharp that is.
@@ -94,7 +94,7 @@ def require_same(now: Loaded, before: Loaded | None, dtype: str) -> float:
         dtype: The sampler's number type.
 
     Returns:
-        The mean difference, in nats a token.
+        The mean difference, in nats per token.
 
     Raises:
         EngineError: If either test fails.
@@ -103,7 +103,7 @@ def require_same(now: Loaded, before: Loaded | None, dtype: str) -> float:
     difference = mean_difference(now.sampler, now.trainer)
     if not difference <= TOLERANCE[dtype]:
         raise EngineError(
-            f"the sampler has other weights than the trainer: they differ by {difference:.3g} nats a token on the "
+            f"the sampler's weights are not the trainer's: they differ by {difference:.3g} nats per token on the "
             f"probe, {TOLERANCE[dtype]:g} is allowed in {dtype}",
             hint,
         )

@@ -26,7 +26,7 @@ def encode_chat(
 ) -> list[int]:
     """Token ids of a prompt: by the chat template where there is one, else the plain text of the messages.
 
-    What stands in a message is text: where it looks like one of the model's control tokens, it is read letter by
+    What is in a message is text: where it looks like one of the model's control tokens, it is read letter by
     letter. A single message of the role TEXT_ROLE is the prompt itself, whatever the template, control tokens included.
 
     Args:
@@ -110,7 +110,7 @@ def _encode_with_letters(
     """The tokens of a chat in which control tokens are written out: only those of the template are control tokens.
 
     Each such word is hidden from the template's pass behind a private character, and comes back as letters in the
-    piece of text that it stands in.
+    piece of text that it is in.
     """
     hidden = {mark: chr(0xF0000 + number) for number, mark in enumerate(marks)}
     shown = {character: mark for mark, character in hidden.items()}
@@ -164,7 +164,7 @@ def _before(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     for start in range(len(whole) - len(bare) + 1):
         if whole[start : start + len(bare)] == bare:
             return whole[:start]
-    raise DataError("the tokenizer reads a text otherwise where it adds its special tokens", "give it a chat template")
+    raise DataError("the tokenizer reads a text differently when it adds its special tokens", "give it a chat template")
 
 
 def chat_template(directory: Path) -> Any:

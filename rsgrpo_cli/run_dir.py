@@ -8,7 +8,7 @@ RUN/
   steps/000000/policy_logprobs.parquet   where an update has several optimizer steps
   checkpoints/000001/             the policy after one update; complete when its manifest.json is there
   evals/000001/NAME/              rollouts/, rewards/ (the same parts), problems.parquet, summary.parquet
-  metrics.parquet, solved.parquet, events.jsonl   one row a step; what each step solved first; what ran when
+  metrics.parquet, solved.parquet, events.jsonl   one row per step; what each step solved first; what ran when
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class RunDir:
 
     @property
     def metrics(self) -> Path:
-        """One row a step."""
+        """One row per step."""
         return self.path / "metrics.parquet"
 
     @property
@@ -79,7 +79,7 @@ class RunDir:
 
     @property
     def events(self) -> Path:
-        """What ran when, a JSON object a line."""
+        """What ran when, a JSON object per line."""
         return self.path / "events.jsonl"
 
     def benchmark(self, name: str) -> Path:
@@ -349,7 +349,7 @@ def require_fresh(run: RunDir, step: int, upto: str) -> None:
     """Refuse to build on something stale.
 
     Raises:
-        StaleError: Saying what is stale and how to go on.
+        StaleError: Saying what is stale and how to resume.
     """
     problems = stale_inputs(run, step, upto)
     if problems:

@@ -72,7 +72,7 @@ def why_stale(run: RunDir, version: int, name: str) -> str | None:
         return "was summed up only in part"
     samples = summary.config["num_samples"]
     if type(samples) is not int:
-        raise ArtifactError(f"{folder / 'summary.parquet'} is damaged: its number of samples is none", REMAKE)
+        raise ArtifactError(f"{folder / 'summary.parquet'} is damaged: its number of samples is not valid", REMAKE)
     parts = evaluation_parts(folder / SAMPLED, samples)
     if not parts:
         return "has lost its samples"

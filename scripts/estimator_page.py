@@ -105,7 +105,7 @@ TABLES = {"advantages": advantages_table, "weights": weights_table, "sizes": siz
 
 
 def page(text: str) -> str:
-    """The page with its tables worked out anew; they stand between <!-- table NAME --> and <!-- end -->."""
+    """The page with its tables computed again; they are between <!-- table NAME --> and <!-- end -->."""
     for name, make in TABLES.items():
         begin, end = f"<!-- table {name} -->\n", "<!-- end -->"
         before, place, rest = text.partition(begin)

@@ -39,7 +39,7 @@ def test_another_estimator_does_not_inherit_the_knobs_of_the_first() -> None:
         ({"advantage.estimator": "pkpo", "advantage.variant": "x"}, "must be 's', 'sloo' or 'sloo_minus_one', not 'x'"),
         ({"advantage.estimator": "grpo", "advantage.scale": "beta"}, "grpo has none: --advantage-scale rms"),
         ({"advantage.estimator": "chen_passk", "advantage.k": 17}, "use --group-size 17 or a smaller advantage.k"),
-        ({"advantage.estimator": "entropic_adaptive", "advantage.kl": 3}, "needs 21 completions a prompt or more"),
+        ({"advantage.estimator": "entropic_adaptive", "advantage.kl": 3}, "needs 21 completions per prompt or more"),
         ({"rollout.group_size": 1}, "rollout.group_size"),
         ({"rollout.engine": "sglang"}, "rollout.engine"),
         ({"eval.k": [1, 64], "eval.num_samples": 32}, "pass@64 needs at least 64 samples"),
@@ -158,7 +158,7 @@ def test_a_benchmark_with_fewer_samples_reports_the_ks_that_these_allow() -> Non
     assert made.eval.for_benchmark("math500").k == (1, 32)
     assert made.eval.for_benchmark("aime24").k == (1, 32, 1024)
     few = flags | {"eval.k": (128, 1024), "eval.num_samples_of": {"math500": 64}}
-    with pytest.raises(UsageError, match="pass@128 needs at least 128 samples a problem of math500, not 64"):
+    with pytest.raises(UsageError, match="pass@128 needs at least 128 samples per problem of math500, not 64"):
         config.resolve(few)
     # What is not evaluated does not count.
     config.resolve(few | {"eval.benchmark": "aime24"})

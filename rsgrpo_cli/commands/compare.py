@@ -34,7 +34,7 @@ def _fewer_samples(result: dict[str, Any]) -> list[str]:
     """What there is to say where one has more samples than are compared."""
     names, fewer = (result["before"], result["after"]), result["compared_samples"]
     return [
-        f"compared at {fewer} samples a problem: the first {fewer} of the {count} of {name}"
+        f"compared at {fewer} samples per problem: the first {fewer} of the {count} of {name}"
         for name, count in zip(names, result["samples"], strict=True)
         if count > fewer
     ]

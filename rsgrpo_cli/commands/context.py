@@ -23,10 +23,10 @@ _AGAIN = "the same command again"
 def at_work(
     run: RunDir, config: RunConfig, out: Output, overrides: Overrides | None = None, *, evaluating: bool = False
 ) -> Iterator[Session]:
-    """A session on a run that no other process can use meanwhile; one that only evaluates goes beside a train.
+    """A session on a run that no other process can use in the block; one that only evaluates goes beside a train.
 
-    A run that this command created and that fails before it has sampled anything is taken back, so that the same
-    command with another flag starts anew. Only what this process wrote goes; a run that was there is left as it is.
+    A run that this command created and that fails before it has sampled anything was removed again, so that the same
+    command with another flag starts again. Only what this process wrote goes; a run that was there is left as it is.
     """
     try:
         from rsgrpo_cli.pipeline.session import Session
@@ -43,7 +43,7 @@ def at_work(
         raise
     except BaseException as error:
         if run.take_back():
-            out.info(f"nothing was sampled: {run.path} is taken back")
+            out.info(f"nothing was sampled, so {run.path} was removed again")
         elif isinstance(error, RsgrpoError):
             error.hint = _with_the_run(error.hint, run)
         raise
@@ -56,7 +56,7 @@ def _with_the_run(hint: str, run: RunDir) -> str:
     if _AGAIN in hint:
         return hint.replace(_AGAIN, f"{_AGAIN} with --run {run.path}")
     created = run.made_since is not None
-    return f"{hint}{'; ' if hint else ''}{run.path} is kept: go on with --run {run.path}" if created else hint
+    return f"{hint}{'; ' if hint else ''}{run.path} is kept: continue with --run {run.path}" if created else hint
 
 
 def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]:
@@ -105,8 +105,8 @@ def say_departures(out: Output, run: RunDir, config: RunConfig, section: str, *,
     told = ", ".join(f"{name} {new}, not the run's own {was}" for name, (was, new) in own.items())
     flags = " ".join(f"--set {name}={json.dumps(new)}" for name, (_, new) in own.items())
     out.warn(
-        f"{told}: for what is made now only. train goes on with the run's own: it makes this again, or refuses where "
-        f"something was made from it; for all steps from here on: rsgrpo fork NEW --run {run.path} {flags}"
+        f"{told}: for this command only. train uses the run's own setting: it will make this again, or refuse if "
+        f"something was made from it; to change it from here on: rsgrpo fork NEW --run {run.path} {flags}"
     )
 
 

@@ -107,7 +107,9 @@ def _more_than_asked(cfg: EvalConfig, one: Evaluation) -> str:
     asked = cfg.for_benchmark(one.dataset).num_samples
     if one.num_samples <= asked:
         return ""
-    return f"{asked} samples a problem were asked for, and {one.num_samples} are there: the numbers are of all of them"
+    return (
+        f"{asked} samples per problem were asked for, and {one.num_samples} are there: the numbers are of all of them"
+    )
 
 
 def _as_data(one: Evaluation, outcome: Outcome) -> dict[str, Any]:

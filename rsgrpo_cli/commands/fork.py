@@ -45,5 +45,5 @@ def fork(
     forking.check_base(source, overrides, accept=accept_changes)
     made = forking.fork(source, number, RunDir.locate(to), overrides)
     data = {"run": str(made.path), "forked_from": str(source.path), "step": number}
-    hint = f"{made.path} shares {source.path} up to step {number}; go on: rsgrpo train --run {made.path}"
+    hint = f"{made.path} shares {source.path} up to step {number}; continue it: rsgrpo train --run {made.path}"
     Output(as_json=as_json).result(data, lines=[hint])

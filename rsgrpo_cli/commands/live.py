@@ -1,4 +1,4 @@
-"""A long run as one sees it: a line a step, under one heading."""
+"""A long run as one sees it: a line per step, under one heading."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADING_EVERY = 40
 
 
 class StepDisplay:
-    """Prints a line a step to stderr, with the time that is left; use as a context manager."""
+    """Prints a line per step to stderr, with the time that is left; use as a context manager."""
 
     def __init__(self, out: Output, steps: int) -> None:
         self.out, self.steps, self.shown = out, steps, 0

@@ -47,7 +47,7 @@ def _file_name(text: str | None) -> str | None:
         UsageError: If it cannot.
     """
     if text is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
-        raise UsageError(f"--tag {text!r} cannot stand in a file's name", "use letters, digits, dots, _ and -")
+        raise UsageError(f"--tag {text!r} cannot be part of a file name", "use letters, digits, dots, _ and -")
     return text
 
 

@@ -82,13 +82,15 @@ def _settings_table(data: dict[str, Any]) -> Table:
 def _work_table(data: dict[str, Any]) -> Table:
     load = data["workload"]
     made = table("what there is to do", "number", "how", title="Work")
-    made.add_row("completions a step", f"{load['completions']:,}", f"{load['prompts_per_step']} x {load['group_size']}")
+    made.add_row(
+        "completions per step", f"{load['completions']:,}", f"{load['prompts_per_step']} x {load['group_size']}"
+    )
     if load["draw_limit"] > 1:
         made.add_row(
             "with replaced groups, at most", f"{load['most_completions']:,}", f"{load['draw_limit']} times that"
         )
     tokens = f"{load['most_completions']:,} x {load['max_tokens']:,}"
-    made.add_row("sampled tokens a step, at most", f"{load['completion_tokens']:,}", tokens)
+    made.add_row("sampled tokens per step, at most", f"{load['completion_tokens']:,}", tokens)
     rows = f"{load['rows']:,} of {load['length']:,} tokens each, {load['prompt_tokens']:,} of them the prompt"
     made.add_row("micro-batches a step, at most", f"{load['micro_batches']:,}", rows)
     of = f"{load['steps']:,} x {load['optimizer_steps']}"

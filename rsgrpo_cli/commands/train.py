@@ -34,7 +34,7 @@ def train(
         target = RunDir.open(run)
         forking.require_whole(target)
         resolved = training.resume_config(target, with_file(overrides, config))
-        out.info(f"going on with {target.path} from step {target.newest_version()}")
+        out.info(f"resuming {target.path} at step {target.newest_version()}")
     else:
         target, resolved = new_run(run, overrides, config, out)
     with at_work(target, resolved, out, overrides) as session, StepDisplay(out, resolved.train.steps) as display:

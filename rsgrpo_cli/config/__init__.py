@@ -1,4 +1,4 @@
-"""The configuration of a run: frozen pydantic models, one a stage; TOML in, resolved JSON out.
+"""The configuration of a run: frozen pydantic models, one per stage; TOML in, resolved JSON out.
 
 base        what every model has
 estimators  the advantage estimators

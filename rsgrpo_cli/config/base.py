@@ -41,7 +41,7 @@ class StageConfig(BaseModel):
     """Settings of one stage.
 
     `SPEED_ONLY` names those that change how long it takes, never what it makes. `OTHERS_CONTENT` names those that
-    decide what a run does, but not what stands in this stage's artifact. `OPTIONAL` names those that count only where
+    decide what a run does, but not what is in this stage's artifact. `OPTIONAL` names those that count only where
     they are not the default: artifacts made before there was such a setting stay current.
 
     A docstring below a field is its help, on the command line and in docs/settings.md (`config.reference` reads it).

@@ -80,7 +80,7 @@ class RunConfig(StageConfig):
         if size < least:
             name, value = next(knob for knob in self.advantage.knobs().items() if knob[0] in ("k", "kl"))
             raise ValueError(
-                f"{self.advantage.estimator} with {name} = {value:.4g} needs {least} completions a prompt or more, "
+                f"{self.advantage.estimator} with {name} = {value:.4g} needs {least} completions per prompt or more, "
                 f"not {size}: use --group-size {least} or a smaller advantage.{name}"
             )
         return self
@@ -340,7 +340,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _explain(error: ValidationError) -> tuple[str, str]:
     first = error.errors()[0]
-    # The estimator's tag stands in the path of a discriminated union and names no field.
+    # The estimator's tag is in the path of a discriminated union and names no field.
     path = [str(part) for part in first["loc"] if part not in ESTIMATORS]
     where = ".".join(path)
     if first["type"] == "extra_forbidden":

@@ -262,17 +262,17 @@ class EvalConfig(StageConfig):
             raise ValueError("there is no k: give one or more, for example --k 1,32")
         for samples in (self.num_samples, *self.num_samples_of.values()):
             if samples > MOST_SAMPLES:
-                raise ValueError(f"{samples:,} samples a problem are too many: at most {MOST_SAMPLES:,}")
+                raise ValueError(f"{samples:,} samples per problem are too many: at most {MOST_SAMPLES:,}")
         largest, smallest = max(self.k), min(self.k)
         if largest > self.num_samples:
             raise ValueError(
-                f"pass@{largest} needs at least {largest} samples a problem, not {self.num_samples}: "
+                f"pass@{largest} needs at least {largest} samples per problem, not {self.num_samples}: "
                 f"use --num-samples {largest} or a smaller --k"
             )
         for name, samples in self.num_samples_of.items():
             if name in self.benchmarks and smallest > samples:
                 raise ValueError(
-                    f"pass@{smallest} needs at least {smallest} samples a problem of {name}, not {samples}: "
+                    f"pass@{smallest} needs at least {smallest} samples per problem of {name}, not {samples}: "
                     f"use --num-samples {name}={smallest} or a smaller --k"
                 )
         return self

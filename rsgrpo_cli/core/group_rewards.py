@@ -61,7 +61,7 @@ def check_group_size(estimator: str, size: int, least: int) -> None:
     """
     if size < least:
         raise ValueError(
-            f"{estimator} needs at least {least} rewards a group; got {size}: use larger groups, or rs_grpo or dr_grpo"
+            f"{estimator} needs at least {least} rewards per group; got {size}: use larger groups, rs_grpo or dr_grpo"
         )
 
 

@@ -32,7 +32,7 @@ class Groups:
         """Groups of a batch whose equal codes stand together.
 
         Args:
-            codes_N: A group number a row (dictionary codes, say), shape (N,).
+            codes_N: A group number per row (dictionary codes, say), shape (N,).
 
         Raises:
             ValueError: If a group's rows are split by another group's.
@@ -58,8 +58,8 @@ def by_group(groups: Groups, values_N: ArrayLike, function: Callable[[FloatArray
 
     Args:
         groups: Where the groups stand.
-        values_N: One number a row, shape (N,).
-        function: Takes (P, G), returns (P, G): one number a row, or (P,): one number a group, repeated on its rows.
+        values_N: One number per row, shape (N,).
+        function: Takes (P, G), returns (P, G): one number per row, or (P,): one number per group, repeated on its rows.
 
     Returns:
         Shape (N,).

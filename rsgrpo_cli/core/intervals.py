@@ -222,7 +222,7 @@ def _check(confidence: float, resamples: int) -> None:
 def _problems(values_M: ArrayLike) -> FloatArray:
     values = np.asarray(values_M, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"values must be a list of one number a problem, at least one, not of shape {values.shape}")
+        raise ValueError(f"values must be a list of one number per problem, at least one, not of shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError("values must be finite: found NaN or inf")
     return values

@@ -60,7 +60,7 @@ def check_sampling(lm: LanguageModel, draw: Draw) -> None:
     apart = float(differences.median())  # in bfloat16 a few may be far apart: near a tie a token takes other experts
     if not apart <= TOLERANCE[lm.causal.dtype]:
         raise EngineError(
-            f"{name} gives a prompt other probabilities in a batch with a longer one than alone (by {apart:.2g} nats per "
+            f"{name} gives a prompt other probabilities beside a longer one than alone (by {apart:.2g} nats per "
             "token): the hf engine would sample from another policy than the one that is trained",
             _HINT,
         )

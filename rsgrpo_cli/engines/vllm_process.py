@@ -58,7 +58,7 @@ _LOG_TAIL = 200_000
 
 
 def require_vllm() -> None:
-    """Make sure that vLLM is there, before anything dear is done for it.
+    """Make sure that vLLM is installed, before anything expensive is done for it.
 
     Raises:
         DependencyError: If it is not installed.
@@ -81,7 +81,7 @@ def quieten() -> None:
 
 @contextmanager
 def output_to(log: Path) -> Iterator[None]:
-    """Send this process's output to a file, and for good that of processes started meanwhile.
+    """Send this process's output to a file, and that of processes started in the block for good.
 
     These do not hear Ctrl-C either: it is for us to stop after the part at work, and theirs to finish it.
     """

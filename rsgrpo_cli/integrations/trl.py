@@ -7,10 +7,10 @@
 
 TRL 1.16 computes its advantages inline, with no hook: the trainer keeps the rewards of `_calculate_rewards`, which are
 gathered from all processes, and puts its own advantages into what `_generate_and_score_completions` returns. Both
-methods are private. If a later TRL goes another way, training stops with an error; it never goes on with TRL's own
+methods are private. If a later TRL goes another way, training stops with an error; it never continues with TRL's own
 advantages. docs/trl.md says which versions are tested.
 
-Shape suffixes: N completions of all processes, F reward functions, P prompts, G completions a prompt.
+Shape suffixes: N completions of all processes, F reward functions, P prompts, G completions per prompt.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def warn_of_overlap(session: Session, version: int, requests: Iterable[Request])
     for request in requests:
         note = notes.get(f"overlap {source_name(request.benchmark)}")
         if note:
-            session.out.warn(f"{note} problems of {request.name} stand in the training data of this run")
+            session.out.warn(f"{note} problems of {request.name} are in the training data of this run")
 
 
 def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) -> Outcome:

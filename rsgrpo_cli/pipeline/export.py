@@ -23,7 +23,7 @@ def check_policy(run: RunDir, version: int) -> None:
 
     Raises:
         UsageError: If it is the base model.
-        MissingError: If its checkpoint is not there (any more).
+        MissingError: If its checkpoint does not exist (any more).
     """
     have = ", ".join(map(str, run.versions())) or "none yet"
     if version == 0:
@@ -60,7 +60,7 @@ def export(run: RunDir, version: int, target: Path, *, merge: bool, card: str) -
         except FileNotFoundError as error:
             if version in run.versions():
                 raise
-            check_policy(run, version)  # a train beside has removed it meanwhile
+            check_policy(run, version)  # a train that runs at the same time has removed it
             raise MissingError(f"checkpoint {version} of run {run.name} is gone", "choose a newer one") from error
         # PEFT leaves a card of its own, with nothing filled in.
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -92,7 +92,9 @@ def _publish(folder: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
-        raise UsageError(f"{target} was made by another command meanwhile", "choose another with --out") from error
+        raise UsageError(
+            f"{target} was created by another command in the meantime", "choose another with --out"
+        ) from error
     disk.sync_directory(target.parent)
 
 

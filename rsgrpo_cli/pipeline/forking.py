@@ -25,12 +25,12 @@ _OURS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.parquet|manifest\.json")
 
 
 def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDir:
-    """A new run that shares everything before step `step`, and goes on with other settings.
+    """A new run that shares everything before step `step`, and continues with other settings.
 
     That step's rollouts and rewards are shared as well, unless sampling is what changes.
 
     Files are hard-linked: an artifact is only ever replaced, never written into, so neither run can change the other's.
-    The source may be at work meanwhile: only what is complete is shared.
+    The source may be in use: only what is complete is shared.
 
     Args:
         source: The run to branch off.
@@ -39,7 +39,7 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
         overrides: Its other settings.
 
     Raises:
-        MissingError: If the policy of that step is not there (any more).
+        MissingError: If the policy of that step does not exist (any more).
         UsageError: If there is something at `target`, or the policy of that step is of another model, or learned
             from other problems, than wanted.
         ArtifactError: If the disk is full; nothing is left behind then.
@@ -87,7 +87,7 @@ def check_base(source: RunDir, overrides: Overrides, *, accept: bool) -> None:
 
 
 def require_whole(run: RunDir) -> None:
-    """Refuse to go on with a fork that lacks the policy that it starts from: it would train something else.
+    """Refuse to continue a fork that lacks the policy that it starts from: it would train something else.
 
     Raises:
         StaleError: If it does.
@@ -114,7 +114,7 @@ def _publish(partial: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
-        raise UsageError(f"{target} was made by another command meanwhile", "choose another name") from error
+        raise UsageError(f"{target} was created by another command in the meantime", "choose another name") from error
     disk.sync_directory(target.parent)
 
 
@@ -133,7 +133,7 @@ def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool, evaluatio
             _link_checkpoint(source, version, folder, needed=version == step)
     for version in numbered(source.path / "evals"):
         if version <= step and evaluations:
-            # The summary before the samples that it is of: more of these may appear meanwhile.
+            # The summary before the samples that it is of: more of these may appear in between.
             for path in sorted(
                 source.evaluations(version).rglob("*.parquet"), key=lambda path: (len(path.parts), path)
             ):
@@ -142,7 +142,7 @@ def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool, evaluatio
 
 
 def _link_checkpoint(source: RunDir, version: int, folder: Path, *, needed: bool) -> None:
-    """Link the files that a checkpoint's manifest names, the manifest last: a train may remove it meanwhile."""
+    """Link the files that a checkpoint's manifest names, the manifest last: a train may remove it at the same time."""
     place = source.checkpoint(version)
     try:
         for name in [*manifests.files_of(place / MANIFEST), MANIFEST]:
@@ -151,7 +151,7 @@ def _link_checkpoint(source: RunDir, version: int, folder: Path, *, needed: bool
         if needed:
             have = ", ".join(map(str, source.versions())) or "none"
             raise MissingError(
-                f"checkpoint {version} of run {source.name} is not there in full (any more)", f"checkpoints: {have}"
+                f"checkpoint {version} of run {source.name} is not complete (any more)", f"checkpoints: {have}"
             ) from error
         shutil.rmtree(folder / place.relative_to(source.path), ignore_errors=True)  # links that were just made
 

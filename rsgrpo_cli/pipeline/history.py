@@ -1,6 +1,6 @@
 """What a run's earlier steps came to: a row of metrics each, and which problems were solved when.
 
-It is a statistic, and nothing of it is needed to go on: a run whose old steps were deleted, damaged or never copied is
+It is a statistic, and nothing of it is needed to resume: a run whose old steps were deleted, damaged or never copied is
 continued, with what cannot be known any more left empty.
 """
 
@@ -37,7 +37,7 @@ def check_history(session: Session, upto: int) -> None:
         try:
             problems = stale_inputs(run, step)
         except (ArtifactError, MissingError) as error:
-            session.out.warn(f"{error.message}; that step is done, and it is not needed to go on")
+            session.out.warn(f"{error.message}; that step is done, and it is not needed to resume")
             continue
         if problems:
             raise StaleError(
@@ -142,7 +142,7 @@ class History:
             rows: list[dict[str, Any]] = read_table(path, kind).to_pylist()
         except ArtifactError as error:
             aside = disk.set_aside(path)
-            self.session.out.warn(f"{error.message}; it is now {aside.name}, and made again from the steps")
+            self.session.out.warn(f"{error.message}; it is now {aside.name}, and a new one is made from the steps")
             return []
         return rows
 

@@ -142,7 +142,7 @@ def _ways_back(run: RunDir, model: str, recorded: Identity | None) -> str:
     back = "put the old files back"
     if recorded is not None and recorded.revision:
         back = f"get the old files: hf download {model.partition('@')[0]} --revision {recorded.revision}"
-    return f"{back}; or start a new run; to go on with the changed model on purpose: {ACCEPT}"
+    return f"{back}; or start a new run; to continue with the changed model: {ACCEPT}"
 
 
 def _commit(directory: Path) -> str | None:
@@ -187,7 +187,7 @@ def check_reward(
         if not session.accept_changes:
             raise StaleError(
                 f"the reward {name} is not the one that run {run.name} was made with: {was}, now {identity}",
-                f"put the old one back; branch off with the new one: rsgrpo fork NEW --run {run.path}; to go on here "
+                f"put the old one back; branch off with the new one: rsgrpo fork NEW --run {run.path}; to continue "
                 f"on purpose: {ACCEPT}",
             )
         changes = [{"name": f"reward {name}", "was": was, "is": identity}]

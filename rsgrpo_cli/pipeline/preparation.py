@@ -54,7 +54,7 @@ def require_columns(session: Session, cfg: ScoreConfig) -> None:
     except StaleError as error:
         if columns.lacks(path, wants):
             raise
-        session.out.warn(f"{error.message}; {cfg.reward} gets no further columns of the data set")
+        session.out.warn(f"{error.message}; {cfg.reward} gets no other columns of the data set")
 
 
 def prepare_prompts(
@@ -96,7 +96,7 @@ def prepare_prompts(
             raise
         if wants is not None and columns.lacks(path, wants):
             raise
-        session.out.warn(f"{error.message}; going on with the problems prepared before")
+        session.out.warn(f"{error.message}; using the problems prepared before")
         return replace(done, facts={"prompts": _rows(path)})
     if wants is not None:
         columns.check_source(score.reward, wants, source)
@@ -153,7 +153,7 @@ def _benchmarks(session: Session, cfg: PrepareConfig) -> list[Source]:
         except MissingError as error:
             if cfg.decontaminate == "drop":
                 raise
-            session.out.warn(f"not compared with the benchmarks from {name} on: {error.message}")
+            session.out.warn(f"not compared with {name} and the benchmarks after it: {error.message}")
             break
     return found
 
@@ -189,7 +189,7 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
     if source.expected_rows:
         session.out.warn(f"{source.name}: a sample of {len(source.problems)} of {source.expected_rows} rows")
     if made.without_problem:
-        session.out.warn(f"{source.name}: {made.without_problem} rows ask nothing and are left out")
+        session.out.warn(f"{source.name}: {made.without_problem} rows have no problem and are left out")
     if made.answers_left_out:
         session.out.warn(
             f"{source.name}: {made.answers_left_out} chats end with an answer, which is left out: a prompt ends with "
@@ -197,7 +197,7 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
         )
     if made.worked_solutions:
         session.out.warn(
-            f"{source.name}: {made.worked_solutions} answers are worked solutions: of each the final answer is kept"
+            f"{source.name}: {made.worked_solutions} answers are worked solutions: only the final answers are kept"
         )
     for overlap in made.overlaps:
         if overlap.rows:
@@ -205,7 +205,7 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
             more = f" and {len(overlap.rows) - ROWS_SHOWN} more" if len(overlap.rows) > ROWS_SHOWN else ""
             dropped = cfg.decontaminate == "drop"
             session.out.warn(
-                f"{overlap.benchmark}: {len(overlap.rows)} of {overlap.of} problems stand in {source.name} "
+                f"{overlap.benchmark}: {len(overlap.rows)} of {overlap.of} problems are in {source.name} "
                 f"({rows}{more}); the {overlap.training} training problems are "
                 + ("dropped" if dropped else "kept: --set prepare.decontaminate=drop")
             )

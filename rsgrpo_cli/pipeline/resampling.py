@@ -3,7 +3,7 @@
 With `zero_variance = "resample"` a step samples its own prompts and scores them; where groups came out without varied
 rewards it samples further prompts and scores those, and so on until enough groups have them, or `draw_limit` is
 reached. All of that is worked out from what is on disk, so that it is the same for `train`, for single commands
-(`rollout`, `score`, `rollout`, `score` ...) and after a kill: which part files there could be and what stands in each
+(`rollout`, `score`, `rollout`, `score` ...) and after a kill: which part files there could be and what is in each
 follows from the settings, the policy and the prompts; how many of them there have to be, from the rewards.
 """
 

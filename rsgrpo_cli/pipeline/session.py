@@ -75,7 +75,7 @@ class Session:
         self.run, self.config, self.out, self.stop = run, config, out, stop
         self.asked_reward = asked_reward
         self.accept_changes = False
-        """Whether to go on where the base model or the reward has changed."""
+        """Whether to continue where the base model or the reward has changed."""
         self.checked: set[str] = set()
         """What was compared with what the run was made with."""
         self._resources = ExitStack()
@@ -155,7 +155,9 @@ class Session:
             return None
         if self.config.model.template_date is None:
             if self.run.has_results():
-                self.out.warn("the chat template asks for the date, and this run kept none: from here on it is today's")
+                self.out.warn(
+                    "the chat template asks for the date, and this run has not recorded one: today's is used now"
+                )
             chosen = {"model.template_date": date.today().isoformat()}
             self.run.change_config(override(self.run.config(), chosen))
             self.config = override(self.config, chosen)
@@ -187,7 +189,7 @@ class Session:
         """A policy, loaded unless it is the one at hand.
 
         Raises:
-            MissingError: If its checkpoint is not there (any more).
+            MissingError: If its checkpoint does not exist (any more).
         """
         at_hand = self._policy
         if at_hand is not None and at_hand.version == version and (self._policy_trains or not train):
@@ -199,7 +201,7 @@ class Session:
         if checkpoint is not None and version not in self.run.versions():
             have = ", ".join(map(str, self.run.versions())) or "none"
             raise MissingError(
-                f"checkpoint {version} of run {self.run.name} is not there (any more)",
+                f"checkpoint {version} of run {self.run.name} does not exist (any more)",
                 f"checkpoints: {have}; --checkpoint-every and --keep-checkpoints decide which there are",
             )
         if checkpoint is not None:
@@ -310,7 +312,7 @@ class Session:
         """Hold the run's evaluations; waits for an `rsgrpo eval` that is at work beside.
 
         Raises:
-            Interrupted: If asked to stop meanwhile.
+            Interrupted: If asked to stop while waiting.
         """
         with ExitStack() as held:
             waiting = False

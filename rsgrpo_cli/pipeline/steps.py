@@ -122,7 +122,7 @@ def complete_rollouts(folder: Path) -> str:
     for name, expected in manifest["parts"].items():
         path = folder / f"{name}.parquet"
         if read_lineage(path, ROLLOUTS).id != expected:
-            raise ArtifactError(f"{path} is not the part that was made with the others", "rsgrpo rollout --force")
+            raise ArtifactError(f"{path} does not belong to the other parts", "rsgrpo rollout --force")
     return str(manifest["id"])
 
 
@@ -151,7 +151,7 @@ def read_rollouts(folder: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = None, force: bool = False) -> Outcome:
-    """A step's rewards. Where more was sampled since they were made, what had them keeps them."""
+    """A step's rewards. If rollouts were added since, existing rewards are kept."""
     run = session.run
     rollouts_id = complete_rollouts(run.rollouts(step))
     require_fresh(run, step, "rollouts")
@@ -376,7 +376,7 @@ def _round(goes_on: bool) -> dict[str, int]:
 
 
 def again(session: Session) -> str:
-    """The command that goes on with this run."""
+    """The command that resumes this run."""
     return f"run the same command again with --run {session.run.path}"
 
 

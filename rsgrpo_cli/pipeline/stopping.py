@@ -54,10 +54,10 @@ class StopSignal:
         """Stop here if asked to.
 
         Raises:
-            Interrupted: Saying what is done and how to go on.
+            Interrupted: Saying what is done and how to resume.
         """
         if self.requested:
-            raise Interrupted(f"stopped after {done}; everything finished is kept", f"to go on: {again}")
+            raise Interrupted(f"stopped after {done}; everything finished is kept", f"to resume: {again}")
 
 
 def _is_to_be_ignored(number: int) -> bool:

@@ -24,7 +24,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def resume_config(run: RunDir, overrides: Overrides) -> RunConfig:
-    """The configuration to go on with: the run's own, with what may change changed; all of it while nothing was made.
+    """The configuration to resume with: the run's own, with what may change changed; all of it while nothing was made.
 
     Raises:
         UsageError: If a flag contradicts what the run was created with.

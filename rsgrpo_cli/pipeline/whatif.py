@@ -57,7 +57,7 @@ def compare(run: RunDir, step: int, methods: Sequence[tuple[str, AdvantageConfig
     rewards = read_table(run.rewards(step), REWARDS, list(advantage_stage.COLUMNS))
     scored = rewards.filter(pc.is_valid(rewards["reward"]))
     if not len(scored):
-        raise DataError(f"no completion of step {step} has a reward", "take another step with --step")
+        raise DataError(f"no completion of step {step} has a reward", "choose another step with --step")
     batch = _Batch(scored)
     return {
         "run": str(run.path),

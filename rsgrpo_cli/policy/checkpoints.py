@@ -170,7 +170,7 @@ def _restore_optimizer(policy: Policy, path: Path) -> None:
         state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if state:
             if ("exp_avg" in state) != plain:
-                raise UsageError(f"{path} is the state of another optimizer", "leave update.optimizer as it was")
+                raise UsageError(f"{path} holds the state of a different optimizer", "leave update.optimizer as it was")
             # The step counter stays on the CPU, where AdamW keeps it; bitsandbytes has an int.
             step = state["step"].cpu()
             policy.optimizer.state[weight] = state | {"step": step if plain else int(step)}

@@ -106,7 +106,7 @@ class Experience:
 
 
 def minibatches(experience: Experience, cfg: UpdateConfig, *, seed: int, version: int) -> Iterator[Experience]:
-    """Deal the groups out to the optimizer steps of an update, at random and anew every epoch; a group is never split.
+    """Deal the groups out to the optimizer steps of an update, anew in every epoch; a group is never split.
 
     Those with a gradient are dealt first, so that every step learns from as many of them, give or take one. A step that
     gets none changes nothing, but is there: the learning rate depends on the number of optimizer steps before it.

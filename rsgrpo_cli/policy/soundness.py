@@ -61,11 +61,11 @@ def _check_reading(lm: LanguageModel) -> None:
     apart = distance(read_joined(lm, trial.batch), trial.alone_ND)
     if not apart <= _REFUSED * tolerance(trial.alone_ND):
         raise EngineError(
-            f"{name} computes another completion beside longer ones than alone (by {apart:.2g}): padding disturbs it",
+            f"{name} computes something else for a completion beside longer ones (by {apart:.2g}): padding disturbs it",
             _OTHER_MODEL,
         )
     update_mode(lm.causal)
     moved = distance(read_joined(lm, trial.batch), trial.alone_ND)
     lm.causal.eval()
     if not moved <= _REFUSED * tolerance(trial.alone_ND):
-        raise EngineError(f"{name} is another model in training than in sampling (by {moved:.2g})", _OTHER_MODEL)
+        raise EngineError(f"{name} computes differently in training than in sampling (by {moved:.2g})", _OTHER_MODEL)

@@ -279,7 +279,7 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
     ks = ks or shared
     if max(ks) > samples:
         raise UsageError(
-            f"pass@{max(ks)} needs {max(ks)} samples a problem; there are {samples}", "draw more: rsgrpo eval -n"
+            f"pass@{max(ks)} needs {max(ks)} samples per problem; there are {samples}", "draw more: rsgrpo eval -n"
         )
     counts = [evaluation.counts(samples) for evaluation in (before, after)]
     ids = before.problems["prompt_id"].to_pylist()

@@ -49,7 +49,7 @@ def save(figure: Any, path: Path) -> None:
 
 
 def passk_figure(evaluations: Sequence[tuple[str, Evaluation]], path: Path) -> None:
-    """pass@k against k, a line a policy, with the interval over problems as a band.
+    """pass@k against k, a line per policy, with the interval over problems as a band.
 
     Args:
         evaluations: Label and evaluation, all of one benchmark.

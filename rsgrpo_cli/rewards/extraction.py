@@ -37,8 +37,8 @@ class Extraction:
     """The answer of a completion, or why there is none.
 
     Args:
-        answer: What stands in the last box, without the boxes in it; None where there is no answer.
-        line: What stands in each box on the line of the last, that one included.
+        answer: What is in the last box, without the boxes in it; None where there is no answer.
+        line: What is in each box on the line of the last, that one included.
         status: NO_BOX, THINK_UNCLOSED or TRUNCATED where there is no answer, else None.
     """
 
@@ -74,7 +74,7 @@ def extract(completion: str, *, finish_reason: str = "stop", in_thought: bool = 
 def extract_lenient(completion: str, *, in_thought: bool = False) -> str | None:
     """What a generous reader would take for the answer; None where there is nothing.
 
-    The last box; else what stands in the last `<answer>` or follows the last "answer is", "Answer:" or `####`; else
+    The last box; else what is in the last `<answer>` or follows the last "answer is", "Answer:" or `####`; else
     the last number. For evaluation only: it pays for numbers that were never meant as an answer.
     """
     spoken = _spoken(completion, in_thought)
@@ -92,7 +92,7 @@ def extract_lenient(completion: str, *, in_thought: bool = False) -> str | None:
 def extract_stated(solution: str) -> str | None:
     r"""The final answer of a worked solution that a person wrote; None where it says none.
 
-    What stands in its last box, with the boxes before it that a comma, "and" or "or" joins to it; else what `<answer>`,
+    What is in its last box, with the boxes before it that a comma, "and" or "or" joins to it; else what `<answer>`,
     "answer is", "Answer:" or `####` states last. Numbers that happen to come last are no answer.
     """
     spoken = _spoken(solution, in_thought=False)

@@ -1,6 +1,6 @@
 """What is added to a verdict's reward in training: a punishment of overlong completions, a bonus for the format.
 
-The parts are weighted and added up, as TRL does with several reward functions; each stands in the breakdown:
+The parts are weighted and added up, as TRL does with several reward functions; each is in the breakdown:
 
     reward = correctness + overlong + format
 

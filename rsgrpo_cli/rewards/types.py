@@ -85,7 +85,7 @@ class Wants:
 
 
 class RewardFn(Protocol):
-    """Scores completions; dear parts (worker processes) start on first use and end with `close`."""
+    """Scores completions; expensive parts (worker processes) start on first use and end with `close`."""
 
     @property
     def identity(self) -> str:

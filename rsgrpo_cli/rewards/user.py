@@ -167,7 +167,7 @@ class UserReward:
         for outcome in outcomes:
             if isinstance(outcome, Raised) and outcome.kind == "SourceChangedError":
                 raise StaleError(
-                    f"the source of the reward function {self._name} was changed while it was at work",
+                    f"the source of the reward function {self._name} changed while it was running",
                     "put it back as it was, or score with the new one: the same command again says how",
                 )
 
@@ -182,7 +182,7 @@ class UserReward:
             f"the reward function {self._name} failed on {which}: {self._failure}",
             f"give it longer than {self._deadline:g} s: --timeout, or make it faster; then run the same command again"
             if slow
-            else "mend it, try it by hand on a few completions, then run the same command again",
+            else "fix it, try it by hand on a few completions, then run the same command again",
         )
 
     def _verdicts(self, group: Sequence[Sample], outcome: Outcome) -> list[Verdict]:

@@ -29,7 +29,7 @@ def right(rewards: pa.Table) -> pa.ChunkedArray | None:
         rewards: Table of `schemas.REWARDS`, or its COLUMNS: one step, or one evaluation.
 
     Returns:
-        Booleans, one a row.
+        Booleans, one per row.
     """
     if not is_from_user(rewards):
         return pc.equal(rewards["reward_status"], Status.OK.value)

@@ -118,14 +118,14 @@ def solve_rate(rewards: pa.Table) -> float:
     """
     scored = rewards.filter(pc.is_valid(rewards["reward"]))
     if not len(scored):
-        raise DataError("no completion of the step has a reward", "take a linear schedule of beta, or a constant beta")
+        raise DataError("no completion of the step has a reward", "use a linear schedule of beta, or a constant beta")
     if not pc.any(pc.equal(scored["reward_status"], Status.SCORED.value)).as_py():
         return float(pc.mean(pc.equal(scored["reward_status"], Status.OK.value)).as_py())
     lowest, highest = pc.min_max(scored["reward"]).as_py().values()
     if not 0 <= lowest <= highest <= 1:
         raise DataError(
             f"schedule solve_rate needs rewards in [0, 1]; these go from {lowest:g} to {highest:g}",
-            "scale the rewards, or take a linear or cosine schedule",
+            "scale the rewards, or use a linear or cosine schedule",
         )
     return float(pc.mean(scored["reward"]).as_py())
 

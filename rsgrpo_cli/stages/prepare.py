@@ -53,7 +53,7 @@ class Preparation:
         with_images: Problems dropped because an image belongs to them.
         answers_left_out: Prompts whose chat went on with an answer in the source.
         worked_solutions: Prompts whose answer was taken out of a worked solution.
-        overlaps: What stands in the benchmarks that were compared with; before anything of it was dropped.
+        overlaps: What is also in the benchmarks compared with, before any of it was dropped.
     """
 
     prompts: pa.Table
@@ -152,7 +152,7 @@ def _without_images(problems: Sequence[Problem], source: Source, cfg: PrepareCon
         return [problem for problem in problems if not problem.media]
     more = f"; {len(shown) - 1} more like it" if len(shown) > 1 else ""
     raise DataError(
-        f"row {shown[0].index} of {source.name} has an image (or a sound, a video), which no model here is shown{more}",
+        f"row {shown[0].index} of {source.name} has an image, a sound or a video, and models here only read text{more}",
         "leave such rows out: --set prepare.images=drop; ask without it: --set prepare.images=ignore",
     )
 
@@ -212,7 +212,7 @@ def _nothing_left(source: Source, asking: int, answered: int, usable: int, too_l
         return f"every prompt of {which} is too long", "raise --max-prompt-tokens"
     if answered:
         return (
-            f"every problem of {which} stands in a benchmark",
+            f"every problem of {which} is in a benchmark",
             "train on others, or --set prepare.decontaminate=report",
         )
     return f"{which} has no problem with an answer", ""

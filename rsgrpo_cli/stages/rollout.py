@@ -80,7 +80,7 @@ def further_parts(
     """The parts that a step may have beside its first ones, where groups without a gradient are replaced.
 
     They are small, a quarter of a step, so that little is sampled that is not needed. Which of them are made depends on
-    the rewards; what stands in each does not.
+    the rewards; what is in each does not.
 
     Args:
         order: From `draw_order`.

@@ -123,7 +123,7 @@ def _own_columns(text: str | None, prompt_id: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"the columns of prompt {prompt_id} cannot be read: {error}", _PREPARE) from error
     if not isinstance(found, Mapping):
-        raise DataError(f"the columns of prompt {prompt_id} are no JSON object", _PREPARE)
+        raise DataError(f"the columns of prompt {prompt_id} are not a JSON object", _PREPARE)
     return {name: value for name, value in found.items() if name not in GIVEN}
 
 

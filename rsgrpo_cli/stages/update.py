@@ -109,7 +109,10 @@ def _check(policy: Policy, rollouts: pa.Table, *others: pa.Table) -> None:
     for key in KEYS:
         expected = rollouts[key].combine_chunks()
         if not all(expected.equals(other[key].combine_chunks()) for other in others):
-            raise DataError("the rollouts and the advantages have different keys", "run `rsgrpo score` and on again")
+            raise DataError(
+                "the rollouts and the advantages have different keys",
+                "run `rsgrpo score` and the stages after it again",
+            )
     tokens, said = (pc.list_value_length(rollouts[name]) for name in ("completion_ids", "sampling_logprobs"))
     if not pc.all(pc.equal(tokens, said), min_count=0).as_py() or said.null_count:
         raise DataError(

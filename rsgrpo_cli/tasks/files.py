@@ -133,7 +133,7 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     if isinstance(error, OSError) and error.errno:
         return DataError(f"{path} cannot be read: {os.strerror(error.errno)}", "check its permissions and the disk")
     first = (str(error).splitlines() or [type(error).__name__])[0]
-    return DataError(f"{path} cannot be read as Parquet: {first}", "write the file anew, or get it again")
+    return DataError(f"{path} cannot be read as Parquet: {first}", "write the file again, or get it again")
 
 
 # -- JSONL ------------------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def _row(line: str, where: str) -> dict[str, Any]:
     if broken:
         raise DataError(
             f"{where} has half of a surrogate pair (\\ud800 to \\udfff), which is no character",
-            "write the file anew from text that is valid Unicode",
+            "write the file again from text that is valid Unicode",
         )
     return row
 
@@ -192,7 +192,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     with open(path, "rb") as binary:
         head = binary.read(4)
     encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
-    # What is not UTF-8 is kept as lone surrogates at first, so that the line it stands in can be named.
+    # What is not UTF-8 is kept as lone surrogates at first, so that the line it is in can be named.
     lenient = "surrogateescape" if encoding.startswith("utf-8") else "strict"
     with open(path, encoding=encoding, errors=lenient) as file:
         try:

@@ -22,11 +22,11 @@ PROMPT_COLUMNS = ("problem", "question", "prompt", "messages")
 ANSWER_COLUMNS = ("answer", "final_answer", "ground_truth", "solution", "reward_model.ground_truth")
 """Tried in this order; a dot goes into an object, as in verl's files."""
 _OTHER_FILES = {
-    ".json": "make one object a line of it: jq -c '.[]' list.json > rows.jsonl",
+    ".json": "make one object per line of it: jq -c '.[]' list.json > rows.jsonl",
     **dict.fromkeys((".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".tgz"), "decompress it first"),
     **dict.fromkeys(
         (".csv", ".tsv", ".xlsx", ".txt", ".arrow", ".feather", ".pkl", ".yaml", ".yml", ".toml", ".npy"),
-        "write it as JSONL (one JSON object a line) or Parquet",
+        "write it as JSONL (one JSON object per line) or Parquet",
     ),
 }
 """Suffixes of files that are not read -> what to do with such a file."""
@@ -165,7 +165,7 @@ def _place(dataset: str) -> Place:
     if path.suffix.lower() in _OTHER_FILES and not path.exists():
         raise MissingError(f"no dataset file at {dataset}", f"give {file}")
     if path.exists() and not path.is_dir():
-        hint = _OTHER_FILES.get(path.suffix.lower(), "write it as JSONL: one JSON object a line")
+        hint = _OTHER_FILES.get(path.suffix.lower(), "write it as JSONL: one JSON object per line")
         raise UsageError(f"{dataset} is not {file}", hint)
     if (path.is_dir() and (path / "state.json").is_file()) or (path / "dataset_dict.json").is_file():
         hint = "datasets.load_from_disk(...).to_parquet('rows.parquet') makes a file of it"

@@ -43,7 +43,7 @@ def refused(result: Result, code: int, *texts: str) -> None:
         (["train", "--set", "model=3"], 2, ["model is a section of settings", "model.FIELD"]),
         (["train", "--set", "model.name=toy", "--set", "model.name.x=3"], 2, ["model.name.x is not a setting"]),
         (["train", "--model", ""], 1, ["no model at ''", "give a directory"]),
-        (["advantage", "--tag", "../x"], 2, ["--tag '../x' cannot stand in a file's name", "letters, digits"]),
+        (["advantage", "--tag", "../x"], 2, ["--tag '../x' cannot be part of a file name", "letters, digits"]),
         (["train", "--set", "rollout"], 2, ["--set 'rollout' has no value"]),
         (["train", "--config", "none.toml"], 1, ["no configuration file at none.toml"]),
         (["train", "--k", "1,x"], 2, ["is not a list of whole numbers", "--k 1,32,1024"]),

@@ -85,7 +85,7 @@ def test_a_k_that_one_of_them_has_too_few_samples_for(cli: Cli, data: Path) -> N
     assert [row["k"] for row in result.json["macro"]] == [1]
     result = cli("eval", "--model", "toy", "--benchmark", "aime24,aime25", "--k", "8", "-n", "8,aime25=4")
     assert result.code == 2
-    assert "pass@8 needs at least 8 samples a problem of aime25, not 4: use --num-samples aime25=8" in result.err
+    assert "pass@8 needs at least 8 samples per problem of aime25, not 4: use --num-samples aime25=8" in result.err
     result = cli(*asked, "-n", "8,aime52=8")
     assert (result.code, "names aime52, which is not evaluated" in result.err) == (2, True)
     result = cli("train", *asked[3:5], "--k", "1", "-n", "8,aime52=8", "--eval-every", "1", "--run", "runs/x")
@@ -132,7 +132,7 @@ def test_training_problems_that_stand_in_a_benchmark(cli: Cli, data: Path) -> No
     # What a policy was trained on is said again when it is evaluated.
     assert cli("train", "--run", "runs/z", "--steps", "1", *flags, *SMALL).code == 0
     measured = ["eval", "--run", "runs/z", "--set", "eval.max_tokens=4", "-n", "1", "--k", "1"]
-    said = "1 of 30 problems of aime24 stand in the training data"
+    said = "1 of 30 problems of aime24 are in the training data"
     assert said in cli(*measured).err
     assert said not in cli(*measured, "--policy", "0").err
 
@@ -173,6 +173,6 @@ def test_what_was_prepared_is_enough_to_go_on(cli: Cli, data: Path) -> None:
     assert cli("train", "--run", "runs/x", *flags).code == 0
     (data / "math12k_sample.jsonl").unlink()
     result = cli("train", "--run", "runs/x", "--steps", "2")
-    assert (result.code, "going on with the problems prepared before" in result.err) == (0, True), result.err
+    assert (result.code, "using the problems prepared before" in result.err) == (0, True), result.err
     result = cli("prepare", "--run", "runs/x", "--force")
     assert (result.code, "has no math12k.jsonl" in result.err) == (1, True)

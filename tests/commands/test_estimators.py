@@ -40,7 +40,10 @@ def test_a_run_with_another_estimator_and_its_settings(cli: Cli) -> None:
         (["--set", "advantage.k=4"], ["advantage.k is not a setting of estimator rs_grpo"]),
         (["--estimator", "pkpo", "--set", "advantage.k=32"], ["pkpo with k = 32 needs 32", "use --group-size 32"]),
         (["--estimator", "pkpo", "--set", "advantage.k=0"], ["advantage.k: must be at least 1, not 0"]),
-        (["--estimator", "entropic_adaptive", "--group-size", "2"], ["needs 3 completions a prompt", "--group-size 3"]),
+        (
+            ["--estimator", "entropic_adaptive", "--group-size", "2"],
+            ["needs 3 completions per prompt", "--group-size 3"],
+        ),
         (["--estimator", "grpo", "--advantage-scale", "beta"], ["scale beta undoes the 1/beta of rs_grpo"]),
     ],
 )

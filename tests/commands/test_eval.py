@@ -25,7 +25,7 @@ def test_topping_up_samples_only_what_is_missing(cli: Cli, trained: Path) -> Non
     assert [row for row in third["summary"] if (row["metric"], row["k"]) != ("maj", 2)] == second["summary"]
     assert [row["k"] for row in third["summary"] if row["metric"] == "maj"] == [1, 2, 4, 16]
     said = cli("eval", "--run", trained, "-n", "4", "--k", "1,2").out
-    assert "4 samples a problem were asked for, and 16 are there: the numbers are of all of them" in said
+    assert "4 samples per problem were asked for, and 16 are there: the numbers are of all of them" in said
 
 
 def test_an_evaluation_in_two_goes_equals_one_in_one(cli: Cli, trained: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_model_without_a_run(cli: Cli, trained: Path) -> None:
     result = cli("eval", "--model", model, "--benchmark", "toy", "-n", "2", "--k", "1,2", "--json")
     assert result.code == 0, result.err
     assert (result.json["policy"], result.json["sampled"]) == (0, 512)
-    # The same model again goes on with the same samples.
+    # The same model again continues with the same samples.
     again = cli("eval", "--model", model, "--benchmark", "toy", "-n", "4", "--k", "1,2", "--json")
     assert again.json["sampled"] == 512
     # The checkpoint and the run's policy are the same weights: the same samples.
@@ -141,4 +141,4 @@ def test_k_beyond_the_samples_of_a_comparison(cli: Cli, trained: Path) -> None:
     for policy, samples in (("0", "2"), ("2", "4")):
         assert cli("eval", "--run", trained, "--policy", policy, "-n", samples, "--k", "1").code == 0
     result = cli("compare", f"{trained}@0", f"{trained}@2", "--k", "4")
-    assert (result.code, "pass@4 needs 4 samples a problem; there are 2" in result.err) == (2, True)
+    assert (result.code, "pass@4 needs 4 samples per problem; there are 2" in result.err) == (2, True)

@@ -38,7 +38,7 @@ def test_a_wrong_number_of_rewards_says_which_run_is_kept(cli: Cli) -> None:
     stopped = cli("train", "--steps", "1", *SMALL, "--reward", "mine:f")
     assert stopped.code == 1
     (run,) = Path("runs").glob("*/config.json")
-    assert f"{run.parent} is kept: go on with --run {run.parent}" in stopped.err
+    assert f"{run.parent} is kept: continue with --run {run.parent}" in stopped.err
 
 
 def test_a_step_without_any_reward_is_said_once(cli: Cli) -> None:

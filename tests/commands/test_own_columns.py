@@ -62,7 +62,7 @@ def test_what_the_function_lacks_is_said_before_anything_is_sampled(cli: Cli, tm
         assert "own:unmet needs level" in result.err
         assert "difficulty" in result.err  # what there is
         assert not list((tmp_path / "runs").glob("x/steps/*/rollouts*"))
-    # The same command with another function starts anew.
+    # The same command with another function starts again.
     assert cli("train", *OWN, *SMALL, "--reward", "own:hard").code == 0
 
 

@@ -177,7 +177,7 @@ def test_comparing_at_as_many_samples_of_each(cli: Cli, measured: Path) -> None:
     for name in ("differences", "newly_solved", "newly_lost"):
         assert grown[name] == small[name]  # the first two samples are the same as before
     text = cli("compare", f"{measured}@0", measured).out
-    assert f"compared at 2 samples a problem: the first 2 of the 16 of {measured.name}@2" in text
+    assert f"compared at 2 samples per problem: the first 2 of the 16 of {measured.name}@2" in text
     shown = cli("report", f"{measured}@0", measured)
     assert "samples each" not in shown.out
     policies = cli("report", f"{measured}@0", measured, "--json").json["policies"]
@@ -263,7 +263,7 @@ def test_regraded_samples_are_summed_up_again(cli: Cli, measured: Path) -> None:
     [
         (["--k", "0"], "k is 1 or more"),
         (["--k", "4", "-n", "2"], "pass@4 needs at least 4 samples"),
-        (["--k", "99999999999"], "99,999,999,999 samples a problem are too many"),
+        (["--k", "99999999999"], "99,999,999,999 samples per problem are too many"),
         (["-n", "toy=99999999999", "--k", "1"], "too many"),
         (["--set", "eval.k=[]"], "there is no k"),
         (["-n", "0"], "eval.num_samples"),

@@ -1,4 +1,4 @@
-"""What is only a statistic is not needed to go on: old steps that are gone or damaged, copied runs, finished ones."""
+"""What is only a statistic is not needed to resume: old steps that are gone or damaged, copied runs, finished ones."""
 
 import shutil
 from collections.abc import Callable

@@ -154,7 +154,7 @@ class TestRsGrpo:
             rs_grpo([1, 0], beta=beta)
 
     def test_refusals_of_leave_one_out(self) -> None:
-        with pytest.raises(ValueError, match="at least 2 rewards a group; got 1"):
+        with pytest.raises(ValueError, match="at least 2 rewards per group; got 1"):
             rs_grpo([1], beta=2, denominator="leave_one_out")
         with pytest.raises(ValueError, match=r"overflow at beta = 1000.*denominator='group'"):
             rs_grpo([1, 0, 0], beta=1000, denominator="leave_one_out")
@@ -216,7 +216,7 @@ class TestMeanAndStandardDeviation:
         assert max_rl([-1, 3])[1] > 0
 
     def test_refusals(self) -> None:
-        with pytest.raises(ValueError, match="rloo needs at least 2 rewards a group; got 1"):
+        with pytest.raises(ValueError, match="rloo needs at least 2 rewards per group; got 1"):
             rloo([1])
         with pytest.raises(ValueError, match="ddof must be 0 or 1"):
             grpo([1, 0], ddof=2)

@@ -37,7 +37,7 @@ class TestEntropicLoo:
         assert not entropic_loo([0.3] * 3, beta=beta).any()
 
     def test_refusals(self) -> None:
-        with pytest.raises(ValueError, match="at least 2 rewards a group; got 1"):
+        with pytest.raises(ValueError, match="at least 2 rewards per group; got 1"):
             entropic_loo([1], beta=2)
         with pytest.raises(ValueError, match=r"overflow.*eps > 0"):
             entropic_loo([1, 0, 0], beta=1000, eps=0)
@@ -118,9 +118,9 @@ class TestEntropicAdaptive:
             np.testing.assert_allclose(result[position], entropic_adaptive(stack[position]), rtol=1e-13, atol=1e-15)
 
     def test_refusals(self) -> None:
-        with pytest.raises(ValueError, match="at least 3 rewards a group; got 2"):
+        with pytest.raises(ValueError, match="at least 3 rewards per group; got 2"):
             entropic_adaptive([1, 0])
-        with pytest.raises(ValueError, match="at least 8 rewards a group; got 7"):
+        with pytest.raises(ValueError, match="at least 8 rewards per group; got 7"):
             entropic_adaptive([1] + [0] * 6, kl=2)  # e^2 = 7.39
         with pytest.raises(ValueError, match="kl must be"):
             entropic_adaptive([1, 0, 0], kl=0)

@@ -20,7 +20,7 @@ def test_groups_of_codes() -> None:
 
 
 def test_by_group_by_hand() -> None:
-    # Means 2, 5 and 1: one number a row, and one number a group repeated on its rows.
+    # Means 2, 5 and 1: one number per row, and one number per group repeated on its rows.
     groups = Groups.of([0, 0, 1, 2, 2])
     values = [1.0, 3.0, 5.0, 0.0, 2.0]
     assert by_group(groups, values, lambda v: v - v.mean(axis=-1, keepdims=True)).tolist() == [-1, 1, 0, -1, 1]

@@ -108,7 +108,7 @@ class TestPkpo:
         for k in (0, -1, 1.5, True):
             with pytest.raises(ValueError, match="k must be a whole number >= 1"):
                 pkpo([3, 1, 0], k=k)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="at least 2 rewards a group; got 1"):
+        with pytest.raises(ValueError, match="at least 2 rewards per group; got 1"):
             pkpo([1], k=1)
 
 
@@ -191,7 +191,7 @@ class TestMahdaviAndRloo:
 
     def test_single_element(self) -> None:
         assert not mahdavi_passk([1], k=3, variant="plugin_grpo").any()
-        with pytest.raises(ValueError, match="passk_rloo needs at least 2 rewards a group; got 1"):
+        with pytest.raises(ValueError, match="passk_rloo needs at least 2 rewards per group; got 1"):
             passk_rloo([1], k=1)
 
     def test_refusals(self) -> None:
@@ -215,7 +215,7 @@ class TestTangMax:
         close(tang_max(rewards), pkpo(rewards, k=len(rewards)) / len(rewards))
 
     def test_refuses_a_single_element(self) -> None:
-        with pytest.raises(ValueError, match="tang_max needs at least 2 rewards a group; got 1"):
+        with pytest.raises(ValueError, match="tang_max needs at least 2 rewards per group; got 1"):
             tang_max([1])
 
 

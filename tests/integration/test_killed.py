@@ -23,7 +23,7 @@ RESAMPLE = [*TRAIN, "--zero-variance", "resample"]
 """With rollouts and rewards in several rounds a step."""
 
 SEVERAL = [*TRAIN, "--minibatches", "2", "--epochs", "2", "--set", "update.lr_schedule=cosine"]
-"""With several optimizer steps an update, and their old log-probabilities on the disk."""
+"""With several optimizer steps per update, and their old log-probabilities on the disk."""
 
 
 def content(run: Path) -> dict[str, bytes]:

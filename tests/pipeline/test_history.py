@@ -117,4 +117,4 @@ def test_an_old_step_that_is_damaged_is_said_and_not_needed(desk: Desk) -> None:
     desk.run.advantages(0).write_bytes(b"PAR1")
     check_history(desk.session, 3)
     (said,) = desk.warnings
-    assert "it is not needed to go on" in said
+    assert "it is not needed to resume" in said

@@ -42,7 +42,7 @@ def test_logits_of_the_design_document() -> None:
 
 
 def test_a_cache_by_hand() -> None:
-    # Qwen2.5-1.5B: 28 layers, 2 heads of 128 for keys and as many for values: 28,672 bytes a token in bfloat16.
+    # Qwen2.5-1.5B: 28 layers, 2 heads of 128 for keys and as many for values: 28,672 bytes per token in bfloat16.
     qwen = Decoder(0, 0, 0, 28, 1536, 12, 2, 128, 8960, 151_936, True)
     assert kv_cache_bytes(qwen, 1, 2) == 28_672
     assert kv_cache_bytes(SMALL, 5, 4) == 2 * 2 * 2 * 5 * 4
@@ -60,7 +60,7 @@ def test_a_layer_by_hand() -> None:
 
 
 def test_what_is_kept_by_hand() -> None:
-    # Beyond the layers: the final norm's input, its product and the hidden states, 3 x 4 numbers a token.
+    # Beyond the layers: the final norm's input, its product and the hidden states, 3 x 4 numbers per token.
     assert activation_bytes(SMALL, FULL, 10, checkpointing=False) == 10 * (2 * layer_token_bytes(SMALL, FULL) + 48)
     assert activation_bytes(SMALL, FULL, 10, checkpointing=True) == 10 * (2 * 16 + 48)
 

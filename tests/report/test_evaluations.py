@@ -50,7 +50,7 @@ def test_an_evaluation_against_itself_is_tied() -> None:
 
 
 def test_k_beyond_the_samples_is_refused() -> None:
-    with pytest.raises(UsageError, match="pass@8 needs 8 samples a problem; there are 4"):
+    with pytest.raises(UsageError, match="pass@8 needs 8 samples per problem; there are 4"):
         compare(FIRST, SECOND, [8])
 
 

@@ -108,7 +108,7 @@ def test_a_report_is_about_the_problems_that_are_trained_on() -> None:
     training = source(("nothing like it", "1"), (TEXT, "2"))
     made = prepare(training, NoSevens(), PrepareConfig(limit=1), benchmarks=[BENCHMARK])
     assert made.overlaps == (Overlap("exam", rows=(), of=2, training=0),)
-    with pytest.raises(DataError, match=r"every problem of dataset mine .* stands in a benchmark"):
+    with pytest.raises(DataError, match=r"every problem of dataset mine .* is in a benchmark"):
         prepare(source((TEXT, "2")), NoSevens(), PrepareConfig(decontaminate="drop"), benchmarks=[BENCHMARK])
 
 

@@ -32,7 +32,7 @@ def sample(count: int, parts: list[stage.Part]) -> list[pa.Table]:
 
 
 def test_an_epoch_visits_every_prompt_once() -> None:
-    # 10 prompts, 3 a step: three steps an epoch, one prompt left out of each.
+    # 10 prompts, 3 a step: three steps per epoch, one prompt left out of each.
     steps = [draw_order(10, seed=1, step=step, prompts_per_step=3)[:3] for step in range(6)]
     for epoch in (steps[:3], steps[3:]):
         seen = [row for rows in epoch for row in rows]

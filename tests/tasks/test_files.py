@@ -99,7 +99,11 @@ def test_columns_may_come_up_in_later_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("there.json", UsageError, r"there.json is not a .jsonl or .parquet file\n  make one object a line of it: jq"),
+        (
+            "there.json",
+            UsageError,
+            r"there.json is not a .jsonl or .parquet file\n  make one object per line of it: jq",
+        ),
         ("there.csv", UsageError, r"not a .jsonl or .parquet file\n  write it as JSONL"),
         ("data/there.json", UsageError, "not a .jsonl or .parquet file"),
         ("data/none.json", MissingError, "no dataset file at data/none.json"),
