@@ -19,7 +19,7 @@ SCHEDULE = frozenset({"schedule", "beta_end", "schedule_steps"})
 class EstimatorConfig(StageConfig):
     """What every estimator has."""
 
-    estimator: Annotated[str, Flag(metavar="NAME|MODULE:FUNCTION")]
+    estimator: Annotated[str, Flag(metavar="NAME")]
     """How advantages are computed from the rewards of a group."""
     scale: Annotated[AdvantageScale, Flag(("--advantage-scale",))] = "none"
     """Rescale the advantages of a step: to RMS 1, or by beta, which makes learning rates comparable across beta."""

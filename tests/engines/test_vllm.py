@@ -166,7 +166,7 @@ def test_reload_weights_alone_leaves_a_tied_output_layer_behind(toy: Bench, monk
             "collective_rpc",
             lambda name, args: rpc("reload_weights", kwargs={"weights_path": args[0]}),
         )
-        with pytest.raises(EngineError, match="other weights than the trainer"):
+        with pytest.raises(EngineError, match="the sampler's weights are not the trainer's"):
             toy.load(toy.updated(1e-3))
     toy.load(toy.updated(1e-3))
 

@@ -93,7 +93,7 @@ def test_the_base_model_is_asked_for_its_probe_once(cli: Cli, run: Path, fake_vl
     probe.write_text(json.dumps(told | {"base_logprobs": [value - 1 for value in told["logprobs"]]}))
     wrong = cli(*rollout, "--force")
     assert wrong.code == 1
-    assert "other weights than the trainer" in wrong.err
+    assert "the sampler's weights are not the trainer's" in wrong.err
 
 
 # -- stale ------------------------------------------------------------------------------------------------------------

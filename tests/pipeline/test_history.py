@@ -93,7 +93,7 @@ def test_a_damaged_table_is_set_aside_and_made_again(desk: Desk) -> None:
     desk.run.metrics.write_bytes(b"PAR1")
     record_step(desk.session, 2)
     assert rates(desk.run) == [0.25, 0.5, 0.5]
-    assert "made again from the steps" in desk.warnings[0]
+    assert "made from the steps" in desk.warnings[0]
     aside = [path for path in desk.run.path.glob("metrics*") if path.name != "metrics.parquet"]
     assert [path.read_bytes() for path in aside] == [b"PAR1"]
 

@@ -140,7 +140,7 @@ def test_the_state_of_another_optimizer_is_refused(
     save_checkpoint(policy, tmp_path)
     tensors = load_file(tmp_path / OPTIMIZER)
     save_file({name.replace("exp_avg", "state"): value for name, value in tensors.items()}, tmp_path / OPTIMIZER)
-    with pytest.raises(UsageError, match="state of another optimizer"):
+    with pytest.raises(UsageError, match="state of a different optimizer"):
         open_toy(tmp_path, 1)
 
 

@@ -223,7 +223,7 @@ def test_a_source_that_changes_while_it_is_at_work_is_noticed(opened: Opener, tm
     reward = opened("mine:dies")
     assert reward.identity
     write(tmp_path, mine=REWARD + "def dies(completions, **columns):\n    return [5.0] * len(completions)\n")
-    with pytest.raises(StaleError, match="source of the reward function mine:dies was changed"):
+    with pytest.raises(StaleError, match="source of the reward function mine:dies changed"):
         reward(samples())  # the worker that is started after the first death has loaded another function
 
 

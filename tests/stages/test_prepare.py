@@ -121,7 +121,7 @@ def test_rows_that_ask_nothing_are_dropped_and_counted() -> None:
 
 def test_problems_with_an_image_are_refused_dropped_or_asked_without_it() -> None:
     shown = Source("mine", "math", "train", [Problem(0, "a", "1"), Problem(1, "b", "2", media=True)], "hash")
-    with pytest.raises(DataError, match=r"row 1 of mine has an image .*\n  .*prepare\.images=drop"):
+    with pytest.raises(DataError, match=r"row 1 of mine has an image, .*\n  .*prepare\.images=drop"):
         prepare(shown, NoSevens(), PrepareConfig())
     dropped = prepare(shown, NoSevens(), PrepareConfig(images="drop"))
     assert (dropped.prompts["ground_truth"].to_pylist(), dropped.with_images) == (["1"], 1)

@@ -222,12 +222,14 @@ def test_close_ends_the_workers_and_may_be_repeated() -> None:
         pool.map([("echo", 1)])
 
 
-PARENT = textwrap.dedent("""
-    import signal, sys
-    from rsgrpo_cli.workers.pool import WorkerPool
-    # A shell starts what it runs in the background deaf to Ctrl-C, and its children with it.
+# A shell starts what it runs in the background deaf to Ctrl-C, and its children with it.
+HEARS_CTRL_C = textwrap.dedent("""
+    import signal
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+""")
+PARENT = textwrap.dedent("""
+    from rsgrpo_cli.workers.pool import WorkerPool
     pool = WorkerPool("tests.workers.handlers:behave", workers=2, deadline=60.0)
     workers = {outcome.value for outcome in pool.map([("process",)] * 12)}
     try:
@@ -241,7 +243,11 @@ PARENT = textwrap.dedent("""
 def _parent(script: str) -> tuple[subprocess.Popen[str], list[int]]:
     """A process that maps without a `__main__` guard, and the process ids of its workers."""
     parent = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+        [sys.executable, "-c", HEARS_CTRL_C + script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
     )
     assert parent.stdout is not None
     workers = [int(word) for word in parent.stdout.readline().split()]
