@@ -144,4 +144,4 @@ def test_an_adapter_of_infinite_scale(cli: Cli) -> None:
 def test_a_policy_that_an_unsaved_update_has_ruined(cli: Cli) -> None:
     every = ["--lora-rank", "2", "--set", "train.checkpoint_every=9", "--set", "update.learning_rate=1e30"]
     result = cli("train", "--run", "runs/x", "--steps", "9", *SMALL, *every)
-    refused(result, 1, "probabilities are not finite numbers", "rsgrpo fork NEW --step N")
+    refused(result, 1, "probabilities are not finite numbers", "rsgrpo fork NEW --run runs/x --step 0 --lr")

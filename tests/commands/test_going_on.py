@@ -220,7 +220,7 @@ def test_a_stage_with_its_own_settings_says_so(cli: Cli) -> None:
     assert cli("prepare", "--run", "runs/x", *SMALL).code == 0
     result = cli("rollout", "--run", "runs/x", "--temperature", "0.5")
     assert result.code == 0
-    assert "rollout.temperature 0.5, not the run's own 1.0: for what is made now only" in result.err
+    assert "rollout.temperature 0.5, not the run's own 1.0: for this command only" in result.err
     assert "rsgrpo fork NEW --run runs/x --set rollout.temperature=0.5" in result.err
     assert cli("score", "--run", "runs/x").err == ""
     told = "the rollouts of step 0 have temperature 0.5; the run's own is 1.0"

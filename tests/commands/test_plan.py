@@ -65,7 +65,7 @@ def test_what_is_printed(cli: Cli) -> None:
     assert result.code == 0, result.err
     lines = [line.split() for line in result.out.splitlines()]
     assert ["advantage.beta", "8", "2"] in lines  # what was asked for, and the default
-    assert ["completions", "a", "step", "512", "32", "x", "16"] in lines
+    assert ["completions", "per", "step", "512", "32", "x", "16"] in lines
     assert ["epochs", "over", "the", "problems", "5.00", "120", "x", "32", "/", "768", "problems"] in lines
     assert ["completions", "an", "evaluation", "65,536", "256", "x", "256"] in lines
     assert any(line[:2] == ["fits:"] or line[:1] == ["fits:"] for line in lines)
@@ -77,7 +77,7 @@ def test_replaced_groups_and_several_optimizer_steps_are_work(cli: Cli) -> None:
     assert result.code == 0, result.err
     lines = [line.split() for line in result.out.splitlines()]
     assert ["with", "replaced", "groups,", "at", "most", "2,048", "4", "times", "that"] in lines  # rollout.draw_limit
-    assert ["sampled", "tokens", "a", "step,", "at", "most", "204,800", "2,048", "x", "100"] in lines
+    assert ["sampled", "tokens", "per", "step,", "at", "most", "204,800", "2,048", "x", "100"] in lines
     passes = next(line for line in lines if line[:1] == ["micro-batches"])
     assert passes[5] == "144"  # 6 optimizer steps on 256 completions each, 4,096 // 356 = 11 at a time
 

@@ -244,7 +244,7 @@ def test_a_pruned_policys_evaluation_is_read_but_does_not_grow(cli: Cli, measure
     again = cli("eval", "--run", measured, "--policy", "2", *EVAL, "--json")
     assert (again.code, again.json["sampled"]) == (0, 0), again.err
     result = cli("eval", "--run", measured, "--policy", "2", "-n", "4", "--k", "1")
-    assert (result.code, "checkpoint 2 of run trained is not there" in result.err) == (1, True), result.err
+    assert (result.code, "checkpoint 2 of run trained does not exist" in result.err) == (1, True), result.err
     assert cli("report", f"{measured}@2").code == 0
 
 

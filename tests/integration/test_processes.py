@@ -67,7 +67,7 @@ def test_a_stopped_run_repeats_no_update(
     steps = str(newest + 2)
     result = cli("train", "--run", "runs/x", "--steps", steps)
     assert result.code == 0, result.err
-    assert f"from step {newest}" in result.err
+    assert f"at step {newest}" in result.err
     assert cli("train", "--run", "runs/whole", "--steps", steps, *SPARSE).code == 0
     weights = [tmp_path / f"runs/{run}/checkpoints/{newest + 2:06d}/model.safetensors" for run in ("x", "whole")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
