@@ -137,8 +137,6 @@ def _make(
 
 
 def _load(dataset: str, split: Split, cfg: PrepareConfig) -> Source:
-    if cfg.data_dir and not Path(cfg.data_dir).is_dir():
-        raise MissingError(f"no folder {cfg.data_dir}", "give the folder with the datasets' files: --data-dir")
     return load_source(
         dataset, split, prompt_column=cfg.prompt_column, answer_column=cfg.answer_column, data_dir=cfg.data_dir
     )

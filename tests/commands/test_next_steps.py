@@ -70,7 +70,6 @@ def test_show_without_a_prompt_shows_one_of_the_newest_step(cli: Cli) -> None:
     [
         (("--group-size", "100000000000"), "must be at most 65536"),
         (("--benchmark", "toy,,sums"), "benchmark has an empty name"),
-        (("--data-dir", "nowhere"), "no folder nowhere"),
     ],
 )
 def test_values_that_mean_nothing(cli: Cli, flags: tuple[str, ...], text: str) -> None:
