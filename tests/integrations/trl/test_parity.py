@@ -224,7 +224,7 @@ def test_clipping_importance_ratios_and_kl(theirs: MakeTheirs, rollouts: Rollout
     expected, gradient = their.gradient()
     settings = {"loss_aggregation": AGGREGATIONS[loss_type], "kl_coef": KL, "kl_estimator": "k3"}
     policy = toy_policy(**settings)
-    experience = rollouts.experience()
+    experience = replace(rollouts.experience(), has_penalty=True)
     experience = replace(experience, policy_logprobs=completion_logprobs(policy, experience, config_of().update))
     move(policy.lm.causal, FAR)
     sums, found = ours(policy, experience, **settings)
@@ -251,7 +251,7 @@ def test_their_corrected_kl_is_our_k2(theirs: MakeTheirs, rollouts: Rollouts) ->
         gradients[kind] = their.gradient()[1]
         policy = toy_policy(kl_coef=0.5)
         move(policy.lm.causal, FAR)
-        experience = replace(rollouts.experience(), correct_sampler=False)
+        experience = replace(rollouts.experience(), correct_sampler=False, has_penalty=True)
         _, found = ours(policy, experience, kl_coef=0.5, kl_estimator=kind)
         assert_same_gradient(found, gradients[kind])
     # Two different gradients: which one it is matters.
