@@ -8,7 +8,7 @@ from typing import Any
 
 from rsgrpo_cli.artifacts import read_json
 from rsgrpo_cli.config import RunConfig, parse
-from rsgrpo_cli.errors import ArtifactError, UsageError
+from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 
 VERSION = 1
 
@@ -30,6 +30,20 @@ def read(path: Path) -> RunConfig:
         raise ArtifactError(error.message, hint) from error
     except UsageError as error:  # not what the user gave now, but the file's content
         raise ArtifactError(f"{path} is damaged: {error.message}", hint) from error
+
+
+def is_there(folder: Path) -> bool:
+    """Whether a folder is a run's: it has a config.json, and not that of another program, such as a model's.
+
+    One that cannot be read counts, so that what is wrong with it is said.
+    """
+    try:
+        data = read_json(folder / "config.json")
+    except MissingError:
+        return False
+    except ArtifactError:
+        return True
+    return not isinstance(data, dict) or bool({"version", "config"} & data.keys())
 
 
 def read_origin(path: Path) -> dict[str, Any] | None:

@@ -211,7 +211,7 @@ class RunDir:
         if path is None:
             path = claim_fresh_path(RUNS, config)
         if path.exists() and not (path.is_dir() and all(_of_a_killed_start(entry) for entry in path.iterdir())):
-            if (path / "config.json").is_file():
+            if cls.is_there(path):
                 raise UsageError(f"{path} is a run already", "choose another name")
             raise UsageError(f"{path} exists and is not a run", "choose another --run")
         text = json_text(config_file.content(config, forked_from))
@@ -250,7 +250,12 @@ class RunDir:
         if not name_or_path.strip():
             raise UsageError("the name of a run is empty", "name one: rsgrpo status shows the newest")
         path = Path(name_or_path)
-        return path if path.parent != Path(".") or (path / "config.json").is_file() else RUNS / name_or_path
+        return path if "/" in name_or_path or cls.is_there(path) else RUNS / name_or_path
+
+    @staticmethod
+    def is_there(path: Path) -> bool:
+        """Whether a directory is a run's, and not a model's, which has a config.json too."""
+        return config_file.is_there(path)
 
     @classmethod
     def open(cls, name_or_path: str | None) -> RunDir:
@@ -260,7 +265,7 @@ class RunDir:
             MissingError: If there is none.
         """
         path = cls.locate(name_or_path)
-        if not (path / "config.json").is_file():
+        if not cls.is_there(path):
             have = ", ".join(sorted(p.parent.name for p in RUNS.glob("[!.]*/config.json")))
             raise MissingError(
                 f"no run at {path}", f"runs here: {have}" if have else "start one: rsgrpo train, or rsgrpo prepare"

@@ -8,7 +8,7 @@ import pytest
 
 from rsgrpo_cli.artifacts import Lineage, write_table
 from rsgrpo_cli.config import resolve
-from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.run_dir import RunDir, numbered
 from rsgrpo_cli.schemas import UPDATE_METRICS
 from tests.tables import update_metrics
@@ -120,3 +120,36 @@ def test_evaluations_with_a_summary(run: RunDir) -> None:
         (run.evaluation(2, name) / "summary.parquet").write_bytes(b"")
     (run.evaluation(2, "begun")).mkdir()
     assert (run.benchmarks_of(2), run.benchmarks_of(1)) == (["puzzles", "sums"], [])
+
+
+MODEL = '{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}'
+
+
+def test_a_folder_with_a_models_config_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A run is easily called after the model beside it: --model ./qwen --run qwen.
+    monkeypatch.chdir(tmp_path)
+    Path("qwen").mkdir()
+    Path("qwen/config.json").write_text(MODEL)
+    assert RunDir.locate("qwen") == Path("runs/qwen")
+    with pytest.raises(MissingError, match="no run at qwen"):
+        RunDir.open("./qwen")
+    with pytest.raises(UsageError, match="qwen exists and is not a run"):
+        RunDir.create(RunDir.locate("./qwen"), resolve({}))
+    assert Path("qwen/config.json").read_text() == MODEL
+
+
+def test_what_has_a_slash_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert RunDir.locate("./mine") == Path("mine")
+    assert RunDir.locate("mine") == Path("runs/mine")
+    RunDir.create(Path("mine"), resolve({}))
+    assert RunDir.locate("mine") == Path("mine")
+
+
+def test_a_run_whose_configuration_is_damaged_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    Path("mine/config.json").write_text("{")
+    assert RunDir.locate("mine") == Path("mine")
+    with pytest.raises(ArtifactError, match="is not valid JSON"):
+        RunDir.open("mine").config()

@@ -25,7 +25,7 @@ def at_work(
 ) -> Iterator[Session]:
     """A session on a run that no other process can use in the block; one that only evaluates goes beside a train.
 
-    A run that this command created and that fails before it has sampled anything was removed again, so that the same
+    A run that this command created and that fails before it has sampled anything is removed again, so that the same
     command with another flag starts again. Only what this process wrote goes; a run that was there is left as it is.
     """
     try:
@@ -124,7 +124,7 @@ def exists(name: str | None) -> bool:
     """Whether `--run` names a run that is there."""
     from rsgrpo_cli.run_dir import RunDir
 
-    return name is not None and (RunDir.locate(name) / "config.json").is_file()
+    return name is not None and RunDir.is_there(RunDir.locate(name))
 
 
 def say(out: Output, outcome: Outcome) -> None:

@@ -102,7 +102,7 @@ def require_whole(run: RunDir) -> None:
 
 
 def _require_free(target: Path) -> None:
-    if (target / "config.json").is_file():
+    if RunDir.is_there(target):
         raise UsageError(f"{target} is a run already", "choose another name")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"{target} exists and is not a run", "choose another name")
