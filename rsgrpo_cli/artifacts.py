@@ -215,6 +215,11 @@ def _footer(path: Path, signature: tuple[int, int, int]) -> tuple[pa.Schema, dic
     return schema.remove_metadata(), parse_metadata((schema.metadata or {}).get(METADATA_KEY, b"{}"))
 
 
+def count_rows(path: Path) -> int:
+    """How many rows a Parquet file has, by its footer."""
+    return int(pq.read_metadata(path).num_rows)
+
+
 def combined_id(ids: Iterable[str]) -> str:
     """One id for an artifact in several files, from the ids of its parts in order."""
     return hash_json(list(ids))

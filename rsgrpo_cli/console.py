@@ -57,7 +57,7 @@ class Output:
         """Print a result: `data` as JSON if asked for, else the tables and lines that say the same.
 
         Args:
-            data: All there is to say.
+            data: The whole result.
             tables: The same for people.
             lines: What comes after the tables.
             before: What comes before them.

@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -130,19 +130,18 @@ def _instance(found: type) -> Any:
 # -- identity ---------------------------------------------------------------------------------------------------------
 
 
-def source_hash(module: ModuleType, files: Iterable[Path]) -> str:
-    """Hash of the module's file and of the user's other modules; empty where the module has no file.
+def source_hash(module: ModuleType) -> str:
+    """Hash of the module's file and of the user's other modules in this process; empty where it has no file.
 
     The user's are those under the folder that the module was imported from, for instance the current directory, without
     installed packages. Of a function in an installed package, they are the other modules of that package.
 
     Args:
-        module: From `load`.
-        files: Where to look for the other modules: `loaded_files`.
+        module: From `load`, in a process that has imported little else.
     """
     if not module.__file__:
         return ""
-    found = dict(_project_files(module, Path(module.__file__).resolve(), files))
+    found = dict(_project_files(module, Path(module.__file__).resolve()))
     if len(found) == 1:
         return hashlib.sha256(*found.values()).hexdigest()[:16]
     digest = hashlib.sha256()
@@ -151,23 +150,18 @@ def source_hash(module: ModuleType, files: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def loaded_files() -> set[Path]:
-    """The files of all modules in this process: for one that has imported little but the function."""
+def _loaded_files() -> set[Path]:
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     return {Path(file).resolve() for file in files if file}
 
 
-def _depth(module: ModuleType) -> int:
-    """How many folders above its file the folder lies that the module was imported from."""
-    return module.__name__.count(".") + hasattr(module, "__path__")
-
-
-def _project_files(module: ModuleType, file: Path, others: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
+def _project_files(module: ModuleType, file: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of the files that decide what the function does."""
-    root = file.parents[_depth(module)]
+    packages = module.__name__.count(".") + hasattr(module, "__path__")
+    root = file.parents[packages]  # the folder that the module was imported from
     if _is_installed(root):
         root = root / module.__name__.partition(".")[0]
-    for path in {file, *others}:
+    for path in {file, *_loaded_files()}:
         inside = is_inside(path, root) and not is_inside(path, _OURS) and not _is_below_installed(path, root)
         if path == file or (inside and path.is_file()):
             yield os.path.relpath(path, root), path.read_bytes()

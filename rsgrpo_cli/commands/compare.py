@@ -31,7 +31,7 @@ def compare(
 
 
 def _fewer_samples(result: dict[str, Any]) -> list[str]:
-    """What there is to say where one has more samples than are compared."""
+    """Notes on evaluations that have more samples than are compared."""
     names, fewer = (result["before"], result["after"]), result["compared_samples"]
     return [
         f"compared at {fewer} samples per problem: the first {fewer} of the {count} of {name}"

@@ -1,4 +1,4 @@
-"""What there is to say about each setting: type, default, limits, help and flag, read from the configuration models.
+"""Each setting as help and docs show it: type, default, limits, help text and flag, read from the configuration models.
 
 The command line's flags, docs/settings.md and the error about an unknown setting are all made from this.
 """

@@ -232,7 +232,7 @@ class EvalConfig(StageConfig):
     """Held-out problems: data sets, several with commas; by default those of the training data set."""
     k: Annotated[tuple[Positive, ...], Flag(metavar="1,32,...")] = (1, 8, 32)
     """Values of k for pass@k."""
-    num_samples: Annotated[int, Field(ge=1), Flag(("--num-samples", "-n"), "N,NAME=N,...")] = 32
+    num_samples: Annotated[Positive, Flag(("--num-samples", "-n"), "N,NAME=N,...")] = 32
     """Completions per problem; for single benchmarks: 1024,math500=64. --k alone raises it to the largest k."""
     num_samples_of: dict[str, Positive] = Field(default_factory=dict)
     """Completions per problem of single benchmarks, by name. The flag is --num-samples NAME=N."""

@@ -219,8 +219,6 @@ def _make_parts(
     flips = sum(grader.grade(folder, path.name) for path in there)
     sampled = 0
     if parts:
-        missing = sum((part.last_sample - part.first_sample) * len(part.rows) for part in parts)
-        session.out.info(f"sampling {missing:,} completions of {len(prompts):,} problems of {request.name}")
         assert cfg.max_tokens is not None  # resolved with the configuration
         made = rollout_stage.rollout(
             prompts,
@@ -231,6 +229,8 @@ def _make_parts(
             group_prefix="",
             policy_version=version,
         )
+        missing = sum((part.last_sample - part.first_sample) * len(part.rows) for part in parts)
+        session.out.info(f"sampling {missing:,} completions of {len(prompts):,} problems of {request.name}")
         with session.out.progress(f"eval of policy {version} on {request.name}", len(parts)) as ticker:
             for done, (part, table) in enumerate(made, start=1):
                 noted = replace(lineage, outputs=rollout_stage.notes(table))

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage, write_table
+from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_lineage, write_table
 from rsgrpo_cli.config import PrepareConfig, ScoreConfig
 from rsgrpo_cli.errors import MissingError, StaleError
 from rsgrpo_cli.pipeline import columns, prompt_checks
@@ -97,7 +96,7 @@ def prepare_prompts(
         if wants is not None and columns.lacks(path, wants):
             raise
         session.out.warn(f"{error.message}; using the problems prepared before")
-        return replace(done, facts={"prompts": _rows(path)})
+        return replace(done, facts={"prompts": count_rows(path)})
     if wants is not None:
         columns.check_source(score.reward, wants, source)
     # As the run was created: another reward for a single stage changes no prompt.
@@ -108,7 +107,7 @@ def prepare_prompts(
     if not must_run(path, PROMPTS, lineage, dependents=dependents, force=force, tagged=tagged):
         if wants is not None and not columns.are_there(path, wants):
             columns.add_columns(path, source, wants)
-        return replace(done, facts={"prompts": _rows(path)})
+        return replace(done, facts={"prompts": count_rows(path)})
 
     def work() -> dict[str, Any]:
         against = dropped or (_benchmarks(session, cfg) if cfg.decontaminate == "report" else [])
@@ -187,15 +186,15 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
     if source.expected_rows:
         session.out.warn(f"{source.name}: a sample of {len(source.problems)} of {source.expected_rows} rows")
     if made.without_problem:
-        session.out.warn(f"{source.name}: {made.without_problem} rows have no problem and are left out")
+        session.out.warn(f"{source.name}: rows without a problem, left out: {made.without_problem}")
     if made.answers_left_out:
         session.out.warn(
-            f"{source.name}: {made.answers_left_out} chats end with an answer, which is left out: a prompt ends with "
-            "the problem"
+            f"{source.name}: chats that end with an answer, which is removed: {made.answers_left_out}; a prompt ends "
+            "with the problem"
         )
     if made.worked_solutions:
         session.out.warn(
-            f"{source.name}: {made.worked_solutions} answers are worked solutions: only the final answers are kept"
+            f"{source.name}: worked solutions, of which only the final answer is kept: {made.worked_solutions}"
         )
     for overlap in made.overlaps:
         if overlap.rows:
@@ -207,7 +206,3 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
                 f"({rows}{more}); the {overlap.training} training problems are "
                 + ("dropped" if dropped else "kept: --set prepare.decontaminate=drop")
             )
-
-
-def _rows(path: Path) -> int:
-    return int(pq.read_metadata(path).num_rows)

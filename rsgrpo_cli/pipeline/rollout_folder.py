@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from rsgrpo_cli import disk
-from rsgrpo_cli.artifacts import Lineage, combined_id, read_json, read_lineage, write_json
+from rsgrpo_cli.artifacts import Lineage, combined_id, count_rows, read_json, read_lineage, write_json
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.run_dir import Freshness, freshness, rollout_parts
 from rsgrpo_cli.schemas import ROLLOUTS, ArtifactSchema
@@ -52,8 +50,8 @@ def discard(path: Path, kind: ArtifactSchema) -> None:
 
 
 def finish_folder(folder: Path) -> dict[str, Any]:
-    """Write the manifest; what there is to say about the rollouts."""
+    """Write the manifest; return a summary of the rollouts."""
     parts = {path.stem: read_lineage(path, ROLLOUTS).id for path in rollout_parts(folder)}
-    rows = sum(pq.read_metadata(path).num_rows for path in rollout_parts(folder))
+    rows = sum(count_rows(path) for path in rollout_parts(folder))
     write_json(folder / "manifest.json", {"id": combined_id(parts.values()), "rows": rows, "parts": parts})
     return {"completions": rows}

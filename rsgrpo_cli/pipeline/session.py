@@ -47,7 +47,7 @@ class Outcome:
         path: What it made, or found made.
         skipped: Whether it was there already, from the same inputs and settings.
         seconds: How long it took.
-        facts: What there is to say about it, by name.
+        facts: Its numbers, by name.
     """
 
     stage: str

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import (
     Lineage,
+    count_rows,
     hash_json,
     read_json,
     read_lineage,
@@ -171,7 +172,7 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
     if not tag and state == Freshness.OTHER_SETTINGS and keeps_its_rewards(run, step, lineage):
         state = Freshness.CURRENT
     if not decide(state, path, dependents=dependents, force=force):
-        return Outcome("score", path, True, 0.0, {"completions": _rows(path)} | _to_draw(session, step, tag))
+        return Outcome("score", path, True, 0.0, {"completions": count_rows(path)} | _to_draw(session, step, tag))
 
     def work() -> dict[str, Any]:
         same = grown is not None and grown.config_hash == lineage.config_hash and not force
@@ -216,7 +217,7 @@ def advantage(
     lineage = Lineage("advantage", settings, {"rewards": rewards_id}, policy_version=step)
     dependents = [] if tag else [run.update_metrics(step)]
     if not must_run(path, ADVANTAGES, lineage, dependents=dependents, force=force):
-        return Outcome("advantage", path, True, 0.0, {"completions": _rows(path)})
+        return Outcome("advantage", path, True, 0.0, {"completions": count_rows(path)})
 
     def work() -> dict[str, Any]:
         rewards = read_table(run.rewards(step), REWARDS, list(advantage_stage.COLUMNS))
@@ -344,7 +345,7 @@ def _change_policy(
 
 
 def _update_facts(metrics: pa.Table, cfg: UpdateConfig) -> dict[str, Any]:
-    """What there is to say about an update; of several optimizer steps the means, and the groups once."""
+    """A summary of an update: means over its optimizer steps, each group counted once."""
     facts: dict[str, Any] = {"optimizer_steps": len(metrics)} if len(metrics) > 1 else {}
     facts |= {name: pc.mean(metrics[name]).as_py() for name in ("loss", "grad_norm", "entropy")}
     facts["groups_dropped"] = pc.sum(metrics["groups_dropped"]).as_py() // cfg.epochs
@@ -396,9 +397,3 @@ def newest_step(run: RunDir, has: str) -> int:
         stage = {"rollouts": "rollout", "rewards": "score", "advantages": "advantage"}[has]
         raise UsageError(f"run {run.name} has no {has} yet", f"make them first: rsgrpo {stage} --run {run.path}")
     return steps[-1]
-
-
-def _rows(path: Path) -> int:
-    import pyarrow.parquet as pq
-
-    return int(pq.read_metadata(path).num_rows)

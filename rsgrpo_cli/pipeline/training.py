@@ -66,8 +66,7 @@ def train(session: Session, report: Report) -> None:
     training = Training(session)
     with _kept_when_stopped(session):
         for step in range(training.start, total):
-            with _way_back(session.run, step):
-                report(training.step(step))
+            report(training.step(step))
             if step + 1 < total:
                 session.stop.check(f"step {step}", steps.again(session))
 
@@ -94,12 +93,12 @@ def _prepare(session: Session) -> None:
 
 
 @contextmanager
-def _way_back(run: RunDir, step: int) -> Iterator[None]:
-    """Where a policy was ruined, name the checkpoint before it."""
+def _way_back(run: RunDir, last_sound: int) -> Iterator[None]:
+    """Where an update has ruined a policy, name the newest checkpoint up to `last_sound` to branch off from."""
     try:
         yield
     except DivergedError as error:
-        good = max((version for version in run.versions() if version < max(step, 1)), default=0)
+        good = max((version for version in run.versions() if version <= last_sound), default=0)
         hint = f"branch off before it with a lower learning rate: rsgrpo fork NEW --run {run.path} --step {good} --lr"
         raise DivergedError(error.message, f"{hint} LOWER") from error
 
@@ -148,10 +147,12 @@ class Training:
             Interrupted: If asked to stop.
         """
         session, config = self.session, self.session.config
-        self._sample(step)
+        with _way_back(session.run, step - 1):
+            self._sample(step)
         steps.advantage(session, step, config.advantage)
         save = self._is_due(step + 1)
-        steps.update(session, step, config.update, save=save)
+        with _way_back(session.run, step):
+            steps.update(session, step, config.update, save=save)
         row = self.history.add(step, write=save)
         self._warn_of_no_signal(row)
         if save:

@@ -1,4 +1,4 @@
-"""One optimizer step: the loss over micro-batches, its gradient, AdamW, and what there is to report about it.
+"""One optimizer step: the loss over micro-batches, its gradient, AdamW, and its metrics.
 
 The way from advantages to weights: `optimizer_step` -> `_loss` (log-probabilities, clipped surrogate, corrections) ->
 `loss.backward()` -> `optimizer.step()`.
@@ -156,7 +156,7 @@ def _explained(cfg: UpdateConfig) -> Iterator[None]:
 def _loss(
     policy: Policy, experience: Experience, rows: list[int], cfg: UpdateConfig, running: _Running
 ) -> torch.Tensor:
-    """A micro-batch's share of the loss, with gradient; what there is to report is added to `running`."""
+    """A micro-batch's share of the loss, with gradient; its metrics are added to `running`."""
     device = policy.lm.device
     batch = assemble(experience.prompts, experience.completions, rows, device)
     logprobs_N, entropy_N = token_logprobs(policy.lm, batch, temperature=experience.temperature)

@@ -50,7 +50,7 @@ class Policy:
 
     @contextmanager
     def updating(self) -> Iterator[int]:
-        """Raises the version by one; gives the one before. An update that fails leaves `UNFINISHED`, which none is."""
+        """Raise the version by one at the end of the block; yields the old one. After a failure it is UNFINISHED."""
         before, self.version = self.version, UNFINISHED
         yield before
         self.version = before + 1

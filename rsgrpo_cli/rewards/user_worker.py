@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.user_code import is_inside, load, loaded_files, source_hash
+from rsgrpo_cli.user_code import is_inside, load, source_hash
 
 
 class SourceChangedError(RuntimeError):
@@ -32,7 +32,7 @@ def caller(name: str, keep_out: str | None = None) -> Callable[..., Any]:
         sys.path.insert(0, os.getcwd())  # for as long as the worker lives: the function may import when it is called
     module, function = load(name, forbidden)
     parameters = _Parameters(function)
-    source = source_hash(module, loaded_files())
+    source = source_hash(module)
 
     def serve(columns: dict[str, list[Any]] | None, expected: str | None = None) -> Any:
         if columns is None:

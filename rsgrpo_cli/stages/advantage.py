@@ -131,7 +131,7 @@ def solve_rate(rewards: pa.Table) -> float:
 
 
 def facts(advantages: pa.Table) -> dict[str, float | int]:
-    """What there is to say about a table of advantages: how many groups of each status, and how large they are."""
+    """A summary of a table of advantages: how many groups of each status, and how large they are."""
     counts = group_statuses(advantages)
     values = advantages["advantage"].to_numpy()
     return {"groups": sum(counts.values())} | dict(sorted(counts.items())) | {"advantage_rms": advantage_rms(values)}

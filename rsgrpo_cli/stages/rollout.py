@@ -172,7 +172,7 @@ def rollout(
         policy_version: Recorded in every row.
 
     Yields:
-        The part and its table of `schemas.ROLLOUTS`; what there is to say about it beside the rows, `notes` tells.
+        The part and its table of `schemas.ROLLOUTS`; `notes` has what is recorded beside the rows.
 
     Raises:
         DataError: If the model's chat template refuses a prompt, or a prompt is empty.

@@ -60,7 +60,7 @@ def test_the_answer_is_in_the_last_box(completion: str, answer: str) -> None:
         ("boxed{42}", Status.NO_BOX),
         (r"\boxedness{42}", Status.NO_BOX),
         (r"\boxed{4", Status.NO_BOX),
-        (r"\boxed{205}. No: \boxed{20", Status.NO_BOX),  # the first was removed again, the second unknown
+        (r"\boxed{205}. No: \boxed{20", Status.NO_BOX),  # the first is taken back, the second unknown
         (r"\boxed{\frac{1}{2}", Status.NO_BOX),
         (r"<think>\boxed{42}", Status.THINK_UNCLOSED),
         (r"<think>\boxed{42}</think> I am not sure.", Status.NO_BOX),
