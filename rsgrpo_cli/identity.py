@@ -1,22 +1,26 @@
-"""What a run was made with, beyond its settings: `identity.json`, so that it can be compared when the run goes on.
+"""What a run was made with, beyond its settings: `identity.json`, so that it can be compared when the run resumes.
 
-    {"version": 1, "base": {"model": NAME, "weights": ID, ...}, "revision": COMMIT, "accepted": [...], "rewards": [...]}
+    {"version": 1, "base": {"model": NAME, "weights": ID, ...}, "revision": COMMIT, "accepted": [...], "rewards": [...],
+     "estimators": [...]}
 
 `base` holds what of the base model's files decides its completions. `accepted` are the changes of it that the user
-went on with on purpose, each {"name", "was", "is"}; `rewards` the identities of rewards that were accepted so.
+accepted on purpose, each {"name", "was", "is"}; `rewards` and `estimators` the identities of changed functions that
+were accepted so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rsgrpo_cli.artifacts import hash_json, read_json, write_json
 from rsgrpo_cli.errors import ArtifactError
 
 FILE = "identity.json"
+Function = Literal["reward", "estimator"]
+"""What may be a function of the user's own."""
 VERSION = 1
 _HINT = "put the file back as it was; without it, what the run was made with is recorded again"
 
@@ -30,13 +34,25 @@ class Identity:
             "chat_template", "stop_tokens"; None where the model has no such thing.
         revision: The commit of a model on the Hub.
         accepted: Changes of the base that were accepted, in order.
-        rewards: Identities of rewards that were accepted.
+        rewards: Identities of changed rewards that were accepted.
+        estimators: The same of estimators.
     """
 
     base: Mapping[str, str | None]
     revision: str | None = None
     accepted: Sequence[Mapping[str, str | None]] = field(default_factory=tuple)
     rewards: Sequence[str] = field(default_factory=tuple)
+    estimators: Sequence[str] = field(default_factory=tuple)
+
+    def accepted_functions(self, kind: Function) -> Sequence[str]:
+        """The identities of changed rewards, or estimators, that were accepted."""
+        return self.rewards if kind == "reward" else self.estimators
+
+    def with_function(self, kind: Function, identity: str) -> Identity:
+        """The same with another one accepted."""
+        if kind == "reward":
+            return replace(self, rewards=(*self.rewards, identity))
+        return replace(self, estimators=(*self.estimators, identity))
 
     @property
     def note(self) -> dict[str, str]:
@@ -56,12 +72,15 @@ def read_identity(run: Path) -> Identity | None:
     data = read_json(path, version=int, base=dict)
     if data["version"] != VERSION:
         raise ArtifactError(f"{path} was written by another version of rsgrpo", _HINT)
-    accepted, rewards, revision = data.get("accepted", []), data.get("rewards", []), data.get("revision")
+    accepted, revision = data.get("accepted", []), data.get("revision")
+    functions = [data.get(name, []) for name in ("rewards", "estimators")]
     fits = _texts(data["base"]) and isinstance(accepted, list) and all(_texts(change) for change in accepted)
-    fits = fits and isinstance(rewards, list) and all(isinstance(name, str) for name in rewards)
+    for names in functions:
+        fits = fits and isinstance(names, list) and all(isinstance(name, str) for name in names)
     if not fits or not (revision is None or isinstance(revision, str)):
         raise ArtifactError(f"{path} is damaged", _HINT)
-    return Identity(data["base"], revision, tuple(accepted), tuple(rewards))
+    rewards, estimators = functions
+    return Identity(data["base"], revision, tuple(accepted), tuple(rewards), tuple(estimators))
 
 
 def write_identity(run: Path, identity: Identity) -> None:

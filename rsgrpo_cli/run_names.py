@@ -11,12 +11,18 @@ from rsgrpo_cli.config import RunConfig
 
 def fresh_path(runs: Path, config: RunConfig) -> Path:
     """A path under `runs` that no run has, named after what is trained and how."""
-    dataset = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(config.prepare.dataset.partition(":")[0]).stem)
+    dataset = _safe(Path(config.prepare.dataset.partition(":")[0]).stem)
     beta = getattr(config.advantage, "beta", None)
-    stem = f"{dataset}-{config.advantage.estimator}" + (f"-beta{beta:g}" if beta is not None else "")
+    named = isinstance(beta, int | float)  # of a user's own estimator it may be anything as yet
+    stem = f"{dataset}-{_safe(config.advantage.estimator)}" + (f"-beta{beta:g}" if named else "")
     taken = {path.name for path in runs.glob(f"{stem}-*")}
     number = next(number for number in range(1, 100_000) if f"{stem}-{number:03d}" not in taken)
     return runs / f"{stem}-{number:03d}"
+
+
+def _safe(text: str) -> str:
+    """A text as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)
 
 
 def claim_fresh_path(runs: Path, config: RunConfig) -> Path:

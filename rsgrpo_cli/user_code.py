@@ -1,10 +1,11 @@
 """A function of the user's own: loading it by its name, and the hash of its source.
 
-A reward function is loaded with it in worker processes.
+Rewards and estimators are loaded with it, in worker processes; `user_function` has the parent's side.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib
 import importlib.util
@@ -24,6 +25,21 @@ _OURS = Path(__file__).resolve().parent
 
 class ForbiddenModuleError(ImportError):
     """The module lies in a run directory, and nobody asked for that."""
+
+
+class SourceChangedError(RuntimeError):
+    """The function's source is not the one that the run began with."""
+
+
+def load_for_good(name: str, keep_out: Path | None) -> tuple[Callable[..., Any], str]:
+    """`load` in a process that serves nothing else, and the hash of the source.
+
+    The current directory stays first on the path: the function may import when it is called.
+    """
+    if not is_inside(Path.cwd(), keep_out):
+        sys.path.insert(0, os.getcwd())
+    module, function = load(name, keep_out)
+    return function, source_hash(module)
 
 
 def load(name: str, keep_out: Path | None = None) -> tuple[ModuleType, Callable[..., Any]]:
@@ -125,6 +141,25 @@ def _instance(found: type) -> Any:
         return found()
     except TypeError as error:
         raise TypeError(f"{found.__name__} is a class: name an instance of it ({error})") from error
+
+
+# -- what it returns ---------------------------------------------------------------------------------------------------
+
+
+def awaited(returned: Any) -> Any:
+    """What an async function returns in the end."""
+    if not inspect.isawaitable(returned):
+        return returned
+
+    async def wait() -> Any:
+        return await returned
+
+    return asyncio.run(wait())
+
+
+def short(value: Any) -> str:
+    """A value in one line of an error."""
+    return " ".join(repr(value).split())[:80]
 
 
 # -- identity ---------------------------------------------------------------------------------------------------------

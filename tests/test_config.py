@@ -162,3 +162,24 @@ def test_a_benchmark_with_fewer_samples_reports_the_ks_that_these_allow() -> Non
         config.resolve(few)
     # What is not evaluated does not count.
     config.resolve(few | {"eval.benchmark": "aime24"})
+
+
+def test_an_estimator_of_ones_own_takes_any_setting_and_keeps_it() -> None:
+    made = config.resolve({"advantage.estimator": "mine:f", "advantage.schedule": "linear", "advantage.copy": 3})
+    assert isinstance(made.advantage, config.OwnEstimatorConfig)
+    assert made.advantage.knobs() == {"schedule": "linear", "copy": 3}
+    assert config.parse(made.model_dump(mode="json")) == made
+    longer = config.override_afresh(made, {"train.steps": 7})
+    assert longer.advantage == made.advantage
+    assert config.override(made, {"advantage.schedule": "cosine"}).advantage.knobs() == {
+        "schedule": "cosine",
+        "copy": 3,
+    }
+    assert config.override(made, {"advantage.estimator": "grpo"}).advantage == config.GrpoConfig()
+    assert config.override(config.resolve({}), {"advantage.estimator": "mine:f"}).advantage.knobs() == {}
+
+
+@pytest.mark.parametrize("name", [":f", "mine:", " : "])
+def test_half_a_name_of_a_function_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"package\.module:function"):
+        config.resolve({"advantage.estimator": name})

@@ -30,7 +30,9 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"errors", "config", "bundled", "companions", "prompt_tokens"},
     "workers": {"errors"},
     "user_code": set(),
-    "rewards": BELOW - ABOUT_MODELS | {"workers", "user_code"},
+    "user_function": {"errors", "workers"},
+    "rewards": BELOW - ABOUT_MODELS | {"workers", "user_code", "user_function"},
+    "estimators": {"errors", "workers", "user_code", "user_function"},
     "engines": BELOW,
     "policy": BELOW | {"core"},
     "stages": BELOW | {"core", "tasks", "rewards", "engines", "policy"},
@@ -48,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "identity": {"errors", "artifacts"},
     "staleness": {"errors", "schemas", "artifacts", "footers", "run_dir", "identity"},
     "pipeline": BELOW
-    | {"core", "tasks", "rewards", "engines", "policy", "stages"}
+    | {"core", "tasks", "rewards", "estimators", "engines", "policy", "stages"}
     | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file"}
     | {"identity", "staleness"},
     "api": {"errors", "schemas", "config", "artifacts", "run_dir", "staleness"},

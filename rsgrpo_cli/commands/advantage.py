@@ -9,7 +9,7 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
-from rsgrpo_cli.config import AdvantageConfig, Overrides, estimator_config
+from rsgrpo_cli.config import ESTIMATORS, AdvantageConfig, Overrides, RsGrpoConfig, estimator_config
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DependencyError, UsageError
 
@@ -18,7 +18,7 @@ Compare = Annotated[
     typer.Option(
         "--compare",
         metavar="NAME[:KEY=VALUE...],...",
-        help="Only show what these make of the step's rewards, for example rs_grpo:beta=8,grpo,pkpo:k=4.",
+        help="Only show what these make of the step's rewards, for example rs_grpo:beta=8,grpo,pkpo:k=4,mine:f:q=0.5.",
     ),
 ]
 Figure = Annotated[
@@ -32,13 +32,17 @@ def advantage(
     step: options.StepOption = None,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
+    accept_changes: options.AcceptOption = False,
     compare: Compare = None,
     figure: Figure = None,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
 ) -> None:
-    """Turn a step's rewards into advantages, group by group; or compare what estimators make of them."""
+    """Turn a step's rewards into advantages, group by group; or compare what estimators make of them.
+
+    An estimator of your own has the signature f(rewards, *, setting=1.0) -> advantages.
+    """
     out = Output(as_json=as_json)
     if compare is not None:
         if overrides or tag or force:
@@ -50,7 +54,8 @@ def advantage(
 
     target, resolved = open_run(run, overrides)
     say_departures(out, target, resolved, "advantage", tag=tag)
-    with at_work(target, resolved, out) as session:
+    with at_work(target, resolved, out, overrides) as session:
+        session.accept_changes = accept_changes
         number = steps.newest_step(target, "rewards") if step is None else step
         outcome = steps.advantage(session, number, resolved.advantage, tag=tag, force=force)
     say(out, outcome)
@@ -60,7 +65,7 @@ def methods(text: str) -> list[tuple[str, AdvantageConfig]]:
     """The estimators that `--compare` names, with a label each.
 
     Args:
-        text: "rs_grpo:beta=2,grpo,pkpo:k=4:variant=sloo".
+        text: "rs_grpo:beta=2,grpo,pkpo:k=4:variant=sloo,my_module:function:key=0.5".
 
     Raises:
         UsageError: If it cannot be read, or a setting does not fit.
@@ -68,11 +73,13 @@ def methods(text: str) -> list[tuple[str, AdvantageConfig]]:
     found: dict[str, AdvantageConfig] = {}
     for part in text.split(","):
         name, *knobs = (piece.strip() for piece in part.split(":"))
+        if name not in ESTIMATORS and knobs and knobs[0] and "=" not in knobs[0]:  # a function of the user's own
+            name = f"{name}:{knobs.pop(0)}"
         pairs = [knob.partition("=") for knob in knobs]
         if not name or any(not equals for _, equals, _ in pairs):
             raise UsageError(f"--compare {part!r} is not NAME or NAME:KEY=VALUE", f"--compare {_EXAMPLE}")
         cfg = estimator_config(name, {key: options.value(value) for key, _, value in pairs})
-        if getattr(cfg, "schedule", "constant") != "constant":
+        if isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant":
             raise UsageError("--compare takes a beta, not a schedule of it", f"--compare {_EXAMPLE}")
         found[" ".join([name, *knobs])] = cfg
     return list(found.items())

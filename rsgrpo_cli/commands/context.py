@@ -32,7 +32,8 @@ def at_work(
         from rsgrpo_cli.pipeline.session import Session
         from rsgrpo_cli.pipeline.stopping import StopSignal
 
-        stop, asked = StopSignal(), (overrides or {}).get("score.reward")
+        stop = StopSignal()
+        asked = {value for name, value in (overrides or {}).items() if name in ("score.reward", "advantage.estimator")}
         with (
             run.lock(out.warn, evaluating=evaluating),
             stop.installed(out.info),

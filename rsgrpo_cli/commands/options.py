@@ -62,7 +62,7 @@ AcceptOption = Annotated[
     bool,
     typer.Option(
         "--accept-changes",
-        help="Go on although the base model or the reward is not the one the run was made with; this is recorded.",
+        help="Continue although the base model, the reward or the estimator has changed since; this is recorded.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan, as rsgrpo plan does; make nothing.")]

@@ -57,6 +57,7 @@ def print_plan(
     memory: int | None = None,
 ) -> None:
     """What `plan` and `train --dry-run` print."""
+    from rsgrpo_cli.pipeline.own_estimator import completed_run
     from rsgrpo_cli.pipeline.training import resume_config
     from rsgrpo_cli.planning.plan import make_plan
     from rsgrpo_cli.run_dir import RunDir
@@ -66,6 +67,7 @@ def print_plan(
         config = resume_config(RunDir.open(run), with_file(overrides, config_file))
     else:
         config = resolve(overrides, config_file)
+    config = completed_run(config, None if "advantage.estimator" in overrides or not there else RunDir.open(run).path)
     data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory)
     lines = [_logits(data), *_positions(data["positions"]), *_verdict(data), HOW]
     Output(as_json=as_json).result(data, _settings_table(data), _work_table(data), _memory_table(data), lines=lines)
@@ -74,7 +76,7 @@ def print_plan(
 def _settings_table(data: dict[str, Any]) -> Table:
     made = table("setting", "value", "default", title="Settings, with the default where it differs")
     for name, row in data["settings"].items():
-        default = "" if row["default"] == row["value"] else _text(row["default"])
+        default = "" if row["default"] in (row["value"], None) else _text(row["default"])
         made.add_row(name, _text(row["value"]), default)
     return made
 

@@ -1,11 +1,16 @@
-"""The advantage estimators, each with its own settings and no other's; their functions are in `core.estimators`."""
+"""The advantage estimators, each with its own settings and no other's; their functions are in `core.estimators`.
+
+A user's own estimator is "module:function", and its settings are the function's parameters: `OwnEstimatorConfig` takes
+what it is given, and `estimators.user` compares it with the function.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from rsgrpo_cli.config.base import Finite, Flag, Positive, StageConfig
 
@@ -19,8 +24,9 @@ SCHEDULE = frozenset({"schedule", "beta_end", "schedule_steps"})
 class EstimatorConfig(StageConfig):
     """What every estimator has."""
 
-    estimator: Annotated[str, Flag(metavar="NAME")]
-    """How advantages are computed from the rewards of a group."""
+    estimator: Annotated[str, Flag(metavar="NAME|MODULE:FUNCTION")]
+    """How advantages are computed from the rewards of a group: by one of ours, or by a function of your own as
+    module:function."""
     scale: Annotated[AdvantageScale, Flag(("--advantage-scale",))] = "none"
     """Rescale the advantages of a step: to RMS 1, or by beta, which makes learning rates comparable across beta."""
 
@@ -41,7 +47,7 @@ class EstimatorConfig(StageConfig):
 
     @property
     def smallest_group(self) -> int:
-        """Completions a prompt without which the estimator has nothing to work with."""
+        """Completions per prompt without which the estimator has nothing to work with."""
         return 2
 
 
@@ -208,7 +214,28 @@ class TangMaxConfig(EstimatorConfig):
     estimator: Literal["tang_max"] = "tang_max"
 
 
-AdvantageConfig = Annotated[
+class OwnEstimatorConfig(EstimatorConfig):
+    """A function of the user's own; further settings are its keyword arguments."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @field_validator("estimator")
+    @classmethod
+    def _names_a_function(cls, name: str) -> str:
+        module, _, function = name.partition(":")
+        if not (module.strip() and function.strip()):
+            raise ValueError(
+                f'an estimator of your own is given as "package.module:function", not "{name}": for a function f in '
+                "my_estimators.py in this directory, my_estimators:f"
+            )
+        return name
+
+    def with_knobs(self, knobs: Mapping[str, Any]) -> OwnEstimatorConfig:
+        """The same function with these settings of its own."""
+        return type(self)(estimator=self.estimator, scale=self.scale, **knobs)
+
+
+NamedEstimator = Annotated[
     RsGrpoConfig
     | GrpoConfig
     | DrGrpoConfig
@@ -225,8 +252,26 @@ AdvantageConfig = Annotated[
     | TangMaxConfig,
     Field(discriminator="estimator"),
 ]
+NAMED, OWN = "a named estimator", "a function"
+
+
+def _whose(data: Any) -> str:
+    name = data.get("estimator") if isinstance(data, Mapping) else getattr(data, "estimator", None)
+    return OWN if is_own(name) else NAMED
+
+
+def is_own(name: Any) -> bool:
+    """Whether an estimator's name stands for a function of the user's own."""
+    return isinstance(name, str) and ":" in name
+
+
+AdvantageConfig = Annotated[
+    Annotated[NamedEstimator, Tag(NAMED)] | Annotated[OwnEstimatorConfig, Tag(OWN)], Discriminator(_whose)
+]
 VARIANTS: dict[str, type[EstimatorConfig]] = {
-    variant.model_fields["estimator"].default: variant for variant in get_args(get_args(AdvantageConfig)[0])
+    variant.model_fields["estimator"].default: variant for variant in get_args(get_args(NamedEstimator)[0])
 }
 """Name -> its settings."""
 ESTIMATORS: tuple[str, ...] = tuple(VARIANTS)
+TAGS = frozenset({NAMED, OWN, *ESTIMATORS})
+"""What stands in the path of a validation error and names no field."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from rsgrpo_cli.config.base import Flag, StageConfig
-from rsgrpo_cli.config.estimators import ESTIMATORS, SCHEDULE, VARIANTS, AdvantageConfig, RsGrpoConfig
+from rsgrpo_cli.config.estimators import ESTIMATORS, SCHEDULE, TAGS, VARIANTS, AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.config.stages import (
     EvalConfig,
     ModelConfig,
@@ -68,10 +68,11 @@ class RunConfig(StageConfig):
         if data["eval"].get("max_tokens") is None:
             data["eval"]["max_tokens"] = data.get("rollout", {}).get("max_tokens", RolloutConfig().max_tokens)
         # The variant is chosen by name, and a field of another variant is an error, not ignored.
-        data["advantage"] = {"estimator": "rs_grpo"} | data.get("advantage", {})
-        if data["advantage"].get("schedule") in ("linear", "cosine") and not data["advantage"].get("schedule_steps"):
+        data["advantage"] = advantage = {"estimator": "rs_grpo"} | data.get("advantage", {})
+        scheduled = advantage["estimator"] == "rs_grpo" and advantage.get("schedule") in ("linear", "cosine")
+        if scheduled and not advantage.get("schedule_steps"):
             # Once and for all: more steps later on must not change what the first ones did.
-            data["advantage"]["schedule_steps"] = data.get("train", {}).get("steps", TrainConfig().steps)
+            advantage["schedule_steps"] = data.get("train", {}).get("steps", TrainConfig().steps)
         return data
 
     @model_validator(mode="after")
@@ -178,7 +179,9 @@ def override_afresh(config: RunConfig, overrides: Overrides) -> RunConfig:
     for section, field in (("update", "learning_rate"), ("model", "lora_alpha"), ("eval", "max_tokens")):
         if data[section][field] == getattr(getattr(base, section), field):
             del data[section][field]
-    ends = {"update": config.train.steps * config.update.optimizer_steps, "advantage": config.train.steps}
+    ends = {"update": config.train.steps * config.update.optimizer_steps}
+    if isinstance(config.advantage, RsGrpoConfig):
+        ends["advantage"] = config.train.steps
     for section, end in ends.items():
         if data[section].get("schedule_steps") == end:
             del data[section]["schedule_steps"]
@@ -301,7 +304,8 @@ def _merged_section(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -
     if name == "advantage" and new.get("estimator", old.get("estimator")) != old.get("estimator"):
         # Another estimator: the old one's own knobs (beta, eps) are not its.
         return {"scale": old["scale"], **new} if "scale" in old else dict(new)
-    if name == "advantage" and new.get("schedule", old.get("schedule")) != old.get("schedule"):
+    other = "schedule" in new and new["schedule"] != old.get("schedule")
+    if name == "advantage" and old.get("estimator", "rs_grpo") == "rs_grpo" and other:
         old = {field: value for field, value in old.items() if field not in SCHEDULE}
     return {**old, **new}
 
@@ -340,8 +344,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _explain(error: ValidationError) -> tuple[str, str]:
     first = error.errors()[0]
-    # The estimator's tag is in the path of a discriminated union and names no field.
-    path = [str(part) for part in first["loc"] if part not in ESTIMATORS]
+    path = [str(part) for part in first["loc"] if part not in TAGS]
     where = ".".join(path)
     if first["type"] == "extra_forbidden":
         tags = [str(part) for part in first["loc"] if part in ESTIMATORS]
@@ -351,7 +354,8 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             return f"{where} is not a setting of estimator {tags[0]}", hint
         return f"{where} is not a setting", _nearest(path) + _real_settings(path[0])
     if first["type"] == "union_tag_invalid":
-        return f"unknown estimator {first['ctx']['tag']!r}", f"choose one of: {', '.join(ESTIMATORS)}"
+        hint = f"choose one of: {', '.join(ESTIMATORS)}; or your own as package.module:function"
+        return f"unknown estimator {first['ctx']['tag']!r}", hint
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in _PLAIN:
         message = f"{_PLAIN[first['type']].format(**first.get('ctx', {}))}, not {first['input']!r}"

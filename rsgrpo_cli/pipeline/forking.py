@@ -18,6 +18,7 @@ from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.identity import read_identity, write_identity
 from rsgrpo_cli.pipeline import identity
 from rsgrpo_cli.pipeline.keeping import MANIFEST
+from rsgrpo_cli.pipeline.own_estimator import completed_run
 from rsgrpo_cli.run_dir import RunDir, numbered
 
 _OURS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.parquet|manifest\.json")
@@ -41,7 +42,7 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
     Raises:
         MissingError: If the policy of that step does not exist (any more).
         UsageError: If there is something at `target`, or the policy of that step is of another model, or learned
-            from other problems, than wanted.
+            from other problems, than wanted; or if an estimator of the user's own cannot be loaded.
         ArtifactError: If the disk is full; nothing is left behind then.
     """
     _require_free(target)
@@ -52,6 +53,8 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
             f"checkpoints: {have}, or 0; a run keeps more of them with --checkpoint-every 1 --keep-checkpoints N",
         )
     config = override(source.config(), overrides)
+    if any(name.startswith("advantage.") for name in overrides):
+        config = completed_run(config, None if "advantage.estimator" in overrides else source.path)
     changed = changed_fields(source.config(), config)
     if step > 0:
         _require_same_past(changed, f"policy {step} of run {source.name}")
@@ -60,8 +63,8 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
         _share(source, step, partial, rollouts=_samples_alike(changed), evaluations=_same_policies(changed))
         recorded = read_identity(source.path)
         if recorded is not None and _same_policies(changed):
-            # The rewards may be others from here on: that is one of the reasons to branch.
-            write_identity(partial, replace(recorded, rewards=()))
+            # The reward and the estimator may be others from here on: that is one of the reasons to branch.
+            write_identity(partial, replace(recorded, rewards=(), estimators=()))
         write_json(partial / "config.json", config_file.content(config, origin))
         names = [path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()]
         _publish(partial, target)

@@ -1,20 +1,21 @@
-"""What decides a run beside its settings, compared whenever the run goes on: the base model's files and the reward."""
+"""What decides a run beside its settings, compared whenever it resumes: the base model's files, users' functions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage
 from rsgrpo_cli.errors import StaleError
-from rsgrpo_cli.identity import Identity, pinned, read_identity, write_identity
+from rsgrpo_cli.identity import Function, Identity, pinned, read_identity, write_identity
 from rsgrpo_cli.models import model_directory, weights_id
 from rsgrpo_cli.prompt_tokens import chat_template_id
 from rsgrpo_cli.run_dir import RunDir, rollout_parts
-from rsgrpo_cli.schemas import REWARDS, ROLLOUTS
+from rsgrpo_cli.schemas import ADVANTAGES, REWARDS, ROLLOUTS
 from rsgrpo_cli.staleness import GRADED, evaluation_parts, evaluations
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def accepted(session: Session) -> dict[str, str]:
     return identity.note if identity else {}
 
 
-# -- the reward -------------------------------------------------------------------------------------------------------
+# -- the reward, the estimator ----------------------------------------------------------------------------------------
 
 
 def check_reward(
@@ -176,35 +177,61 @@ def check_reward(
     Raises:
         StaleError: If it has changed and that is not to be accepted.
     """
-    run, key = session.run, f"reward {identity}"
+    run = session.run
+    others = _rewards_of_steps(run, before) + _rewards_of_evaluations(run, benchmark)
+    made = next((rewards for rewards in others if rewards.config.get("reward") == name), None)
+    _compare_function(session, "reward", name, identity, made)
+
+
+def check_estimator(session: Session, name: str, identity: str, *, before: int | None = None) -> None:
+    """Compare a user's estimator with the one that the run's other advantages were made with, as `check_reward` does.
+
+    Raises:
+        StaleError: If it has changed and that is not to be accepted.
+    """
+    others = _advantages_of_steps(session.run, before)
+    made = next((advantages for advantages in others if advantages.config.get("estimator") == name), None)
+    _compare_function(session, "estimator", name, identity, made)
+
+
+def _compare_function(session: Session, kind: Function, name: str, identity: str, made: Lineage | None) -> None:
+    run, key = session.run, f"{kind} {identity}"
     if key in session.checked:
         return
     recorded = read_identity(run.path)
-    others = _rewards_of_steps(run, before) + _rewards_of_evaluations(run, benchmark)
-    made = next((rewards for rewards in others if rewards.config.get("reward") == name), None)
     was = made.config.get("identity") if made else identity
-    if was != identity and identity not in (recorded.rewards if recorded else ()):
+    if was != identity and identity not in (recorded.accepted_functions(kind) if recorded else ()):
         if not session.accept_changes:
             raise StaleError(
-                f"the reward {name} is not the one that run {run.name} was made with: {was}, now {identity}",
+                f"the {kind} {name} is not the one that run {run.name} was made with: {was}, now {identity}",
                 f"put the old one back; branch off with the new one: rsgrpo fork NEW --run {run.path}; to continue "
                 f"on purpose: {ACCEPT}",
             )
-        changes = [{"name": f"reward {name}", "was": was, "is": identity}]
+        changes = [{"name": f"{kind} {name}", "was": was, "is": identity}]
         run.record({"stage": "accept-changes", "changes": changes})
         kept = recorded or Identity({"model": session.config.model.name, **_known_from_artifacts(run)})
-        write_identity(run.path, replace(kept, rewards=(*kept.rewards, identity)))
+        write_identity(run.path, kept.with_function(kind, identity))
     session.checked.add(key)
 
 
 def keeps_its_rewards(run: RunDir, step: int, wanted: Lineage) -> bool:
     """Whether a step was scored and used before a changed reward was accepted: it stays as it is."""
-    path, identity = run.rewards(step), read_identity(run.path)
-    if identity is None or not path.is_file() or not run.advantages(step).is_file():
+    path, used = run.rewards(step), run.advantages(step).is_file()
+    return used and path.is_file() and _made_before_accepted(run, "reward", read_lineage(path, REWARDS), wanted)
+
+
+def keeps_its_advantages(run: RunDir, step: int, wanted: Lineage) -> bool:
+    """Whether a step's advantages were made and used before a changed estimator was accepted: they stay as they are."""
+    path, used = run.advantages(step), run.update_metrics(step).is_file()
+    return used and path.is_file() and _made_before_accepted(run, "estimator", read_lineage(path, ADVANTAGES), wanted)
+
+
+def _made_before_accepted(run: RunDir, kind: Function, made: Lineage, wanted: Lineage) -> bool:
+    identity = read_identity(run.path)
+    if identity is None or wanted.config.get("identity") not in identity.accepted_functions(kind):
         return False
-    made = read_lineage(path, REWARDS)
     same = dict(made.config) | {"identity": wanted.config["identity"]} == dict(wanted.config)
-    return same and dict(made.inputs) == dict(wanted.inputs) and wanted.config["identity"] in identity.rewards
+    return same and dict(made.inputs) == dict(wanted.inputs)
 
 
 def _first_own_step(run: RunDir) -> int:
@@ -218,6 +245,15 @@ def _rewards_of_steps(run: RunDir, before: int | None) -> list[Lineage]:
     steps = [step for step in run.steps() if step >= first and (before is None or step < before)]
     used = [step for step in reversed(steps) if run.rewards(step).is_file() and run.advantages(step).is_file()]
     return [read_lineage(run.rewards(step), REWARDS) for step in used]
+
+
+def _advantages_of_steps(run: RunDir, before: int | None) -> Iterator[Lineage]:
+    """The advantages of the run's own steps that a policy was made from, the newest first."""
+    first = _first_own_step(run)
+    for step in reversed(run.steps()):
+        own = step >= first and (before is None or step < before)
+        if own and run.advantages(step).is_file() and run.update_metrics(step).is_file():
+            yield read_lineage(run.advantages(step), ADVANTAGES)
 
 
 def _rewards_of_evaluations(run: RunDir, benchmark: str | None) -> list[Lineage]:

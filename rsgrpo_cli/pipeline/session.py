@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from rsgrpo_cli.artifacts import read_lineage, read_table
-from rsgrpo_cli.config import RunConfig, ScoreConfig, override
+from rsgrpo_cli.config import AdvantageConfig, OwnEstimatorConfig, RunConfig, ScoreConfig, override
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
 from rsgrpo_cli.engines.vllm_process import require_vllm
 from rsgrpo_cli.errors import LockedError, MissingError
+from rsgrpo_cli.estimators.user import UserEstimator
 from rsgrpo_cli.identity import pinned
 from rsgrpo_cli.pipeline.policy_files import PolicyFiles
 from rsgrpo_cli.pipeline.stopping import StopSignal
@@ -65,17 +66,17 @@ class Session:
         config: The run's configuration.
         out: The way to the user.
         stop: Asked between parts and stages.
-        asked_reward: The reward that the user named for this command, if one was. A run directory may come from anyone:
-            of the rewards that only its configuration names, none is imported from inside it.
+        asked: The reward and the estimator that the user named for this command. A run directory may come from anyone:
+            of the functions that only its configuration names, none is imported from inside it.
     """
 
     def __init__(
-        self, run: RunDir, config: RunConfig, out: Output, stop: StopSignal, asked_reward: str | None = None
+        self, run: RunDir, config: RunConfig, out: Output, stop: StopSignal, asked: Collection[str] = ()
     ) -> None:
         self.run, self.config, self.out, self.stop = run, config, out, stop
-        self.asked_reward = asked_reward
+        self.asked = asked
         self.accept_changes = False
-        """Whether to continue where the base model or the reward has changed."""
+        """Whether to continue where the base model, the reward or the estimator has changed."""
         self.checked: set[str] = set()
         """What was compared with what the run was made with."""
         self._resources = ExitStack()
@@ -85,6 +86,7 @@ class Session:
         self._sampler: LoadableEngine | None = None  # one with weights of its own
         self._warned: set[str] = set()
         self._rewards: dict[tuple[str, bool], RewardFn] = {}
+        self._estimators: dict[str, UserEstimator] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -335,8 +337,9 @@ class Session:
         lenient = lenient and ":" not in name  # which only a verifier knows
         key = (name, lenient)
         if key not in self._rewards:
-            keep_out = None if name == self.asked_reward else self.run.path
-            reward = open_reward(name, workers=workers, deadline=timeout, lenient=lenient, keep_out=keep_out)
+            reward = open_reward(
+                name, workers=workers, deadline=timeout, lenient=lenient, keep_out=self._keep_out(name)
+            )
             self._resources.callback(reward.close)
             self._rewards[key] = reward
         return self._rewards[key]
@@ -357,6 +360,22 @@ class Session:
         """
         reward = self.reward(cfg.reward, workers=cfg.workers, timeout=cfg.timeout)
         return reward.wants if isinstance(reward, UserReward) else None
+
+    def _keep_out(self, name: str) -> Path | None:
+        """From where a function of this name is not imported."""
+        return None if name in self.asked else self.run.path
+
+    # -- estimators -----------------------------------------------------------------------------------------------
+
+    def own_estimator(self, cfg: AdvantageConfig) -> UserEstimator | None:
+        """A user's estimator, whose worker process lives as long as the session; None for one of ours."""
+        if not isinstance(cfg, OwnEstimatorConfig):
+            return None
+        name = cfg.estimator
+        if name not in self._estimators:
+            self._estimators[name] = UserEstimator(name, keep_out=self._keep_out(name))
+            self._resources.callback(self._estimators[name].close)
+        return self._estimators[name]
 
     # -- doing ----------------------------------------------------------------------------------------------------
 

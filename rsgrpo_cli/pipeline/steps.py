@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,20 @@ from rsgrpo_cli.artifacts import (
     read_table,
     write_table,
 )
-from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, ScoreConfig, UpdateConfig
+from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, RsGrpoConfig, ScoreConfig, UpdateConfig
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
-from rsgrpo_cli.pipeline.freshness import decide, must_run
-from rsgrpo_cli.pipeline.identity import accepted, check_base, check_reward, keeps_its_rewards
+from rsgrpo_cli.pipeline.freshness import decide
+from rsgrpo_cli.pipeline.identity import (
+    accepted,
+    check_base,
+    check_estimator,
+    check_reward,
+    keeps_its_advantages,
+    keeps_its_rewards,
+)
 from rsgrpo_cli.pipeline.keeping import new_checkpoint
+from rsgrpo_cli.pipeline.own_estimator import completed
 from rsgrpo_cli.pipeline.resampling import counted_rows, grown_rewards, prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.rollout_folder import finish_folder, folder_state, start_folder
 from rsgrpo_cli.pipeline.session import Outcome, Session
@@ -210,20 +219,27 @@ def advantage(
     run = session.run
     rewards_id = read_lineage(run.rewards(step), REWARDS).id
     require_fresh(run, step, "rewards")
-    path = run.advantages(step, tag)
-    settings = cfg.decisive()
-    if "schedule" in settings:
+    path, own = run.advantages(step, tag), session.own_estimator(cfg)
+    cfg = completed(cfg, own)
+    settings = cfg.decisive() | ({"identity": own.identity} if own else {})
+    scheduled = isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant"
+    if scheduled:
         settings["step"] = step  # what the schedule goes by, beside the rewards
     lineage = Lineage("advantage", settings, {"rewards": rewards_id}, policy_version=step)
+    if own and not tag:
+        check_estimator(session, cfg.estimator, own.identity, before=step)
     dependents = [] if tag else [run.update_metrics(step)]
-    if not must_run(path, ADVANTAGES, lineage, dependents=dependents, force=force):
+    state = freshness(path, ADVANTAGES, lineage)
+    if own and not tag and state == Freshness.OTHER_SETTINGS and keeps_its_advantages(run, step, lineage):
+        state = Freshness.CURRENT
+    if not decide(state, path, dependents=dependents, force=force):
         return Outcome("advantage", path, True, 0.0, {"completions": count_rows(path)})
 
     def work() -> dict[str, Any]:
         rewards = read_table(run.rewards(step), REWARDS, list(advantage_stage.COLUMNS))
         at_step = advantage_stage.settled(cfg, step, rewards)
-        made = advantage_stage.advantage(rewards, at_step)
-        used = {"beta": at_step.knobs()["beta"]} if "schedule" in settings else {}
+        made = advantage_stage.advantage(rewards, at_step, partial(own, settings=cfg.knobs()) if own else None)
+        used = {"beta": at_step.knobs()["beta"]} if scheduled else {}
         outputs = {name: repr(value) for name, value in used.items()}
         write_table(path, made, ADVANTAGES, replace(lineage, outputs=outputs))
         return advantage_stage.facts(made) | used

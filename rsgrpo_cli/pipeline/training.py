@@ -10,8 +10,9 @@ from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_trai
 from rsgrpo_cli.errors import DivergedError, Interrupted, UsageError
 from rsgrpo_cli.pipeline import evaluation, preparation, prompt_checks, steps
 from rsgrpo_cli.pipeline.history import History, check_history
-from rsgrpo_cli.pipeline.identity import check_base, check_reward
+from rsgrpo_cli.pipeline.identity import check_base, check_estimator, check_reward
 from rsgrpo_cli.pipeline.keeping import prune
+from rsgrpo_cli.pipeline.own_estimator import completed
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import why_stale
@@ -104,8 +105,14 @@ def _way_back(run: RunDir, last_sound: int) -> Iterator[None]:
 
 
 def settle(session: Session) -> None:
-    """Give a run in which nothing was made the settings of this session."""
-    run = session.run
+    """Give a run in which nothing was made the settings of this session, an estimator's own with their defaults.
+
+    Raises:
+        UsageError: If the estimator is a user's that cannot be loaded, or does not have these settings.
+    """
+    run, cfg = session.run, session.config.advantage
+    whole = completed(cfg, session.own_estimator(cfg))
+    session.config = session.config.model_copy(update={"advantage": whole})
     if not run.has_results() and run.config() != session.config:
         run.change_config(session.config)
 
@@ -115,6 +122,9 @@ def _check_resources(session: Session) -> None:
     session.require_engine(session.config.rollout.engine)
     score = session.config.score
     check_reward(session, score.reward, session.require_reward(score))
+    own = session.own_estimator(session.config.advantage)
+    if own is not None:
+        check_estimator(session, session.config.advantage.estimator, own.identity)
 
 
 class Training:

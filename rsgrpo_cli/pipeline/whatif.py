@@ -17,6 +17,7 @@ from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.config import AdvantageConfig
 from rsgrpo_cli.core.risk import advantage_rms, effective_sample_size
 from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.pipeline.own_estimator import opened
 from rsgrpo_cli.run_dir import RunDir, require_fresh
 from rsgrpo_cli.schemas import REWARDS
 from rsgrpo_cli.stages import advantage as advantage_stage
@@ -52,6 +53,7 @@ def compare(run: RunDir, step: int, methods: Sequence[tuple[str, AdvantageConfig
     Raises:
         StaleError: If the rewards were made from rollouts that have been replaced since.
         DataError: If the rewards do not suit an estimator, or there is none.
+        UsageError: If an estimator of the user's own cannot be loaded or does not have these settings.
     """
     require_fresh(run, step, "rewards")
     rewards = read_table(run.rewards(step), REWARDS, list(advantage_stage.COLUMNS))
@@ -99,7 +101,8 @@ class _Batch:
 
 def _method(label: str, cfg: AdvantageConfig, rewards: pa.Table, batch: _Batch) -> dict[str, Any]:
     try:
-        made = advantage_stage.advantage(rewards, cfg)["advantage"].to_numpy()
+        with opened(cfg) as (cfg, own):
+            made = advantage_stage.advantage(rewards, cfg, own)["advantage"].to_numpy()
     except DataError as error:
         about = "" if error.message.startswith(label) else f"{label}: "
         raise DataError(f"{about}{error.message}", error.hint or "leave it out of --compare") from error

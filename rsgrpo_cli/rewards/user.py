@@ -18,12 +18,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.errors import DataError, StaleError, UsageError
+from rsgrpo_cli.errors import DataError, UsageError
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict, Wants
-from rsgrpo_cli.workers.pool import Died, Done, Outcome, Raised, TimedOut, WorkerPool
+from rsgrpo_cli.user_function import UserFunction
+from rsgrpo_cli.workers.pool import Died, Done, Outcome, Raised, TimedOut
 
-# A reward model needs more room than a verifier; what a completion makes a function allocate must still end somewhere.
-MEMORY_LIMIT_BYTES = 16 * 1024**3
 MOST_FAILURES = 0.5
 """Of the completions of a call; if more of them fail, the function is at fault and not the completions."""
 GIVEN = ("completions", "prompts", "completion_ids", "ground_truth", "prompt_id", "sample_index", "messages")
@@ -53,34 +52,10 @@ class UserReward:
     """
 
     def __init__(self, name: str, *, workers: int, deadline: float, keep_out: Path | None = None) -> None:
-        module, colon, function = name.partition(":")
-        if not (module and colon and function):
-            raise UsageError(
-                f'a reward function is given as "package.module:function", not "{name}"',
-                "for a function f in my_rewards.py in this directory: my_rewards:f",
-            )
         self._name, self._deadline = name, deadline
         self._told: set[str] = set()
         self._failure = ""
-        self._pool = WorkerPool(
-            _CALLER,
-            workers=workers,
-            deadline=deadline,
-            memory_limit_bytes=MEMORY_LIMIT_BYTES,
-            setup=(name, str(keep_out) if keep_out else None),
-            label=f"the reward function {name}",
-        )
-
-    @cached_property
-    def _described(self) -> dict[str, Any]:
-        try:
-            (outcome,) = self._pool.map([(None,)])
-        except UsageError as error:
-            raise UsageError(error.message, _hint(error, self._name)) from error
-        if not isinstance(outcome, Done):
-            raise UsageError(f"the source of {self._name} cannot be read: {_reason(outcome)}")
-        described: dict[str, Any] = outcome.value
-        return described
+        self._function = UserFunction(name, "reward", _CALLER, workers=workers, deadline=deadline, keep_out=keep_out)
 
     @cached_property
     def identity(self) -> str:
@@ -91,7 +66,7 @@ class UserReward:
         Raises:
             UsageError: If the function cannot be loaded.
         """
-        return f"user {self._name} {self._described['source']}".rstrip()
+        return self._function.identity
 
     @cached_property
     def wants(self) -> Wants:
@@ -100,7 +75,7 @@ class UserReward:
         Raises:
             UsageError: If the function cannot be loaded.
         """
-        found = self._described
+        found = self._function.described
         return Wants(tuple(found["required"]), tuple(found["optional"]), found["everything"])
 
     def takes(self, column: str) -> bool:
@@ -118,15 +93,14 @@ class UserReward:
         """
         groups = [list(group) for _, group in groupby(samples, key=lambda sample: sample.columns.get("prompt_id"))]
         self._refuse_missing_columns(groups)
-        outcomes = self._pool.map([self._job(group) for group in groups])
+        outcomes = self._function.map([self._job(group) for group in groups])
         again = [
             sample
             for group, outcome in zip(groups, outcomes, strict=True)
             if not isinstance(outcome, Done) and len(group) > 1
             for sample in group
         ]
-        self._refuse_another_source(outcomes)
-        retried = iter(self._pool.map([self._job([sample]) for sample in again]))
+        retried = iter(self._function.map([self._job([sample]) for sample in again]))
         verdicts: list[Verdict] = []
         for group, outcome in zip(groups, outcomes, strict=True):
             if isinstance(outcome, Done) or len(group) == 1:
@@ -142,7 +116,7 @@ class UserReward:
 
     def close(self) -> None:
         """End the worker processes."""
-        self._pool.close()
+        self._function.close()
 
     def _job(self, group: Sequence[Sample]) -> tuple[dict[str, list[Any]], str]:
         names = dict.fromkeys(name for sample in group for name in sample.columns)
@@ -151,7 +125,7 @@ class UserReward:
         }
         columns["completions"] = [sample.completion for sample in group]
         columns["ground_truth"] = [sample.ground_truth for sample in group]
-        return {name: values for name, values in columns.items() if self.takes(name)}, self._described["source"]
+        return {name: values for name, values in columns.items() if self.takes(name)}, self._function.source
 
     def _refuse_missing_columns(self, groups: Sequence[Sequence[Sample]]) -> None:
         there = {"completions", "ground_truth", *(name for group in groups for name in group[0].columns)}
@@ -162,14 +136,6 @@ class UserReward:
                 f"{', '.join(sorted(there))}",
                 "give the parameter a default, or take **columns and look for it there",
             )
-
-    def _refuse_another_source(self, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
-            if isinstance(outcome, Raised) and outcome.kind == "SourceChangedError":
-                raise StaleError(
-                    f"the source of the reward function {self._name} changed while it was running",
-                    "put it back as it was, or score with the new one: the same command again says how",
-                )
 
     def _refuse_failures(self, verdicts: Sequence[Verdict]) -> None:
         """Stop where failing is the rule, and what is learned from would be made up."""
@@ -225,22 +191,3 @@ class UserReward:
 
     def _where(self, sample: Sample) -> str:
         return f"the reward function {self._name}, called for prompt {sample.columns.get('prompt_id', '?')},"
-
-
-def _hint(error: UsageError, name: str) -> str:
-    """What to do about a function that cannot be loaded."""
-    if "ForbiddenModuleError" in error.message:
-        return f"keep it outside the run directory; if you know this one: --reward {name}"
-    if "LookupError" in error.message or "TypeError" in error.message:
-        return f"name a function that can be called: --reward {name.partition(':')[0]}:FUNCTION"
-    return error.hint
-
-
-def _reason(outcome: Outcome) -> str:
-    match outcome:
-        case Raised(kind, message):
-            return f"{kind}: {message}"
-        case Died(exit_code):
-            return f"the process ended with code {exit_code}"
-        case _:
-            return "it took too long"

@@ -5,19 +5,12 @@ Kept apart so that a worker imports the function and little else.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import os
-import sys
 from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.user_code import is_inside, load, source_hash
-
-
-class SourceChangedError(RuntimeError):
-    """The function's source is not the one that the run began with."""
+from rsgrpo_cli.user_code import SourceChangedError, awaited, load_for_good, short
 
 
 def caller(name: str, keep_out: str | None = None) -> Callable[..., Any]:
@@ -27,19 +20,15 @@ def caller(name: str, keep_out: str | None = None) -> Callable[..., Any]:
         name: The function; see `user_code.load`, which also says what is raised.
         keep_out: A directory from which nothing is imported.
     """
-    forbidden = Path(keep_out) if keep_out else None
-    if not is_inside(Path.cwd(), forbidden):
-        sys.path.insert(0, os.getcwd())  # for as long as the worker lives: the function may import when it is called
-    module, function = load(name, forbidden)
+    function, source = load_for_good(name, Path(keep_out) if keep_out else None)
     parameters = _Parameters(function)
-    source = source_hash(module)
 
     def serve(columns: dict[str, list[Any]] | None, expected: str | None = None) -> Any:
         if columns is None:
             return {"source": source, **parameters.described()}
         if expected is not None and expected != source:
             raise SourceChangedError("its source has been changed since this command began")
-        return _plain(_awaited(parameters.call(columns)))
+        return _plain(awaited(parameters.call(columns)))
 
     return serve
 
@@ -71,34 +60,19 @@ class _Parameters:
 # -- what it returns --------------------------------------------------------------------------------------------------
 
 
-def _awaited(returned: Any) -> Any:
-    """What an async function returns in the end."""
-    if not inspect.isawaitable(returned):
-        return returned
-
-    async def wait() -> Any:
-        return await returned
-
-    return asyncio.run(wait())
-
-
 def _plain(returned: Any) -> list[Any] | str:
     """The rewards as floats and None, a text in place of anything that is neither; a text where there is no list."""
     no_list = isinstance(returned, (str, bytes, Mapping, Set)) or not hasattr(returned, "__iter__")
     if no_list or getattr(returned, "ndim", 1) != 1:  # of an array or a tensor with several axes, a row is no reward
-        return f"{type(returned).__name__} {_short(returned)}"
+        return f"{type(returned).__name__} {short(returned)}"
     return [_reward(value) for value in returned]
 
 
 def _reward(value: Any) -> float | str | None:
     # NumPy's and torch's scalars are numbers too, and text is not, though float("1") would take it.
     if value is None or isinstance(value, (str, bytes)):
-        return None if value is None else _short(value)
+        return None if value is None else short(value)
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):
-        return _short(value)
-
-
-def _short(value: Any) -> str:
-    return " ".join(repr(value).split())[:80]
+        return short(value)

@@ -27,11 +27,13 @@ FloatArray = NDArray[np.float64]
 STATUSES = np.array(["mixed", "shaped", "constant", "all_wrong", "all_right", "empty"])
 VARIED = ("mixed", "shaped")
 """The statuses of groups whose rewards are not all equal."""
+OwnEstimator = Callable[[Sequence[tuple[str, FloatArray]]], Sequence[FloatArray]]
+"""A user's estimator with its settings: name and rewards (G,) of each group in, advantages (G,) of each out."""
 COLUMNS = ("group_id", "sample_index", "reward", "reward_status")
 """The columns of the rewards that are read."""
 
 
-def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
+def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None = None) -> pa.Table:
     """Compare each completion's reward within its group.
 
     A completion without a reward (null) gets advantage 0 and is left out of its group's statistics; so does one that is
@@ -40,12 +42,14 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
     Args:
         rewards: Table of `schemas.REWARDS`, or its COLUMNS.
         cfg: The estimator with its own settings, beta settled (see `settled`).
+        own: What `cfg` names, where that is a function of the user's own; it gets no group of one.
 
     Returns:
         Table of `schemas.ADVANTAGES`, same keys in the same order.
 
     Raises:
         DataError: If a reward is NaN or infinite, or a group does not suit the estimator.
+        ValueError: If `cfg` has a schedule, or names a function of the user's own that is not there.
     """
     if isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant":
         raise ValueError("a schedule has no beta without a step: settled(cfg, step, rewards) has")
@@ -55,7 +59,6 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
     _check_finite(rewards, reward_N, scored_N)
     codes_N = group_id.indices.to_numpy()
     groups = Groups.of(codes_N[scored_N])
-    estimate = unless_alone(estimator_function(cfg.estimator, **cfg.knobs()))
     beta = getattr(cfg, "beta", None)
 
     def spread(function: Callable[[FloatArray], FloatArray], without_reward: float) -> FloatArray:
@@ -63,11 +66,12 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
         values_N[scored_N] = by_group(groups, reward_N[scored_N], function)
         return values_N
 
-    try:
-        advantage_N = spread(estimate, 0.0)
-    except ValueError as error:
-        about = "" if str(error).startswith(cfg.estimator) else f"{cfg.estimator}: "
-        raise DataError(f"{about}{error}") from error
+    advantage_N = np.zeros(len(rewards))
+    if own is None:
+        advantage_N[scored_N] = _by_named(cfg, groups, reward_N[scored_N])
+    else:
+        names_K = rewards["group_id"].filter(scored_N).take(groups.starts_K).to_pylist()
+        advantage_N[scored_N] = _by_own(own, groups, names_K, reward_N[scored_N])
     mean_N = spread(lambda rewards_PG: rewards_PG.mean(axis=-1), np.nan)
     risk_N = spread(partial(risk_value, beta=beta or 0.0), np.nan)
     right_N = pc.equal(rewards["reward_status"], Status.OK.value).to_numpy()
@@ -83,6 +87,27 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig) -> pa.Table:
         },
         schema=ADVANTAGES.schema,
     )
+
+
+def _by_named(cfg: AdvantageConfig, groups: Groups, reward_N: FloatArray) -> FloatArray:
+    """The advantages of one of our estimators, shape (N,)."""
+    estimate = unless_alone(estimator_function(cfg.estimator, **cfg.knobs()))
+    try:
+        return by_group(groups, reward_N, estimate)
+    except ValueError as error:
+        about = "" if str(error).startswith(cfg.estimator) else f"{cfg.estimator}: "
+        raise DataError(f"{about}{error}") from error
+
+
+def _by_own(own: OwnEstimator, groups: Groups, names_K: Sequence[str], reward_N: FloatArray) -> FloatArray:
+    """The advantages of a user's estimator, shape (N,); 0 for groups of one, which have nothing to be compared with."""
+    advantage_N = np.zeros_like(reward_N)
+    rows = [slice(start, start + size) for start, size in zip(groups.starts_K, groups.sizes_K, strict=True)]
+    large = [(name, row) for name, row in zip(names_K, rows, strict=True) if row.stop - row.start > 1]
+    made = own([(name, reward_N[row]) for name, row in large])
+    for (_, row), advantage_G in zip(large, made, strict=True):
+        advantage_N[row] = advantage_G
+    return advantage_N
 
 
 def settled(cfg: AdvantageConfig, step: int, rewards: pa.Table) -> AdvantageConfig:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -69,6 +70,25 @@ def test_own_reward_trains_as_its_text_says(cli: Cli, tmp_path: Path) -> None:
     result = cli("train", "--run", "runs/own", "--steps", "1", "--reward", "own_reward:nearly_right", *SMALL)
     assert result.code == 0, result.err
     assert "own" in cli("status", "--run", "runs/own").out
+
+
+def test_own_estimator_leaves_outliers_out_of_the_mean() -> None:
+    trimmed = example("own_estimator").trimmed
+    # Sorted: 0, 1, 1, 10; without a quarter at either end the mean is 1.
+    assert trimmed(np.array([10.0, 0.0, 1.0, 1.0])).tolist() == [9.0, -1.0, 0.0, 0.0]
+    assert trimmed(np.array([10.0, 0.0, 1.0, 1.0]), share=0.0).tolist() == [7.0, -3.0, -2.0, -2.0]
+    with pytest.raises(ValueError, match="share must be"):
+        trimmed(np.zeros(4), share=0.5)
+
+
+def test_own_estimator_trains_as_its_text_says(cli: Cli, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / "own_estimator.py", tmp_path)
+    flags = ["--estimator", "own_estimator:trimmed", "--set", "advantage.share=0.2"]
+    result = cli("train", "--run", "runs/trimmed", "--steps", "1", *flags, *SMALL)
+    assert result.code == 0, result.err
+    assert "estimator own_estimator:trimmed, scale none, share 0.2" in cli("status", "--run", "runs/trimmed").out
+    refused = cli("train", "--run", "runs/y", "--steps", "1", *flags, "--set", "advantage.share=0.5", *SMALL)
+    assert (refused.code, "share must be at least 0 and below 0.5, not 0.5" in refused.err) == (1, True)
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from rsgrpo_cli.config import (
     VARIANTS,
@@ -14,6 +18,7 @@ from rsgrpo_cli.config import (
     GrpoConfig,
     MahdaviPassKConfig,
     MaxRlConfig,
+    OwnEstimatorConfig,
     PassKRlooConfig,
     PkpoConfig,
     QaeConfig,
@@ -23,6 +28,7 @@ from rsgrpo_cli.config import (
     TangMaxConfig,
     resolve,
 )
+from rsgrpo_cli.core.advantages import grpo
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.schemas import ADVANTAGES
 from rsgrpo_cli.stages.advantage import advantage, facts, groups_that_count, settled, varied_groups
@@ -208,3 +214,30 @@ def test_groups_that_count_are_the_first_drawn_with_varied_rewards() -> None:
     assert groups_that_count(made, ["e", "d", "c", "b", "a"]) == ["e", "c", "a"]
     assert groups_that_count(made, ["e", "d", "c", "b", "a"], 2) == ["e", "c"]
     assert varied_groups(rewards({"a": [None, 1], "b": [None, None], "c": [1, 0]})) == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.none() | st.floats(-1e3, 1e3) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=6),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_an_own_function_that_does_what_grpo_does_gives_its_bytes(groups: list[list[float | None]]) -> None:
+    table = rewards({f"g{number}": values for number, values in enumerate(groups)})
+    seen: list[str] = []
+
+    def own(given: Sequence[tuple[str, NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
+        seen.extend(name for name, _ in given)
+        return [grpo(rewards_G) for _, rewards_G in given]
+
+    made = advantage(table, OwnEstimatorConfig(estimator="m:f", scale="rms"), own)
+    assert made.equals(advantage(table, GrpoConfig(scale="rms")))
+    several = [f"g{n}" for n, values in enumerate(groups) if sum(value is not None for value in values) > 1]
+    assert seen == several  # a group of one has nothing to be compared with
+
+
+def test_an_own_function_that_is_not_there_is_not_replaced_by_another() -> None:
+    with pytest.raises(ValueError, match="m:f"):
+        advantage(rewards({"a": [1, 0]}), OwnEstimatorConfig(estimator="m:f"))

@@ -1,0 +1,1 @@
+"""Estimators of the user's own; ours are in `core.estimators`."""

@@ -1,0 +1,55 @@
+"""A user's estimator in a run: its settings made complete, and what it was when its advantages were made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from rsgrpo_cli.config import AdvantageConfig, OwnEstimatorConfig, RunConfig
+from rsgrpo_cli.estimators.user import UserEstimator
+from rsgrpo_cli.stages.advantage import OwnEstimator
+
+
+def completed(cfg: AdvantageConfig, own: UserEstimator | None) -> AdvantageConfig:
+    """The settings of an estimator with the defaults of the function, where it is a user's.
+
+    Raises:
+        UsageError: If the function cannot be loaded, or a setting is not its own or does not fit.
+    """
+    if own is None or not isinstance(cfg, OwnEstimatorConfig):
+        return cfg
+    return cfg.with_knobs(own.completed(cfg.knobs()))
+
+
+def completed_run(config: RunConfig, keep_out: Path | None = None) -> RunConfig:
+    """A run's configuration with the same done to its estimator, which is opened for it and closed again.
+
+    Args:
+        config: The configuration.
+        keep_out: See `UserEstimator`.
+
+    Raises:
+        UsageError: As `completed`.
+    """
+    with opened(config.advantage, keep_out) as (cfg, _):
+        return config if cfg is config.advantage else config.model_copy(update={"advantage": cfg})
+
+
+@contextmanager
+def opened(cfg: AdvantageConfig, keep_out: Path | None = None) -> Iterator[tuple[AdvantageConfig, OwnEstimator | None]]:
+    """The complete settings of an estimator, and what they name where it is a user's; it is closed after the block.
+
+    Raises:
+        UsageError: As `completed`.
+    """
+    if not isinstance(cfg, OwnEstimatorConfig):
+        yield cfg, None
+        return
+    own = UserEstimator(cfg.estimator, keep_out=keep_out)
+    try:
+        whole = completed(cfg, own)
+        yield whole, partial(own, settings=whole.knobs())
+    finally:
+        own.close()
