@@ -69,7 +69,7 @@ class Bare:
         prompts = [self.engine.encode([{"role": "user", "content": str(problems[row].text)}]) for row in rows]
         names = [f"toy-train-{row:06d}" for row in rows]
         seeds = [[stable_seed(0, step, name, sample) for sample in range(rollout.group_size)] for name in names]
-        sampling = Sampling(rollout.temperature, rollout.top_p, rollout.max_tokens)
+        sampling = Sampling(rollout.temperature, 1.0, rollout.max_tokens)
         groups = self.engine.generate(prompts, seeds, sampling)
         made = [
             (prompt, problems[row].answer, one)

@@ -8,6 +8,7 @@ from typing import Any
 
 from rsgrpo_cli.artifacts import read_json
 from rsgrpo_cli.config import RunConfig, parse
+from rsgrpo_cli.config.removed import without_removed, without_speed
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 
 VERSION = 1
@@ -25,11 +26,23 @@ def read(path: Path) -> RunConfig:
         data = read_json(path, "version", "config")
         if data["version"] != VERSION:
             raise ArtifactError(f"{path} is not a run configuration of this version of rsgrpo", hint)
-        return parse(data["config"])
+        return _parsed(path, data["config"])
     except ArtifactError as error:
-        raise ArtifactError(error.message, hint) from error
+        raise ArtifactError(error.message, error.hint or hint) from error
     except UsageError as error:  # not what the user gave now, but the file's content
         raise ArtifactError(f"{path} is damaged: {error.message}", hint) from error
+
+
+def _parsed(path: Path, settings: Any) -> RunConfig:
+    """A run's settings, also where an older version wrote them."""
+    if isinstance(settings, Mapping):
+        settings = without_speed(settings)
+        try:
+            without_removed(settings)
+        except ValueError as error:
+            hint = "continue the run with the version of rsgrpo that made it, or start another"
+            raise ArtifactError(f"{path}: {error}", hint) from error
+    return parse(settings)
 
 
 def is_there(folder: Path) -> bool:

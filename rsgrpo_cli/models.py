@@ -202,8 +202,6 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
                 ignore_mismatched_sizes=True,
             )
         causal = causal.to(device).eval()
-        if cfg.fp32_head:
-            _keep_head_in_float32(causal)
     except torch.OutOfMemoryError as error:
         raise EngineError(
             "not enough GPU memory for the weights", "use --lora-rank, a smaller model or --device cpu"
@@ -256,20 +254,6 @@ def explained(error: Exception) -> tuple[str, str]:
     if "trust_remote_code" in text or "custom code" in text:
         return "it brings code of its own", "rsgrpo runs no code from a model: choose one that transformers has"
     return f"there is no {reason} in its files" if isinstance(error, KeyError) else reason, _GIVE
-
-
-def _keep_head_in_float32(causal: PreTrainedModel) -> None:
-    """Make the output layer compute in float32, whatever autocast is on: for sampling and training alike."""
-    import torch
-
-    layer = causal.get_output_embeddings()
-
-    def forward(hidden: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(hidden.device.type, enabled=False):
-            bias = None if layer.bias is None else layer.bias.float()
-            return torch.nn.functional.linear(hidden.float(), layer.weight.float(), bias)
-
-    layer.forward = forward
 
 
 def choose_device(device: str) -> str:

@@ -25,7 +25,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) ->
 def test_another_estimator_does_not_inherit_the_knobs_of_the_first() -> None:
     first = config.resolve({"advantage.beta": 4.0, "advantage.scale": "rms"})
     second = config.override(first, {"advantage.estimator": "grpo"})
-    assert second.advantage.model_dump() == {"estimator": "grpo", "eps": 1e-6, "scale": "rms"}
+    assert second.advantage.model_dump() == {"estimator": "grpo", "scale": "rms"}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,10 @@ def test_another_estimator_does_not_inherit_the_knobs_of_the_first() -> None:
         ({"advantage.estimator": "pkpo", "advantage.variant": "x"}, "must be 's', 'sloo' or 'sloo_minus_one', not 'x'"),
         ({"advantage.estimator": "grpo", "advantage.scale": "beta"}, "grpo has none: --advantage-scale rms"),
         ({"advantage.estimator": "chen_passk", "advantage.k": 17}, "use --group-size 17 or a smaller advantage.k"),
-        ({"advantage.estimator": "entropic_adaptive", "advantage.kl": 3}, "needs 21 completions per prompt or more"),
+        (
+            {"advantage.estimator": "entropic_adaptive", "rollout.group_size": 2},
+            "needs 3 completions per prompt or more",
+        ),
         ({"rollout.group_size": 1}, "rollout.group_size"),
         ({"rollout.engine": "sglang"}, "rollout.engine"),
         ({"eval.k": [1, 64], "eval.num_samples": 32}, "pass@64 needs at least 64 samples"),
@@ -51,7 +54,6 @@ def test_another_estimator_does_not_inherit_the_knobs_of_the_first() -> None:
         ({"update.minibatches": 64}, "update.minibatches 64 is more than the 32 groups of a step"),
         ({"update.lr_schedule": "cosine", "update.warmup_steps": 9, "update.schedule_steps": 9}, "leaves nothing"),
         ({"update.lr_schedule": "linear"}, "update.lr_schedule: must be 'constant' or 'cosine'"),
-        ({"rollout.top_p": 0.9}, "rollout: top_p 0.9 biases training"),
         ({"vllm.max_model_len": 10}, "vllm.max_model_len: must be at least 64"),
     ],
 )
@@ -77,8 +79,6 @@ def test_a_cosine_ends_where_the_run_was_going_to() -> None:
     # Going on beyond it would train at a learning rate of 0.
     with pytest.raises(UsageError, match="learning rate of 0 after 300 optimizer steps, and 360 are asked for"):
         config.override(made, {"train.steps": 60})
-    above_zero = config.resolve(cosine | {"update.min_lr_ratio": 0.1})
-    assert config.override(above_zero, {"train.steps": 60}).update.schedule_steps == 300
     assert config.resolve({"train.steps": 50}).update.schedule_steps is None
 
 
@@ -93,14 +93,6 @@ def test_an_unknown_file_and_a_broken_one(tmp_path: Path) -> None:
 def test_a_resolved_configuration_survives_json() -> None:
     made = config.resolve({"advantage.estimator": "max_rl", "model.lora_rank": 4})
     assert config.parse(made.model_dump(mode="json")) == made
-
-
-def test_biased_sampling_has_to_be_asked_for() -> None:
-    made = config.resolve({"rollout.top_p": 0.9, "rollout.allow_biased_sampling": True})
-    assert made.rollout.decisive()["top_p"] == 0.9
-    # Evaluations may cut off what they like, and allowing it changes nothing where it is not done.
-    assert config.resolve({"eval.top_p": 0.9}).eval.top_p == 0.9
-    assert config.RolloutConfig(allow_biased_sampling=True).decisive() == config.RolloutConfig().decisive()
 
 
 def test_speed_does_not_decide_content() -> None:
@@ -118,7 +110,7 @@ def test_speed_does_not_decide_content() -> None:
         ("update.micro_batch_tokens", False),
         ("score.workers", False),
         ("vllm.gpu_memory_utilization", False),
-        ("vllm.dtype", True),
+        ("vllm.max_model_len", False),
         ("train.steps", False),
         ("eval.num_samples", False),
     ],
@@ -154,10 +146,10 @@ def test_a_large_k_under_a_recipe_asks_for_samples_of_every_benchmark() -> None:
 
 def test_a_benchmark_with_fewer_samples_reports_the_ks_that_these_allow() -> None:
     flags = {"model.name": "Qwen/Qwen2.5-Math-1.5B", "eval.k": (1, 32, 1024), "eval.num_samples": 1024}
-    made = config.resolve(flags | {"eval.num_samples_of": {"math500": 64}})
+    made = config.resolve(flags | {"eval.num_samples": {"default": 1024, "math500": 64}})
     assert made.eval.for_benchmark("math500").k == (1, 32)
     assert made.eval.for_benchmark("aime24").k == (1, 32, 1024)
-    few = flags | {"eval.k": (128, 1024), "eval.num_samples_of": {"math500": 64}}
+    few = flags | {"eval.k": (128, 1024), "eval.num_samples": {"default": 1024, "math500": 64}}
     with pytest.raises(UsageError, match="pass@128 needs at least 128 samples per problem of math500, not 64"):
         config.resolve(few)
     # What is not evaluated does not count.

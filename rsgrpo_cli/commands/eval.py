@@ -67,7 +67,7 @@ def evaluate(
         session.accept_changes = accept_changes
         version = target.newest_version() if policy is None else policy
         names = evaluation.benchmarks_of(session)
-        evaluation.check_names(names, overrides.get("eval.num_samples_of", {}))
+        evaluation.check_names(names, options.named_benchmarks(overrides))
         columns = evaluation.columns_for(names, prompt_column, answer_column)
         requests = [evaluation.Request(name, *columns[name], tag, rescore, force) for name in names]
         evaluation.warn_of_overlap(session, version, requests)
@@ -104,7 +104,7 @@ def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Ev
 
 def _more_than_asked(cfg: EvalConfig, one: Evaluation) -> str:
     """An evaluation only grows: what was sampled before stays in it."""
-    asked = cfg.for_benchmark(one.dataset).num_samples
+    asked = cfg.for_benchmark(one.dataset).samples
     if one.num_samples <= asked:
         return ""
     return (

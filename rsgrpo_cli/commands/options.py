@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from rsgrpo_cli.config import Overrides, reference
 from rsgrpo_cli.config.reference import Setting
+from rsgrpo_cli.config.stages import DEFAULT
 from rsgrpo_cli.errors import MissingError, UsageError
 
 
@@ -209,8 +210,14 @@ def given(flags: Mapping[str, Any], settings: list[str] | None = None) -> Overri
     return overrides
 
 
-def num_samples(text: str) -> dict[str, Any]:
-    """The settings that "1024", "1024,math500=64" or "math500=64" mean.
+def named_benchmarks(overrides: Overrides) -> list[str]:
+    """The benchmarks that were given a number of samples of their own."""
+    given = overrides.get("eval.num_samples")
+    return [name for name in given if name != DEFAULT] if isinstance(given, Mapping) else []
+
+
+def num_samples(text: str) -> int | dict[str, int]:
+    """The setting that "1024", "1024,math500=64" or "math500=64" means.
 
     Raises:
         UsageError: If it is something else.
@@ -231,8 +238,9 @@ def num_samples(text: str) -> dict[str, Any]:
     if len(general) > 1:
         raise UsageError(f"--num-samples {text!r} has two general numbers", "write 1024,math500=64")
     # A general number is meant for all that are not named here, also where the run or its recipe says otherwise.
-    general_too = {"eval.num_samples": general[0]} if general else {}
-    return general_too | {"eval.num_samples_of": special}
+    if not special:
+        return general[0]
+    return ({DEFAULT: general[0]} if general else {}) | special
 
 
 def _text_of(name: str) -> str:
@@ -272,7 +280,7 @@ def value(text: str) -> Any:
 
 _PARSED: Mapping[str, Callable[[str], Overrides]] = {
     "eval.k": lambda text: {"eval.k": ks(text)},
-    "eval.num_samples": num_samples,
+    "eval.num_samples": lambda text: {"eval.num_samples": num_samples(text)},
     "prepare.prompt_template": lambda name: {"prepare.prompt_template": _text_of(name)},
 }
 """Settings whose flag is written in another way than the setting: what a flag's text means."""

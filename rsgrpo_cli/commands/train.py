@@ -40,7 +40,7 @@ def train(
     with at_work(target, resolved, out, overrides) as session, StepDisplay(out, resolved.train.steps) as display:
         session.accept_changes = accept_changes
         if resolved.train.eval_every:
-            evaluation.check_names(evaluation.benchmarks_of(session), overrides.get("eval.num_samples_of", {}))
+            evaluation.check_names(evaluation.benchmarks_of(session), options.named_benchmarks(overrides))
         training.train(session, display.show)
     done, asked = target.newest_version(), resolved.train.steps
     data = {"run": str(target.path), "steps": done, "policy": done, "last_step": display.last}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -42,7 +44,8 @@ class StageConfig(BaseModel):
 
     `SPEED_ONLY` names those that change how long it takes, never what it makes. `OTHERS_CONTENT` names those that
     decide what a run does, but not what is in this stage's artifact. `OPTIONAL` names those that count only where
-    they are not the default: artifacts made before there was such a setting stay current.
+    they are not the default: artifacts made before there was such a setting stay current. `FIXED` has those that were
+    settings once, with the value they now always have: artifacts made while they were stay current.
 
     A docstring below a field is its help, on the command line and in docs/settings.md (`config.reference` reads it).
     """
@@ -52,9 +55,10 @@ class StageConfig(BaseModel):
     SPEED_ONLY: ClassVar[frozenset[str]] = frozenset()
     OTHERS_CONTENT: ClassVar[frozenset[str]] = frozenset()
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
+    FIXED: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the content of the stage's artifact, for its lineage."""
         fields = type(self).model_fields
         off = {name for name in self.OPTIONAL if getattr(self, name) == fields[name].default}
-        return self.model_dump(mode="json", exclude={*self.SPEED_ONLY, *self.OTHERS_CONTENT, *off})
+        return self.model_dump(mode="json", exclude={*self.SPEED_ONLY, *self.OTHERS_CONTENT, *off}) | dict(self.FIXED)

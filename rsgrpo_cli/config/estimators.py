@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from rsgrpo_cli.config.base import Finite, Flag, Positive, StageConfig
 
+EPS: Mapping[str, Any] = MappingProxyType({"eps": 1e-6})
+"""What guards a division, as in the functions of `core`; recorded with the settings."""
 NonNegative = Annotated[Finite, Field(ge=0)]
 AdvantageScale = Literal["none", "rms", "beta"]
 Schedule = Literal["constant", "linear", "cosine", "solve_rate"]
@@ -88,9 +91,9 @@ class RsGrpoConfig(EstimatorConfig):
 class GrpoConfig(EstimatorConfig):
     """GRPO with division by the group's standard deviation (arXiv 2402.03300)."""
 
+    FIXED = EPS
+
     estimator: Literal["grpo"] = "grpo"
-    eps: NonNegative = 1e-6
-    """Added to the standard deviation."""
 
 
 class DrGrpoConfig(EstimatorConfig):
@@ -108,9 +111,9 @@ class RlooConfig(EstimatorConfig):
 class MaxRlConfig(EstimatorConfig):
     """Mean-centred rewards over the mean, the beta -> inf limit of beta times rs_grpo (arXiv 2602.02710)."""
 
+    FIXED = EPS
+
     estimator: Literal["max_rl"] = "max_rl"
-    eps: NonNegative = 1e-6
-    """Added to the mean."""
 
 
 class TailRlConfig(EstimatorConfig):
@@ -122,13 +125,11 @@ class TailRlConfig(EstimatorConfig):
 class QaeConfig(EstimatorConfig):
     """A quantile of the group as baseline (arXiv 2509.22611)."""
 
+    FIXED = MappingProxyType({**EPS, "quantile": "right"})
+
     estimator: Literal["qae"] = "qae"
     level: Annotated[float, Field(ge=0, le=1)] = 0.4
     """Which quantile: the paper takes 0.4, and 0.6 against entropy collapse."""
-    quantile: Literal["right", "linear"] = "right"
-    """As defined in the paper, or interpolated as in its repository."""
-    eps: NonNegative = 1e-6
-    """Added to the standard deviation."""
 
 
 class EntropicLooConfig(EstimatorConfig):
@@ -144,14 +145,15 @@ class EntropicLooConfig(EstimatorConfig):
 class EntropicAdaptiveConfig(EstimatorConfig):
     """The same with a beta of its own in each group (arXiv 2601.16175)."""
 
-    estimator: Literal["entropic_adaptive"] = "entropic_adaptive"
-    kl: Annotated[float, Field(gt=0, le=10)] = math.log(2)
+    FIXED = MappingProxyType({"kl": math.log(2)})
     """Divergence of the weights from equal ones that decides beta, in nats."""
+
+    estimator: Literal["entropic_adaptive"] = "entropic_adaptive"
 
     @property
     def smallest_group(self) -> int:
         """More than exp(kl): beyond that the weights cannot diverge so far."""
-        return int(math.exp(self.kl) * (1 + 1e-12)) + 1
+        return 3
 
 
 class PassAtKConfig(EstimatorConfig):
@@ -182,19 +184,19 @@ class PkpoConfig(PassAtKConfig):
 class ChenPassKConfig(PassAtKConfig):
     """Standardised pass@k of 0/1 rewards (arXiv 2508.10751)."""
 
+    FIXED = EPS
+
     estimator: Literal["chen_passk"] = "chen_passk"
-    eps: NonNegative = 1e-6
-    """Added to the standard deviation."""
 
 
 class MahdaviPassKConfig(PassAtKConfig):
     """The prompt weight of pass@k, k (1 - p)^(k - 1), of 0/1 rewards (openreview.net/forum?id=Dn3gk9auxd)."""
 
+    FIXED = EPS
+
     estimator: Literal["mahdavi_passk"] = "mahdavi_passk"
     variant: Literal["plugin", "plugin_grpo", "unbiased"] = "unbiased"
     """The weight from the observed p, the same times GRPO's advantages, or the unbiased estimate."""
-    eps: NonNegative = 1e-6
-    """Of plugin_grpo alone, which divides by the standard deviation."""
 
     @property
     def smallest_group(self) -> int:

@@ -17,6 +17,8 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from rsgrpo_cli.config.base import Flag, StageConfig
 from rsgrpo_cli.config.estimators import ESTIMATORS, SCHEDULE, TAGS, VARIANTS, AdvantageConfig, RsGrpoConfig
+from rsgrpo_cli.config.removed import without_removed
+from rsgrpo_cli.config.samples import at_least, with_general
 from rsgrpo_cli.config.stages import (
     EvalConfig,
     ModelConfig,
@@ -55,7 +57,7 @@ class RunConfig(StageConfig):
             return data
         if not all(isinstance(value, Mapping) for name, value in data.items() if name != "seed"):
             return data  # which pydantic will say
-        data = {name: dict(value) if isinstance(value, Mapping) else value for name, value in data.items()}
+        data = without_removed(data)
         rank = data.get("model", {}).get("lora_rank") or 0
         data.setdefault("model", {})
         data.setdefault("update", {})
@@ -78,11 +80,12 @@ class RunConfig(StageConfig):
     @model_validator(mode="after")
     def _groups_are_large_enough(self) -> RunConfig:
         least, size = self.advantage.smallest_group, self.rollout.group_size
+        k = getattr(self.advantage, "k", None)
         if size < least:
-            name, value = next(knob for knob in self.advantage.knobs().items() if knob[0] in ("k", "kl"))
+            with_k, smaller_k = (f" with k = {k}", " or a smaller advantage.k") if k else ("", " or another estimator")
             raise ValueError(
-                f"{self.advantage.estimator} with {name} = {value:.4g} needs {least} completions per prompt or more, "
-                f"not {size}: use --group-size {least} or a smaller advantage.{name}"
+                f"{self.advantage.estimator}{with_k} needs {least} completions per prompt or more, not {size}: "
+                f"use --group-size {least}{smaller_k}"
             )
         return self
 
@@ -107,10 +110,10 @@ class RunConfig(StageConfig):
     @model_validator(mode="after")
     def _learns_to_the_end(self) -> RunConfig:
         update, asked = self.update, self.train.steps * self.update.optimizer_steps
-        if update.lr_schedule == "cosine" and not update.min_lr_ratio and asked > (update.schedule_steps or asked):
+        if update.lr_schedule == "cosine" and asked > (update.schedule_steps or asked):
             raise ValueError(
                 f"the cosine ends at a learning rate of 0 after {update.schedule_steps} optimizer steps, and "
-                f"{asked} are asked for: fewer --steps, or another update.schedule_steps or update.min_lr_ratio"
+                f"{asked} are asked for: fewer --steps, or a larger update.schedule_steps"
             )
         return self
 
@@ -207,9 +210,12 @@ def estimator_config(name: str, settings: Mapping[str, Any]) -> AdvantageConfig:
         UsageError: If there is no such estimator, or a setting does not fit.
     """
     try:
-        made: AdvantageConfig = TypeAdapter(AdvantageConfig).validate_python({**settings, "estimator": name})
+        given = without_removed({"advantage": {**settings, "estimator": name}})["advantage"]
+        made: AdvantageConfig = TypeAdapter(AdvantageConfig).validate_python(given)
     except ValidationError as error:
         raise UsageError(*_explain(error)) from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     return made
 
 
@@ -301,6 +307,9 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged_section(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    samples = new.get("num_samples") if name == "eval" else None
+    if isinstance(samples, Mapping):
+        return {**old, **new, "num_samples": with_general(samples, old.get("num_samples"))}
     if name == "advantage" and new.get("estimator", old.get("estimator")) != old.get("estimator"):
         # Another estimator: the old one's own knobs (beta, eps) are not its.
         return {"scale": old["scale"], **new} if "scale" in old else dict(new)
@@ -320,16 +329,12 @@ def _resolve_schedule(update: dict[str, Any], train: Mapping[str, Any]) -> None:
 
 
 def _enough_samples(data: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
-    """`--k 1,32,1024` alone asks for 1,024 samples; together with `--num-samples` the two must fit."""
+    """Enough samples per problem for the values of k that were asked for; see `samples.at_least`."""
     k, section = overrides.get("eval.k"), dict(data.get("eval", {}))
     if not k:
         return data
-    if overrides.get("eval.num_samples") is None:
-        section["num_samples"] = max(section.get("num_samples") or EvalConfig().num_samples, *k)
-        if overrides.get("eval.num_samples_of") is None:
-            special = section.get("num_samples_of", {})
-            section["num_samples_of"] = {name: max(samples, *k) for name, samples in special.items()}
-    return {**data, "eval": section}
+    enough = at_least(section.get("num_samples"), k, overrides.get("eval.num_samples"))
+    return {**data, "eval": {**section, "num_samples": enough}}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rsgrpo_cli.config.base import Finite, Flag, Fraction, Positive, StageConfig, Temperature
 
@@ -13,10 +15,15 @@ MOST_SAMPLES = 65_536
 """What the names of an evaluation's parts have room for, and more than anybody can wait for."""
 
 
+DEFAULT = "default"
+"""Stands in a table of numbers of samples for all benchmarks that are not named there."""
+
+
 class ModelConfig(StageConfig):
     """The model that is trained."""
 
     SPEED_ONLY = frozenset({"device"})
+    FIXED = MappingProxyType({"fp32_head": False})
     # It decides prompts, and so stands with the rollouts; an update only sees their tokens.
     OTHERS_CONTENT = frozenset({"template_date"})
 
@@ -30,8 +37,6 @@ class ModelConfig(StageConfig):
     """Rank of a LoRA adapter on every linear layer; 0 trains all weights."""
     lora_alpha: Annotated[Annotated[Finite, Field(gt=0)] | None, Flag()] = None
     """Scale of the adapter; twice the rank by default."""
-    fp32_head: bool = False
-    """Compute the output layer in float32 under bfloat16, in the trainer and in the hf engine."""
     compile: bool = False
     """Run the update through torch.compile. It rounds differently, so a run cannot change it later."""
     template_date: date | None = None
@@ -80,8 +85,8 @@ class RolloutConfig(StageConfig):
     """How completions are sampled for training."""
 
     OTHERS_CONTENT = frozenset({"zero_variance", "draw_limit"})
-    # It only lets top_p be below 1; it decides nothing by itself.
-    SPEED_ONLY = frozenset({"allow_biased_sampling"})
+    # The update computes the probabilities of the whole distribution.
+    FIXED = MappingProxyType({"top_p": 1.0})
 
     engine: Annotated[Literal["auto", "hf", "vllm", "dummy"], Flag()] = "auto"
     """What samples; auto takes vllm where it is installed and there is a GPU, else hf (transformers)."""
@@ -91,10 +96,6 @@ class RolloutConfig(StageConfig):
     """Prompts per training step."""
     temperature: Annotated[Temperature, Flag()] = 1.0
     """Sampling temperature; the update applies the same one. 1e-6, the lowest, always takes the likeliest token."""
-    top_p: Annotated[Fraction, Flag()] = 1.0
-    """Nucleus sampling; 1 keeps every token. Below 1 needs rollout.allow_biased_sampling."""
-    allow_biased_sampling: bool = False
-    """Allow top_p below 1 in training. The update then learns from another distribution than the one it computes."""
     max_tokens: Annotated[Positive, Flag()] = 1024
     """Longest completion, in tokens."""
     zero_variance: Annotated[Literal["keep", "drop", "resample"], Flag(metavar="MODE")] = "keep"
@@ -103,23 +104,12 @@ class RolloutConfig(StageConfig):
     draw_limit: Positive = 4
     """With zero_variance "resample": the most prompts to draw in one step, as a multiple of prompts_per_step."""
 
-    @model_validator(mode="after")
-    def _is_what_is_trained(self) -> RolloutConfig:
-        if self.top_p < 1 and not self.allow_biased_sampling:
-            raise ValueError(
-                f"top_p {self.top_p:g} biases training: the tokens it cuts off have no probability in the samples and "
-                "some in the update; use 1 (evaluations may use any), or --set rollout.allow_biased_sampling=true"
-            )
-        return self
-
 
 class VllmConfig(StageConfig):
     """The vLLM sampler, where that is the engine."""
 
-    SPEED_ONLY = frozenset({"tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "enforce_eager"})
+    SPEED_ONLY = frozenset({"tensor_parallel_size", "gpu_memory_utilization", "max_model_len"})
 
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type of vLLM's weights and computation; auto is model.dtype."""
     tensor_parallel_size: Positive = 1
     """GPUs that share one model."""
     gpu_memory_utilization: Fraction | None = None
@@ -127,15 +117,13 @@ class VllmConfig(StageConfig):
     max_model_len: Annotated[int, Field(ge=64)] | None = None
     """Most tokens of a prompt and its completion together; by default 4,096 more than the longest completion, or the
     model's own limit if that is lower."""
-    enforce_eager: bool | None = None
-    """Run without compiled graphs, which start slowly and then sample faster; by default only on a CPU."""
 
 
 class ScoreConfig(StageConfig):
     """How completions are rewarded."""
 
     SPEED_ONLY = frozenset({"workers"})
-    OPTIONAL = frozenset({"overlong_buffer", "overlong_penalty", "format_weight"})
+    OPTIONAL = frozenset({"overlong_buffer", "format_weight"})
 
     reward: Annotated[str, Flag(metavar="NAME|MODULE:FUNCTION")] = "auto"
     """The reward: auto (by the problem's task), math, countdown, or a function of your own as module:function."""
@@ -144,10 +132,8 @@ class ScoreConfig(StageConfig):
     timeout: Annotated[Finite, Field(gt=0), Flag()] = 10.0
     """Seconds to verify one answer, or for one call of your function; then its process is killed."""
     overlong_buffer: Annotated[int, Field(ge=0)] = 0
-    """DAPO's length penalty: over the last N tokens before max_tokens the reward falls linearly; 0 turns it off. It is
-    added to the reward in training, so beta acts on exp(beta * sum)."""
-    overlong_penalty: Annotated[Finite, Field(ge=0)] = 1.0
-    """How far the reward falls under the length penalty: a truncated completion loses all of it."""
+    """DAPO's length penalty: over the last N tokens before max_tokens the reward falls linearly, by 1 for a truncated
+    completion; 0 turns it off. It is added to the reward in training, so beta acts on exp(beta * sum)."""
     format_weight: Annotated[Finite, Field(ge=0)] = 0.0
     """Reward for a closed last box with any answer, on top of 1 for the right one."""
 
@@ -156,6 +142,7 @@ class UpdateConfig(StageConfig):
     """One policy update from one step's rollouts."""
 
     SPEED_ONLY = frozenset({"micro_batch_tokens", "gradient_checkpointing"})
+    FIXED = MappingProxyType({"min_lr_ratio": 0.0})
 
     minibatches: Annotated[Positive, Flag()] = 1
     """Optimizer steps per epoch. Groups are assigned to them at random and never split."""
@@ -170,10 +157,8 @@ class UpdateConfig(StageConfig):
     lr_schedule: Literal["constant", "cosine"] = "constant"
     """How the learning rate goes on after the warm-up."""
     schedule_steps: Positive | None = None
-    """Optimizer steps until the cosine reaches its lowest value, warm-up included; by default those of the whole run as
-    it was created. Resuming with more --steps does not stretch it."""
-    min_lr_ratio: Annotated[Finite, Field(ge=0, le=1)] = 0.0
-    """Lowest learning rate of the cosine, as a share of the peak."""
+    """Optimizer steps until the cosine reaches 0, warm-up included; by default those of the whole run as it was
+    created. Resuming with more --steps does not stretch it."""
     weight_decay: Annotated[Finite, Field(ge=0)] = 0.0
     """Weight decay of AdamW."""
     max_grad_norm: Annotated[Finite, Field(gt=0), Flag()] = 1.0
@@ -228,14 +213,17 @@ class TrainConfig(StageConfig):
 class EvalConfig(StageConfig):
     """How pass@k is measured."""
 
+    # The lineage of an evaluation names its benchmark elsewhere.
+    OTHERS_CONTENT = frozenset({"benchmark"})
+    FIXED: ClassVar[Mapping[str, Any]] = MappingProxyType({"num_samples_of": {}})
+
     benchmark: Annotated[str, Flag(metavar="NAME,...")] = ""
     """Held-out problems: data sets, several with commas; by default those of the training data set."""
     k: Annotated[tuple[Positive, ...], Flag(metavar="1,32,...")] = (1, 8, 32)
     """Values of k for pass@k."""
-    num_samples: Annotated[Positive, Flag(("--num-samples", "-n"), "N,NAME=N,...")] = 32
-    """Completions per problem; for single benchmarks: 1024,math500=64. --k alone raises it to the largest k."""
-    num_samples_of: dict[str, Positive] = Field(default_factory=dict)
-    """Completions per problem of single benchmarks, by name. The flag is --num-samples NAME=N."""
+    num_samples: Annotated[Positive | dict[str, Positive], Flag(("--num-samples", "-n"), "N,NAME=N,...")] = 32
+    """Completions per problem. The flag takes 1024,math500=64 for other numbers of single benchmarks, a file a table:
+    { default = 1024, math500 = 64 }. --k alone raises them to the largest k."""
     temperature: Annotated[Temperature, Flag()] = 1.0
     """Sampling temperature of evaluations; 1e-6, the lowest, is greedy: it always takes the likeliest token."""
     top_p: Annotated[Fraction, Flag()] = 1.0
@@ -248,11 +236,33 @@ class EvalConfig(StageConfig):
         """The benchmarks one by one; none where the training dataset's own problems are meant."""
         return tuple(name.strip() for name in self.benchmark.split(",")) if self.benchmark.strip() else ()
 
+    @property
+    def samples(self) -> int:
+        """Completions per problem where nothing is said of the benchmark."""
+        return self.num_samples[DEFAULT] if isinstance(self.num_samples, dict) else self.num_samples
+
+    @property
+    def special(self) -> dict[str, int]:
+        """Completions per problem of single benchmarks, by name."""
+        table = self.num_samples
+        return {name: n for name, n in table.items() if name != DEFAULT} if isinstance(table, dict) else {}
+
     def for_benchmark(self, name: str) -> EvalConfig:
         """The settings for one benchmark: its own number of samples, and the values of k that these allow."""
-        samples = self.num_samples_of.get(name, self.num_samples)
-        ks = tuple(k for k in self.k if k <= samples)
-        return self.model_copy(update={"num_samples": samples, "num_samples_of": {}, "k": ks})
+        samples = self.special.get(name, self.samples)
+        return self.model_copy(update={"num_samples": samples, "k": tuple(k for k in self.k if k <= samples)})
+
+    @field_validator("num_samples", mode="before")
+    @classmethod
+    def _are_numbers(cls, given: Any) -> Any:
+        for name, samples in given.items() if isinstance(given, Mapping) else [("", given)]:
+            of = f" for {name}" if name else ""
+            if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+                raise ValueError(f"must be a whole number of 1 or more{of}, not {samples!r}")
+        if not isinstance(given, Mapping):
+            return given
+        table = {DEFAULT: cls.model_fields["num_samples"].default, **given}
+        return table if len(table) > 1 else table[DEFAULT]
 
     @model_validator(mode="after")
     def _k_fits(self) -> EvalConfig:
@@ -260,16 +270,16 @@ class EvalConfig(StageConfig):
             raise ValueError("benchmark has an empty name among the others")
         if not self.k:
             raise ValueError("there is no k: give one or more, for example --k 1,32")
-        for samples in (self.num_samples, *self.num_samples_of.values()):
+        for samples in (self.samples, *self.special.values()):
             if samples > MOST_SAMPLES:
                 raise ValueError(f"{samples:,} samples per problem are too many: at most {MOST_SAMPLES:,}")
         largest, smallest = max(self.k), min(self.k)
-        if largest > self.num_samples:
+        if largest > self.samples:
             raise ValueError(
-                f"pass@{largest} needs at least {largest} samples per problem, not {self.num_samples}: "
+                f"pass@{largest} needs at least {largest} samples per problem, not {self.samples}: "
                 f"use --num-samples {largest} or a smaller --k"
             )
-        for name, samples in self.num_samples_of.items():
+        for name, samples in self.special.items():
             if name in self.benchmarks and smallest > samples:
                 raise ValueError(
                     f"pass@{smallest} needs at least {smallest} samples per problem of {name}, not {samples}: "

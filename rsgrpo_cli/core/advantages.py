@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rsgrpo_cli.core.group_rewards import (
+    EPS,
     centred,
     check_eps,
     check_group_size,
@@ -103,7 +104,7 @@ def dr_grpo(rewards_G: ArrayLike) -> FloatArray:
     return centred(finite_rewards(rewards_G))
 
 
-def grpo(rewards_G: ArrayLike, *, eps: float = 1e-6, ddof: int = 1) -> FloatArray:
+def grpo(rewards_G: ArrayLike, *, eps: float = EPS, ddof: int = 1) -> FloatArray:
     """Standardised advantages.
 
         A_i = (r_i - mean_j r_j) / (std_j r_j + eps)
@@ -153,7 +154,7 @@ def rloo(rewards_G: ArrayLike) -> FloatArray:
     return centred(rewards) * (size / (size - 1))
 
 
-def max_rl(rewards_G: ArrayLike, *, eps: float = 1e-6) -> FloatArray:
+def max_rl(rewards_G: ArrayLike, *, eps: float = EPS) -> FloatArray:
     """Advantages relative to the mean reward, which weigh a prompt by 1/p.
 
         A_i = (r_i - mean_j r_j) / (mean_j r_j + eps)        0 where all rewards are 0
@@ -209,7 +210,7 @@ def tail_rl(rewards_G: ArrayLike) -> FloatArray:
 
 
 def qae(
-    rewards_G: ArrayLike, *, level: float = 0.4, quantile: Quantile = "right", eps: float = 1e-6, ddof: int = 1
+    rewards_G: ArrayLike, *, level: float = 0.4, quantile: Quantile = "right", eps: float = EPS, ddof: int = 1
 ) -> FloatArray:
     """Advantages against a quantile of the group instead of its mean.
 

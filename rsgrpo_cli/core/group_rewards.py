@@ -14,6 +14,8 @@ FloatArray = NDArray[np.float64]
 
 # Squares, sums over a group and products of two rewards stay finite below this.
 LARGEST_REWARD = 1e150
+# What is added to a mean or a standard deviation before a division by it, as in verl.
+EPS = 1e-6
 
 
 def finite_rewards(rewards_G: ArrayLike) -> FloatArray:

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rsgrpo_cli.core.advantages import rloo
 from rsgrpo_cli.core.group_rewards import (
+    EPS,
     binary_rewards,
     centred,
     check_eps,
@@ -86,7 +87,7 @@ def pkpo(rewards_G: ArrayLike, *, k: int, variant: PkpoVariant = "sloo_minus_one
     raise ValueError(f"variant must be 's', 'sloo' or 'sloo_minus_one', not {variant!r}")
 
 
-def chen_passk(rewards_G: ArrayLike, *, k: int, eps: float = 1e-6) -> FloatArray:
+def chen_passk(rewards_G: ArrayLike, *, k: int, eps: float = EPS) -> FloatArray:
     """Standardised pass@k advantages of 0/1 rewards.
 
         R = 1 - C(f, k) / C(G, k),   sigma = sqrt(R (1 - R)),   c right and f = G - c wrong answers
@@ -117,7 +118,7 @@ def chen_passk(rewards_G: ArrayLike, *, k: int, eps: float = 1e-6) -> FloatArray
 
 
 def mahdavi_passk(
-    rewards_G: ArrayLike, *, k: int, variant: MahdaviVariant = "unbiased", eps: float = 1e-6, ddof: int = 1
+    rewards_G: ArrayLike, *, k: int, variant: MahdaviVariant = "unbiased", eps: float = EPS, ddof: int = 1
 ) -> FloatArray:
     """Advantages that weigh a prompt by the gradient of pass@k, k (1 - p)^(k-1), of 0/1 rewards.
 

@@ -80,7 +80,6 @@ class VllmEngine:
         self._tokenizer = load_tokenizer(setup.base)
         self._stop_ids = directory_stop_ids(self._tokenizer, setup.base)
         self._on_gpu = choose_device(setup.model.device) == "cuda"
-        self._dtype = sampling_dtype(setup.model, setup.vllm)
         self._room = max_model_len(setup.vllm, setup.longest, setup.base)
         self._adapters = count(1)
         self._adapter: Any = None  # vLLM's LoRARequest
@@ -178,7 +177,7 @@ class VllmEngine:
 
     def _check(self, token_ids: list[int], trainer: list[float]) -> None:
         now = Loaded(self._logprobs(token_ids), trainer)
-        require_same(now, self._told, self._dtype)
+        require_same(now, self._told, self._setup.model.dtype)
         self._told = now
 
     def _logprobs(self, token_ids: list[int]) -> list[float]:
@@ -225,10 +224,10 @@ class VllmEngine:
             "skip_tokenizer_init": True,  # token ids in, token ids out
             "generation_config": "vllm",  # not the model's own temperature and top_p
             "logprobs_mode": "processed_logprobs",  # at the temperature that was sampled with
-            "dtype": self._dtype,
+            "dtype": setup.model.dtype,
             "max_model_len": self._room,
             "tensor_parallel_size": cfg.tensor_parallel_size,
-            "enforce_eager": not self._on_gpu if cfg.enforce_eager is None else cfg.enforce_eager,
+            "enforce_eager": not self._on_gpu,  # graphs are compiled slowly, and then sample faster
             "worker_extension_cls": "rsgrpo_cli.engines.vllm_worker.PolicyLoader",
             "seed": 0,
         }
@@ -245,11 +244,6 @@ class VllmEngine:
             rank = lora_room(setup.model.lora_rank)
             arguments |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank}
         return arguments
-
-
-def sampling_dtype(model: ModelConfig, cfg: VllmConfig) -> str:
-    """The number type that vLLM computes in."""
-    return model.dtype if cfg.dtype == "auto" else cfg.dtype
 
 
 def max_model_len(cfg: VllmConfig, longest: int, base: Path) -> int:

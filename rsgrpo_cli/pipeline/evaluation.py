@@ -214,7 +214,7 @@ def _make_parts(
     """Grade what is sampled, sample and grade what is missing, a part at a time."""
     there = evaluation_parts(folder / SAMPLED)
     covered = rollout_stage.covered_samples(path.stem for path in there)
-    parts = rollout_stage.evaluation_parts(len(prompts), covered, cfg.num_samples)
+    parts = rollout_stage.evaluation_parts(len(prompts), covered, cfg.samples)
     grader = _Grader(session, request, prompts, _prompts_id(session, request))
     flips = sum(grader.grade(folder, path.name) for path in there)
     sampled = 0
@@ -293,7 +293,7 @@ def _sum_up(cfg: EvalConfig, request: Request, folder: Path, prompts: pa.Table) 
         GRADED: combined_id(read_lineage(folder / GRADED / name, REWARDS).id for name in used),
     }
     grown = cfg.model_copy(update={"num_samples": samples, "k": _all_ks(folder, cfg, samples)})
-    settings = grown.model_dump(mode="json", exclude={"benchmark"})
+    settings = grown.decisive()
     given = {"benchmark": request.benchmark}
     lineage = Lineage("eval", settings, inputs, policy_version=first.policy_version, outputs=given)
     if _is_current(folder, lineage):

@@ -243,9 +243,7 @@ class Session:
         """What of an engine's own settings decides the completions, for their lineage."""
         if name != "vllm":
             return {"engine": name}
-        from rsgrpo_cli.engines.vllm import sampling_dtype
-
-        return {"engine": name, "vllm_dtype": sampling_dtype(self.config.model, self.config.vllm)}
+        return {"engine": name, "vllm_dtype": self.config.model.dtype}
 
     def require_engine(self, name: str) -> None:
         """Make sure that an engine's package is there, without starting it.

@@ -101,7 +101,7 @@ def _make_parts(
         session.prompts,
         parts,
         engine,
-        Sampling(cfg.temperature, cfg.top_p, cfg.max_tokens),
+        Sampling(cfg.temperature, 1.0, cfg.max_tokens),
         seed_parts=(session.config.seed, step),
         group_prefix=f"{step:06d}:",
         policy_version=step,
@@ -200,7 +200,7 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
 
 def _shaping(cfg: ScoreConfig, rollouts: Path) -> Shaping:
     sampled = read_lineage(rollout_parts(rollouts)[0], ROLLOUTS).config
-    return Shaping(sampled["max_tokens"], cfg.overlong_buffer, cfg.overlong_penalty, cfg.format_weight)
+    return Shaping(sampled["max_tokens"], cfg.overlong_buffer, cfg.format_weight)
 
 
 def _to_draw(session: Session, step: int, tag: str | None) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
         draw_limit=rollout.draw_limit if rollout.zero_variance == "resample" else 1,
         problems=problems,
         eval_every=config.train.eval_every,
-        benchmarks=tuple((_count(name, "test"), config.eval.for_benchmark(name).num_samples) for name in held_out),
+        benchmarks=tuple((_count(name, "test"), config.eval.for_benchmark(name).samples) for name in held_out),
     )
 
 

@@ -10,11 +10,11 @@ from rsgrpo_cli.config import UpdateConfig
 def learning_rate(cfg: UpdateConfig, optimizer_step: int) -> float:
     """The learning rate at an optimizer step.
 
-    With peak p, W = warmup_steps, S = schedule_steps and m = min_lr_ratio, at step t from 0:
+    With peak p, W = warmup_steps and S = schedule_steps, at step t from 0:
 
         t < W         p (t + 1) / W        so that no step is spent on a learning rate of 0
         constant      p
-        cosine        p (m + (1 - m) (1 + cos(pi (t - W) / (S - W))) / 2)   for t < S,   p m from there on
+        cosine        p (1 + cos(pi (t - W) / (S - W))) / 2   for t < S, 0 from there on
 
     Args:
         cfg: A run's; the peak and a cosine's schedule_steps are resolved.
@@ -28,4 +28,4 @@ def learning_rate(cfg: UpdateConfig, optimizer_step: int) -> float:
         return peak
     assert cfg.schedule_steps is not None  # likewise
     passed = min(1.0, (optimizer_step - warmup) / (cfg.schedule_steps - warmup))
-    return peak * (cfg.min_lr_ratio + (1 - cfg.min_lr_ratio) * (1 + math.cos(math.pi * passed)) / 2)
+    return peak * (1 + math.cos(math.pi * passed)) / 2

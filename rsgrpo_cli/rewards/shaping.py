@@ -29,13 +29,11 @@ class Shaping:
     Args:
         max_tokens: The longest a completion could be when it was sampled.
         overlong_buffer: The last so many tokens before `max_tokens` are punished; 0 leaves the part out.
-        overlong_penalty: The punishment of a completion that used all of them.
         format_weight: What an answer in the asked form earns, right or wrong; 0 leaves the part out.
     """
 
     max_tokens: int
     overlong_buffer: int = 0
-    overlong_penalty: float = 1.0
     format_weight: float = 0.0
 
     @property
@@ -56,8 +54,8 @@ class Shaping:
             return verdict
         parts: dict[str, float] = {CORRECTNESS: verdict.reward}
         if self.overlong_buffer:
-            punishment = soft_overlong_punishment(tokens, max_tokens=self.max_tokens, buffer=self.overlong_buffer)
-            parts[OVERLONG] = self.overlong_penalty * punishment
+            limits = {"max_tokens": self.max_tokens, "buffer": self.overlong_buffer}
+            parts[OVERLONG] = soft_overlong_punishment(tokens, **limits)
         if self.format_weight:
             parts[FORMAT] = self.format_weight * has_answer(verdict, completion, in_thought)
         return replace(verdict, reward=sum(parts.values()), breakdown=_together(parts, verdict.breakdown))

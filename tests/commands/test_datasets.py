@@ -96,9 +96,9 @@ def test_a_k_that_one_of_them_has_too_few_samples_for(cli: Cli, data: Path) -> N
 
 
 def test_how_many_samples() -> None:
-    assert num_samples("32") == {"eval.num_samples": 32, "eval.num_samples_of": {}}
-    assert num_samples("1024,math500=64") == {"eval.num_samples": 1024, "eval.num_samples_of": {"math500": 64}}
-    assert num_samples("math500=64") == {"eval.num_samples_of": {"math500": 64}}
+    assert num_samples("32") == 32
+    assert num_samples("1024,math500=64") == {"default": 1024, "math500": 64}
+    assert num_samples("math500=64") == {"math500": 64}
     for text in ("x", "1,2", "math500", "math500=", "=3x", ""):
         with pytest.raises(UsageError, match="--num-samples"):
             num_samples(text)

@@ -45,9 +45,9 @@ def test_an_unknown_setting_is_answered_with_the_real_ones(cli: Cli) -> None:
     ("name", "limits", "choices", "flags"),
     [
         ("rollout.group_size", "2 to 65536", (), ("--group-size",)),
-        ("rollout.top_p", "above 0, at most 1", (), ("--top-p",)),
+        ("eval.top_p", "above 0, at most 1", (), ("--top-p",)),
         ("model.lora_alpha", "above 0", (), ("--lora-alpha",)),
-        ("update.min_lr_ratio", "0 to 1", (), ()),
+        ("advantage.scale", "", ("none", "rms", "beta"), ("--advantage-scale",)),
         ("model.device", "", ("auto", "cpu", "cuda"), ("--device",)),
         ("update.gradient_checkpointing", "", (), ("--gradient-checkpointing/--no-gradient-checkpointing",)),
     ],

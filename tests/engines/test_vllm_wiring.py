@@ -9,7 +9,7 @@ import pytest
 from rsgrpo_cli.config import ModelConfig, VllmConfig, resolve
 from rsgrpo_cli.engines.registry import choose_engine
 from rsgrpo_cli.engines.types import Sampling
-from rsgrpo_cli.engines.vllm import Setup, VllmEngine, lora_room, max_model_len, sampling_dtype
+from rsgrpo_cli.engines.vllm import Setup, VllmEngine, lora_room, max_model_len
 from rsgrpo_cli.engines.vllm_process import explained, output_to, require_vllm
 from rsgrpo_cli.errors import DependencyError, UsageError
 from rsgrpo_cli.models import model_directory
@@ -182,9 +182,7 @@ def test_how_long_a_prompt_and_its_completion_may_be(tmp_path: Path) -> None:
     assert max_model_len(VllmConfig(), 1024, large) == 1024 + 4096
 
 
-def test_number_type_and_rank() -> None:
-    assert sampling_dtype(ModelConfig(dtype="bfloat16"), VllmConfig()) == "bfloat16"
-    assert sampling_dtype(ModelConfig(dtype="bfloat16"), VllmConfig(dtype="float32")) == "float32"
+def test_rank() -> None:
     assert [lora_room(rank) for rank in (1, 8, 9, 64, 300)] == [8, 8, 16, 64, 320]
     with pytest.raises(UsageError, match="up to rank 512, not 513"):
         lora_room(513)

@@ -65,30 +65,6 @@ def test_an_architecture_that_changes_its_logits_is_refused(
         check_trainable(policy.lm)
 
 
-@pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])
-def test_a_head_in_float32_does_what_it_says(open_toy: OpenPolicy, experience: Experience, rank: int) -> None:
-    rough, fine = (
-        open_toy(model__dtype="bfloat16", model__lora_rank=rank, model__fp32_head=head) for head in (False, True)
-    )
-    ids = torch.tensor([[4, 6, 12, 14]])
-    for policy, exact in ((rough, False), (fine, True)):
-        with torch.no_grad(), policy.lm.autocast():
-            hidden = policy.lm.causal.base_model(input_ids=ids).last_hidden_state
-            logits = policy.lm.causal(input_ids=ids).logits  # what the hf engine samples from
-        expected = hidden.float() @ policy.lm.causal.get_output_embeddings().weight.float().T
-        assert torch.equal(logits.float(), expected) == exact
-    batch = assemble(experience.prompts, experience.completions, range(10), fine.lm.device)
-    values = [token_logprobs(policy.lm, batch, temperature=0.9)[0] for policy in (rough, fine)]
-    assert not torch.equal(values[0], values[1])
-    values[1].sum().backward()
-
-
-def test_a_head_in_float32_changes_nothing_where_everything_is(open_toy: OpenPolicy, experience: Experience) -> None:
-    batch = assemble(experience.prompts, experience.completions, range(10), torch.device("cpu"))
-    plain, same = (token_logprobs(open_toy(model__fp32_head=head).lm, batch, temperature=0.9) for head in (False, True))
-    assert torch.equal(plain[0], same[0])
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_compiled_model_says_the_same(open_toy: OpenPolicy, experience: Experience) -> None:

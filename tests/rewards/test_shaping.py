@@ -38,12 +38,12 @@ def test_nothing_asked_for_changes_nothing() -> None:
 
 
 def test_the_reward_is_the_sum_of_its_parts() -> None:
-    shaping = Shaping(100, overlong_buffer=20, overlong_penalty=2.0, format_weight=0.25)
+    shaping = Shaping(100, overlong_buffer=20, format_weight=0.25)
     shaped = shaping.apply(RIGHT, r"\boxed{4}", 90)
-    assert shaped.breakdown == {"correctness": 1.0, "overlong": -1.0, "format": 0.25}  # 2 * (80 - 90) / 20
-    assert shaped.reward == 0.25
+    assert shaped.breakdown == {"correctness": 1.0, "overlong": -0.5, "format": 0.25}  # (80 - 90) / 20
+    assert shaped.reward == 0.75
     assert (shaped.status, shaped.answer) == (RIGHT.status, RIGHT.answer)
-    assert shaping.apply(WRONG, r"\boxed{5}", 100).reward == 0.0 - 2.0 + 0.25
+    assert shaping.apply(WRONG, r"\boxed{5}", 100).reward == 0.0 - 1.0 + 0.25
 
 
 def test_one_part_alone() -> None:

@@ -66,10 +66,10 @@ def test_groups_are_compared_within_themselves() -> None:
         (DrGrpoConfig(), 0.75, -0.25),
         (RsGrpoConfig(beta=0.0), 0.75, -0.25),
         (RlooConfig(), 1.0, -1 / 3),
-        (GrpoConfig(eps=0.0), 1.5, -0.5),  # standard deviation 0.5
-        (MaxRlConfig(eps=0.0), 3.0, -1.0),
+        (GrpoConfig(), 1.5, -0.5),  # standard deviation 0.5
+        (MaxRlConfig(), 3.0, -1.0),
         (TailRlConfig(), 3.0, -1.0),  # max_rl on 0/1 rewards
-        (QaeConfig(eps=0.0), 2.0, 0.0),  # 40% quantile 0, standard deviation 0.5
+        (QaeConfig(), 2.0, 0.0),  # 40% quantile 0, standard deviation 0.5
         # e^(2 - 2) / e^-2 - 1 = e^2 - 1; a wrong one: e^-2 / ((1 + 2 e^-2) / 3) - 1 = 3 / (e^2 + 2) - 1.
         (EntropicLooConfig(beta=2.0, eps=0.0), math.e**2 - 1, 3 / (math.e**2 + 2) - 1),
         # The same without 1/beta: half of it at beta 2.
@@ -80,17 +80,18 @@ def test_groups_are_compared_within_themselves() -> None:
         # Without i: 2 of 3 pairs of [1, 0, 0] hold the right answer, no pair of [0, 0, 0]. 4 * 2/3 * rho = 16/9 and 0.
         (PkpoConfig(k=2, variant="sloo"), 2.0, 2 / 3 - 16 / 9),
         # R = 1 - C(3, 2) / C(4, 2) = 1/2, sigma = 1/2; wrong: (1/2 - C(2, 1) / C(3, 1)) / (1/2) = -1/3.
-        (ChenPassKConfig(k=2, eps=0.0), 1.0, -1 / 3),
+        (ChenPassKConfig(k=2), 1.0, -1 / 3),
         (MahdaviPassKConfig(k=2), 2.0, 0.0),  # 2 C(3, 1) / C(3, 1)
         (MahdaviPassKConfig(k=2, variant="plugin"), 1.125, -0.375),  # 2 * 3/4 * (r - 1/4)
-        (MahdaviPassKConfig(k=2, variant="plugin_grpo", eps=0.0), 1.125, -0.375),  # 3/4 * (r - 1/4) / (1/2)
+        (MahdaviPassKConfig(k=2, variant="plugin_grpo"), 1.125, -0.375),  # 3/4 * (r - 1/4) / (1/2)
         (PassKRlooConfig(k=2), 1.0, -1 / 3),  # w = 1
         (TangMaxConfig(), 1.0, 0.0),
     ],
 )
 def test_every_estimator_by_name(cfg: AdvantageConfig, right: float, wrong: float) -> None:
     made = advantage(rewards({"a": [1, 0, 0, 0]}), cfg)
-    assert made["advantage"].to_pylist() == pytest.approx([right, wrong, wrong, wrong])
+    # What is added to a divisor of 1/2 or 1/4 is 1e-6.
+    assert made["advantage"].to_pylist() == pytest.approx([right, wrong, wrong, wrong], rel=5e-6, abs=1e-9)
 
 
 def test_the_adaptive_beta_by_its_definition() -> None:

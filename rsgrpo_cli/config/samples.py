@@ -1,0 +1,37 @@
+"""How many completions per problem an evaluation draws: a number, or a table with numbers of single benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rsgrpo_cli.config.stages import DEFAULT, EvalConfig
+
+
+def with_general(table: Mapping[str, Any], before: Any) -> dict[str, Any]:
+    """A table that names single benchmarks alone, with the number that held for all others before.
+
+    Args:
+        table: Name -> number.
+        before: A number, or a table.
+    """
+    general = before.get(DEFAULT) if isinstance(before, Mapping) else before
+    return {**({DEFAULT: general} if general is not None and DEFAULT not in table else {}), **table}
+
+
+def at_least(samples: Any, k: Sequence[int], given: Any) -> Any:
+    """The numbers, raised to the largest k where the user gave none: `--k 1,32,1024` alone asks for 1,024 samples.
+
+    Args:
+        samples: A number, or a table; what is neither is left for the validation to name.
+        k: The values that were asked for.
+        given: What the user said of `samples` in the same command: its numbers stay, and the two must fit.
+    """
+    table = dict(samples) if isinstance(samples, Mapping) else {DEFAULT: samples}
+    table[DEFAULT] = table.get(DEFAULT) or EvalConfig.model_fields["num_samples"].default
+    if isinstance(given, int) or (isinstance(given, Mapping) and DEFAULT in given):
+        return samples
+    if not all(isinstance(number, int) for number in table.values()):
+        return samples
+    raised = {name: n if given and name != DEFAULT else max(n, *k) for name, n in table.items()}
+    return raised if isinstance(samples, Mapping) else raised[DEFAULT]
