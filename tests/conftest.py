@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,3 +81,17 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(cli: Cli, trained_once: Path, tmp_path: Path) -> Path:
     """A run of two steps, as another process left it."""
     return Path(shutil.copytree(trained_once, tmp_path / "runs" / "trained"))
+
+
+def run_quietly(folder: Path, *arguments: str | Path) -> None:
+    """Run `rsgrpo ARGUMENTS` in a folder, for fixtures that outlive a test; it must succeed."""
+    from rsgrpo_cli.app import main
+
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(printed), redirect_stderr(printed):
+        patched.chdir(folder)
+        patched.delenv("RSGRPO_RUN", raising=False)
+        patched.setattr(sys, "argv", ["rsgrpo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert not stopped.value.code, printed.getvalue()

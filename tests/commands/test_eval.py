@@ -12,26 +12,26 @@ def parts(folder: str) -> dict[str, int]:
 
 def test_topping_up_samples_only_what_is_missing(cli: Cli, trained: Path) -> None:
     folder = f"{trained}/evals/000002/toy"
-    first = cli("eval", "--run", trained, "-n", "4", "--k", "1,4", "--json").json
+    first = cli("eval", "--run", trained, "-n", "2", "--k", "1", "--json").json
     before = parts(f"{folder}/rollouts")
-    second = cli("eval", "--run", trained, "-n", "16", "--k", "1,16", "--json").json
-    assert (first["sampled"], second["sampled"]) == (256 * 4, 256 * 12)
+    second = cli("eval", "--run", trained, "-n", "4", "--k", "1,4", "--json").json
+    assert (first["sampled"], second["sampled"]) == (256 * 2, 256 * 2)
     after = parts(f"{folder}/rollouts")
     assert before.items() <= after.items()  # untouched
     assert parts(f"{folder}/rewards").keys() == after.keys()
     # An evaluation only grows: the summary goes on to cover all that is there, for all k that were asked for.
-    third = cli("eval", "--run", trained, "-n", "4", "--k", "1,2", "--json").json
-    assert (third["sampled"], third["num_samples"]) == (0, 16)
+    third = cli("eval", "--run", trained, "-n", "2", "--k", "1,2", "--json").json
+    assert (third["sampled"], third["num_samples"]) == (0, 4)
     assert [row for row in third["summary"] if (row["metric"], row["k"]) != ("maj", 2)] == second["summary"]
-    assert [row["k"] for row in third["summary"] if row["metric"] == "maj"] == [1, 2, 4, 16]
-    said = cli("eval", "--run", trained, "-n", "4", "--k", "1,2").out
-    assert "4 samples per problem were asked for, and 16 are there: the numbers are of all of them" in said
+    assert [row["k"] for row in third["summary"] if row["metric"] == "maj"] == [1, 2, 4]
+    said = cli("eval", "--run", trained, "-n", "2", "--k", "1,2").out
+    assert "2 samples per problem were asked for, and 4 are there: the numbers are of all of them" in said
 
 
 def test_an_evaluation_in_two_goes_equals_one_in_one(cli: Cli, trained: Path) -> None:
-    for samples in ("3", "8"):
+    for samples in ("1", "4"):
         assert cli("eval", "--run", trained, "-n", samples, "--k", "1").code == 0
-    assert cli("eval", "--run", trained, "-n", "8", "--k", "1", "--tag", "once").code == 0
+    assert cli("eval", "--run", trained, "-n", "4", "--k", "1", "--tag", "once").code == 0
     twice, once = (pq.read_table(f"{trained}/evals/000002/{name}/problems.parquet") for name in ("toy", "toy.once"))
     assert twice.equals(once)
 
@@ -102,9 +102,9 @@ def test_a_file_as_benchmark(cli: Cli, trained: Path, tmp_path: Path) -> None:
 
 def test_compare_and_report(cli: Cli, trained: Path, tmp_path: Path) -> None:
     for policy in ("0", "2"):
-        assert cli("eval", "--run", trained, "--policy", policy, "-n", "16", "--k", "1,16").code == 0
+        assert cli("eval", "--run", trained, "--policy", policy, "-n", "8", "--k", "1,8").code == 0
     found = cli("compare", f"{trained}@0", f"{trained}@2", "--json").json
-    assert [row["k"] for row in found["differences"]] == [1, 2, 4, 8, 16]
+    assert [row["k"] for row in found["differences"]] == [1, 2, 4, 8]
     for row in found["differences"]:
         assert row["difference"] == pytest.approx(row["after"] - row["before"])
         assert row["ci_low"] <= row["difference"] <= row["ci_high"]
@@ -116,8 +116,8 @@ def test_compare_and_report(cli: Cli, trained: Path, tmp_path: Path) -> None:
     ]
     solved = [name for name in counts[0] if not counts[0][name] and counts[1][name]]
     assert found["newly_solved"] == solved
-    text = cli("compare", f"{trained}@0", trained, "--k", "1,16").out
-    assert "pass@16" in text
+    text = cli("compare", f"{trained}@0", trained, "--k", "1,8").out
+    assert "pass@8" in text
     assert f"newly solved ({len(solved)})" in text
     figure = tmp_path / "curve.svg"
     shown = cli("report", f"base={trained}@0", f"after={trained}", "--figure", figure)

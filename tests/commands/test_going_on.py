@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from rsgrpo_cli.models import model_directory
-from tests.conftest import SMALL, Cli
+from tests.conftest import SMALL, Cli, run_quietly
 
 
 @pytest.fixture
@@ -50,14 +50,21 @@ CHANGES = {
 }
 
 
-@pytest.fixture
-def adapter(cli: Cli, model: Path, tmp_path: Path) -> Path:
-    """A LoRA run of one step, with an evaluation."""
+@pytest.fixture(scope="module")
+def adapter_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA run of one step, with an evaluation, only copied from."""
+    folder = tmp_path_factory.mktemp("adapter")
+    shutil.copytree(model_directory("toy"), folder / "model")
     settings = ["--model", "model", "--lora-rank", "2", "--steps", "1", *SMALL]
-    result = cli("train", "--run", "runs/x", *settings)
-    assert result.code == 0, result.err
-    assert cli("eval", "--run", "runs/x", "-n", "2", "--k", "1").code == 0
-    return tmp_path / "runs/x"
+    run_quietly(folder, "train", "--run", "runs/x", *settings)
+    run_quietly(folder, "eval", "--run", "runs/x", "-n", "2", "--k", "1")
+    return folder / "runs/x"
+
+
+@pytest.fixture
+def adapter(cli: Cli, model: Path, adapter_once: Path, tmp_path: Path) -> Path:
+    """A LoRA run of one step, with an evaluation."""
+    return Path(shutil.copytree(adapter_once, tmp_path / "runs/x"))
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -152,13 +159,20 @@ def test_a_model_on_the_hub_stays_at_its_commit(cli: Cli, model: Path, monkeypat
 MINE = "def f(completions, **columns):\n    return [{weight} * (len(text) % 3) for text in completions]\n"
 
 
+@pytest.fixture(scope="module")
+def rewarded_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one step with a reward of its own, only copied from."""
+    folder = tmp_path_factory.mktemp("rewarded")
+    (folder / "mine.py").write_text(MINE.format(weight=1))
+    run_quietly(folder, "train", "--run", "runs/x", "--steps", "1", "--reward", "mine:f", *SMALL)
+    return folder / "runs/x"
+
+
 @pytest.fixture
-def rewarded(cli: Cli, tmp_path: Path) -> Path:
+def rewarded(cli: Cli, rewarded_once: Path, tmp_path: Path) -> Path:
     """A run of one step with a reward of its own."""
     (tmp_path / "mine.py").write_text(MINE.format(weight=1))
-    result = cli("train", "--run", "runs/x", "--steps", "1", "--reward", "mine:f", *SMALL)
-    assert result.code == 0, result.err
-    return tmp_path / "runs/x"
+    return Path(shutil.copytree(rewarded_once, tmp_path / "runs/x"))
 
 
 def test_another_reward_is_refused(cli: Cli, rewarded: Path, tmp_path: Path) -> None:

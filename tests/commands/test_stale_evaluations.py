@@ -11,18 +11,26 @@ from rsgrpo_cli.artifacts import write_table
 from rsgrpo_cli.errors import Interrupted
 from rsgrpo_cli.pipeline import evaluation
 from rsgrpo_cli.pipeline.stopping import StopSignal
-from tests.conftest import SMALL, Cli
+from tests.conftest import SMALL, Cli, run_quietly
 
 EVAL = ("-n", "2", "--k", "1,2")
 UPDATE = ("--step", "1", "--lr", "0.02")
 
 
-@pytest.fixture
-def measured(cli: Cli, trained: Path) -> Path:
-    """A run of two steps with an evaluation of policies 0 and 2."""
+@pytest.fixture(scope="module")
+def measured_once(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps with an evaluation of policies 0 and 2, only copied from."""
+    folder = tmp_path_factory.mktemp("measured")
+    shutil.copytree(trained_once, folder / "runs/trained")
     for policy in ("0", "2"):
-        assert cli("eval", "--run", trained, "--policy", policy, *EVAL).code == 0
-    return trained
+        run_quietly(folder, "eval", "--run", "runs/trained", "--policy", policy, *EVAL)
+    return folder / "runs/trained"
+
+
+@pytest.fixture
+def measured(cli: Cli, measured_once: Path, tmp_path: Path) -> Path:
+    """A run of two steps with an evaluation of policies 0 and 2."""
+    return Path(shutil.copytree(measured_once, tmp_path / "runs/trained"))
 
 
 def test_replacing_an_evaluated_policy_needs_a_decision(cli: Cli, measured: Path) -> None:
@@ -171,17 +179,17 @@ def test_killed_between_problems_and_summary(cli: Cli, measured: Path, monkeypat
 
 def test_comparing_at_as_many_samples_of_each(cli: Cli, measured: Path) -> None:
     small = cli("compare", f"{measured}@0", measured, "--json").json
-    assert cli("eval", "--run", measured, "-n", "16", "--k", "1,16").code == 0
+    assert cli("eval", "--run", measured, "-n", "4", "--k", "1,4").code == 0
     grown = cli("compare", f"{measured}@0", measured, "--json").json
-    assert (grown["samples"], grown["compared_samples"]) == ([2, 16], 2)
+    assert (grown["samples"], grown["compared_samples"]) == ([2, 4], 2)
     for name in ("differences", "newly_solved", "newly_lost"):
         assert grown[name] == small[name]  # the first two samples are the same as before
     text = cli("compare", f"{measured}@0", measured).out
-    assert f"compared at 2 samples per problem: the first 2 of the 16 of {measured.name}@2" in text
+    assert f"compared at 2 samples per problem: the first 2 of the 4 of {measured.name}@2" in text
     shown = cli("report", f"{measured}@0", measured)
     assert "samples each" not in shown.out
     policies = cli("report", f"{measured}@0", measured, "--json").json["policies"]
-    assert [row["num_samples"] for row in policies] == [2, 16]
+    assert [row["num_samples"] for row in policies] == [2, 4]
 
 
 @pytest.mark.parametrize("reward", ["len(text) % 2", "len(text) % 3"], ids=["verdicts", "grades"])
@@ -192,7 +200,7 @@ def test_comparing_rewards_of_ones_own_at_as_many_samples(cli: Cli, tmp_path: Pa
     for policy in ("0", "1"):
         assert cli("eval", "--run", "runs/x", "--policy", policy, *EVAL).code == 0
     small = cli("compare", "runs/x@0", "runs/x@1", "--json").json
-    assert cli("eval", "--run", "runs/x", "-n", "8", "--k", "1,8").code == 0
+    assert cli("eval", "--run", "runs/x", "-n", "4", "--k", "1,4").code == 0
     grown = cli("compare", "runs/x@0", "runs/x@1", "--json").json
     assert grown["compared_samples"] == 2
     assert grown["differences"] == small["differences"]

@@ -8,16 +8,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.commands.test_stages import artifacts
-from tests.conftest import SMALL, Cli
+from tests.conftest import SMALL, Cli, run_quietly
 
 EVAL = ["-n", "1", "--k", "1"]
 
 
-@pytest.fixture
-def three(cli: Cli, tmp_path: Path) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run of three steps."""
+    folder = tmp_path_factory.mktemp("whole")
+    run_quietly(folder, "train", "--run", "runs/whole", "--steps", "3", "--keep-checkpoints", "9", *SMALL)
+    return folder / "runs/whole"
+
+
+@pytest.fixture(scope="module")
+def three(whole: Path) -> dict[str, bytes]:
     """What three steps leave in an undisturbed run."""
-    assert cli("train", "--run", "runs/whole", "--steps", "3", "--keep-checkpoints", "9", *SMALL).code == 0
-    return artifacts(tmp_path / "runs/whole")
+    return artifacts(whole)
 
 
 def remove_rollouts(run: Path) -> None:
@@ -77,14 +84,11 @@ def test_a_run_goes_on_bit_for_bit(
         assert cli(*command, *place).code == 0
 
 
-def test_the_solve_rate_is_known_without_the_rollouts(cli: Cli, trained: Path, three: dict[str, bytes]) -> None:
+def test_the_solve_rate_is_known_without_the_rollouts(cli: Cli, trained: Path, whole: Path) -> None:
     remove_step(trained)
     result = cli("train", "--run", trained, "--steps", "3")
     assert "warning" not in result.err
-    rates = [
-        pq.read_table(run / "metrics.parquet")["cumulative_solve_rate"].to_pylist()
-        for run in (trained, trained.parent / "whole")
-    ]
+    rates = [pq.read_table(run / "metrics.parquet")["cumulative_solve_rate"].to_pylist() for run in (trained, whole)]
     assert rates[0] == rates[1]
 
 

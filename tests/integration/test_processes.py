@@ -145,6 +145,7 @@ def test_a_closed_pipe_is_no_traceback(cli: Cli, trained: Path) -> None:
     assert "BrokenPipe" not in shell.stderr
 
 
+@pytest.mark.day
 def test_the_shell_script_of_six_stages(cli: Cli, tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "scripts" / "six_stages.sh"
     settings = [*SMALL, "--set", "eval.num_samples=4", "--set", "eval.k=[1,4]"]

@@ -31,7 +31,7 @@ def spellings(digits: int, exponent: int) -> list[str]:
     return [plain, f"{plain}.", f"${plain}$", repr(digits * 10.0**exponent), *(sign + one for one in written)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)  # one takes 0.15 s: each of 25 spellings against each
 @given(st.integers(-9999, 9999).filter(lambda digits: digits % 10), st.integers(-12, 12))
 def test_every_spelling_of_a_number_meets_every_other(digits: int, exponent: int) -> None:
     written = spellings(digits, exponent)[:3] + spellings(digits, exponent)[4:]  # a float product may be off by one bit
