@@ -35,7 +35,7 @@ def run_with_rewards(folder: Path) -> RunDir:
         },
         schema=REWARDS.schema,
     )
-    write_table(run.rewards(0), table, REWARDS, Lineage("score", {}, {}))
+    write_table(run.rewards(0) / "part-00000.parquet", table, REWARDS, Lineage("score", {}, {}))
     return run
 
 

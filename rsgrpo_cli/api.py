@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,10 +15,9 @@ from rsgrpo_cli import staleness
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run_dir import RunDir, rollout_parts, stale_inputs
+from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import (
     ADVANTAGES,
-    KEYS,
     METRICS,
     PROBLEMS,
     PROMPTS,
@@ -29,6 +27,7 @@ from rsgrpo_cli.schemas import (
     UPDATE_METRICS,
     ArtifactSchema,
 )
+from rsgrpo_cli.step_dir import Parts, part_files, rewards_of
 
 Columns = Sequence[str] | None
 
@@ -78,7 +77,7 @@ class Run:
 
     def stale(self, step: int) -> list[str]:
         """What of a step was made from something that has been replaced since, as sentences; empty if nothing was."""
-        return stale_inputs(self.directory, step)
+        return staleness.stale_inputs(self.directory, step)
 
     def prompts(self, columns: Columns = None) -> pa.Table:
         """The training problems."""
@@ -90,7 +89,8 @@ class Run:
 
     def rollouts(self, step: int, columns: Columns = None) -> pa.Table:
         """The completions of a step that have been sampled so far."""
-        return _parts(self.directory.rollouts(step), ROLLOUTS, columns, f"step {step} of run {self.name}")
+        folder = self.directory.rollouts(step)
+        return _parts(Parts(part_files(folder), ROLLOUTS, folder), columns, f"step {step} of run {self.name}")
 
     def rewards(self, step: int, columns: Columns = None, *, tag: str | None = None) -> pa.Table:
         """What each completion of a step earned.
@@ -100,7 +100,7 @@ class Run:
             columns: Only these.
             tag: Those made with `rsgrpo score --tag`, beside the run's own.
         """
-        return self._table(self.directory.rewards(step, tag), REWARDS, columns, f"step {step} of ")
+        return _parts(rewards_of(self.directory, step, tag), columns, f"step {step} of run {self.name}")
 
     def advantages(self, step: int, columns: Columns = None, *, tag: str | None = None) -> pa.Table:
         """The advantage of each completion of a step; arguments as of `rewards`."""
@@ -158,11 +158,15 @@ class Evaluation:
 
     def rollouts(self, columns: Columns = None) -> pa.Table:
         """The samples."""
-        return _parts(self.path / "rollouts", ROLLOUTS, columns, str(self.path))
+        return self._parts("rollouts", ROLLOUTS, columns)
 
     def rewards(self, columns: Columns = None) -> pa.Table:
         """The verdict on each sample, in the order of `rollouts`."""
-        return _parts(self.path / "rewards", REWARDS, columns, str(self.path))
+        return self._parts("rewards", REWARDS, columns)
+
+    def _parts(self, name: str, kind: ArtifactSchema, columns: Columns) -> pa.Table:
+        folder = self.path / name
+        return _parts(Parts(part_files(folder), kind, folder), columns, str(self.path))
 
 
 def _table(path: Path, kind: ArtifactSchema, columns: Columns, where: str) -> pa.Table:
@@ -172,23 +176,11 @@ def _table(path: Path, kind: ArtifactSchema, columns: Columns, where: str) -> pa
     return read_table(path, kind, columns)
 
 
-def _parts(folder: Path, kind: ArtifactSchema, columns: Columns, where: str) -> pa.Table:
-    """Part files as one table in key order; their metadata, which is each part's own, is left out."""
-    _check(kind, columns)
-    wanted = list(dict.fromkeys([*KEYS, *columns])) if columns else None
-    tables = [read_table(path, kind, wanted).replace_schema_metadata(None) for path in rollout_parts(folder)]
-    if not tables:
-        raise MissingError(f"{where} has no {_words(kind)}", f"expected under {folder}")
-    table = pa.concat_tables(tables)
-    # Most steps are in order as they are, and sorting would copy every token.
-    ascending = all(_key(one, -1) < _key(other, 0) for one, other in pairwise(tables))
-    table = table if ascending else table.sort_by([(name, "ascending") for name in KEYS])
-    return table.select(columns) if columns else table
-
-
-def _key(table: pa.Table, row: int) -> tuple[str, int]:
-    group, sample = (table[name][row].as_py() for name in KEYS)
-    return group, sample
+def _parts(artifact: Parts, columns: Columns, where: str) -> pa.Table:
+    _check(artifact.kind, columns)
+    if not artifact:
+        raise MissingError(f"{where} has no {_words(artifact.kind)}", f"expected under {artifact.place}")
+    return artifact.table(columns)
 
 
 def _check(kind: ArtifactSchema, columns: Columns) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
@@ -107,7 +106,6 @@ def write_table(
 
     content = _as_parquet(table, kind)
     write_atomically(path, lambda file: file.write(content))
-    _RECENT.remember(path, table)
     return str(lineage_json["id"])
 
 
@@ -120,8 +118,6 @@ def read_table(path: Path, kind: ArtifactSchema, columns: Sequence[str] | None =
     """
     read_lineage(path, kind)
     wanted = list(columns or kind.schema.names)
-    if (known := _RECENT.recall(path)) is not None:
-        return _completed(known, kind, wanted) if columns or kind.optional else known
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             there = file.schema_arrow.names
@@ -174,33 +170,6 @@ def read_lineage(path: Path, kind: ArtifactSchema) -> Lineage:
             f"{path} does not have the columns of {kind.name}: {_difference(schema, kind.schema)}", REMAKE
         )
     return Lineage(**checked_lineage(metadata, path))
-
-
-class _RecentTables:
-    """The tables that this process wrote last, so that `train` need not read back what it just wrote.
-
-    A file is known by its inode, time and size: one that was replaced since is read.
-    """
-
-    def __init__(self, capacity: int, largest_bytes: int) -> None:
-        self.capacity, self.largest_bytes = capacity, largest_bytes
-        self.tables: OrderedDict[Path, tuple[tuple[int, int, int], pa.Table]] = OrderedDict()
-
-    def remember(self, path: Path, table: pa.Table) -> None:
-        """Keep a table that was just written, unless it is large; the oldest makes room."""
-        self.tables.pop(path, None)
-        if table.nbytes <= self.largest_bytes:
-            self.tables[path] = _signature(path), table
-        if len(self.tables) > self.capacity:
-            self.tables.popitem(last=False)
-
-    def recall(self, path: Path) -> pa.Table | None:
-        """The table in a file, if it is known."""
-        signature, table = self.tables.get(path, (None, None))
-        return table if signature == _signature(path) else None
-
-
-_RECENT = _RecentTables(capacity=8, largest_bytes=32 * 2**20)
 
 
 def _signature(path: Path) -> tuple[int, int, int]:

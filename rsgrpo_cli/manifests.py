@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rsgrpo_cli.artifacts import Lineage, read_json, write_json
-from rsgrpo_cli.disk import sync_directory
+from rsgrpo_cli.disk import sync_directory, sync_files
 from rsgrpo_cli.errors import ArtifactError
 
 NAME = "manifest.json"
@@ -30,14 +29,8 @@ _known: dict[Signature, str] = {}
 
 def seal(folder: Path, lineage: Lineage) -> None:
     """Put a checkpoint's files on the disk, then their manifest. From then on older checkpoints may be removed."""
-    paths = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            sync_directory(path)
-            continue
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-        paths.append(path)
+    sync_files(folder)
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     manifest: dict[str, Any] = {
         "policy_id": lineage.outputs["policy"],
         "files": {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths},
@@ -92,13 +85,6 @@ def damage(folder: Path, *, trainer: bool) -> str | None:
         if digest != hashes.get(name):
             return f"{name} has another content than was saved"
     return None
-
-
-def parts_are_gone(rollouts: Path) -> bool:
-    """Whether parts of a step's rollouts were there and are not any more: removed to save space, say."""
-    if not (rollouts / NAME).is_file():
-        return False
-    return any(not (rollouts / f"{name}.parquet").is_file() for name in read_json(rollouts / NAME, parts=dict)["parts"])
 
 
 def _is_loaded(name: str) -> bool:

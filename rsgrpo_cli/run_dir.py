@@ -1,46 +1,36 @@
-"""A run directory: where everything is, what is complete, what is stale, and who is using it.
+"""A run directory: where everything is, what is complete, and who is using it.
 
 RUN/
   config.json                     the resolved configuration, written once
   prompts.parquet                 the training problems
   benchmarks/NAME.parquet         the problems of an evaluation
-  steps/000000/rollouts/part-*.parquet, rewards.parquet, advantages.parquet, update_metrics.parquet
+  steps/000000/rollouts/part-*.parquet, rewards/part-*.parquet, advantages.parquet, update_metrics.parquet
   steps/000000/policy_logprobs.parquet   where an update has several optimizer steps
   checkpoints/000001/             the policy after one update; complete when its manifest.json is there
   evals/000001/NAME/              rollouts/, rewards/ (the same parts), problems.parquet, summary.parquet
-  metrics.parquet, solved.parquet, events.jsonl   one row per step; what each step solved first; what ran when
+  metrics.parquet, solved.parquet   one row per step; what each step solved first
+  checked.parquet, events.jsonl     which steps need not be checked again; what ran when
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli import config_file, disk, events, manifests
-from rsgrpo_cli.artifacts import Lineage, combined_id, json_text, read_json, read_lineage, write_json
+from rsgrpo_cli.artifacts import json_text, read_json, read_lineage, write_json
 from rsgrpo_cli.config import RunConfig
-from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
+from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.locks import LOCKS, hold_run
 from rsgrpo_cli.run_names import claim_fresh_path
-from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
+from rsgrpo_cli.schemas import UPDATE_METRICS
 
 RUNS = Path("runs")
-CHAIN = ("rollouts", "rewards", "advantages", "updates")
-"""What a step makes, in order: each is made from the one before."""
-
-
-class Freshness(StrEnum):
-    """How an artifact on disk relates to what would be made now."""
-
-    MISSING = "missing"
-    CURRENT = "current"
-    OTHER_SETTINGS = "other settings"
-    STALE = "stale"  # made from inputs that have been replaced since
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +68,11 @@ class RunDir:
         return self.path / "solved.parquet"
 
     @property
+    def checked(self) -> Path:
+        """The files of the steps that were found consistent; see `checked_steps`."""
+        return self.path / "checked.parquet"
+
+    @property
     def events(self) -> Path:
         """What ran when, a JSON object per line."""
         return self.path / "events.jsonl"
@@ -95,8 +90,8 @@ class RunDir:
         return self.step(step) / (f"rollouts.{tag}" if tag else "rollouts")
 
     def rewards(self, step: int, tag: str | None = None) -> Path:
-        """A step's rewards."""
-        return self.step(step) / (f"rewards.{tag}.parquet" if tag else "rewards.parquet")
+        """The directory of a step's rewards; see `step_dir.rewards_of` for the single file of older runs."""
+        return self.step(step) / (f"rewards.{tag}" if tag else "rewards")
 
     def advantages(self, step: int, tag: str | None = None) -> Path:
         """A step's advantages."""
@@ -297,91 +292,12 @@ class RunDir:
         return events.read(self.events)
 
 
-# -- what is stale --------------------------------------------------------------------------------------------------
-
-
-def rollout_parts(folder: Path) -> list[Path]:
-    """The part files of a step or an evaluation that are complete, in order."""
-    return sorted(path for path in folder.glob("part-*.parquet") if _PART.fullmatch(path.stem))
-
-
-def freshness(path: Path, kind: ArtifactSchema, wanted: Lineage) -> Freshness:
-    """How the artifact at `path` relates to one made now from `wanted`'s inputs and settings."""
-    if not path.is_file():
-        return Freshness.MISSING
-    found = read_lineage(path, kind)
-    if dict(found.inputs) != dict(wanted.inputs):
-        return Freshness.STALE
-    return Freshness.CURRENT if found.config_hash == wanted.config_hash else Freshness.OTHER_SETTINGS
-
-
-def stale_inputs(run: RunDir, step: int, upto: str = "updates") -> list[str]:
-    """What of a step is made from something that has been replaced since, as sentences; empty if nothing is.
-
-    Compares ids in footers only. Settings are not compared: a single stage may be run with its own.
-
-    Args:
-        run: The run.
-        step: The step.
-        upto: The last artifact of the chain rollouts, rewards, advantages, updates to look at.
-    """
-    problems = []
-
-    def check(what: str, path: Path, kind: ArtifactSchema, role: str, current: str | None) -> None:
-        wanted = CHAIN.index(what) <= CHAIN.index(upto)
-        if wanted and current is not None and path.is_file() and read_lineage(path, kind).inputs.get(role) != current:
-            problems.append(f"the {what} of step {step} were made from another {role}")
-
-    parts = rollout_parts(run.rollouts(step))
-    if parts:
-        check("rollouts", parts[0], ROLLOUTS, "prompts", _id_if_there(run.prompts, PROMPTS))
-        if step > 0 and run.update_metrics(step - 1).is_file():
-            made = read_lineage(run.update_metrics(step - 1), UPDATE_METRICS).outputs.get("policy")
-            check("rollouts", parts[0], ROLLOUTS, "policy", made)
-        ids = [read_lineage(path, ROLLOUTS).id for path in parts]
-    if parts and not manifests.parts_are_gone(run.rollouts(step)):
-        if upto != "rollouts" and _are_of_some(run.rewards(step), ids):
-            problems.append(f"the rewards of step {step} are of only some of its rollouts")
-        else:
-            check("rewards", run.rewards(step), REWARDS, "rollouts", combined_id(ids))
-    check("advantages", run.advantages(step), ADVANTAGES, "rewards", _id_if_there(run.rewards(step), REWARDS))
-    advantages = _id_if_there(run.advantages(step), ADVANTAGES)
-    check("updates", run.update_metrics(step), UPDATE_METRICS, "advantages", advantages)
-    return problems
-
-
-def require_fresh(run: RunDir, step: int, upto: str) -> None:
-    """Refuse to build on something stale.
-
-    Raises:
-        StaleError: Saying what is stale and how to resume.
-    """
-    problems = stale_inputs(run, step, upto)
-    if problems:
-        raise StaleError(
-            problems[0],
-            f"run that stage again with --force, or branch off: rsgrpo fork NEW --run {run.path} --step {step}",
-        )
-
-
-def _are_of_some(rewards: Path, ids: Sequence[str]) -> bool:
-    """Whether rewards are of the first of a step's parts, and more have been sampled since (`resample`)."""
-    if not rewards.is_file():
-        return False
-    scored = read_lineage(rewards, REWARDS).inputs.get("rollouts")
-    return any(combined_id(ids[:number]) == scored for number in range(1, len(ids)))
-
-
 def _recorded_policy(metrics: Path) -> str | None:
     """The id of the policy that an update made; None where that is not recorded, or the record cannot be read."""
     try:
         return read_lineage(metrics, UPDATE_METRICS).outputs.get("policy")
     except (MissingError, ArtifactError):  # only kept in part, or damaged: the policy itself may be sound
         return None
-
-
-def _id_if_there(path: Path, kind: ArtifactSchema) -> str | None:
-    return read_lineage(path, kind).id if path.is_file() else None
 
 
 def _of_a_killed_start(entry: Path) -> bool:
@@ -392,9 +308,9 @@ def numbered(folder: Path) -> list[int]:
     """The steps, checkpoints or evaluated policies in a folder; whatever else lies there is none of ours."""
     if not folder.is_dir():
         return []
-    return sorted(int(entry.name) for entry in folder.iterdir() if _NUMBER.fullmatch(entry.name) and entry.is_dir())
+    with os.scandir(folder) as entries:
+        return sorted(int(entry.name) for entry in entries if _NUMBER.fullmatch(entry.name) and entry.is_dir())
 
 
-_PART = re.compile(r"part-[0-9]{5,}(-[0-9]{5,}-[0-9]{5,})?")
 _NUMBER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,8}")
 """How a step or a policy version is written; what has another name is not ours."""

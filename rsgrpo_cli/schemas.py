@@ -243,6 +243,16 @@ SOLVED = ArtifactSchema(
     keys=("step",),
 )
 
+CHECKED = ArtifactSchema(
+    "checked",
+    1,
+    _columns(
+        step=INT32, file=STRING, size=INT64, mtime_ns=INT64
+    ),  # of a step that was found consistent; see checked_steps
+    keys=("step", "file"),
+    repeated=("file",),
+)
+
 BANDIT_RUNS = ArtifactSchema(
     "bandit_runs",
     1,

@@ -1,14 +1,16 @@
-"""What of a run is no longer what it says: evaluations of replaced policies, steps made with settings of their own.
+"""What is missing, current, made with other settings, or stale: of a step, and of the evaluations.
 
-Reads footers only. Everybody who reads an evaluation asks here first: an evaluation belongs to the weights that it was
-made with.
+Reads footers only. An artifact is stale once something that it was made from has been replaced. LINKS lists what a step
+makes from what. Everybody who reads an evaluation asks here first: it belongs to the weights that it was made with.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,162 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
 from rsgrpo_cli.footers import REMAKE
 from rsgrpo_cli.identity import read_identity
-from rsgrpo_cli.run_dir import RunDir, numbered, rollout_parts
-from rsgrpo_cli.schemas import ADVANTAGES, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY, UPDATE_METRICS, ArtifactSchema
+from rsgrpo_cli.run_dir import RunDir, numbered
+from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY, ArtifactSchema
+from rsgrpo_cli.step_dir import CHAIN, STAGES, Step, part_files
 
 SAMPLED, GRADED = "rollouts", "rewards"
 """Directories of an evaluation: its part files."""
 _PART = re.compile(r"part-([0-9]+)-([0-9]+)-([0-9]+)")
+
+
+class Freshness(StrEnum):
+    """How an artifact on disk relates to what would be made now."""
+
+    MISSING = "missing"
+    CURRENT = "current"
+    OTHER_SETTINGS = "other settings"
+    STALE = "stale"  # made from inputs that have been replaced since
+
+
+def freshness(path: Path, kind: ArtifactSchema, wanted: Lineage) -> Freshness:
+    """How the artifact at `path` relates to one made now from `wanted`'s inputs and settings."""
+    if not path.is_file():
+        return Freshness.MISSING
+    found = read_lineage(path, kind)
+    if dict(found.inputs) != dict(wanted.inputs):
+        return Freshness.STALE
+    return Freshness.CURRENT if found.config_hash == wanted.config_hash else Freshness.OTHER_SETTINGS
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One artifact of a step, and one input that it is made from.
+
+    Args:
+        what: The artifact, one of CHAIN.
+        role: What its lineage calls the input.
+        current: The id of that input as it is now; None where that cannot be told.
+    """
+
+    what: str
+    role: str
+    current: Callable[[Step], str | None]
+
+
+LINKS = (
+    Link("rollouts", "prompts", lambda step: step.prompts_id),
+    Link("rollouts", "policy", lambda step: step.policy_id),
+    Link("rewards", "rollouts", lambda step: step.scored_id),
+    Link("advantages", "rewards", lambda step: step.rewards.id if step.rewards else None),
+    Link("updates", "advantages", lambda step: step.advantages.id if step.advantages else None),
+)
+
+
+def stale_inputs(run: RunDir, step: int, upto: str = "updates") -> list[str]:
+    """What of a step was made from something that has been replaced since, as sentences; empty if nothing was.
+
+    Compares ids in footers only. Settings are not compared: a single stage may be run with its own.
+
+    Args:
+        run: The run.
+        step: The step.
+        upto: The last artifact of CHAIN to look at.
+    """
+    found = Step(run, step)
+    problems = []
+    for link in LINKS[: _links_upto(upto)]:
+        artifact = found.artifact(link.what)
+        current = link.current(found) if artifact else None
+        if current is not None and artifact.made_from(link.role) != current:
+            problems.append(f"the {link.what} of step {step} were made from another {link.role}")
+    return problems + _scored_in_part(found, upto)
+
+
+def _links_upto(what: str) -> int:
+    return sum(CHAIN.index(link.what) <= CHAIN.index(what) for link in LINKS)
+
+
+def _scored_in_part(step: Step, upto: str) -> list[str]:
+    """Rewards of only some rollouts are unfinished; they are stale as soon as something is made from them."""
+    used = upto == "rewards" or (upto != "rollouts" and step.advantages)
+    if not used or not step.rewards or step.scored_id is None or step.scored in (0, len(step.rollouts.paths)):
+        return []
+    return [f"the rewards of step {step.number} are of only some of its rollouts"]
+
+
+def require_fresh(run: RunDir, step: int, upto: str) -> None:
+    """Refuse to build on something stale.
+
+    Raises:
+        StaleError: Saying what is stale and what to do about it.
+    """
+    problems = stale_inputs(run, step, upto)
+    if problems:
+        raise StaleError(
+            problems[0],
+            f"run that stage again with --force, or branch off: rsgrpo fork NEW --run {run.path} --step {step}",
+        )
+
+
+def decide(state: Freshness, path: Path, *, dependents: Sequence[Path], force: bool, tagged: bool = True) -> bool:
+    """Whether an artifact has to be made.
+
+    Args:
+        state: How what is there relates to what would be made now.
+        path: Where it is or would be.
+        dependents: Artifacts that would be made from it; those that exist are at stake.
+        force: Replace it whatever depends on it.
+        tagged: Whether its command has a --tag.
+
+    Returns:
+        False if it is there, from the same inputs and settings.
+
+    Raises:
+        StaleError: If replacing it needs a decision.
+    """
+    at_stake = [dependent for dependent in dependents if dependent.exists()]
+    if force:
+        return True
+    beside = "write beside it: --tag NAME; " if tagged else ""
+    match state:
+        case Freshness.MISSING:
+            return True
+        case Freshness.CURRENT:
+            return False
+        case Freshness.STALE:
+            keep = "keep both: --tag NAME; " if path.parent.name == "benchmarks" else ""
+            raise StaleError(
+                f"{path} was made from inputs that have been replaced since", f"{keep}make it again: {_again(path)}"
+            )
+        case Freshness.OTHER_SETTINGS if at_stake:
+            raise StaleError(
+                f"{path} was made with other settings, and {_named(at_stake[0])} was made from it",
+                f"{beside}branch the run here: rsgrpo fork NEW --step N; "
+                "replace it, which makes what follows stale: --force",
+            )
+    return True
+
+
+def _again(path: Path) -> str:
+    """The command that makes an artifact again; `train` has no --force."""
+    name = path.name.partition(".")[0]
+    stage = STAGES.get("updates" if name == "update_metrics" else name)
+    if stage is None:
+        return "the same command with --force"
+    run, step = path.parents[2], int(path.parent.name)
+    return shlex.join(["rsgrpo", stage, "--run", str(run), "--step", str(step), "--force"])
+
+
+def _named(path: Path) -> str:
+    """What is at stake in a few words: steps/000002, evals/000001/toy, advantages.parquet."""
+    if path.suffix:
+        return path.name
+    inside = [part for part in path.parts[-3:] if part in ("steps", "evals")]
+    return "/".join(path.parts[-3:][path.parts[-3:].index(inside[0]) :]) if inside else path.name
 
 
 # -- evaluations ------------------------------------------------------------------------------------------------------
@@ -39,7 +191,7 @@ def evaluation_parts(folder: Path, samples: int | None = None) -> list[Path]:
         folder: `rollouts` or `rewards` of an evaluation.
         samples: Only those that hold some of the first so many samples of a problem.
     """
-    named = [(path, _PART.fullmatch(path.stem)) for path in rollout_parts(folder)]
+    named = [(path, _PART.fullmatch(path.stem)) for path in part_files(folder)]
     return [path for path, parts in named if parts and (samples is None or int(parts[1]) < samples)]
 
 
@@ -52,8 +204,8 @@ def policy_id(run: RunDir, version: int) -> str | None:
             return None
     identity = read_identity(run.path)
     recorded = identity.base.get("weights") if identity else None
-    parts = rollout_parts(run.rollouts(0))
-    return recorded or (read_lineage(parts[0], ROLLOUTS).inputs["policy"] if parts else None)
+    first = Step(run, 0).rollouts
+    return recorded or (first.first.inputs["policy"] if first else None)
 
 
 def why_stale(run: RunDir, version: int, name: str) -> str | None:
@@ -170,31 +322,24 @@ def evaluations_of(run: RunDir, version: int) -> list[Path]:
 
 def departures(run: RunDir, step: int) -> list[tuple[str, str, Any, Any]]:
     """Where a step was made with other settings than the run's: (artifact, setting, what it was, the run's own)."""
-    config = run.config()
-    parts = rollout_parts(run.rollouts(step))
-    chain: list[tuple[str, Path | None, ArtifactSchema, dict[str, Any]]] = [
-        ("rollouts", parts[0] if parts else None, ROLLOUTS, config.rollout.decisive()),
-        ("rewards", run.rewards(step), REWARDS, config.score.decisive()),
-        ("advantages", run.advantages(step), ADVANTAGES, config.advantage.decisive()),
-        ("updates", run.update_metrics(step), UPDATE_METRICS, config.update.decisive()),
-    ]
-    found = []
-    for what, path, kind, own in chain:
-        made = _lineage_if_readable(path, kind) if path is not None else None
-        if made is not None:
-            found += [(what, *change) for change in _changes(made.config, own)]
-    return found
+    config, found = run.config(), Step(run, step)
+    sections = (config.rollout, config.score, config.advantage, config.update)
+    changed = []
+    for what, own in zip(CHAIN, sections, strict=True):
+        made = _settings_if_readable(found, what)
+        changed += [(what, *change) for change in _changes(made, own.decisive())]
+    return changed
 
 
-def _lineage_if_readable(path: Path, kind: ArtifactSchema) -> Lineage | None:
+def _settings_if_readable(step: Step, what: str) -> Mapping[str, Any]:
     """For notes about a run: a damaged file has none, and whoever needs the file itself says what is wrong with it."""
     try:
-        return read_lineage(path, kind)
+        return step.artifact(what).first.config
     except (ArtifactError, MissingError):
-        return None
+        return {}
 
 
-def _changes(made: dict[str, Any] | Any, own: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _changes(made: Mapping[str, Any], own: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Settings that were others; "auto" engines are resolved in the lineage, and a setting of today's is not in it."""
     for name, value in own.items():
         if name != "engine" and name in made and made[name] != value:

@@ -10,6 +10,7 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, write_json,
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS
+from rsgrpo_cli.step_dir import rewards_of
 from tests.tables import advantages, prompts, rewards, rollouts, update_metrics
 
 LENGTHS = {"p-000001": [1, 2], "p-000002": [3, 9]}
@@ -31,7 +32,7 @@ def write_prompts(run: RunDir, ids: Sequence[str]) -> None:
 
 
 def write_step(run: RunDir, number: int, *, policy: str = "base", made: str = "next") -> None:
-    """A whole step, in the files that an older run has: one for all rewards.
+    """A whole step.
 
     Args:
         run: The run.
@@ -57,14 +58,21 @@ def write_rollouts(run: RunDir, number: int, lengths: Mapping[str, Sequence[int]
 
 
 def write_rewards(run: RunDir, number: int, values: Mapping[str, Sequence[Any]]) -> None:
-    made_from = combined_id([read_lineage(run.step(number) / "rollouts/part-00000.parquet", ROLLOUTS).id])
+    made_from = read_lineage(run.rollouts(number) / "part-00000.parquet", ROLLOUTS).id
+    lineage = Lineage("score", run.config().score.decisive(), {"rollouts": made_from})
+    write_table(run.rewards(number) / "part-00000.parquet", rewards(values, step=number), REWARDS, lineage)
+
+
+def write_older_rewards(run: RunDir, number: int, values: Mapping[str, Sequence[Any]]) -> None:
+    """In one file, as before there were parts."""
+    made_from = combined_id([read_lineage(run.rollouts(number) / "part-00000.parquet", ROLLOUTS).id])
     lineage = Lineage("score", run.config().score.decisive(), {"rollouts": made_from})
     write_table(run.step(number) / "rewards.parquet", rewards(values, step=number), REWARDS, lineage)
 
 
 def write_advantages(run: RunDir, number: int, **changed: Any) -> None:
     """With the run's settings, but for those that are changed."""
-    made_from = read_lineage(run.step(number) / "rewards.parquet", REWARDS).id
+    made_from = rewards_of(run, number).id
     lineage = Lineage("advantage", run.config().advantage.decisive() | changed, {"rewards": made_from})
     write_table(run.advantages(number), advantages(ADVANTAGE, STATUSES, step=number), ADVANTAGES, lineage)
 

@@ -125,8 +125,8 @@ def test_reading_changes_nothing(evaluated: Path) -> None:
 
 def test_lineage_stays_with_a_table_of_one_file(trained: Path) -> None:
     run = open_run(trained)
-    on_disk = pq.read_schema(run.directory.rewards(0)).metadata
-    assert run.rewards(0).schema.metadata[b"rsgrpo"] == on_disk[b"rsgrpo"]
+    on_disk = pq.read_schema(run.directory.advantages(0)).metadata
+    assert run.advantages(0).schema.metadata[b"rsgrpo"] == on_disk[b"rsgrpo"]
     assert run.rollouts(0).schema.metadata is None  # each part has its own
 
 

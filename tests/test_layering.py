@@ -48,17 +48,20 @@ ALLOWED: dict[str, set[str]] = {
     "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names", "manifests"}
     | {"config_file"},
     "identity": {"errors", "artifacts"},
-    "staleness": {"errors", "schemas", "artifacts", "footers", "run_dir", "identity"},
+    "step_dir": {"errors", "schemas", "artifacts", "run_dir"},
+    "staleness": {"errors", "schemas", "artifacts", "footers", "run_dir", "identity", "step_dir"},
+    "checked_steps": {"schemas", "artifacts", "run_dir", "step_dir", "staleness"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "estimators", "engines", "policy", "stages"}
     | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file"}
-    | {"identity", "staleness"},
-    "api": {"errors", "schemas", "config", "artifacts", "run_dir", "staleness"},
-    "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console", "staleness"},
+    | {"identity", "staleness", "step_dir", "checked_steps"},
+    "api": {"errors", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
+    "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console", "staleness"}
+    | {"step_dir", "checked_steps"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},
     "commands": BELOW
-    | {"pipeline", "planning", "report", "run_dir", "console", "experiments", "artifacts", "staleness"},
+    | {"pipeline", "planning", "report", "run_dir", "console", "experiments", "artifacts", "staleness", "step_dir"},
     "app": {"commands", "console", "errors"},
 }
 

@@ -51,12 +51,13 @@ def advantage(
     if figure is not None:
         raise UsageError("--figure draws what --compare finds", f"--compare {_EXAMPLE}")
     from rsgrpo_cli.pipeline import steps
+    from rsgrpo_cli.step_dir import newest_step
 
     target, resolved = open_run(run, overrides)
     say_departures(out, target, resolved, "advantage", tag=tag)
     with at_work(target, resolved, out, overrides) as session:
         session.accept_changes = accept_changes
-        number = steps.newest_step(target, "rewards") if step is None else step
+        number = newest_step(target, "rewards") if step is None else step
         outcome = steps.advantage(session, number, resolved.advantage, tag=tag, force=force)
     say(out, outcome)
 
@@ -89,16 +90,17 @@ def _compare(
     name: str | None, step: int | None, chosen: list[tuple[str, AdvantageConfig]], figure: Path | None, out: Output
 ) -> None:
     """Print and draw; needs no lock, as it writes nothing into the run."""
-    from rsgrpo_cli.pipeline import steps, whatif
+    from rsgrpo_cli.pipeline import whatif
     from rsgrpo_cli.report.figures import check_drawable
     from rsgrpo_cli.report.tables import estimators_table
     from rsgrpo_cli.report.weights import weights_figure
     from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.step_dir import newest_step
 
     if figure is not None:
         check_drawable(figure)
     run = RunDir.open(name)
-    number = steps.newest_step(run, "rewards") if step is None else step
+    number = newest_step(run, "rewards") if step is None else step
     result = whatif.compare(run, number, chosen)
     path = figure or run.path.parent / f"{run.name}-step{number}-estimators.svg"
     lines, drawn = [_LEGEND, f"figure: {path}"], str(path)

@@ -24,13 +24,14 @@ def score(
     A reward of your own has the signature f(completions, ground_truth, **columns) -> list[float | None].
     """
     from rsgrpo_cli.pipeline import preparation, steps
+    from rsgrpo_cli.step_dir import newest_step
 
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
     say_departures(out, target, resolved, "score", tag=tag)
     with at_work(target, resolved, out, overrides) as session:
         session.accept_changes = accept_changes
-        number = steps.newest_step(target, "rollouts") if step is None else step
+        number = newest_step(target, "rollouts") if step is None else step
         preparation.require_columns(session, resolved.score)
         outcome = steps.score(session, number, resolved.score, tag=tag, force=force)
     say(out, outcome)

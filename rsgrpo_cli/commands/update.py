@@ -20,13 +20,14 @@ def update(
 ) -> None:
     """Update the policy from a step's completions and advantages; writes the next checkpoint."""
     from rsgrpo_cli.pipeline import history, keeping, steps
+    from rsgrpo_cli.step_dir import newest_step
 
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
     say_departures(out, target, resolved, "update")
     with at_work(target, resolved, out) as session:
         session.accept_changes = accept_changes
-        number = steps.newest_step(target, "advantages") if step is None else step
+        number = newest_step(target, "advantages") if step is None else step
         outcome = steps.update(session, number, resolved.update, force=force)
         history.record_step(session, number)
         keeping.prune(target, keep=resolved.train.keep_checkpoints, warn=out.warn)

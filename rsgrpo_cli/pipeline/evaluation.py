@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,14 @@ from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.pipeline import prompt_checks
 from rsgrpo_cli.pipeline.identity import accepted, check_base, check_reward
+from rsgrpo_cli.pipeline.parts import Grading, discard, sample_parts
 from rsgrpo_cli.pipeline.preparation import prepare_prompts
-from rsgrpo_cli.pipeline.rollout_folder import discard
 from rsgrpo_cli.pipeline.session import Outcome, Session
-from rsgrpo_cli.pipeline.steps import again
 from rsgrpo_cli.prompt_tokens import chat_template_id
-from rsgrpo_cli.run_dir import Freshness, freshness
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
-from rsgrpo_cli.stages import score as score_stage
-from rsgrpo_cli.staleness import GRADED, SAMPLED, eval_command, evaluation_parts, evaluations
+from rsgrpo_cli.staleness import GRADED, SAMPLED, Freshness, eval_command, evaluation_parts, evaluations, freshness
 from rsgrpo_cli.tasks.sources import has_held_out_problems, is_known_by_name, source_name
 
 
@@ -216,30 +213,27 @@ def _make_parts(
     covered = rollout_stage.covered_samples(path.stem for path in there)
     parts = rollout_stage.evaluation_parts(len(prompts), covered, cfg.samples)
     grader = _Grader(session, request, prompts, _prompts_id(session, request))
-    flips = sum(grader.grade(folder, path.name) for path in there)
+    flips = sum(grader.grade(path) for path in there)
     sampled = 0
     if parts:
+        missing = sum((part.last_sample - part.first_sample) * len(part.rows) for part in parts)
+        session.out.info(f"sampling {missing:,} completions of {len(prompts):,} problems of {request.name}")
         assert cfg.max_tokens is not None  # resolved with the configuration
-        made = rollout_stage.rollout(
+        made = sample_parts(
+            session,
+            folder / SAMPLED,
             prompts,
             parts,
             session.engine(session.config.rollout.engine, version),
             Sampling(cfg.temperature, cfg.top_p, cfg.max_tokens),
+            lineage,
             seed_parts=(session.config.seed, "eval"),
             group_prefix="",
-            policy_version=version,
+            title=(f"eval of policy {version} on {request.name}", "the evaluation"),
         )
-        missing = sum((part.last_sample - part.first_sample) * len(part.rows) for part in parts)
-        session.out.info(f"sampling {missing:,} completions of {len(prompts):,} problems of {request.name}")
-        with session.out.progress(f"eval of policy {version} on {request.name}", len(parts)) as ticker:
-            for done, (part, table) in enumerate(made, start=1):
-                noted = replace(lineage, outputs=rollout_stage.notes(table))
-                write_table(folder / SAMPLED / f"{part.name}.parquet", table, ROLLOUTS, noted)
-                grader.grade(folder, f"{part.name}.parquet")
-                sampled += len(table)
-                ticker.advance()
-                if done < len(parts):
-                    session.stop.check(f"part {done} of {len(parts)} of the evaluation", again(session))
+        for path, table in made:
+            grader.grade(path)
+            sampled += len(table)
     return {"sampled": sampled, "changed_verdicts": flips}
 
 
@@ -248,29 +242,25 @@ class _Grader:
 
     def __init__(self, session: Session, request: Request, prompts: pa.Table, prompts_id: str) -> None:
         score = session.config.score
-        self.reward = session.reward(score.reward, workers=score.workers, timeout=score.timeout, lenient=True)
+        reward = session.reward(score.reward, workers=score.workers, timeout=score.timeout, lenient=True)
         # An evaluation asks what is right: rewards are not shaped there.
         verifier = score.model_dump(mode="json", include={"reward", "timeout"})
-        identity = self.reward.identity
-        self.settings = verifier | {"identity": identity, "lenient": True}
+        settings = verifier | {"identity": reward.identity, "lenient": True}
         if not request.rescore:
-            check_reward(session, score.reward, identity, benchmark=request.name)
-        self.request, self.prompts, self.prompts_id = request, prompts, prompts_id
+            check_reward(session, score.reward, reward.identity, benchmark=request.name)
+        self.request, self.grading = request, Grading(reward, settings, prompts, prompts_id)
 
-    def grade(self, folder: Path, name: str) -> int:
+    def grade(self, source: Path) -> int:
         """Grade one part; how many verdicts differ from those that were there."""
-        source, target = folder / SAMPLED / name, folder / GRADED / name
-        inputs = {"rollouts": read_lineage(source, ROLLOUTS).id, "prompts": self.prompts_id}
-        wanted = Lineage("score", self.settings, inputs)
+        target = source.parent.with_name(GRADED) / source.name
+        wanted = self.grading.lineage(read_lineage(source, ROLLOUTS).id)
         state = freshness(target, REWARDS, wanted)
         if state == Freshness.CURRENT and not self.request.rescore:
             return 0
         if state == Freshness.OTHER_SETTINGS and not (self.request.rescore or self.request.force):
             raise StaleError(f"{target} was graded by another verifier", "grade the stored samples again: --rescore")
         before = read_table(target, REWARDS, ["reward_status"]) if state != Freshness.MISSING else None
-        in_thought = rollout_stage.prompts_in_thought(read_lineage(source, ROLLOUTS).outputs)
-        rollouts = read_table(source, ROLLOUTS, list(score_stage.columns_read(self.reward)))
-        rewards = score_stage.score(rollouts, self.prompts, self.reward, in_thought=in_thought)
+        rewards = self.grading.grade(source)
         write_table(target, rewards, REWARDS, wanted)
         if before is None:
             return 0

@@ -20,6 +20,7 @@ from rsgrpo_cli.pipeline import identity
 from rsgrpo_cli.pipeline.keeping import MANIFEST
 from rsgrpo_cli.pipeline.own_estimator import completed_run
 from rsgrpo_cli.run_dir import RunDir, numbered
+from rsgrpo_cli.step_dir import rewards_of
 
 _OURS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.parquet|manifest\.json")
 """Names of the files in steps and evaluations; what else lies there is not shared."""
@@ -129,7 +130,7 @@ def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool, evaluatio
         _link_all(source, source.step(earlier), folder)
     if rollouts:
         # The rewards first: a source at work may add to both, and rewards of only some rollouts can be added to.
-        _link_all(source, source.rewards(step), folder)
+        _link_all(source, rewards_of(source, step).place, folder)
         _link_all(source, source.rollouts(step), folder)
     for version in source.versions():
         if version <= step:

@@ -9,33 +9,44 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rsgrpo_cli import disk
-from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
+from rsgrpo_cli.artifacts import Lineage, read_table, write_table
+from rsgrpo_cli.checked_steps import CheckedSteps
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
 from rsgrpo_cli.pipeline import metrics as step_metrics
 from rsgrpo_cli.pipeline import steps
 from rsgrpo_cli.pipeline.session import Session
-from rsgrpo_cli.run_dir import RunDir, stale_inputs
-from rsgrpo_cli.schemas import ADVANTAGES, METRICS, REWARDS, SOLVED, UPDATE_METRICS, ArtifactSchema
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import METRICS, SOLVED, ArtifactSchema
+from rsgrpo_cli.step_dir import Step
 
 WRITE_SECONDS = 2.0
 """How old metrics.parquet may become while steps go by faster than that."""
 
 
-def check_history(session: Session, upto: int) -> None:
+def check_history(session: Session, upto: int) -> CheckedSteps:
     """Make sure that no step before `upto` was changed by hand since; what is gone or damaged changes nothing.
 
+    Returns:
+        The steps that are as they should be.
+
     Raises:
-        StaleError: If one was.
+        StaleError: If one was changed.
     """
-    run = session.run
+    run, checked = session.run, _read_checked(session)
+    untouched = checked.untouched()
     for step in range(upto):
+        if step in untouched:
+            continue
         try:
-            problems = stale_inputs(run, step)
+            problems = checked.note(step)
         except (ArtifactError, MissingError) as error:
             session.out.warn(f"{error.message}; that step is done, and it is not needed to resume")
             continue
@@ -44,6 +55,7 @@ def check_history(session: Session, upto: int) -> None:
                 f"{problems[0]}; what follows it is stale",
                 f"branch off before it: rsgrpo fork NEW --run {run.path} --step {step}",
             )
+    return checked
 
 
 class History:
@@ -52,25 +64,29 @@ class History:
     Args:
         session: The run.
         upto: The first step that is still to be done.
+        checked: From `check_history`; read unless given.
     """
 
-    def __init__(self, session: Session, *, upto: int) -> None:
+    def __init__(self, session: Session, *, upto: int, checked: CheckedSteps | None = None) -> None:
         self.session = session
-        self.rows: dict[int, dict[str, Any]] = {}
-        self.solved: dict[int, set[str]] | None = {}
+        self.checked = _read_checked(session) if checked is None else checked
+        known = _known(session, session.run.metrics, METRICS)
+        self.metrics = known.filter(pc.less(known["step"], upto))
+        self.new_rows: dict[int, dict[str, Any]] = {}
+        """Rows of steps that are not in `metrics` yet."""
+        self.solved: dict[int, list[str]] | None = {}
         """Step -> problems solved in it and in none before; None from the first step on of which that is not known, or
         whose rewards are grades."""
+        self.solved_so_far: set[str] = set()
         self.written = 0.0
-        before = {row["step"]: row for row in self._known(session.run.metrics, METRICS)}
-        solved = self._known_solved()
-        lost = [step for step in range(upto) if not self._recall(step, before, solved)]
+        lost = self._recall_all(upto)
         if lost:
             steps_named = f"step {lost[0]}" if len(lost) == 1 else f"{len(lost)} steps from {lost[0]} on"
             session.out.warn(
                 f"the artifacts of {steps_named} are gone or damaged: "
                 "cumulative_solve_rate stays empty from there on; nothing else depends on them"
             )
-        if self.rows:
+        if len(self.metrics) or self.new_rows:
             self._write()
 
     def add(self, step: int, *, write: bool = True) -> dict[str, Any]:
@@ -80,33 +96,42 @@ class History:
         """
         tables = _read_step(self.session.run, step)
         self._count_solved(step, step_metrics.solved_prompts(tables.rollouts, tables.rewards))
-        self.rows[step] = self._row(step, tables)
+        row = self.new_rows[step] = self._row(step, tables)
+        self.checked.note(step)
         if write or time.monotonic() - self.written > WRITE_SECONDS:
             self._write()
-        return self.rows[step]
+        return row
 
-    def _recall(self, step: int, before: dict[int, dict[str, Any]], solved: dict[int, set[str]]) -> bool:
-        """Take over an earlier step, from what was noted of it or from its artifacts; False if neither will do."""
-        if step in before and step in solved:
-            self._count_solved(step, solved[step])
-            self.rows[step] = before[step]
-            return True
+    def _recall_all(self, upto: int) -> list[int]:
+        """Take over the earlier steps; those of which neither notes nor artifacts are left."""
+        have, solved = set(self.metrics["step"].to_pylist()), _known_solved(self.session)
+        lost = []
+        for step in range(upto):
+            if step in have and step in solved:
+                self._count_solved(step, solved[step])
+            elif not self._recall(step, solved.get(step), has_row=step in have):
+                lost.append(step)
+        return lost
+
+    def _recall(self, step: int, solved: Sequence[str] | None, *, has_row: bool) -> bool:
+        """Take over an earlier step from its artifacts; False if they are gone."""
         try:
             tables = _read_step(self.session.run, step)
         except (ArtifactError, MissingError):
-            known = self.solved is None or step in solved  # after the first gap there is nothing more to lose
-            self._count_solved(step, solved.get(step))
-            self.rows |= {step: before[step]} if step in before else {}
+            known = self.solved is None or solved is not None  # after the first gap there is nothing more to lose
+            self._count_solved(step, solved)
             return known
         self._count_solved(step, step_metrics.solved_prompts(tables.rollouts, tables.rewards))
-        self.rows[step] = before.get(step) or self._row(step, tables)
+        if not has_row:
+            self.new_rows[step] = self._row(step, tables)
         return True
 
-    def _count_solved(self, step: int, prompts: set[str] | None) -> None:
+    def _count_solved(self, step: int, prompts: Iterable[str] | None) -> None:
         if prompts is None or self.solved is None:
             self.solved = None
-        else:
-            self.solved[step] = prompts - set().union(*self.solved.values())
+            return
+        self.solved[step] = sorted(set(prompts) - self.solved_so_far)
+        self.solved_so_far.update(self.solved[step])
 
     def _row(self, step: int, tables: step_metrics.StepTables) -> dict[str, Any]:
         return step_metrics.step_metrics(
@@ -120,31 +145,49 @@ class History:
     def _solve_rate(self) -> float | None:
         if self.solved is None or not self.session.run.prompts.is_file():
             return None
-        return sum(map(len, self.solved.values())) / len(self.session.prompts)
+        return len(self.solved_so_far) / len(self.session.prompts)
 
     def _write(self) -> None:
-        run = self.session.run
-        table = pa.Table.from_pylist([self.rows[step] for step in sorted(self.rows)], schema=METRICS.schema)
-        write_table(run.metrics, table, METRICS, Lineage("train", {}, {}))
+        run, none = self.session.run, Lineage("train", {}, {})
+        fresh = pa.Table.from_pylist(list(self.new_rows.values()), schema=METRICS.schema)
+        self.metrics = pa.concat_tables([self.metrics, fresh]).sort_by("step")
+        self.new_rows.clear()
+        write_table(run.metrics, self.metrics, METRICS, none)
         if self.solved is not None:
-            rows = [{"step": step, "prompt_ids": sorted(self.solved[step])} for step in sorted(self.solved)]
-            write_table(run.solved, pa.Table.from_pylist(rows, schema=SOLVED.schema), SOLVED, Lineage("train", {}, {}))
+            columns = {"step": list(self.solved), "prompt_ids": list(self.solved.values())}
+            write_table(run.solved, pa.table(columns, schema=SOLVED.schema), SOLVED, none)
+        self.checked.write()
         self.written = time.monotonic()
 
-    def _known_solved(self) -> dict[int, set[str]]:
-        return {row["step"]: set(row["prompt_ids"]) for row in self._known(self.session.run.solved, SOLVED)}
 
-    def _known(self, path: Any, kind: ArtifactSchema) -> list[dict[str, Any]]:
-        """The rows of a table that is made again where it is damaged; the damaged file is kept beside it."""
-        if not path.is_file():
-            return []
-        try:
-            rows: list[dict[str, Any]] = read_table(path, kind).to_pylist()
-        except ArtifactError as error:
-            aside = disk.set_aside(path)
-            self.session.out.warn(f"{error.message}; it is now {aside.name}, and a new one is made from the steps")
-            return []
-        return rows
+def _known_solved(session: Session) -> dict[int, list[str]]:
+    found = _known(session, session.run.solved, SOLVED).to_pydict()
+    return dict(zip(found["step"], found["prompt_ids"], strict=True))
+
+
+def _known(session: Session, path: Path, kind: ArtifactSchema) -> pa.Table:
+    """A table that is made again where it is damaged; the damaged file is kept beside it."""
+    empty = kind.schema.empty_table()
+    if not path.is_file():
+        return empty
+    try:
+        return read_table(path, kind).replace_schema_metadata(None)
+    except ArtifactError as error:
+        _set_aside(session, path, error)
+        return empty
+
+
+def _read_checked(session: Session) -> CheckedSteps:
+    try:
+        return CheckedSteps.read(session.run)
+    except ArtifactError as error:
+        _set_aside(session, session.run.checked, error)
+        return CheckedSteps(session.run)
+
+
+def _set_aside(session: Session, path: Path, error: ArtifactError) -> None:
+    aside = disk.set_aside(path)
+    session.out.warn(f"{error.message}; it is now {aside.name}, and a new one is made from the steps")
 
 
 def record_step(session: Session, step: int) -> dict[str, Any]:
@@ -160,13 +203,14 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _read_step(run: RunDir, step: int) -> step_metrics.StepTables:
-    steps.complete_rollouts(run.rollouts(step))
+def _read_step(run: RunDir, number: int) -> step_metrics.StepTables:
+    step = Step(run, number)
+    step.complete_rollouts()
     return step_metrics.StepTables(
-        steps.read_rollouts(run.rollouts(step), list(step_metrics.ROLLOUT_COLUMNS)),
-        read_table(run.rewards(step), REWARDS, list(step_metrics.REWARD_COLUMNS)),
-        read_table(run.advantages(step), ADVANTAGES),
-        read_table(run.update_metrics(step), UPDATE_METRICS),
-        read_lineage(run.advantages(step), ADVANTAGES),
-        steps.counted_limit(run, step),
+        step.rollouts.table(step_metrics.ROLLOUT_COLUMNS),
+        step.rewards.table(step_metrics.REWARD_COLUMNS),
+        step.advantages.table(),
+        step.updates.table(),
+        step.advantages.first,
+        steps.counted_limit(step),
     )

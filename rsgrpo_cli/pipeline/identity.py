@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,10 @@ from rsgrpo_cli.errors import StaleError
 from rsgrpo_cli.identity import Function, Identity, pinned, read_identity, write_identity
 from rsgrpo_cli.models import model_directory, weights_id
 from rsgrpo_cli.prompt_tokens import chat_template_id
-from rsgrpo_cli.run_dir import RunDir, rollout_parts
-from rsgrpo_cli.schemas import ADVANTAGES, REWARDS, ROLLOUTS
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import REWARDS, ROLLOUTS
 from rsgrpo_cli.staleness import GRADED, evaluation_parts, evaluations
+from rsgrpo_cli.step_dir import Step, part_files
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session
@@ -130,7 +132,7 @@ def _known_from_artifacts(run: RunDir) -> dict[str, str | None]:
     """Of a run that recorded nothing: the weights that its first samples are from."""
     folders = [run.rollouts(0)]
     folders += [run.evaluation(version, name) / "rollouts" for version, name in evaluations(run) if version == 0]
-    parts = [path for folder in folders for path in rollout_parts(folder)[:1]]
+    parts = [path for folder in folders for path in part_files(folder)[:1]]
     return {"weights": read_lineage(parts[0], ROLLOUTS).inputs["policy"]} if parts else {}
 
 
@@ -178,7 +180,9 @@ def check_reward(
         StaleError: If it has changed and that is not to be accepted.
     """
     run = session.run
-    others = _rewards_of_steps(run, before) + _rewards_of_evaluations(run, benchmark)
+    if f"reward {identity}" in session.checked:
+        return
+    others = chain(_rewards_of_steps(run, before), _rewards_of_evaluations(run, benchmark))
     made = next((rewards for rewards in others if rewards.config.get("reward") == name), None)
     _compare_function(session, "reward", name, identity, made)
 
@@ -189,15 +193,15 @@ def check_estimator(session: Session, name: str, identity: str, *, before: int |
     Raises:
         StaleError: If it has changed and that is not to be accepted.
     """
+    if f"estimator {identity}" in session.checked:
+        return
     others = _advantages_of_steps(session.run, before)
     made = next((advantages for advantages in others if advantages.config.get("estimator") == name), None)
     _compare_function(session, "estimator", name, identity, made)
 
 
 def _compare_function(session: Session, kind: Function, name: str, identity: str, made: Lineage | None) -> None:
-    run, key = session.run, f"{kind} {identity}"
-    if key in session.checked:
-        return
+    run = session.run
     recorded = read_identity(run.path)
     was = made.config.get("identity") if made else identity
     if was != identity and identity not in (recorded.accepted_functions(kind) if recorded else ()):
@@ -211,19 +215,24 @@ def _compare_function(session: Session, kind: Function, name: str, identity: str
         run.record({"stage": "accept-changes", "changes": changes})
         kept = recorded or Identity({"model": session.config.model.name, **_known_from_artifacts(run)})
         write_identity(run.path, kept.with_function(kind, identity))
-    session.checked.add(key)
+    session.checked.add(f"{kind} {identity}")
 
 
 def keeps_its_rewards(run: RunDir, step: int, wanted: Lineage) -> bool:
     """Whether a step was scored and used before a changed reward was accepted: it stays as it is."""
-    path, used = run.rewards(step), run.advantages(step).is_file()
-    return used and path.is_file() and _made_before_accepted(run, "reward", read_lineage(path, REWARDS), wanted)
+    found = Step(run, step)
+    if not found.rewards or not found.advantages:
+        return False
+    made = found.rewards.first
+    inputs = {**made.inputs, "rollouts": str(found.rewards.made_from("rollouts"))}
+    return _made_before_accepted(run, "reward", replace(made, inputs=inputs), wanted)
 
 
 def keeps_its_advantages(run: RunDir, step: int, wanted: Lineage) -> bool:
     """Whether a step's advantages were made and used before a changed estimator was accepted: they stay as they are."""
-    path, used = run.advantages(step), run.update_metrics(step).is_file()
-    return used and path.is_file() and _made_before_accepted(run, "estimator", read_lineage(path, ADVANTAGES), wanted)
+    found = Step(run, step)
+    used = bool(found.advantages and found.updates)
+    return used and _made_before_accepted(run, "estimator", found.advantages.first, wanted)
 
 
 def _made_before_accepted(run: RunDir, kind: Function, made: Lineage, wanted: Lineage) -> bool:
@@ -239,25 +248,29 @@ def _first_own_step(run: RunDir) -> int:
     return origin["step"] if origin else 0
 
 
-def _rewards_of_steps(run: RunDir, before: int | None) -> list[Lineage]:
-    """The rewards of the run's own steps that something was made from, the newest first."""
+def _own_steps(run: RunDir, before: int | None) -> Iterator[Step]:
+    """The steps that the run does not share with the one that it was forked from, the newest first."""
     first = _first_own_step(run)
-    steps = [step for step in run.steps() if step >= first and (before is None or step < before)]
-    used = [step for step in reversed(steps) if run.rewards(step).is_file() and run.advantages(step).is_file()]
-    return [read_lineage(run.rewards(step), REWARDS) for step in used]
+    return (Step(run, step) for step in reversed(run.steps()) if step >= first and (before is None or step < before))
+
+
+def _rewards_of_steps(run: RunDir, before: int | None) -> Iterator[Lineage]:
+    """The rewards of the run's own steps that something was made from, the newest first."""
+    for step in _own_steps(run, before):
+        if step.rewards and step.advantages:
+            yield step.rewards.first
 
 
 def _advantages_of_steps(run: RunDir, before: int | None) -> Iterator[Lineage]:
     """The advantages of the run's own steps that a policy was made from, the newest first."""
-    first = _first_own_step(run)
-    for step in reversed(run.steps()):
-        own = step >= first and (before is None or step < before)
-        if own and run.advantages(step).is_file() and run.update_metrics(step).is_file():
-            yield read_lineage(run.advantages(step), ADVANTAGES)
+    for step in _own_steps(run, before):
+        if step.advantages and step.updates:
+            yield step.advantages.first
 
 
-def _rewards_of_evaluations(run: RunDir, benchmark: str | None) -> list[Lineage]:
+def _rewards_of_evaluations(run: RunDir, benchmark: str | None) -> Iterator[Lineage]:
     first = _first_own_step(run) if run.origin() else -1
     own = [(version, name) for version, name in evaluations(run) if name == benchmark and version > first]
-    folders = [run.evaluation(version, name) / GRADED for version, name in own]
-    return [read_lineage(path, REWARDS) for folder in reversed(folders) for path in evaluation_parts(folder)[:1]]
+    for version, name in reversed(own):
+        for path in evaluation_parts(run.evaluation(version, name) / GRADED)[:1]:
+            yield read_lineage(path, REWARDS)

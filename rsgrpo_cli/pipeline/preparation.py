@@ -12,10 +12,11 @@ from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_lineage, w
 from rsgrpo_cli.config import PrepareConfig, ScoreConfig
 from rsgrpo_cli.errors import MissingError, StaleError
 from rsgrpo_cli.pipeline import columns, prompt_checks
-from rsgrpo_cli.pipeline.freshness import must_run
 from rsgrpo_cli.pipeline.session import Outcome, Session
+from rsgrpo_cli.pipeline.stage import run_stage
 from rsgrpo_cli.schemas import PROMPTS
 from rsgrpo_cli.stages import prepare as prepare_stage
+from rsgrpo_cli.staleness import freshness
 from rsgrpo_cli.tasks.phrasing import Phrasing
 from rsgrpo_cli.tasks.registry import Split
 from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of
@@ -86,7 +87,6 @@ def prepare_prompts(
     split = split_of(cfg.dataset, split)
     settings = cfg.decisive() | {"dataset": source_name(cfg.dataset), "split": split}
     settings |= {"tokenizer": session.config.model.name} if cfg.max_prompt_tokens else {}
-    done = Outcome("prepare", path, True, 0.0)
     try:
         source = _load(cfg.dataset, split, cfg)
         dropped = _benchmarks(session, cfg) if cfg.decontaminate == "drop" else []
@@ -96,7 +96,7 @@ def prepare_prompts(
         if wants is not None and columns.lacks(path, wants):
             raise
         session.out.warn(f"{error.message}; using the problems prepared before")
-        return replace(done, facts={"prompts": count_rows(path)})
+        return Outcome("prepare", path, True, 0.0, {"prompts": count_rows(path)})
     if wants is not None:
         columns.check_source(score.reward, wants, source)
     # As the run was created: another reward for a single stage changes no prompt.
@@ -104,10 +104,11 @@ def prepare_prompts(
     inputs = {"dataset": source.content_id} | {f"benchmark {other.name}": other.content_id for other in dropped}
     outputs = {"phrasing": phrasing.id, "instruction": phrasing.instruction}
     lineage = Lineage("prepare", settings, inputs, outputs=outputs)
-    if not must_run(path, PROMPTS, lineage, dependents=dependents, force=force, tagged=tagged):
+
+    def kept() -> dict[str, Any]:
         if wants is not None and not columns.are_there(path, wants):
             columns.add_columns(path, source, wants)
-        return replace(done, facts={"prompts": count_rows(path)})
+        return {"prompts": count_rows(path)}
 
     def work() -> dict[str, Any]:
         against = dropped or (_benchmarks(session, cfg) if cfg.decontaminate == "report" else [])
@@ -118,7 +119,18 @@ def prepare_prompts(
         _say_what_is_odd(session, cfg, source, made)
         return _facts(made)
 
-    return session.carry_out("prepare", path, work, dataset=source.name, split=source.split)
+    return run_stage(
+        session,
+        "prepare",
+        path,
+        freshness(path, PROMPTS, lineage),
+        work,
+        dependents=dependents,
+        force=force,
+        tagged=tagged,
+        done=kept,
+        where={"dataset": source.name, "split": source.split},
+    )
 
 
 def _make(

@@ -13,7 +13,9 @@ from rsgrpo_cli.pipeline.history import History, check_history
 from rsgrpo_cli.pipeline.identity import check_base, check_estimator, check_reward
 from rsgrpo_cli.pipeline.keeping import prune
 from rsgrpo_cli.pipeline.own_estimator import completed
+from rsgrpo_cli.pipeline.resampling import prompts_to_draw
 from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.pipeline.stage import again
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import why_stale
 
@@ -69,7 +71,7 @@ def train(session: Session, report: Report) -> None:
         for step in range(training.start, total):
             report(training.step(step))
             if step + 1 < total:
-                session.stop.check(f"step {step}", steps.again(session))
+                session.stop.check(f"step {step}", again(session))
 
 
 @contextmanager
@@ -141,8 +143,7 @@ class Training:
         self.session = session
         self.start = session.run.newest_version()
         self._warned = False
-        check_history(session, self.start)
-        self.history = History(session, upto=self.start)
+        self.history = History(session, upto=self.start, checked=check_history(session, self.start))
         if self.start < session.config.train.steps:
             session.policy(self.start, train=True)
         if self.start:
@@ -176,10 +177,10 @@ class Training:
         more = True
         while more:
             steps.rollout(session, step, config.rollout)
-            session.stop.check(f"the rollouts of step {step}", steps.again(session))
-            scored = steps.score(session, step, config.score)
-            session.stop.check(f"the rewards of step {step}", steps.again(session))
-            more = "prompts_to_draw" in scored.facts
+            session.stop.check(f"the rollouts of step {step}", again(session))
+            steps.score(session, step, config.score)
+            session.stop.check(f"the rewards of step {step}", again(session))
+            more = prompts_to_draw(session, step) > 0
 
     def _warn_of_no_signal(self, row: dict[str, Any]) -> None:
         """Say so, once, where a step has taught nothing: its metrics alone are easily overlooked."""

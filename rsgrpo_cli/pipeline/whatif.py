@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.config import AdvantageConfig
 from rsgrpo_cli.core.risk import advantage_rms, effective_sample_size
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.pipeline.own_estimator import opened
-from rsgrpo_cli.run_dir import RunDir, require_fresh
-from rsgrpo_cli.schemas import REWARDS
+from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.stages import advantage as advantage_stage
+from rsgrpo_cli.staleness import require_fresh
+from rsgrpo_cli.step_dir import Step
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -56,7 +56,7 @@ def compare(run: RunDir, step: int, methods: Sequence[tuple[str, AdvantageConfig
         UsageError: If an estimator of the user's own cannot be loaded or does not have these settings.
     """
     require_fresh(run, step, "rewards")
-    rewards = read_table(run.rewards(step), REWARDS, list(advantage_stage.COLUMNS))
+    rewards = Step(run, step).rewards.table(advantage_stage.COLUMNS)
     scored = rewards.filter(pc.is_valid(rewards["reward"]))
     if not len(scored):
         raise DataError(f"no completion of step {step} has a reward", "choose another step with --step")

@@ -10,10 +10,12 @@ from typing import Any
 import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import read_table
+from rsgrpo_cli.checked_steps import CheckedSteps
 from rsgrpo_cli.errors import ArtifactError, MissingError
-from rsgrpo_cli.run_dir import RunDir, rollout_parts, stale_inputs
-from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS
-from rsgrpo_cli.staleness import departures, evaluations, stale_evaluation
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS
+from rsgrpo_cli.staleness import departures, evaluations, stale_evaluation, stale_inputs
+from rsgrpo_cli.step_dir import Parts, Step, part_files
 
 
 def follow(run_name: str | None, prompt: str | None, step: int | None) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def follow(run_name: str | None, prompt: str | None, step: int | None) -> dict[s
 def _a_prompt_of(run: RunDir, step: int | None) -> str:
     """The first prompt of a step, of the newest one unless given; of a run without rollouts, its first one."""
     for number in [step] if step is not None else sorted(run.steps(), reverse=True):
-        for part in rollout_parts(run.rollouts(number)):
+        for part in part_files(run.rollouts(number)):
             return str(read_table(part, ROLLOUTS, ["prompt_id"])["prompt_id"][0].as_py())
     return "0"
 
@@ -53,6 +55,8 @@ def state(run_name: str | None) -> dict[str, Any]:
     config = run.config()
     newest = run.newest_version()
     steps, measured = run.steps(), evaluations(run)
+    untouched, damaged = _untouched(run)
+    to_check = [step for step in steps if step not in untouched]
     old = {(version, name): _evaluation_problem(run, version, name) for version, name in measured}
     origin = run.origin()
     seconds: dict[str, float] = defaultdict(float)
@@ -68,14 +72,25 @@ def state(run_name: str | None) -> dict[str, Any]:
         "steps_wanted": config.train.steps,
         "checkpoints": run.versions(),
         "at_work": [step_state(run, step) for step in steps if step >= newest],
-        "stale": [problem for step in steps for problem in _problems(run, step)]
+        "stale": damaged
+        + [problem for step in to_check for problem in _problems(run, step)]
         + [problem for problem in old.values() if problem],
-        "departures": [told for step in steps if not origin or step >= origin["step"] for told in _others(run, step)],
+        "departures": [
+            told for step in to_check if not origin or step >= origin["step"] for told in _others(run, step)
+        ],
         "evaluations": [
             {"policy": version, "benchmark": name, "stale": bool(problem)} for (version, name), problem in old.items()
         ],
         "seconds": dict(seconds),
     }
+
+
+def _untouched(run: RunDir) -> tuple[set[int], list[str]]:
+    """The steps that were found consistent before and are as they were; what is wrong with the list of them."""
+    try:
+        return CheckedSteps.read(run).untouched(), []
+    except ArtifactError as error:
+        return set(), [error.message]
 
 
 def _evaluation_problem(run: RunDir, version: int, name: str) -> str | None:
@@ -102,15 +117,16 @@ def _problems(run: RunDir, step: int) -> list[str]:
         return [error.message]
 
 
-def step_state(run: RunDir, step: int) -> dict[str, Any]:
+def step_state(run: RunDir, number: int) -> dict[str, Any]:
     """Which artifacts of a step are there."""
+    step = Step(run, number)
     return {
-        "step": step,
-        "rollout_parts": len(rollout_parts(run.rollouts(step))),
-        "rollouts": (run.rollouts(step) / "manifest.json").is_file(),
-        "rewards": run.rewards(step).is_file(),
-        "advantages": run.advantages(step).is_file(),
-        "update": (run.checkpoint(step + 1) / "manifest.json").is_file(),
+        "step": number,
+        "rollout_parts": len(part_files(step.folder)),
+        "rollouts": step.manifest is not None,
+        "rewards": bool(step.rewards),
+        "advantages": bool(step.advantages),
+        "update": (run.checkpoint(number + 1) / "manifest.json").is_file(),
     }
 
 
@@ -129,7 +145,7 @@ def _find(run: RunDir, prompt: str) -> dict[str, Any]:
 
 
 def _parts_with(run: RunDir, step: int, prompt_id: str) -> list[Any]:
-    parts = rollout_parts(run.rollouts(step))
+    parts = part_files(run.rollouts(step))
     ids = [(part, read_table(part, ROLLOUTS, ["prompt_id"])["prompt_id"]) for part in parts]
     return [part for part, column in ids if pc.any(pc.equal(column, prompt_id)).as_py()]
 
@@ -139,8 +155,8 @@ def _completions(run: RunDir, step: int, prompt_id: str) -> list[dict[str, Any]]
     for part in _parts_with(run, step, prompt_id):
         table = read_table(part, ROLLOUTS)
         rows += table.filter(pc.equal(table["prompt_id"], prompt_id)).to_pylist()
-    graded = _by_key(run.rewards(step), REWARDS, rows)
-    compared = _by_key(run.advantages(step), ADVANTAGES, rows)
+    graded = _by_key(Step(run, step).rewards, rows)
+    compared = _by_key(Step(run, step).advantages, rows)
     return [
         {
             "sample_index": row["sample_index"],
@@ -166,9 +182,9 @@ def _key(row: dict[str, Any]) -> tuple[str, int]:
     return row["group_id"], row["sample_index"]
 
 
-def _by_key(path: Any, kind: Any, rows: list[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
-    if not path.is_file() or not rows:
+def _by_key(artifact: Parts, rows: list[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
+    if not artifact or not rows:
         return {}
-    table = read_table(path, kind)
+    table = artifact.table()
     own = table.filter(pc.equal(table["group_id"], rows[0]["group_id"])).to_pylist()
     return {_key(row): row for row in own}

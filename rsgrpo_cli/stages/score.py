@@ -15,7 +15,7 @@ from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.rewards.types import RewardFn, Sample, Status, Verdict
 from rsgrpo_cli.rewards.user import GIVEN, UserReward
-from rsgrpo_cli.schemas import KEYS, REWARDS, TEXT_ROLE
+from rsgrpo_cli.schemas import REWARDS, TEXT_ROLE
 
 COLUMNS = ("group_id", "sample_index", "prompt_id", "completion", "finish_reason")
 """The columns of the rollouts that are read."""
@@ -40,7 +40,6 @@ def score(
     prompts: pa.Table,
     reward: RewardFn,
     shaping: Shaping | None = None,
-    known: pa.Table | None = None,
     in_thought: Collection[str] = (),
 ) -> pa.Table:
     """Grade completions against the reference answers of their prompts.
@@ -50,7 +49,6 @@ def score(
         prompts: Table of `schemas.PROMPTS` with every prompt of the rollouts.
         reward: The verifier.
         shaping: What is added to its rewards, if anything.
-        known: Rewards of some of the groups, made in the same way; they are taken over.
         in_thought: Ids of prompts that end inside a thought, so that their completions begin in it.
 
     Returns:
@@ -59,8 +57,6 @@ def score(
     Raises:
         DataError: If a rollout's prompt is not among the prompts, or more than half of the completions time out.
     """
-    if known is not None:
-        rollouts = rollouts.filter(pc.invert(pc.is_in(rollouts["group_id"], pc.unique(known["group_id"]))))
     completions = rollouts.select(list(COLUMNS)).to_pylist()
     samples = _samples(completions, rollouts, prompts, in_thought)
     if isinstance(reward, UserReward):
@@ -73,8 +69,6 @@ def score(
         thoughts = [row["prompt_id"] in in_thought for row in completions]
         verdicts = [shaping.apply(*each) for each in zip(verdicts, texts, lengths, thoughts, strict=True)]
     rows = [_row(row, verdict) for row, verdict in zip(completions, verdicts, strict=True)]
-    if known is not None:
-        rows = sorted(known.to_pylist() + rows, key=lambda row: [row[key] for key in KEYS])
     return pa.Table.from_pylist(rows, schema=REWARDS.schema)
 
 

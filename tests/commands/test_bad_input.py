@@ -103,11 +103,14 @@ def test_stages_without_their_input(cli: Cli) -> None:
 
 
 def test_damaged_and_foreign_artifacts(cli: Cli, trained: Path) -> None:
-    rewards = trained / "steps/000001/rewards.parquet"
+    rewards = trained / "steps/000001/rewards/part-00000.parquet"
     good = rewards.read_bytes()
     rewards.write_bytes(good[:-30])
     refused(
-        cli("advantage", "--run", trained), 1, "rewards.parquet is damaged or cut short", "run the stage that makes it"
+        cli("advantage", "--run", trained),
+        1,
+        "rewards/part-00000.parquet is damaged or cut short",
+        "run the stage that makes it",
     )
     pq.write_table(pa.table({"a": [1]}), rewards)
     refused(cli("advantage", "--run", trained), 1, "it was not written by rsgrpo")
@@ -126,7 +129,7 @@ def test_a_reward_that_is_not_finite_leaves_no_file(cli: Cli, tmp_path: Path) ->
     assert cli("prepare", "--run", "runs/x", *SMALL).code == 0
     assert cli("rollout", "--run", "runs/x").code == 0
     refused(cli("score", "--run", "runs/x", "--reward", "mine:bad"), 1, "mine:bad", "returned nan for sample 0")
-    assert not (tmp_path / "runs/x/steps/000000/rewards.parquet").exists()
+    assert not (tmp_path / "runs/x/steps/000000/rewards").exists()
 
 
 def test_a_reward_that_always_fails_is_a_bug_not_a_result(cli: Cli, tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_a_reward_that_always_fails_is_a_bug_not_a_result(cli: Cli, tmp_path: Pa
     assert cli("prepare", "--run", "runs/x", *SMALL).code == 0
     assert cli("rollout", "--run", "runs/x").code == 0
     refused(cli("score", "--run", "runs/x", "--reward", "mine:broken"), 1, "failed on every completion", "NameError")
-    assert not (tmp_path / "runs/x/steps/000000/rewards.parquet").exists()
+    assert not (tmp_path / "runs/x/steps/000000/rewards").exists()
 
 
 def test_a_run_keeps_what_it_was_created_with(cli: Cli, trained: Path) -> None:

@@ -65,7 +65,7 @@ CRAFTED = {
 
 def test_metadata(cli: Cli, trained: Path) -> None:
     step = trained / "steps/000001"
-    paths = (step / "rollouts/part-00000.parquet", step / "rewards.parquet", step / "advantages.parquet")
+    paths = (step / "rollouts/part-00000.parquet", step / "rewards/part-00000.parquet", step / "advantages.parquet")
     for path in (*paths, step / "update_metrics.parquet", trained / "prompts.parquet"):
         intact = path.read_bytes()
         for name, change in CRAFTED.items():

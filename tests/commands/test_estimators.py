@@ -12,7 +12,7 @@ from tests.conftest import SMALL, Cli
 
 
 def test_each_makes_advantages_of_a_step(cli: Cli, trained: Path) -> None:
-    reward = pq.read_table(trained / "steps/000001/rewards.parquet")["reward"].to_numpy()
+    reward = pq.read_table(trained / "steps/000001/rewards")["reward"].to_numpy()
     for name, variant in VARIANTS.items():
         result = cli("advantage", "--run", trained, "--step", "1", "--estimator", name, "--tag", name)
         assert result.code == 0, result.err

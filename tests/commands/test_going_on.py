@@ -197,12 +197,12 @@ def test_another_reward_can_be_accepted(cli: Cli, rewarded: Path, tmp_path: Path
 
 def test_what_was_scored_before_a_change_was_accepted_stays(cli: Cli, rewarded: Path, tmp_path: Path) -> None:
     shutil.rmtree(rewarded / "checkpoints")  # as a run killed before its first checkpoint
-    before = (rewarded / "steps/000000/rewards.parquet").read_bytes()
+    before = (rewarded / "steps/000000/rewards/part-00000.parquet").read_bytes()
     (tmp_path / "mine.py").write_text(MINE.format(weight=2))
     assert cli("train", "--run", rewarded).code == 1
     result = cli("train", "--run", rewarded, "--accept-changes")
     assert result.code == 0, result.err
-    assert (rewarded / "steps/000000/rewards.parquet").read_bytes() == before
+    assert (rewarded / "steps/000000/rewards/part-00000.parquet").read_bytes() == before
 
 
 def test_a_fork_goes_on_with_the_new_reward(cli: Cli, rewarded: Path, tmp_path: Path) -> None:

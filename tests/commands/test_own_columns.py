@@ -35,7 +35,7 @@ def files(tmp_path: Path) -> None:
 
 
 def rewards(run: str = "runs/x") -> list[float]:
-    made: list[float] = pq.read_table(f"{run}/steps/000000/rewards.parquet")["reward"].to_pylist()
+    made: list[float] = pq.read_table(f"{run}/steps/000000/rewards")["reward"].to_pylist()
     return made
 
 
@@ -70,7 +70,7 @@ def test_another_function_for_one_stage_gets_its_columns_too(cli: Cli) -> None:
     assert cli("train", *OWN, *SMALL, "--reward", "own:nested").code == 0
     prompts = pq.read_table("runs/x/prompts.parquet")
     assert cli("score", "--run", "runs/x", "--reward", "own:hard", "--tag", "hard").code == 0
-    tagged = pq.read_table("runs/x/steps/000000/rewards.hard.parquet")["reward"].to_pylist()
+    tagged = pq.read_table("runs/x/steps/000000/rewards.hard")["reward"].to_pylist()
     assert set(tagged) == {3.0, 4.0}
     assert pq.read_table("runs/x/prompts.parquet")["prompt_id"] == prompts["prompt_id"]
     assert cli("status", "--run", "runs/x", "--json").json["stale"] == []

@@ -73,7 +73,7 @@ def test_every_kind_of_reward_trains_and_is_shown(cli: Cli, function: str, zero_
 def test_zeros_and_ones_are_verdicts(cli: Cli) -> None:
     assert cli("train", "--run", "runs/x", "--reward", "mine:verdict", *SMALL).code == 0
     for step, row in enumerate(rows("runs/x")):
-        table = pq.read_table(f"runs/x/steps/{step:06d}/rewards.parquet").to_pylist()
+        table = pq.read_table(f"runs/x/steps/{step:06d}/rewards").to_pylist()
         rewards = [table_row["reward"] for table_row in table]
         groups = [rewards[start : start + 4] for start in range(0, 16, 4)]
         assert row["pass@1"] == sum(rewards) / 16

@@ -63,7 +63,7 @@ def test_columns_of_every_kind_reach_the_function(cli: Cli, function: str, expec
     sampled(cli, "--reward", f"mine:{function}")
     result = cli("score", "--run", "runs/x")
     assert result.code == 0, result.err
-    assert set(pq.read_table("runs/x/steps/000000/rewards.parquet")["reward"].to_pylist()) == expected
+    assert set(pq.read_table("runs/x/steps/000000/rewards")["reward"].to_pylist()) == expected
 
 
 def test_prompts_that_get_more_columns_stay_the_same_artifact(cli: Cli) -> None:
@@ -111,4 +111,4 @@ def test_a_run_directory_is_no_program(cli: Cli, tmp_path: Path, monkeypatch: py
 def test_a_time_limit_that_nothing_meets_stops_the_run(cli: Cli) -> None:
     result = cli("train", "--run", "runs/x", "--reward", "mine:slow", "--timeout", "0.1", *SMALL)
     assert (result.code, "it took longer than 0.1 s" in result.err, "--timeout" in result.err) == (1, True, True)
-    assert not list(Path("runs/x").glob("steps/*/rewards.parquet"))
+    assert not list(Path("runs/x").glob("steps/*/rewards"))

@@ -105,7 +105,7 @@ def test_numeric_answers_go_through_math_verify(cli: Cli) -> None:
     assert cli("prepare", "--run", "runs/sums", "--dataset", "sums", *settings).code == 0
     for command in CHAIN[:2]:
         assert cli(command, "--run", "runs/sums").code == 0
-    statuses = pq.read_table("runs/sums/steps/000000/rewards.parquet")["reward_status"].to_pylist()
+    statuses = pq.read_table("runs/sums/steps/000000/rewards")["reward_status"].to_pylist()
     assert {"ok", "wrong"} <= set(statuses)
 
 

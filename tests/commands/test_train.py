@@ -111,7 +111,7 @@ def test_a_fork_shares_the_past_and_goes_on_its_own_way(cli: Cli, trained: Path)
     after = artifacts(Path("runs/beta8"))
     assert shared.samefile(trained / part)  # the rollouts of step 1 were used as they are
     same = {name for name in after if before.get(name) == after[name]}
-    assert {"steps/000000/advantages.parquet", part, "steps/000001/rewards.parquet"} <= same
+    assert {"steps/000000/advantages.parquet", part, "steps/000001/rewards/part-00000.parquet"} <= same
     assert "steps/000001/advantages.parquet" not in same
     assert artifacts(trained) == before
     status = cli("status", "--run", "runs/beta8")
@@ -126,7 +126,7 @@ def test_a_fork_may_sample_otherwise(cli: Cli, trained: Path) -> None:
     assert result.code == 0, result.err
     rows = pq.read_table("runs/small/metrics.parquet").to_pylist()
     assert [row["groups_sampled"] for row in rows] == [8, 5]
-    assert pq.read_table("runs/small/steps/000001/rewards.parquet").num_rows == 5 * 3
+    assert pq.read_table("runs/small/steps/000001/rewards").num_rows == 5 * 3
 
 
 def test_a_fork_tells_of_its_past_as_it_was(cli: Cli) -> None:
@@ -180,7 +180,7 @@ def test_the_dummy_engine_runs_the_stages_up_to_the_update(cli: Cli, tmp_path: P
     for command in ("rollout", "score", "advantage"):
         engine = ["--engine", "dummy"] if command == "rollout" else []
         assert cli(command, "--run", "runs/x", *engine).code == 0
-    statuses = pq.read_table("runs/x/steps/000000/rewards.parquet")["reward_status"].to_pylist()
+    statuses = pq.read_table("runs/x/steps/000000/rewards")["reward_status"].to_pylist()
     assert {"ok", "wrong", "no_box"} == set(statuses)
     result = cli("update", "--run", "runs/x")
     assert (result.code, "the model has 27 tokens" in result.err) == (1, True)

@@ -36,7 +36,7 @@ def remove_a_part(run: Path) -> None:
 
 
 def remove_rewards(run: Path) -> None:
-    (run / "steps/000000/rewards.parquet").unlink()
+    (run / "steps/000000/rewards/part-00000.parquet").unlink()
 
 
 def remove_step(run: Path) -> None:

@@ -36,7 +36,7 @@ def run_with(path: Path, groups: Mapping[str, Sequence[float | None]], status: s
         }
     )
     run = RunDir.create(path, resolve({}))
-    write_table(run.rewards(0), table, REWARDS, Lineage("score", {}, {}))
+    write_table(run.rewards(0) / "part-00000.parquet", table, REWARDS, Lineage("score", {}, {}))
     return run
 
 
@@ -153,7 +153,7 @@ def test_json_and_the_step_s_own_numbers(cli: Cli, trained: Path) -> None:
         (["--figure", "x.png"], 2, "--figure draws what --compare finds"),
         (["--compare", "grpo", "--figure", "x.gif"], 2, "cannot draw into x.gif"),
         (["--compare", "chen_passk:k=5"], 1, "chen_passk k=5: chen_passk needs k = 5 rewards or more a group; got 4"),
-        (["--compare", "grpo", "--step", "7"], 1, "does not exist"),
+        (["--compare", "grpo", "--step", "7"], 1, "there are no rewards at"),
     ],
 )
 def test_what_does_not_work_is_one_line(cli: Cli, trained: Path, arguments: list[str], code: int, message: str) -> None:

@@ -28,8 +28,12 @@ def numbers(tmp_path: Path) -> None:
 
 
 def read(run: Path, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(run / STEP / name).to_pylist()
-    return found
+    rows = pq.read_table(run / STEP / name).to_pylist()
+    return sorted(rows, key=lambda row: (row.get("group_id", ""), row.get("sample_index", 0)))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def groups(rows: list[dict[str, Any]]) -> dict[str, set[float]]:
@@ -60,18 +64,18 @@ def test_single_commands_replace_groups_until_there_are_enough(cli: Cli, numbers
     ok(cli, "rollout", "--run", "runs/x")
     first = (run / STEP / "rollouts/part-00000.parquet").read_bytes()
     scored = ok(cli, "score", "--run", "runs/x")
-    before = read(run, "rewards.parquet")
+    before = read(run, "rewards")
     varied = sum(len(values) > 1 for values in groups(before).values())
     assert varied < 8
     assert scored["prompts_to_draw"] > 0
     assert rounds(cli, "runs/x") >= 2
-    after = groups(read(run, "rewards.parquet"))
+    after = groups(read(run, "rewards"))
     parts = sorted(path.name for path in (run / STEP / "rollouts").glob("*.parquet"))
     # 8 prompts at first and 2 in each further part, none twice, at most 4 steps' worth.
     assert len(after) == 8 + 2 * (len(parts) - 1) <= 32
     assert (sum(len(values) > 1 for values in after.values()), len(after)) == (10, 32)
     assert (run / STEP / "rollouts/part-00000.parquet").read_bytes() == first
-    rewards = read(run, "rewards.parquet")  # those made before are taken over
+    rewards = read(run, "rewards")  # those made before are taken over
     assert [row for row in rewards if row["group_id"] in groups(before)] == before
     keys = [(row["group_id"], row["sample_index"]) for row in rewards]
     assert keys == sorted(set(keys))
@@ -85,9 +89,9 @@ def test_single_commands_replace_groups_until_there_are_enough(cli: Cli, numbers
 def test_the_rewards_are_those_of_scoring_all_at_once(cli: Cli, numbers: None) -> None:
     ok(cli, "prepare", "--run", "runs/x", *NUMBERS)
     rounds(cli, "runs/x")
-    before = Path("runs/x", STEP, "rewards.parquet").read_bytes()
+    before = contents(Path("runs/x", STEP, "rewards"))
     assert not ok(cli, "score", "--run", "runs/x", "--force")["skipped"]
-    assert Path("runs/x", STEP, "rewards.parquet").read_bytes() == before
+    assert contents(Path("runs/x", STEP, "rewards")) == before
 
 
 class Killed(BaseException):
@@ -112,12 +116,12 @@ def test_killed_at_every_write_and_repeated_it_makes_the_same_files(
         raise Killed
 
     ok(cli, "prepare", "--run", "runs/x", *NUMBERS)
-    for command in ["rollout", "score"] * 40:
+    for command in ["rollout", "score"] * 60:
         monkeypatch.setattr(os, "replace", killed)
         with contextlib.suppress(Killed):
             cli(command, "--run", "runs/x")
         monkeypatch.setattr(os, "replace", replace)
-    assert writes > 2 * len(whole)  # each was killed twice; manifest and rewards are written in every round
+    assert writes > 2 * len(whole)  # each was killed twice; the manifest is written in every round
     assert rounds(cli, "runs/x") == 1
     assert artifacts(Path("runs/x")) == whole
 
@@ -127,14 +131,14 @@ def test_the_limit_ends_it(cli: Cli, numbers: None) -> None:
     Path("numbers.jsonl").write_text("\n".join(json.dumps({"problem": f"{n}?", "answer": "77"}) for n in range(40)))
     ok(cli, "prepare", "--run", "runs/x", *NUMBERS, "--set", "rollout.draw_limit=2")
     assert rounds(cli, "runs/x") == 2
-    assert len(groups(read(Path("runs/x"), "rewards.parquet"))) == 16
+    assert len(groups(read(Path("runs/x"), "rewards"))) == 16
 
 
 def test_too_few_problems_end_it(cli: Cli, numbers: None) -> None:
     Path("numbers.jsonl").write_text("\n".join(json.dumps({"problem": f"{n}?", "answer": "77"}) for n in range(11)))
     ok(cli, "prepare", "--run", "runs/x", *NUMBERS)
     assert rounds(cli, "runs/x") == 2
-    assert len(groups(read(Path("runs/x"), "rewards.parquet"))) == 11
+    assert len(groups(read(Path("runs/x"), "rewards"))) == 11
 
 
 def test_a_step_with_advantages_is_settled(cli: Cli, numbers: None) -> None:
@@ -176,7 +180,11 @@ def test_dropped_groups_leave_the_average_and_nothing_else_changes(cli: Cli) -> 
         assert cli("train", "--run", f"runs/{mode}", "--steps", "1", *SMALL, "--zero-variance", mode).code == 0
     kept, dropped = artifacts(Path("runs/keep")), artifacts(Path("runs/drop"))
     same = {name for name in kept if kept[name] == dropped[name]}
-    assert {f"{STEP}/rewards.parquet", f"{STEP}/advantages.parquet", f"{STEP}/rollouts/manifest.json"} <= same
+    assert {
+        f"{STEP}/rewards/part-00000.parquet",
+        f"{STEP}/advantages.parquet",
+        f"{STEP}/rollouts/manifest.json",
+    } <= same
     one, other = (read(Path(f"runs/{mode}"), "update_metrics.parquet")[0] for mode in ("keep", "drop"))
     assert one["groups_dropped"] > 0
     assert other["tokens"] == one["tokens_forward"] < one["tokens"]
@@ -207,7 +215,7 @@ def test_shaped_rewards_are_a_sum_that_the_breakdown_explains(cli: Cli) -> None:
         (row["group_id"], row["sample_index"]): len(row["completion_ids"])
         for row in read(Path("runs/x"), "rollouts/part-00000.parquet")
     }
-    for row in read(Path("runs/x"), "rewards.parquet"):
+    for row in read(Path("runs/x"), "rewards"):
         parts = dict(row["reward_breakdown"])
         assert list(parts) == ["correctness", "overlong", "format"]
         assert row["reward"] == sum(parts.values())
@@ -220,7 +228,7 @@ def test_shaped_rewards_are_a_sum_that_the_breakdown_explains(cli: Cli) -> None:
     assert sum(statuses) == metrics["groups_sampled"] == 8
     assert metrics["groups_shaped"] > 0
     assert metrics["groups_kept"] == metrics["groups_mixed"] + metrics["groups_shaped"]
-    right = [row["reward_status"] == "ok" for row in read(Path("runs/x"), "rewards.parquet")]
+    right = [row["reward_status"] == "ok" for row in read(Path("runs/x"), "rewards")]
     assert metrics["pass@1"] == sum(right) / len(right)  # by the verdicts, whatever the rewards are
 
 

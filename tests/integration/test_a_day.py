@@ -147,7 +147,7 @@ def run(shell: Shell) -> Path:
         STEPS,
     ]
     process = shell.start(*train, "--checkpoint-every", "10")
-    wait_for(shell.path / "runs/mine/steps/000003/rewards.parquet", process)
+    wait_for(shell.path / "runs/mine/steps/000003/rewards/part-00000.parquet", process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err

@@ -207,7 +207,7 @@ def check_resumed(cli: Cli, start: Start, tmp_path: Path, every: int, keep: int,
     assert cli("train", "--run", "runs/whole", *flags).code == 0
     command = ["train", "--run", "runs/killed", *flags]
     process = start(*command)
-    while process.poll() is None and not (tmp_path / "runs/killed/steps/000002/rewards.parquet").exists():
+    while process.poll() is None and not (tmp_path / "runs/killed/steps/000002/rewards/part-00000.parquet").exists():
         time.sleep(0.005)
     process.kill()
     process.communicate()

@@ -23,7 +23,7 @@ def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
 def test_ctrl_c_finishes_the_part_and_says_how_to_go_on(cli: Cli, start: Start, tmp_path: Path) -> None:
     train = ["train", "--run", "runs/x", "--steps", "200", *SMALL]
     process = start(*train)
-    wait_for(tmp_path / "runs/x/steps/000001/rewards.parquet", process)
+    wait_for(tmp_path / "runs/x/steps/000001/rewards/part-00000.parquet", process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=180)
     assert process.returncode == 130, err
@@ -45,7 +45,7 @@ SPARSE = [*SMALL, "--checkpoint-every", "50", "--set", "rollout.prompts_per_step
     ("number", "moment"),
     [
         (signal.SIGINT, "rollouts"),
-        (signal.SIGTERM, "rewards.parquet"),
+        (signal.SIGTERM, "rewards/part-00000.parquet"),
         pytest.param(signal.SIGHUP, "advantages.parquet", marks=pytest.mark.slow),
         pytest.param(signal.SIGUSR1, "update_metrics.parquet", marks=pytest.mark.slow),
     ],
@@ -81,7 +81,7 @@ def test_a_closed_terminal_is_a_polite_stop(cli: Cli, tmp_path: Path) -> None:
         ["setsid", "--ctty", *command], cwd=tmp_path, stdin=there, stdout=there, stderr=there, env=os.environ
     )
     os.close(there)
-    while process.poll() is None and not (tmp_path / "runs/x/steps/000002/rewards.parquet").exists():
+    while process.poll() is None and not (tmp_path / "runs/x/steps/000002/rewards/part-00000.parquet").exists():
         os.read(here, 4096)
     os.close(here)  # as closing a terminal's window does: SIGHUP, and nothing can be written there any more
     assert process.wait(timeout=180) == 130
@@ -94,7 +94,7 @@ def test_nohup_outlives_its_terminal(start: Start, tmp_path: Path) -> None:
         process = start("train", "--run", "runs/x", "--steps", "3", *SMALL)
     finally:
         signal.signal(signal.SIGHUP, previous)
-    wait_for(tmp_path / "runs/x/steps/000000/rewards.parquet", process)
+    wait_for(tmp_path / "runs/x/steps/000000/rewards/part-00000.parquet", process)
     process.send_signal(signal.SIGHUP)
     _, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
@@ -118,7 +118,7 @@ def test_a_second_ctrl_c_stops_at_once_and_says_so(cli: Cli, start: Start, tmp_p
 def test_a_run_in_use_is_refused(cli: Cli, start: Start, tmp_path: Path) -> None:
     process = start("train", "--run", "runs/x", "--steps", "500", *SMALL)
     try:
-        wait_for(tmp_path / "runs/x/steps/000000/rewards.parquet", process)
+        wait_for(tmp_path / "runs/x/steps/000000/rewards/part-00000.parquet", process)
         result = cli("train", "--run", "runs/x")
         assert result.code == 1
         assert f"run x is in use by process {process.pid}" in result.err

@@ -17,7 +17,7 @@ def source(tmp_path: Path) -> RunDir:
     made = RunDir.create(tmp_path / "source", resolve({"advantage.beta": 2.0}))
     names = ["prompts.parquet", "benchmarks/sums.parquet"]
     for step in range(3):
-        parts = ("rollouts/part-00000.parquet", "rollouts/manifest.json", "rewards.parquet")
+        parts = ("rollouts/part-00000.parquet", "rollouts/manifest.json", "rewards/part-00000.parquet")
         names += [f"steps/{step:06d}/{name}" for name in (*parts, "advantages.parquet", "update_metrics.parquet")]
     for version in (2, 3):
         names += [f"checkpoints/{version:06d}/model.safetensors", f"evals/{version:06d}/sums/summary.parquet"]
@@ -39,7 +39,7 @@ def shared(run: RunDir) -> set[str]:
 
 
 def of_step(step: int) -> set[str]:
-    names = ("rollouts/part-00000.parquet", "rollouts/manifest.json", "rewards.parquet")
+    names = ("rollouts/part-00000.parquet", "rollouts/manifest.json", "rewards/part-00000.parquet")
     return {f"steps/{step:06d}/{name}" for name in (*names, "advantages.parquet", "update_metrics.parquet")}
 
 

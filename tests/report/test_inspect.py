@@ -98,7 +98,7 @@ def test_a_prompt_by_its_number_in_the_newest_step(run: RunDir) -> None:
 
 
 def test_what_a_step_does_not_have_yet_is_empty(run: RunDir) -> None:
-    (run.step(1) / "rewards.parquet").unlink()
+    (run.step(1) / "rewards/part-00000.parquet").unlink()
     run.advantages(1).unlink()
     first, _ = follow(str(run.path), "1", 1)["completions"]
     assert (first["tokens"], first["reward"], first["advantage"]) == (1, None, None)

@@ -1,7 +1,6 @@
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 
 from rsgrpo_cli.errors import DataError
@@ -73,15 +72,6 @@ def test_each_completion_is_graded_against_its_own_prompt() -> None:
 def test_a_prompt_that_is_not_there() -> None:
     with pytest.raises(DataError, match="have prompt b, which is not among"):
         score(rollouts(("a", 0, "x"), ("b", 0, "y")), prompts(a="x"), Echo())
-
-
-def test_known_rewards_are_taken_over_and_the_rest_is_scored() -> None:
-    table, problems = rollouts(("a", 0, "1"), ("a", 1, "x"), ("b", 0, "2"), ("c", 0, "3")), prompts(a="1", b="2", c="3")
-    whole = score(table, problems, Echo())
-    reward = Echo()
-    made = score(table, problems, reward, known=whole.filter(pc.equal(whole["group_id"], "000000:b")))
-    assert [sample.completion for sample in reward.seen] == ["1", "x", "3"]
-    assert made.equals(whole)
 
 
 def test_rewards_are_shaped_by_length_and_format() -> None:

@@ -1,0 +1,111 @@
+"""Part files: sampling them and grading them, for a training step and for an evaluation alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rsgrpo_cli import disk
+from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
+from rsgrpo_cli.engines.types import Engine, Sampling
+from rsgrpo_cli.errors import ArtifactError, MissingError
+from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.pipeline.stage import again
+from rsgrpo_cli.rewards.shaping import Shaping
+from rsgrpo_cli.rewards.types import RewardFn
+from rsgrpo_cli.schemas import ROLLOUTS, ArtifactSchema
+from rsgrpo_cli.stages import rollout as rollout_stage
+from rsgrpo_cli.stages import score as score_stage
+
+
+def sample_parts(
+    session: Session,
+    folder: Path,
+    prompts: pa.Table,
+    parts: Sequence[rollout_stage.Part],
+    engine: Engine,
+    sampling: Sampling,
+    lineage: Lineage,
+    *,
+    seed_parts: tuple[int | str, ...],
+    group_prefix: str,
+    title: tuple[str, str],
+) -> Iterator[tuple[Path, pa.Table]]:
+    """Sample parts and write each; a polite stop ends it between two of them.
+
+    Args:
+        session: The run.
+        folder: Where the part files go.
+        prompts: Table of `schemas.PROMPTS`.
+        parts: Which to make.
+        engine: Loaded with the policy.
+        sampling: How to draw.
+        lineage: Of every part; `policy_version` goes into its rows.
+        seed_parts: As `stages.rollout.rollout`.
+        group_prefix: As there.
+        title: What the progress bar says, and what the parts are of in the message of a stop.
+
+    Yields:
+        Each part's file, once it is written, and its table.
+    """
+    version = lineage.policy_version
+    assert version is not None  # whoever samples knows from which policy
+    made = rollout_stage.rollout(
+        prompts, parts, engine, sampling, seed_parts=seed_parts, group_prefix=group_prefix, policy_version=version
+    )
+    with session.out.progress(title[0], len(parts)) as ticker:
+        for done, (part, table) in enumerate(made, start=1):
+            path = folder / f"{part.name}.parquet"
+            write_table(path, table, ROLLOUTS, replace(lineage, outputs=rollout_stage.notes(table)))
+            yield path, table
+            ticker.advance()
+            if done < len(parts):
+                session.stop.check(f"part {done} of {len(parts)} of {title[1]}", again(session))
+
+
+@dataclass(frozen=True, slots=True)
+class Grading:
+    """How part files are graded.
+
+    Args:
+        reward: The verifier.
+        settings: What the lineage of the rewards says of it.
+        prompts: Table of `schemas.PROMPTS` with all prompts of the parts.
+        prompts_id: Its id.
+        shaping: What is added to the rewards, if anything.
+        policy_version: Of the policy that was sampled, where the lineage is to say so.
+    """
+
+    reward: RewardFn
+    settings: Mapping[str, Any]
+    prompts: pa.Table
+    prompts_id: str
+    shaping: Shaping | None = None
+    policy_version: int | None = None
+
+    def lineage(self, rollouts_id: str) -> Lineage:
+        """The lineage of the rewards of the rollouts with an id."""
+        inputs = {"rollouts": rollouts_id, "prompts": self.prompts_id}
+        return Lineage("score", self.settings, inputs, policy_version=self.policy_version)
+
+    def grade(self, part: Path) -> pa.Table:
+        """The rewards of one part of the rollouts, a table of `schemas.REWARDS`."""
+        in_thought = rollout_stage.prompts_in_thought(read_lineage(part, ROLLOUTS).outputs)
+        rollouts = read_table(part, ROLLOUTS, list(score_stage.columns_read(self.reward, self.shaping)))
+        return score_stage.score(rollouts, self.prompts, self.reward, self.shaping, in_thought)
+
+
+def discard(path: Path, kind: ArtifactSchema) -> None:
+    """Remove an artifact that is to be made again; what is not one of ours is set aside."""
+    try:
+        read_lineage(path, kind)
+    except MissingError:
+        return
+    except ArtifactError:
+        disk.set_aside(path)
+    else:
+        path.unlink()
