@@ -89,10 +89,9 @@ class UserFunction:
         outcomes = self._pool.map(jobs)
         for outcome in outcomes:
             if isinstance(outcome, Raised) and outcome.kind == "SourceChangedError":
-                again = {"reward": "score"}.get(self.kind, "go on")
                 raise StaleError(
                     f"the source of {self.label} changed while it was running",
-                    f"put it back as it was, or {again} with the new one: the same command again says how",
+                    "put it back as it was, or use the new one: the same command again says how",
                 )
         return outcomes
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsgrpo_cli.commands.options import as_typed
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import Interrupted, LockedError, RsgrpoError, UsageError
@@ -103,8 +104,12 @@ def say_departures(out: Output, run: RunDir, config: RunConfig, section: str, *,
     own = {name: was for name, was in changed.items() if name.startswith(f"{section}.") and decides_training(name)}
     if tag is not None or not own:
         return
-    told = ", ".join(f"{name} {new}, not the run's own {was}" for name, (was, new) in own.items())
-    flags = " ".join(f"--set {name}={json.dumps(new)}" for name, (_, new) in own.items())
+    # Another estimator does not have all settings of the run's own, and has some of its own.
+    there = {name: values for name, values in own.items() if values[1] is not None}
+    told = ", ".join(
+        f"{name} {new}" + ("" if was is None else f", not the run's own {was}") for name, (was, new) in there.items()
+    )
+    flags = shlex.join(word for name, (_, new) in there.items() for word in ("--set", f"{name}={as_typed(new)}"))
     out.warn(
         f"{told}: for this command only. train uses the run's own setting: it will make this again, or refuse if "
         f"something was made from it; to change it from here on: rsgrpo fork NEW --run {run.path} {flags}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import tomllib
@@ -266,6 +267,11 @@ def ks(text: str) -> tuple[int, ...]:
     if min(values) < 1:
         raise UsageError(f"--k {text!r}: k is 1 or more")
     return tuple(sorted(set(values)))
+
+
+def as_typed(found: Any) -> str:
+    """A value as `value` reads it again."""
+    return found if isinstance(found, str) and value(found) == found else json.dumps(found)
 
 
 def value(text: str) -> Any:

@@ -55,6 +55,9 @@ def train(session: Session, report: Report) -> None:
         StaleError: If an earlier step was changed by hand since.
         Interrupted: If asked to stop.
     """
+    own = session.own_estimator(session.config.advantage)
+    if own is not None:  # before its settings, which may have changed with it
+        check_estimator(session, session.config.advantage.estimator, own.identity)
     settle(session)
     total = session.config.train.steps
     if session.run.newest_version() < total:
@@ -124,9 +127,6 @@ def _check_resources(session: Session) -> None:
     session.require_engine(session.config.rollout.engine)
     score = session.config.score
     check_reward(session, score.reward, session.require_reward(score))
-    own = session.own_estimator(session.config.advantage)
-    if own is not None:
-        check_estimator(session, session.config.advantage.estimator, own.identity)
 
 
 class Training:

@@ -183,6 +183,29 @@ def test_an_edited_one_is_refused_until_it_is_accepted(cli: Cli, module: Path) -
     assert "nothing is stale" in cli("status", "--run", "runs/x").out
 
 
+def test_one_that_lost_a_setting_is_another_one_first_of_all(cli: Cli, module: Path) -> None:
+    assert cli("train", "--run", "runs/x", "--steps", "1", *OWN).code == 0
+    module.write_text(FUNCTIONS.replace(", power=1", "").replace("** power", ""))
+    refused = cli("train", "--run", "runs/x", "--steps", "2")
+    assert (refused.code, "is not the one that run x was made with" in refused.err) == (1, True)
+    accepted = cli("train", "--run", "runs/x", "--steps", "2", "--accept-changes")
+    assert (accepted.code, "advantage.power is not a setting of mine:below" in accepted.err) == (2, True)
+
+
+def test_a_step_made_with_another_is_told_with_flags_that_work(cli: Cli) -> None:
+    assert cli("train", "--run", "runs/x", "--steps", "1", *SMALL, "--checkpoint-every", "1").code == 0
+    for command in ("rollout", "score"):
+        assert cli(command, "--run", "runs/x", "--step", "1").code == 0
+    made = cli(
+        "advantage", "--run", "runs/x", "--step", "1", "--estimator", "mine:below", "--set", "advantage.level=0.75"
+    )
+    assert made.code == 0, made.err
+    assert "advantage.estimator mine:below, not the run's own rs_grpo, advantage.level 0.75: for this" in made.err
+    flags = ["--set", "advantage.estimator=mine:below", "--set", "advantage.level=0.75"]
+    assert f"rsgrpo fork NEW --run runs/x {' '.join(flags)}\n" in made.err
+    assert cli("fork", "new", "--run", "runs/x", *flags).code == 0
+
+
 def test_single_commands_notice_an_edit_as_well(cli: Cli, module: Path) -> None:
     assert cli("train", "--run", "runs/x", "--steps", "1", *OWN).code == 0
     for command in ("rollout", "score"):
