@@ -1,7 +1,7 @@
 r"""Compares two mathematical answers by algebra: `verify_pair`, for worker processes only.
 
 Imports math-verify, that is SymPy (half a second, 60 MB), and uses its timeouts, which are `signal.alarm`: whole
-seconds, main thread. `rewards.pool` gives it both, and a deadline of its own for what no signal stops.
+seconds, main thread. `workers.pool` gives it both, and a deadline of its own for what no signal stops.
 
 What math-verify is not trusted with: finding the answer (it glues boxes together), bare LaTeX (`3\sqrt{13}` parses as
 3; with `\boxed{}` around it, and LatexExtractionConfig alone, it does not), lists (it hopes that both sort alike),
@@ -22,9 +22,10 @@ from math_verify import LatexExtractionConfig, LatexNormalizationConfig, parse, 
 from math_verify.utils import timeout
 from sympy.core.random import seed as seed_sympy  # type: ignore[import-untyped]
 
-from rsgrpo_cli.rewards.math.answer import align
-from rsgrpo_cli.rewards.math.form import components, key, rational, relation, values, without_percent
+from rsgrpo_cli.rewards.math.form import components, key, relation, values
 from rsgrpo_cli.rewards.math.numbers import either_way
+from rsgrpo_cli.rewards.math.value import bare_values, compare_values
+from rsgrpo_cli.rewards.types import Status
 
 PARSE_SECONDS = 2
 VERIFY_SECONDS = 3
@@ -88,29 +89,19 @@ def _equal_in_any_order(golds: list[str], answers: list[str], equal: Callable[[s
 
 
 def _equal(gold: str, answer: str, *, trust_spelling: bool) -> bool:
-    aligned = align(gold, answer)
-    if aligned is None:
-        return False
-    one, sides = aligned
-    return all(_same_in_a_reading(one, side, trust_spelling) for side in sides)
+    if trust_spelling:
+        return compare_values(gold, answer, _same) is Status.OK
+    bare = bare_values(gold, answer)
+    return bare is not None and all(_same(bare[0], side) for side in bare[1])
 
 
-def _same_in_a_reading(gold: str, answer: str, trust_spelling: bool) -> bool:
-    return any(_same(one, other, trust_spelling) for one in either_way(gold) for other in either_way(answer))
-
-
-def _same(gold: str, answer: str, trust_spelling: bool) -> bool:
-    if trust_spelling and key(gold) == key(answer):
-        return True
-    exact_gold, exact_answer = rational(gold), rational(answer)
-    if exact_gold is not None and exact_answer is not None:
-        return exact_gold == exact_answer
-    if _components_differ(gold, answer):
-        return False
-    bare_gold, bare_answer = without_percent(gold), without_percent(answer)
-    if (bare_gold != gold) != (bare_answer != answer) and _same_to_sympy(bare_gold, bare_answer):
-        return True
-    return _same_to_sympy(gold, answer)
+def _same(gold: str, answer: str) -> bool:
+    """Whether two bare values are equal to SymPy, in one of the readings that each has."""
+    return any(
+        not _components_differ(one, other) and _same_to_sympy(one, other)
+        for one in either_way(gold)
+        for other in either_way(answer)
+    )
 
 
 def _components_differ(gold: str, answer: str) -> bool:
