@@ -110,6 +110,12 @@ def test_k_alone_raises_the_numbers_that_were_not_given(before: Any, given: Any,
     assert config.override(run, {"eval.num_samples": given, "eval.k": (1, 128)}).eval.num_samples == after
 
 
+def test_one_benchmark_by_its_dotted_name() -> None:
+    run = config.resolve({"model.name": "other", "eval.k": (1,)})
+    made = config.override(run, {"eval.num_samples.math500": 64, "eval.k": (1, 128)})
+    assert made.eval.num_samples == {"default": 128, "math500": 64}
+
+
 @pytest.mark.parametrize("wrong", [0, "many", True, {"default": 0}, {"math500": "x"}, {"math500": 1.5}])
 def test_what_is_no_number_of_samples(wrong: Any) -> None:
     for k in (None, (1, 64)):

@@ -3,7 +3,9 @@
 base        what every model has
 estimators  the advantage estimators
 stages      the other stages
-run         all of it together, and how flags, files and recipes become one configuration
+sources     files and flags, and how they are laid over one another
+run         all of it together, and how that becomes one configuration
+removed     settings that older versions had
 """
 
 from rsgrpo_cli.config.base import StageConfig
@@ -30,18 +32,17 @@ from rsgrpo_cli.config.estimators import (
 )
 from rsgrpo_cli.config.run import (
     RECIPES,
-    Overrides,
     RunConfig,
     changed_fields,
     decides_training,
     estimator_config,
-    load_toml,
     override,
     override_afresh,
     parse,
     resolve,
     with_file,
 )
+from rsgrpo_cli.config.sources import Overrides, load_toml
 from rsgrpo_cli.config.stages import (
     EvalConfig,
     ModelConfig,

@@ -42,7 +42,7 @@ class Flag:
 class StageConfig(BaseModel):
     """Settings of one stage.
 
-    `SPEED_ONLY` names those that change how long it takes, never what it makes. `OTHERS_CONTENT` names those that
+    `SPEED_ONLY` names those that change how long it takes, never what it makes. `NOT_IN_ARTIFACT` names those that
     decide what a run does, but not what is in this stage's artifact. `OPTIONAL` names those that count only where
     they are not the default: artifacts made before there was such a setting stay current. `FIXED` has those that were
     settings once, with the value they now always have: artifacts made while they were stay current.
@@ -53,7 +53,7 @@ class StageConfig(BaseModel):
     # Validators are built when they are first used: `--help` needs none.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
     SPEED_ONLY: ClassVar[frozenset[str]] = frozenset()
-    OTHERS_CONTENT: ClassVar[frozenset[str]] = frozenset()
+    NOT_IN_ARTIFACT: ClassVar[frozenset[str]] = frozenset()
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
     FIXED: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
@@ -61,4 +61,4 @@ class StageConfig(BaseModel):
         """The settings that decide the content of the stage's artifact, for its lineage."""
         fields = type(self).model_fields
         off = {name for name in self.OPTIONAL if getattr(self, name) == fields[name].default}
-        return self.model_dump(mode="json", exclude={*self.SPEED_ONLY, *self.OTHERS_CONTENT, *off}) | dict(self.FIXED)
+        return self.model_dump(mode="json", exclude={*self.SPEED_ONLY, *self.NOT_IN_ARTIFACT, *off}) | dict(self.FIXED)

@@ -6,8 +6,6 @@ written to the run's `config.json` when the run is created and does not change a
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,9 +14,10 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from rsgrpo_cli.config.base import Flag, StageConfig
-from rsgrpo_cli.config.estimators import ESTIMATORS, SCHEDULE, TAGS, VARIANTS, AdvantageConfig, RsGrpoConfig
+from rsgrpo_cli.config.estimators import ESTIMATORS, TAGS, VARIANTS, AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.config.removed import without_removed
-from rsgrpo_cli.config.samples import at_least, with_general
+from rsgrpo_cli.config.samples import at_least
+from rsgrpo_cli.config.sources import Overrides, flat, load_settings, load_toml, merged, nested
 from rsgrpo_cli.config.stages import (
     EvalConfig,
     ModelConfig,
@@ -29,7 +28,7 @@ from rsgrpo_cli.config.stages import (
     UpdateConfig,
     VllmConfig,
 )
-from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.errors import UsageError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -116,10 +115,6 @@ class RunConfig(StageConfig):
                 f"{asked} are asked for: fewer --steps, or a larger update.schedule_steps"
             )
         return self
-
-
-Overrides = dict[str, Any]
-"""Dotted field names and their values: {"advantage.beta": 4.0}. None means not given."""
 
 
 def resolve(overrides: Overrides, config_file: Path | None = None) -> RunConfig:
@@ -221,7 +216,7 @@ def estimator_config(name: str, settings: Mapping[str, Any]) -> AdvantageConfig:
 
 def changed_fields(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Dotted names of the fields that differ, with both values."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
     names = [*before, *(name for name in after if name not in before)]
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
 
@@ -244,79 +239,10 @@ def recipe_for(model: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def load_settings(path: Path) -> dict[str, Any]:
-    """Read what `--config` names: a TOML file, or another run's config.json.
-
-    Raises:
-        MissingError: If the file does not exist.
-        UsageError: If it cannot be read.
-    """
-    if path.suffix != ".json":
-        return load_toml(path)
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingError(f"no configuration file at {path}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(data, dict) or not isinstance(data.get("config"), dict):
-        raise UsageError(f"{path} is not a run's config.json", "settings of your own go into a TOML file")
-    return dict(data["config"])
-
-
-def load_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML configuration."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingError(f"no configuration file at {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
-
-
-def nested(overrides: Overrides) -> dict[str, Any]:
-    """{"a.b": 1} as {"a": {"b": 1}}, leaving out what is None."""
-    tree: dict[str, Any] = {}
-    for name, value in overrides.items():
-        if value is not None:
-            *sections, field = name.split(".")
-            branch = tree
-            for section in sections:
-                branch = branch.setdefault(section, {})
-                if not isinstance(branch, dict):
-                    raise UsageError(f"{name} is not a setting: {section} was given a value of its own")
-            branch[field] = value
-    return tree
-
-
 def _refuse_values_for_sections(tree: Mapping[str, Any]) -> None:
     for name, value in tree.items():
         if name in RunConfig.model_fields and name != "seed" and not isinstance(value, Mapping):
             raise UsageError(f"{name} is a section of settings, not a setting", f"set one of its own: {name}.FIELD")
-
-
-def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Later layers win, section by section."""
-    result: dict[str, Any] = {}
-    for layer in layers:
-        for name, value in layer.items():
-            if isinstance(value, Mapping) and isinstance(result.get(name), Mapping):
-                value = _merged_section(name, result[name], value)
-            result[name] = value
-    return result
-
-
-def _merged_section(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    samples = new.get("num_samples") if name == "eval" else None
-    if isinstance(samples, Mapping):
-        return {**old, **new, "num_samples": with_general(samples, old.get("num_samples"))}
-    if name == "advantage" and new.get("estimator", old.get("estimator")) != old.get("estimator"):
-        # Another estimator: the old one's own knobs (beta, eps) are not its.
-        return {"scale": old["scale"], **new} if "scale" in old else dict(new)
-    other = "schedule" in new and new["schedule"] != old.get("schedule")
-    if name == "advantage" and old.get("estimator", "rs_grpo") == "rs_grpo" and other:
-        old = {field: value for field, value in old.items() if field not in SCHEDULE}
-    return {**old, **new}
 
 
 def _resolve_schedule(update: dict[str, Any], train: Mapping[str, Any]) -> None:
@@ -333,18 +259,9 @@ def _enough_samples(data: dict[str, Any], overrides: Overrides) -> dict[str, Any
     k, section = overrides.get("eval.k"), dict(data.get("eval", {}))
     if not k:
         return data
-    enough = at_least(section.get("num_samples"), k, overrides.get("eval.num_samples"))
+    given = nested(overrides)["eval"].get("num_samples")
+    enough = at_least(section.get("num_samples"), k, given)
     return {**data, "eval": {**section, "num_samples": enough}}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:

@@ -25,7 +25,7 @@ class ModelConfig(StageConfig):
     SPEED_ONLY = frozenset({"device"})
     FIXED = MappingProxyType({"fp32_head": False})
     # It decides prompts, and so stands with the rollouts; an update only sees their tokens.
-    OTHERS_CONTENT = frozenset({"template_date"})
+    NOT_IN_ARTIFACT = frozenset({"template_date"})
 
     name: Annotated[str, Flag(("--model",), "NAME|DIR")] = "toy"
     """The model: "toy" (bundled), a local directory, or a Hugging Face id, with "@revision" to pin one."""
@@ -84,7 +84,7 @@ class PrepareConfig(StageConfig):
 class RolloutConfig(StageConfig):
     """How completions are sampled for training."""
 
-    OTHERS_CONTENT = frozenset({"zero_variance", "draw_limit"})
+    NOT_IN_ARTIFACT = frozenset({"zero_variance", "draw_limit"})
     # The update computes the probabilities of the whole distribution.
     FIXED = MappingProxyType({"top_p": 1.0})
 
@@ -214,7 +214,7 @@ class EvalConfig(StageConfig):
     """How pass@k is measured."""
 
     # The lineage of an evaluation names its benchmark elsewhere.
-    OTHERS_CONTENT = frozenset({"benchmark"})
+    NOT_IN_ARTIFACT = frozenset({"benchmark"})
     FIXED: ClassVar[Mapping[str, Any]] = MappingProxyType({"num_samples_of": {}})
 
     benchmark: Annotated[str, Flag(metavar="NAME,...")] = ""

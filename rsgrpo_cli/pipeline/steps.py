@@ -202,7 +202,7 @@ def advantage(
 
     def work() -> dict[str, Any]:
         read = rewards.table(advantage_stage.COLUMNS)
-        at_step = advantage_stage.settled(cfg, step, read)
+        at_step = advantage_stage.with_beta_of_step(cfg, step, read)
         made = advantage_stage.advantage(read, at_step, partial(own, settings=cfg.knobs()) if own else None)
         used = {"beta": at_step.knobs()["beta"]} if scheduled else {}
         outputs = {name: repr(value) for name, value in used.items()}

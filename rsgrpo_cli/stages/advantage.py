@@ -41,7 +41,7 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None 
 
     Args:
         rewards: Table of `schemas.REWARDS`, or its COLUMNS.
-        cfg: The estimator with its own settings, beta settled (see `settled`).
+        cfg: The estimator with its own settings, beta that of one step (see `with_beta_of_step`).
         own: What `cfg` names, where that is a function of the user's own; it gets no group of one.
 
     Returns:
@@ -52,7 +52,7 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None 
         ValueError: If `cfg` has a schedule, or names a function of the user's own that is not there.
     """
     if isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant":
-        raise ValueError("a schedule has no beta without a step: settled(cfg, step, rewards) has")
+        raise ValueError("a schedule has no beta without a step: see with_beta_of_step")
     group_id = pc.dictionary_encode(rewards["group_id"].combine_chunks())
     reward_N = rewards["reward"].to_numpy().astype(np.float64)
     scored_N = pc.is_valid(rewards["reward"]).to_numpy()
@@ -110,7 +110,7 @@ def _by_own(own: OwnEstimator, groups: Groups, names_K: Sequence[str], reward_N:
     return advantage_N
 
 
-def settled(cfg: AdvantageConfig, step: int, rewards: pa.Table) -> AdvantageConfig:
+def with_beta_of_step(cfg: AdvantageConfig, step: int, rewards: pa.Table) -> AdvantageConfig:
     """The settings of one step: a schedule of beta replaced by the beta it gives.
 
     Depends on nothing but its arguments, so that a step made again alone gets the same beta.

@@ -31,7 +31,7 @@ from rsgrpo_cli.config import (
 from rsgrpo_cli.core.advantages import grpo
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.schemas import ADVANTAGES
-from rsgrpo_cli.stages.advantage import advantage, facts, groups_that_count, settled, varied_groups
+from rsgrpo_cli.stages.advantage import advantage, facts, groups_that_count, varied_groups, with_beta_of_step
 
 
 def rewards(groups: dict[str, list[float | None]], status: str | None = None) -> pa.Table:
@@ -162,29 +162,29 @@ BY_RATE = RsGrpoConfig(beta=8.0, schedule="solve_rate", beta_end=0.0, scale="rms
 
 def test_a_schedule_is_settled_by_the_step_alone() -> None:
     table = rewards({"a": [1, 0]})
-    assert [settled(LINEAR, step, table).knobs()["beta"] for step in range(5)] == [2.0, 4.0, 6.0, 8.0, 8.0]
-    assert settled(RsGrpoConfig(beta=3.0), 7, table) == RsGrpoConfig(beta=3.0)
-    assert settled(GrpoConfig(), 7, table) == GrpoConfig()
+    assert [with_beta_of_step(LINEAR, step, table).knobs()["beta"] for step in range(5)] == [2.0, 4.0, 6.0, 8.0, 8.0]
+    assert with_beta_of_step(RsGrpoConfig(beta=3.0), 7, table) == RsGrpoConfig(beta=3.0)
+    assert with_beta_of_step(GrpoConfig(), 7, table) == GrpoConfig()
 
 
 def test_a_schedule_without_a_horizon_is_not_guessed_at() -> None:
     with pytest.raises(ValueError, match="lacks its beta_end or schedule_steps"):
-        settled(RsGrpoConfig(schedule="linear", beta_end=8.0), 0, rewards({"a": [1, 0]}))
+        with_beta_of_step(RsGrpoConfig(schedule="linear", beta_end=8.0), 0, rewards({"a": [1, 0]}))
 
 
 def test_a_schedule_is_settled_by_the_share_that_is_right() -> None:
     # One of four is right, the completion without a reward does not count: 8 (1 - 1/4).
-    made = settled(BY_RATE, 0, rewards({"a": [1, 0, 0], "b": [None, 0]}))
+    made = with_beta_of_step(BY_RATE, 0, rewards({"a": [1, 0, 0], "b": [None, 0]}))
     assert made == RsGrpoConfig(beta=6.0, scale="rms")
     # Numbers that are no verdicts: their mean, 1/2.
-    assert settled(BY_RATE, 0, rewards({"a": [0.25, 0.75]}, status="scored")).knobs()["beta"] == 4.0
+    assert with_beta_of_step(BY_RATE, 0, rewards({"a": [0.25, 0.75]}, status="scored")).knobs()["beta"] == 4.0
 
 
 def test_a_solve_rate_that_is_none() -> None:
     with pytest.raises(DataError, match=r"needs rewards in \[0, 1\]; these go from -1 to 3"):
-        settled(BY_RATE, 0, rewards({"a": [-1, 3]}, status="scored"))
+        with_beta_of_step(BY_RATE, 0, rewards({"a": [-1, 3]}, status="scored"))
     with pytest.raises(DataError, match="no completion of the step has a reward"):
-        settled(BY_RATE, 0, rewards({"a": [None, None]}))
+        with_beta_of_step(BY_RATE, 0, rewards({"a": [None, None]}))
 
 
 def test_advantages_with_a_schedule_need_a_step() -> None:
