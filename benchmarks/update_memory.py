@@ -2,7 +2,7 @@
 
 Against the limit: 1.15 x (weights + gradients + optimizer + one chunk of logits + activations), where activations are
 what autograd keeps of the model's forward pass up to the output layer; with gradient checkpointing that is one hidden
-state a layer, and one layer's activations once more while it is recomputed. Each case is a process of its own. On the
+state per layer, and one layer's activations once more while it is recomputed. Each case is a process of its own. On the
 CPU every allocation of torch is counted by its profiler, on a GPU by CUDA's allocator; both count bytes asked for.
 
     python benchmarks/update_memory.py            our update: all weights and LoRA, with and without checkpointing

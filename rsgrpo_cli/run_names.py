@@ -13,7 +13,7 @@ def fresh_path(runs: Path, config: RunConfig) -> Path:
     """A path under `runs` that no run has, named after what is trained and how."""
     dataset = _safe(Path(config.prepare.dataset.partition(":")[0]).stem)
     beta = getattr(config.advantage, "beta", None)
-    named = isinstance(beta, int | float)  # of a user's own estimator it may be anything as yet
+    named = isinstance(beta, int | float)  # a user's estimator is checked later
     stem = f"{dataset}-{_safe(config.advantage.estimator)}" + (f"-beta{beta:g}" if named else "")
     taken = {path.name for path in runs.glob(f"{stem}-*")}
     number = next(number for number in range(1, 100_000) if f"{stem}-{number:03d}" not in taken)

@@ -94,13 +94,13 @@ def _work_table(data: dict[str, Any]) -> Table:
     tokens = f"{load['most_completions']:,} x {load['max_tokens']:,}"
     made.add_row("sampled tokens per step, at most", f"{load['completion_tokens']:,}", tokens)
     rows = f"{load['rows']:,} of {load['length']:,} tokens each, {load['prompt_tokens']:,} of them the prompt"
-    made.add_row("micro-batches a step, at most", f"{load['micro_batches']:,}", rows)
+    made.add_row("micro-batches per step, at most", f"{load['micro_batches']:,}", rows)
     of = f"{load['steps']:,} x {load['optimizer_steps']}"
     made.add_row("optimizer steps in all", f"{load['all_optimizer_steps']:,}", of)
     over = f"{load['steps']:,} x {load['prompts_per_step']} / {load['problems'] or '?'} problems"
     made.add_row("epochs over the problems", "?" if load["epochs"] is None else f"{load['epochs']:.2f}", over)
     samples = " + ".join(f"{problems or '?'} x {samples:,}" for problems, samples in load["benchmarks"])
-    made.add_row("completions an evaluation", _count(load["evaluation_completions"]), samples)
+    made.add_row("completions per evaluation", _count(load["evaluation_completions"]), samples)
     every = f"every {load['eval_every']} steps" if load["eval_every"] else "--eval-every is 0"
     made.add_row("evaluations in training", f"{load['evaluations']:,}", every)
     keep = f"weights and optimizer; the newest {data['config']['train']['keep_checkpoints']} are kept"

@@ -222,7 +222,7 @@ def changed_fields(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]
 
 
 def decides_training(name: str) -> bool:
-    """Whether a field decides what training makes, so that a run cannot change it half-way.
+    """Whether a field decides what training makes, so that a run cannot change it later.
 
     How far the run goes, how it is evaluated and how fast it works may change.
     """
@@ -297,7 +297,7 @@ def _did_you_mean(name: str, names: Iterable[str], within: str = "") -> str:
 
 
 def _real_settings(section: str) -> str:
-    """What there is where someone looked for a setting in vain."""
+    """The settings of a section that was asked for one that it does not have."""
     model = RunConfig.model_fields[section].annotation if section in RunConfig.model_fields else None
     fields = getattr(model, "model_fields", None)
     if fields is None:

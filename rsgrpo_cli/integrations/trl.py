@@ -169,7 +169,7 @@ def group_advantages(rewards_N: FloatArray, group_size: int, estimator: Estimato
 
     Args:
         rewards_N: One reward a completion, group after group; NaN where there is none.
-        group_size: Completions a group.
+        group_size: Completions per group.
         estimator: Takes (P, G), returns (P, G).
 
     Returns:

@@ -40,7 +40,7 @@ VERL_NAMES: Mapping[str, str] = {name: name if name == "rs_grpo" else f"rsgrpo_{
 def outcome_advantages(
     name: str, rewards_B: FloatArray, index: NDArray[Any], settings: Mapping[str, Any]
 ) -> FloatArray:
-    """One advantage a completion, from the rewards of all that share its prompt.
+    """One advantage per completion, from the rewards of all that share its prompt.
 
     A completion that is alone with its prompt has nothing to be compared with and gets 0, as in `rsgrpo advantage`.
 

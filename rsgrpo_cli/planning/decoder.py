@@ -1,4 +1,4 @@
-"""What of a model decides its memory, from its config.json alone, and the memory at hand to hold it against."""
+"""What decides the memory that a model needs, from its config.json alone; and the memory that the device has free."""
 
 from __future__ import annotations
 

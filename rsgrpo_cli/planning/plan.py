@@ -19,7 +19,7 @@ from rsgrpo_cli.tasks.sources import BUNDLED, load_source
 PROMPT_TOKENS = 256
 """Assumed of a prompt: problems are not tokenized here."""
 MOMENTS, EIGHT_BIT_MOMENTS = 8, 2
-"""Bytes of optimizer state a trained number: two moments, in float32 or in 8 bits."""
+"""Bytes of optimizer state per trained number: two moments, in float32 or in 8 bits."""
 TELLING = (
     *("model.name", "model.dtype", "model.lora_rank", "prepare.dataset", "rollout.engine", "rollout.prompts_per_step"),
     *("rollout.group_size", "rollout.max_tokens", "advantage.estimator", "advantage.beta", "update.learning_rate"),

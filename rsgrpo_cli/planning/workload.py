@@ -15,8 +15,8 @@ class Workload:
 
     Args:
         steps: Of training.
-        prompts_per_step: Prompts a step.
-        group_size: Completions a prompt.
+        prompts_per_step: Prompts per step.
+        group_size: Completions per prompt.
         prompt_tokens: Of a prompt, at most.
         max_tokens: Of a completion, at most.
         micro_batch_tokens: Padded tokens of one forward and backward pass.
@@ -58,7 +58,7 @@ class Workload:
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens sampled a step, at most."""
+        """Tokens sampled per step, at most."""
         return self.most_completions * self.max_tokens
 
     @property
@@ -68,7 +68,7 @@ class Workload:
 
     @property
     def micro_batches(self) -> int:
-        """Forward and backward passes a step, at most: with every completion at full length."""
+        """Forward and backward passes per step, at most: with every completion at full length."""
         largest_minibatch = ceil(self.prompts_per_step / self.minibatches) * self.group_size
         return self.optimizer_steps * ceil(largest_minibatch / self.rows)
 

@@ -1,1 +1,1 @@
-"""Rewards: what a completion earned and why. Untrusted text in, a verdict a completion out."""
+"""Rewards: what a completion earned and why. Untrusted text in, a verdict per completion out."""

@@ -1,4 +1,4 @@
-"""`advantage`: from the rewards of each group to one advantage a completion.
+"""`advantage`: from the rewards of each group to one advantage per completion.
 
 Shape suffixes: N completions, K groups.
 """

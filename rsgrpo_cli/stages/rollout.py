@@ -1,4 +1,4 @@
-"""`rollout`: completions of prompts under a policy, a table a part file."""
+"""`rollout`: completions of prompts under a policy, a table per part file."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def further_parts(
         first: How many parts the step has already: the numbers in the names go on from there.
         prompts_per_step: How many of `order` stand in those.
         limit: The most prompts a step may draw, in units of `prompts_per_step`.
-        group_size: Completions a prompt.
+        group_size: Completions per prompt.
     """
     prompts = min(max(1, PART_COMPLETIONS // group_size), ceil(prompts_per_step / 4))
     further = order[prompts_per_step : limit * prompts_per_step]

@@ -19,7 +19,7 @@ from rsgrpo_cli.planning.footprint import (
 # Two layers of width 4, two heads of 2 over one key head, an MLP of 8, ten words, tied: by hand
 #   a layer: q 4x4, k 4x2, v 4x2, o 4x4, gate and up 4x8, down 8x4 = 144; norms 2x4
 #   in all: 2 x (144 + 8) + 10x4 + 4 = 348 weights; linear: 2 x 144 + 40 = 328
-#   edges a layer: 8 + 6 + 6 + 8 + 12 + 12 + 12 = 64
+#   edges per layer: 8 + 6 + 6 + 8 + 12 + 12 + 12 = 64
 SMALL = Decoder(
     parameters=348,
     linear=328,
