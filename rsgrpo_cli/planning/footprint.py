@@ -27,7 +27,7 @@ class Decoder:
     Args:
         parameters: Numbers in all weights, a tied one once.
         linear: Those in linear layers, the output layer included: what autocast keeps a bfloat16 copy of.
-        adapter_edges: Sum of inputs and outputs of the linear layers that an adapter is on; times the rank, its weights.
+        adapter_edges: Sum of inputs and outputs of the linear layers with an adapter; times the rank, its weights.
         layers: Decoder layers.
         width: Of the residual stream.
         heads: Query heads.

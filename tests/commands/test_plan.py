@@ -67,7 +67,7 @@ def test_what_is_printed(cli: Cli) -> None:
     assert ["advantage.beta", "8", "2"] in lines  # what was asked for, and the default
     assert ["completions", "per", "step", "512", "32", "x", "16"] in lines
     assert ["epochs", "over", "the", "problems", "5.00", "120", "x", "32", "/", "768", "problems"] in lines
-    assert ["completions", "an", "evaluation", "65,536", "256", "x", "256"] in lines
+    assert ["completions", "per", "evaluation", "65,536", "256", "x", "256"] in lines
     assert any(line[:2] == ["fits:"] or line[:1] == ["fits:"] for line in lines)
 
 
