@@ -83,12 +83,12 @@ app = typer.Typer(
 )
 
 
-def _stand_in() -> None:
+def _placeholder() -> None:
     """Has no options: `OnDemand` loads the command before they are parsed."""
 
 
 for _name, _panel, _ in COMMANDS:
-    app.command(_name, rich_help_panel=_panel)(_stand_in)
+    app.command(_name, rich_help_panel=_panel)(_placeholder)
 
 
 def _print_version(wanted: bool) -> None:
@@ -123,7 +123,7 @@ def main() -> None:
             out.error(Interrupted("stopped at once; what was finished is kept", "run the same command again to resume"))
         raise
     except BrokenPipeError:
-        # The reader of our output has gone (`rsgrpo ... | head`); nothing is wrong with what we made.
+        # The reader of our output has ended (`rsgrpo ... | head`); what we made is all right.
         close_stdout()
         sys.exit(1)
     except OSError as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What a terminal obeys in place of showing it: C0 but for tab and line break, DEL, C1, and what turns text around."""
+"""Characters that a terminal obeys: C0 except tab and line break, DEL, C1, and those that reverse text."""
 
 PLAIN_WIDTH = 160
 """Columns of a table that goes to a file or a pipe, where there is no screen to fit."""
@@ -33,7 +33,7 @@ class Ticker(Protocol):
     """A progress display."""
 
     def advance(self, amount: int = 1) -> None:
-        """Count so much as done."""
+        """Count this much as done."""
 
     def describe(self, text: str) -> None:
         """Say what is being done."""
@@ -43,7 +43,7 @@ class Output:
     """The one way to the user.
 
     Args:
-        as_json: Results as one JSON object on stdout, in place of tables.
+        as_json: Results as one JSON object on stdout, instead of tables.
         quiet: No progress and no information, only results and errors.
     """
 
@@ -135,7 +135,7 @@ def writing() -> Iterator[None]:
     """Around what goes to stdout.
 
     Raises:
-        RsgrpoError: If the disk under it is full, say. That its reader has gone stays a BrokenPipeError.
+        RsgrpoError: If the disk is full, for example. A reader that has ended stays a BrokenPipeError.
     """
     try:
         yield
@@ -148,7 +148,7 @@ def writing() -> Iterator[None]:
 
 
 def close_stdout() -> None:
-    """Let what was printed go out; where it cannot (the disk is full, its reader has gone), forget it."""
+    """Flush what was printed; drop it if that fails (a full disk, a reader that has ended)."""
     try:
         sys.stdout.flush()
     except OSError:

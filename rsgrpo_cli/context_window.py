@@ -54,7 +54,7 @@ def window_of(config: Any) -> Window:
     if given is None:
         return Window(None, hard=False)
     relative = any(getattr(text, name, False) for name in ("rope_theta", "alibi"))
-    return Window(max([given, *(_stretched(given, scaling) for scaling in rotary)]), hard=not (rotary or relative))
+    return Window(max([given, *(_scaled_window(given, scaling) for scaling in rotary)]), hard=not (rotary or relative))
 
 
 def require_room(window: Window, prompt: int, max_tokens: int) -> None:
@@ -76,8 +76,8 @@ def require_room(window: Window, prompt: int, max_tokens: int) -> None:
         )
 
 
-def keeps_a_state(config: Any) -> bool:
-    """Whether a model has a recurrent state in place of a cache of keys and values (Mamba and its like)."""
+def is_recurrent(config: Any) -> bool:
+    """Whether a model has a recurrent state instead of a cache of keys and values, as Mamba has."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
@@ -85,7 +85,7 @@ def keeps_a_state(config: Any) -> bool:
 
 
 def _rotary(config: Any) -> Iterator[Mapping[str, Any]]:
-    """The settings of rotary positions; some models have several, one a kind of layer."""
+    """The settings of rotary positions; some models have several, one per kind of layer."""
     for name in ("rope_parameters", "rope_scaling"):
         found = getattr(config, name, None)
         if isinstance(found, Mapping) and found:
@@ -93,7 +93,7 @@ def _rotary(config: Any) -> Iterator[Mapping[str, Any]]:
             yield from inner or [found]
 
 
-def _stretched(given: int, scaling: Mapping[str, Any]) -> int:
+def _scaled_window(given: int, scaling: Mapping[str, Any]) -> int:
     """Positions after scaling, where the configuration states those before it."""
     kind, factor = scaling.get("rope_type", scaling.get("type")), scaling.get("factor") or 1.0
     if kind == "yarn":

@@ -24,7 +24,7 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.E
 """What a file system says that has no locks."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
-"""What is said where a file cannot have a second name: another file system, or one without hard links."""
+"""Errors when a file cannot have a second name: another file system, or one without hard links."""
 _TEMPORARY = re.compile(r"\.rsgrpo-[0-9a-f]{8}\.tmp")
 
 
@@ -91,7 +91,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         ArtifactError: If the disk is full; nothing is left behind and nothing is overwritten.
     """
     make_directory(path.parent)
-    with no_space_is_named(path), _temporary(path, write) as temporary:
+    with explain_full_disk(path), _temporary(path, write) as temporary:
         fresh = not os.path.lexists(path)
         # The name itself is not synced: after a power cut a file may be missing, never half there.
         os.replace(temporary, path)
@@ -107,7 +107,7 @@ def write_exclusively(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         ArtifactError: If the disk is full.
     """
     make_directory(path.parent)
-    with no_space_is_named(path), _temporary(path, write) as temporary:
+    with explain_full_disk(path), _temporary(path, write) as temporary:
         try:
             os.link(temporary, path)
         except OSError as error:
@@ -197,7 +197,7 @@ def workshop(place: Path) -> Iterator[Path]:
 
 
 def clear_leftovers(place: Path, names: Iterable[str]) -> None:
-    """Give back the space of what killed processes had built of `place`.
+    """Remove what killed processes left half-built of `place`.
 
     Args:
         place: What was to be built.
@@ -260,11 +260,11 @@ def sync_files(folder: Path) -> None:
 
 
 @contextmanager
-def no_space_is_named(path: Path) -> Iterator[None]:
+def explain_full_disk(path: Path) -> Iterator[None]:
     """Turn a full disk into an error that says so.
 
     Raises:
-        ArtifactError: If the block could not write for want of space.
+        ArtifactError: If the block could not write because the disk is full.
     """
     hint = "free some space and run the same command again: what was finished before is intact"
     try:

@@ -91,7 +91,7 @@ def write_identity(run: Path, identity: Identity) -> None:
 def pinned(run: Path, model: str) -> str:
     """The name under which to look for a run's base model: with the run's own commit if it is on the Hub.
 
-    A run stays with the commit that it was created with, whatever is pushed to the Hub meanwhile.
+    A run stays with the commit that it was created with, whatever is pushed to the Hub later.
 
     Args:
         run: The run directory.

@@ -1,8 +1,8 @@
-"""One process at a time: a lock that the system lets go of when its process ends, however it ends.
+"""One process at a time: a lock that the system releases when its process ends, however it ends.
 
-It is flock on a file. Where a file system has none (some Lustre and NFS mounts), that is said and the work goes on: a
-lock made of a file that is there or not would outlive a killed process or a lost node, and then the run could not be
-gone on with; that is worse than what two commands at once do, each file being written whole.
+It is flock on a file. Some file systems have none (some Lustre and NFS mounts); then a warning says so and the command
+runs without. A lock made of a file that exists or not would outlive a killed process or a lost node, and the run could
+not be resumed. That is worse than what two commands at once can do, since each file is written whole.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
         raise EngineError(
             "not enough GPU memory for the weights", "use --lora-rank, a smaller model or --device cpu"
         ) from error
-    except Exception as error:  # of foreign files it says anything
+    except Exception as error:  # it may raise anything on files that are not ours
         raise _cannot_load("a model", directory, error) from error
     _check_weights(directory, causal, report)
     tokenizer = load_tokenizer(directory)
@@ -300,7 +300,7 @@ def directory_stop_ids(tokenizer: PreTrainedTokenizerBase, directory: Path) -> t
         else:
             config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
             generation_config = GenerationConfig.from_model_config(config)
-    except Exception as error:  # of foreign files it says anything
+    except Exception as error:  # it may raise anything on files that are not ours
         raise _cannot_load("a configuration", directory, error) from error
     return stop_ids(tokenizer, generation_config)
 

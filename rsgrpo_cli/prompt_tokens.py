@@ -32,7 +32,7 @@ def encode_chat(
     Args:
         tokenizer: The model's.
         messages: The prompt.
-        day: What a template that asks for the date is told.
+        day: The date for a template that asks for it.
 
     Raises:
         DataError: If the template refuses the chat (an unknown role, say).

@@ -31,7 +31,7 @@ class SourceChangedError(RuntimeError):
     """The function's source is not the one that the run began with."""
 
 
-def load_for_good(name: str, keep_out: Path | None) -> tuple[Callable[..., Any], str]:
+def load_in_worker(name: str, keep_out: Path | None) -> tuple[Callable[..., Any], str]:
     """`load` in a process that serves nothing else, and the hash of the source.
 
     The current directory stays first on the path: the function may import when it is called.
@@ -102,7 +102,7 @@ def _refuse_inside(name: str, forbidden: Path) -> None:
     parts = name.split(".")
     for length in range(1, len(parts) + 1):
         part = ".".join(parts[:length])
-        if length == 1 and is_inside(Path(os.getcwd()), forbidden) and _stands_in(Path(os.getcwd()), part):
+        if length == 1 and is_inside(Path(os.getcwd()), forbidden) and _has_module(Path(os.getcwd()), part):
             raise ForbiddenModuleError(f"{part} lies in the run directory, and a run directory is data, not a program")
         spec = importlib.util.find_spec(part)
         if spec is None:
@@ -112,7 +112,7 @@ def _refuse_inside(name: str, forbidden: Path) -> None:
                 raise ForbiddenModuleError(f"{name} lies in the run directory, and a run directory is data")
 
 
-def _stands_in(folder: Path, name: str) -> bool:
+def _has_module(folder: Path, name: str) -> bool:
     return (folder / f"{name}.py").is_file() or (folder / name).is_dir()
 
 

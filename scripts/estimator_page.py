@@ -54,7 +54,7 @@ def label(name: str, settings: dict[str, Any]) -> str:
 
 
 def staircase() -> np.ndarray:
-    """Row c is the group of 16 with c right answers, which stand in front: (C, G)."""
+    """Row c is the group of 16 with c right answers, which come first: (C, G)."""
     return np.tri(GROUP + 1, GROUP, -1)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from rsgrpo_cli.context_window import Window, keeps_a_state, require_room, window_of
+from rsgrpo_cli.context_window import Window, is_recurrent, require_room, window_of
 from rsgrpo_cli.errors import UsageError
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "rope_theta": 1e6}
@@ -41,5 +41,5 @@ def test_what_does_not_fit_is_refused_only_where_there_is_nothing() -> None:
 
 
 def test_which_models_keep_a_state() -> None:
-    kinds = {kind: keeps_a_state(AutoConfig.for_model(kind)) for kind in ("mamba", "jamba", "llama", "gpt2")}
+    kinds = {kind: is_recurrent(AutoConfig.for_model(kind)) for kind in ("mamba", "jamba", "llama", "gpt2")}
     assert kinds == {"mamba": True, "jamba": True, "llama": False, "gpt2": False}

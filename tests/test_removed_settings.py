@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rsgrpo_cli import config
-from rsgrpo_cli.config.removed import OF_ESTIMATORS, REMOVED
+from rsgrpo_cli.config.removed import REMOVED, REMOVED_FROM_ESTIMATORS
 from rsgrpo_cli.core.estimators import settings_of
 from rsgrpo_cli.errors import UsageError
 from tests.conftest import Cli
@@ -35,7 +35,7 @@ def test_what_an_estimator_made_then_is_current_now(name: str) -> None:
 
 
 def test_the_functions_do_what_is_recorded() -> None:
-    for name, removed in OF_ESTIMATORS.items():
+    for name, removed in REMOVED_FROM_ESTIMATORS.items():
         for setting, was in removed.items():
             assert settings_of(name)[setting] == was.value
             assert config.VARIANTS[name].FIXED[setting] == was.value

@@ -26,7 +26,7 @@ def compare(
     found = [evaluations.find(place, benchmark) for place in (before, after)]
     result = evaluations.compare(found[0], found[1], list(options.ks(k)) if k else None)
     lines = [_named(result, "newly_solved"), _named(result, "newly_lost")]
-    lines += _fewer_samples(result) + [f"not alike in {told}" for told in result["unlike"]]
+    lines += _fewer_samples(result) + [f"different: {told}" for told in result["unlike"]]
     Output(as_json=as_json).result(result, comparison_table(result), lines=lines)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SHARE = 0.01
 """More answers than this without a verdict, and the result is not to be trusted."""
-OF_THE_TRAINING = ("dataset", "prompt_column", "answer_column", "limit", "max_prompt_tokens", "decontaminate")
+TRAINING_ONLY = ("dataset", "prompt_column", "answer_column", "limit", "max_prompt_tokens", "decontaminate")
 
 
 @options.settings(
@@ -126,7 +126,7 @@ def _refuse_timeouts(one: Evaluation) -> None:
 
 def _for_evaluation(overrides: Overrides) -> Overrides:
     """The training's data set, columns and limits are not the benchmark's."""
-    training = {f"prepare.{field}" for field in OF_THE_TRAINING}
+    training = {f"prepare.{field}" for field in TRAINING_ONLY}
     return {name: value for name, value in overrides.items() if name not in training}
 
 

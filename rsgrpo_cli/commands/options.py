@@ -99,7 +99,7 @@ PANELS = {
 }
 """Section of the configuration -> the heading of its flags in the help."""
 
-OF_TRAINING = (
+TRAIN_FLAGS = (
     *("model", "prepare", "seed", "rollout", "score", "advantage", "update", "train"),
     *("eval.benchmark", "eval.k", "eval.num_samples"),
 )

@@ -22,14 +22,14 @@ Memory = Annotated[
         "--memory", metavar="GB", min=0.001, help="Of the GPU to plan for.  \\[default: what is free on this machine]"
     ),
 ]
-HOW = (
+FOOTNOTE = (
     "Weights, gradients, optimizer state, KV cache and logits are counted; activations are about right: the sum was "
     "within 15% of what was measured on a CPU for models of the Llama kind. The CUDA context (0.5 GB), Python (1 GB of "
     "RAM) and fragmentation come on top."
 )
 
 
-@options.settings(*options.OF_TRAINING)
+@options.settings(*options.TRAIN_FLAGS)
 def plan(
     run: options.RunOption = None,
     config: options.ConfigOption = None,
@@ -69,7 +69,7 @@ def print_plan(
         config = resolve(overrides, config_file)
     config = completed_run(config, None if "advantage.estimator" in overrides or not there else RunDir.open(run).path)
     data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory)
-    lines = [_logits(data), *_positions(data["positions"]), *_verdict(data), HOW]
+    lines = [_logits(data), *_positions(data["positions"]), *_verdict(data), FOOTNOTE]
     Output(as_json=as_json).result(data, _settings_table(data), _work_table(data), _memory_table(data), lines=lines)
 
 

@@ -45,5 +45,5 @@ def report(
         "unlike": unlike,
         "figure": str(figure) if figure else None,
     }
-    lines = [f"not alike in {told}" for told in unlike] + ([f"figure: {figure}"] if figure else [])
+    lines = [f"different: {told}" for told in unlike] + ([f"figure: {figure}"] if figure else [])
     Output(as_json=as_json).result(data, passk_table(found, ks), lines=lines)

@@ -9,7 +9,7 @@ from rsgrpo_cli.config import Overrides, with_file
 from rsgrpo_cli.console import Output
 
 
-@options.settings(*options.OF_TRAINING)
+@options.settings(*options.TRAIN_FLAGS)
 def train(
     run: options.RunOption = None,
     config: options.ConfigOption = None,

@@ -276,4 +276,4 @@ VARIANTS: dict[str, type[EstimatorConfig]] = {
 """Name -> its settings."""
 ESTIMATORS: tuple[str, ...] = tuple(VARIANTS)
 TAGS = frozenset({NAMED, OWN, *ESTIMATORS})
-"""What stands in the path of a validation error and names no field."""
+"""Parts of a validation error's path that name no field."""

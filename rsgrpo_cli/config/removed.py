@@ -12,7 +12,7 @@ CORE = "its function takes it: --estimator rsgrpo_cli.core."
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A setting that is no more.
+    """A setting that was removed.
 
     Args:
         value: What it always is now.
@@ -35,7 +35,7 @@ REMOVED: Mapping[str, Removed] = {
     "update.min_lr_ratio": Removed(0.0, "the cosine ends at 0: a larger update.schedule_steps ends it later"),
 }
 """Dotted name -> what became of it."""
-OF_ESTIMATORS: Mapping[str, Mapping[str, Removed]] = {
+REMOVED_FROM_ESTIMATORS: Mapping[str, Mapping[str, Removed]] = {
     "grpo": {"eps": Removed(1e-6, f"{CORE}advantages:grpo")},
     "max_rl": {"eps": Removed(1e-6, f"{CORE}advantages:max_rl")},
     "qae": {
@@ -75,7 +75,7 @@ def without_removed(data: Mapping[str, Any]) -> dict[str, Any]:
     advantage = kept.get("advantage")
     estimator = advantage.get("estimator") if isinstance(advantage, dict) else None
     if isinstance(estimator, str):
-        gone += [("advantage", field, removed) for field, removed in OF_ESTIMATORS.get(estimator, {}).items()]
+        gone += [("advantage", field, removed) for field, removed in REMOVED_FROM_ESTIMATORS.get(estimator, {}).items()]
     for section, field, removed in gone:
         values = kept.get(section)
         if isinstance(values, dict) and field in values:

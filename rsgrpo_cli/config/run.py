@@ -107,7 +107,7 @@ class RunConfig(StageConfig):
         return self
 
     @model_validator(mode="after")
-    def _learns_to_the_end(self) -> RunConfig:
+    def _schedule_spans_run(self) -> RunConfig:
         update, asked = self.update, self.train.steps * self.update.optimizer_steps
         if update.lr_schedule == "cosine" and asked > (update.schedule_steps or asked):
             raise ValueError(

@@ -60,7 +60,7 @@ def entropic_adaptive(rewards_G: ArrayLike, *, kl: float = log(2)) -> FloatArray
         A_i = e_i / mean_{j != i} e_j - 1,    e_i = exp(beta r_i),    KL(softmax(beta r) || uniform) = kl
 
     TTT-Discover's `entropic_adaptive_beta` (https://arxiv.org/abs/2601.16175). Neither offset nor scale of the rewards
-    matters. The divergence can reach log(G / m), m being the number of best rewards; where that is no more than kl (for
+    matters. The divergence can reach log(G / m), m being the number of best rewards; where that is at most kl (for
     log 2: half of the group is best) beta runs to infinity and the limit is returned: (G - 1) / (m - 1) - 1 for the
     best, -1 for the rest. Does not sum to zero. A constant group gets zeros; a group of exp(kl) rewards or fewer (for
     log 2: a pair) is refused, as its limit is infinite.

@@ -78,7 +78,7 @@ def by_group(groups: Groups, values_N: ArrayLike, function: Callable[[FloatArray
     return results
 
 
-def unless_alone(function: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray], FloatArray]:
+def zero_if_single(function: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray], FloatArray]:
     """The function, but 0 for groups of one, which have nothing to be compared with.
 
     Estimators differ there (some refuse, some give zero): every caller wants the same.

@@ -69,7 +69,7 @@ def bootstrap_interval(
     every metric of a benchmark.
 
     Args:
-        values_M: One value a problem, finite.
+        values_M: One value per problem, finite.
         confidence: Coverage aimed at, in (0, 1).
         resamples: Number of resamples.
         seed: Of the resampling.
@@ -92,7 +92,7 @@ def bootstrap_macro_interval(
     problems they have.
 
     Args:
-        values_by_benchmark: For each benchmark one value a problem, finite.
+        values_by_benchmark: For each benchmark one value per problem, finite.
         confidence: Coverage aimed at, in (0, 1).
         resamples: Number of resamples.
         seed: Of the resampling.
@@ -129,7 +129,7 @@ def paired_difference(
     between easy and hard problems, which is most of the width of either run's own interval.
 
     Args:
-        before_M: One value a problem, finite.
+        before_M: One value per problem, finite.
         after_M: The other run's, of the same problems in the same order.
         confidence: Coverage aimed at, in (0, 1).
         resamples: Number of resamples, and of sign flips where they are not enumerated.
@@ -197,7 +197,7 @@ def solved_changes(before_M: ArrayLike, after_M: ArrayLike) -> tuple[IntArray, I
     exactly when one answer is right. With more samples more is solved, so give both runs the same number.
 
     Args:
-        before_M: One value a problem, finite.
+        before_M: One value per problem, finite.
         after_M: The other run's, of the same problems in the same order.
 
     Returns:

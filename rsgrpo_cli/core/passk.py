@@ -31,7 +31,7 @@ def pass_at_k(n_M: ArrayLike, c_M: ArrayLike, k: int) -> FloatArray:
         k: Answers allowed, 1 <= k <= every n.
 
     Returns:
-        One value a problem, of the broadcast shape.
+        One value per problem, of the broadcast shape.
 
     Raises:
         ValueError: If a count is not whole, not 0 <= c <= n, or k does not fit: pass@k cannot be extrapolated to k > n.

@@ -71,7 +71,7 @@ def prompt_weight(estimator: Callable[[FloatArray], FloatArray], p_Q: ArrayLike,
     p = np.asarray(p_Q, dtype=np.float64)
     if group_size < 1 or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"group_size must be >= 1 and probabilities in [0, 1], not {group_size} and {p}")
-    # Row c of the staircase is the group with c successes, which stand in front.
+    # Row c of the staircase is the group with c successes, which come first.
     advantages = estimator(np.tri(group_size + 1, group_size, -1))
     right, wrong = advantages[:, 0], advantages[:, -1]
     weights: FloatArray = _binomial(group_size - 1, p) @ (right[1:] - wrong[:-1])

@@ -68,7 +68,7 @@ def check_sampling(lm: LanguageModel, draw: Draw) -> None:
 
 def _difference(lm: LanguageModel, prompt: Sequence[int], made: Generation) -> torch.Tensor:
     ids_T = torch.tensor([*prompt, *made.token_ids], device=lm.device)
-    told_T = lm.causal(input_ids=ids_T[None], use_cache=False).logits[0, len(prompt) - 1 : -1].float()
-    expected_T = told_T.log_softmax(dim=-1).gather(-1, ids_T[len(prompt) :, None])[:, 0].cpu()
+    logits_TV = lm.causal(input_ids=ids_T[None], use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    expected_T = logits_TV.log_softmax(dim=-1).gather(-1, ids_T[len(prompt) :, None])[:, 0].cpu()
     difference_T: torch.Tensor = (torch.tensor(made.logprobs) - expected_T).abs()
     return difference_T

@@ -78,7 +78,7 @@ class Engine(Protocol):
         Args:
             prompts: Token ids of P prompts.
             seeds: For each prompt, a seed a completion; equal seeds give equal completions, whatever the batch (of
-                the vllm engine: but for rounding, see there).
+                the vllm engine: except for rounding, see there).
             sampling: How to draw.
 
         Returns:

@@ -5,7 +5,7 @@ restart, and then compares what it says of a fixed text with what the trainer sa
 
 What is reproducible: every completion has its own seed, and so its own random numbers whatever else is in the batch.
 But vLLM decides while it works which completions it computes together, and sums rounded in another order can turn a
-near tie between two tokens. So a second run draws the same completions but for a few, on the same machine, and other
+near tie between two tokens. So a second run draws the same completions except for a few, on the same machine, and other
 ones on another. Nothing depends on it: a resumed run reads the rollouts that are there and draws what is missing.
 """
 
@@ -49,7 +49,7 @@ class Setup:
         longest: Tokens of the longest completion that will be asked for.
         beside_trainer: Whether a trainer shares the GPU.
         log: Where vLLM's own output goes.
-        day: The date that a chat template is told, where it asks.
+        day: The date for a chat template that asks for it.
     """
 
     base: Path

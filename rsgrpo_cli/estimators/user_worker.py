@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rsgrpo_cli.user_code import SourceChangedError, awaited, load_for_good, short
+from rsgrpo_cli.user_code import SourceChangedError, awaited, load_in_worker, short
 
 RESERVED = ("estimator", "scale", "identity")
 """What is recorded of every estimator, and so cannot be a setting of a function's own."""
@@ -31,7 +31,7 @@ def caller(name: str, keep_out: str | None = None) -> Callable[..., Any]:
         name: The function; see `user_code.load`, which also says what is raised.
         keep_out: A directory from which nothing is imported.
     """
-    function, source = load_for_good(name, Path(keep_out) if keep_out else None)
+    function, source = load_in_worker(name, Path(keep_out) if keep_out else None)
 
     def serve(rewards_G: list[float] | None, settings: Mapping[str, Any] = _NONE, expected: str = "") -> Any:
         if rewards_G is None:
@@ -85,7 +85,7 @@ NO_SETTING = "and a setting is a finite number, a text, true or false, or a list
 
 
 def is_setting(value: Any) -> bool:
-    """Whether a value can stand in a run's configuration."""
+    """Whether a value can be part of a run's configuration."""
     if isinstance(value, list | tuple):
         return all(is_setting(part) and not isinstance(part, list | tuple) for part in value)
     if isinstance(value, float):

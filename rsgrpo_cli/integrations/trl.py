@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from rsgrpo_cli.core.estimators import Estimator, estimator_function
-from rsgrpo_cli.core.grouping import Groups, by_group, unless_alone
+from rsgrpo_cli.core.grouping import Groups, by_group, zero_if_single
 from rsgrpo_cli.core.risk import AdvantageScale, advantage_rms, scale_advantages
 
 try:
@@ -51,7 +51,7 @@ class RSGRPOConfig(GRPOConfig):  # type: ignore[misc]  # mypy does not look into
 
     Raises:
         ValueError: If there is no such estimator, a setting is not its own or does not suit `num_generations`, or TRL
-            is told to scale the advantages as well.
+            is set to scale the advantages as well.
     """
 
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [*GRPOConfig._VALID_DICT_FIELDS, "estimator_kwargs"]
@@ -181,5 +181,5 @@ def group_advantages(rewards_N: FloatArray, group_size: int, estimator: Estimato
     scored_N = ~np.isnan(rewards_N)
     groups = Groups.of((np.arange(len(rewards_N)) // group_size)[scored_N])
     advantages_N = np.zeros(len(rewards_N))
-    advantages_N[scored_N] = by_group(groups, rewards_N[scored_N], unless_alone(estimator))
+    advantages_N[scored_N] = by_group(groups, rewards_N[scored_N], zero_if_single(estimator))
     return advantages_N

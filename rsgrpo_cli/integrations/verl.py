@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from rsgrpo_cli.core.estimators import ESTIMATORS, Estimator, estimator_function, settings_of
-from rsgrpo_cli.core.grouping import Groups, by_group, unless_alone
+from rsgrpo_cli.core.grouping import Groups, by_group, zero_if_single
 from rsgrpo_cli.core.risk import scale_advantages
 
 FloatArray = NDArray[np.float64]
@@ -57,7 +57,7 @@ def outcome_advantages(
     scale = own.pop("scale", "none")
     if name == "rs_grpo":
         own.setdefault("beta", DEFAULT_BETA)
-    estimator = unless_alone(_named(name, own))
+    estimator = zero_if_single(_named(name, own))
     _, codes_B = np.unique(np.asarray(index).astype(str), return_inverse=True)
     order_B = np.argsort(codes_B, kind="stable")
     advantages_B = np.empty(len(rewards_B))

@@ -55,7 +55,7 @@ def compute_score(
         UsageError: If the verifier cannot be loaded, or a setting is not positive.
     """
     sample = Sample(solution_str, ground_truth, columns={"task": task_of(ground_truth)})
-    with _free_scorer(workers, timeout) as score:
+    with _borrowed_scorer(workers, timeout) as score:
         (verdict,) = score([sample])
     return {
         "score": verdict.reward,
@@ -66,7 +66,7 @@ def compute_score(
 
 
 @contextmanager
-def _free_scorer(workers: int, timeout: float) -> Iterator[RewardFn]:
+def _borrowed_scorer(workers: int, timeout: float) -> Iterator[RewardFn]:
     with _OPENING:
         scorers = _scorers(workers, timeout)
     # The last one to be put back comes first: its memory is fresh, and those never needed start no process.

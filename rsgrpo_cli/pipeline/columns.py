@@ -12,7 +12,7 @@ import pyarrow as pa
 from rsgrpo_cli.artifacts import read_lineage, read_notes, read_table, write_table
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.rewards.types import Wants
-from rsgrpo_cli.rewards.user import BY_DEFAULT, GIVEN
+from rsgrpo_cli.rewards.user import DEFAULT_COLUMNS, STANDARD_COLUMNS
 from rsgrpo_cli.schemas import PROMPTS
 from rsgrpo_cli.tasks.columns import columns_of, read_columns
 from rsgrpo_cli.tasks.sources import Source
@@ -28,12 +28,12 @@ def check_source(reward: str, wants: Wants, source: Source) -> None:
         UsageError: Naming what it lacks and what there is.
     """
     there = columns_of(source)
-    missing = [name for name in wants.required if name not in {*GIVEN, *BY_DEFAULT, *there}]
+    missing = [name for name in wants.required if name not in {*STANDARD_COLUMNS, *DEFAULT_COLUMNS, *there}]
     if missing:
         own = f"data set {source.name} has " + (f"the columns {', '.join(there)}" if there else "no further columns")
         raise UsageError(
             f"the reward function {reward} needs {', '.join(missing)}; {own}, and every function can have "
-            f"{', '.join((*GIVEN, *BY_DEFAULT))}",
+            f"{', '.join((*STANDARD_COLUMNS, *DEFAULT_COLUMNS))}",
             "give the parameter a default, or add the column to the data set",
         )
 
@@ -41,7 +41,7 @@ def check_source(reward: str, wants: Wants, source: Source) -> None:
 def with_columns(prompts: pa.Table, source: Source, wants: Wants) -> tuple[pa.Table, dict[str, Any]]:
     """Prompts with the columns of their dataset that a function takes, and what to note about them."""
     indices = [info["index"] for info in prompts["extra_info"].to_pylist()]
-    own = [name for name in wants.named if name not in GIVEN]
+    own = [name for name in wants.named if name not in STANDARD_COLUMNS]
     rows = read_columns(source, indices, own, everything=wants.everything)
     texts = [_as_json(rows.get(index)) for index in indices]
     field = PROMPTS.schema.field("extra_columns")
@@ -57,7 +57,7 @@ def are_there(path: Path, wants: Wants) -> bool:
 
 def lacks(path: Path, wants: Wants) -> bool:
     """Whether a function cannot be called for want of a column that prompts have not been given."""
-    return not are_there(path, Wants(required=tuple(name for name in wants.required if name not in BY_DEFAULT)))
+    return not are_there(path, Wants(required=tuple(name for name in wants.required if name not in DEFAULT_COLUMNS)))
 
 
 def add_columns(path: Path, source: Source, wants: Wants) -> None:
@@ -71,7 +71,7 @@ def add_columns(path: Path, source: Source, wants: Wants) -> None:
 
 
 def _marks(wants: Wants) -> list[str]:
-    named = sorted(name for name in wants.named if name not in GIVEN)
+    named = sorted(name for name in wants.named if name not in STANDARD_COLUMNS)
     return [*named, EVERYTHING] if wants.everything else named
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from rsgrpo_cli import disk, manifests
 from rsgrpo_cli.artifacts import read_json
 from rsgrpo_cli.config import RunConfig
-from rsgrpo_cli.disk import no_space_is_named
+from rsgrpo_cli.disk import explain_full_disk
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.identity import pinned
 from rsgrpo_cli.run_dir import RunDir
@@ -53,7 +53,7 @@ def export(run: RunDir, version: int, target: Path, *, merge: bool, card: str) -
     target = target.resolve() if target.name in ("", "..") else target
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"{target} exists and is not an empty directory", "choose another with --out, or remove it")
-    with no_space_is_named(target), disk.workshop(target) as folder:
+    with explain_full_disk(target), disk.workshop(target) as folder:
         try:
             run.check_checkpoint(version, trainer=False)
             _fill(run, version, folder, merge=merge)

@@ -60,7 +60,7 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
     if step > 0:
         _require_same_past(changed, f"policy {step} of run {source.name}")
     origin = {"run": source.name, "step": step}
-    with disk.no_space_is_named(target), disk.workshop(target) as partial:
+    with disk.explain_full_disk(target), disk.workshop(target) as partial:
         _share(source, step, partial, rollouts=_samples_alike(changed), evaluations=_same_policies(changed))
         recorded = read_identity(source.path)
         if recorded is not None and _same_policies(changed):

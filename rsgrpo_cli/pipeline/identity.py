@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session
 
 ACCEPT = "--accept-changes"
-_SAID = {
+_LABELS = {
     "weights": "weights",
     "config": "config.json",
     "tokenizer": "tokenizer",
@@ -33,7 +33,7 @@ _SAID = {
 }
 """What is compared, and what it is called."""
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
-_NO_MATTER = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache"}
+_IRRELEVANT = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache"}
 """Entries of config.json that change with whoever saved it, and decide nothing."""
 
 
@@ -47,7 +47,7 @@ def base_facts(directory: Path, weights: str) -> dict[str, str | None]:
         directory: The model's.
         weights: Hash of its weights.
     """
-    config = {name: value for name, value in _json(directory / "config.json").items() if name not in _NO_MATTER}
+    config = {name: value for name, value in _json(directory / "config.json").items() if name not in _IRRELEVANT}
     stops = _json(directory / "generation_config.json").get("eos_token_id")
     files = sorted(directory / name for name in _TOKENIZER if (directory / name).is_file())
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
@@ -114,7 +114,7 @@ def compare_base(
     if recorded is not None and recorded.base.get("model") != model:
         recorded = None  # of another model than the run has now
     known = dict(recorded.base) if recorded else _known_from_artifacts(run)
-    changed = {name: (known[name], found[name]) for name in _SAID if name in known and known[name] != found[name]}
+    changed = {name: (known[name], found[name]) for name in _LABELS if name in known and known[name] != found[name]}
     if changed and not accept:
         raise StaleError(_what_changed(run, model, changed), _ways_back(run, model, recorded))
     made = recorded or Identity({})
@@ -137,7 +137,7 @@ def _known_from_artifacts(run: RunDir) -> dict[str, str | None]:
 
 
 def _what_changed(run: RunDir, model: str, changed: dict[str, tuple[str | None, str | None]]) -> str:
-    told = ", ".join(f"{_SAID[name]} {was or 'none'}, now {now or 'none'}" for name, (was, now) in changed.items())
+    told = ", ".join(f"{_LABELS[name]} {was or 'none'}, now {now or 'none'}" for name, (was, now) in changed.items())
     return f"the base model {model} is not the one that run {run.name} was made with: {told}"
 
 

@@ -40,7 +40,7 @@ def new_checkpoint(policy: Policy, folder: Path, lineage: Lineage) -> Iterator[N
     """
     from rsgrpo_cli.policy.checkpoints import save_checkpoint
 
-    with disk.no_space_is_named(folder), disk.workshop(folder) as partial:
+    with disk.explain_full_disk(folder), disk.workshop(folder) as partial:
         save_checkpoint(policy, partial)
         manifests.seal(partial, lineage)
         names = manifests.files_of(partial / MANIFEST)

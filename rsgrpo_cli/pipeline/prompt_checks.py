@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from rsgrpo_cli.config import PrepareConfig
-from rsgrpo_cli.context_window import Window, keeps_a_state, read_config, window_of
+from rsgrpo_cli.context_window import Window, is_recurrent, read_config, window_of
 from rsgrpo_cli.errors import DataError, EngineError, UsageError
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.schemas import TEXT_ROLE
@@ -64,7 +64,7 @@ def check_prompts(session: Session, cfg: PrepareConfig, prompts: pa.Table, setti
         return
     found = [_Prompt(row["prompt_id"], row["messages"]) for row in prompts.select(_COLUMNS).to_pylist()]
     encode, config = encoder(session), read_config(session.description)
-    if engine == "hf" and keeps_a_state(config):
+    if engine == "hf" and is_recurrent(config):
         raise EngineError(
             f"{config.model_type} keeps a recurrent state, which the hf engine cannot share among completions",
             "sample with --engine vllm, or choose a model of another architecture",

@@ -29,7 +29,7 @@ def decoder_of(directory: Path) -> Decoder:
         config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except Exception as error:  # of foreign files it says anything
+    except Exception as error:  # it may raise anything on files that are not ours
         reason, hint = explained(error)
         path = directory / "config.json"
         raise MissingError(f"{path} is not the config of a known language model: {reason}", hint) from error

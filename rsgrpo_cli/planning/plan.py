@@ -20,7 +20,7 @@ PROMPT_TOKENS = 256
 """Assumed of a prompt: problems are not tokenized here."""
 MOMENTS, EIGHT_BIT_MOMENTS = 8, 2
 """Bytes of optimizer state per trained number: two moments, in float32 or in 8 bits."""
-TELLING = (
+ALWAYS_SHOWN = (
     *("model.name", "model.dtype", "model.lora_rank", "prepare.dataset", "rollout.engine", "rollout.prompts_per_step"),
     *("rollout.group_size", "rollout.max_tokens", "advantage.estimator", "advantage.beta", "update.learning_rate"),
     *(
@@ -189,7 +189,7 @@ def _settings(config: RunConfig) -> dict[str, dict[str, Any]]:
     """Name -> value and default, of what differs from the defaults and of what tells most about a run."""
     changed = changed_fields(RunConfig(), config)
     rows = {}
-    for name in dict.fromkeys((*TELLING, *changed)):
+    for name in dict.fromkeys((*ALWAYS_SHOWN, *changed)):
         before, after = changed.get(name, (_field(config, name),) * 2)
         if after is not None:
             rows[name] = {"value": after, "default": before}

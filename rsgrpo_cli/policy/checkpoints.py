@@ -22,7 +22,7 @@ from rsgrpo_cli.policy.fingerprint import PROBE, base_logprobs, take_probe
 from rsgrpo_cli.policy.logprobs import compile_body
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer, restore_adapter
 from rsgrpo_cli.policy.soundness import check_trainable
-from rsgrpo_cli.policy.training_mode import without_chance
+from rsgrpo_cli.policy.training_mode import without_dropout
 from rsgrpo_cli.seeding import stable_seed
 
 OPTIMIZER = Path("trainer") / "optimizer.safetensors"
@@ -56,7 +56,7 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
         lm.causal.requires_grad_(False)
         return policy
     policy.declared = copy.deepcopy(lm.causal.config)
-    without_chance(lm.causal)
+    without_dropout(lm.causal)
     if config.update.gradient_checkpointing:
         _recompute_layers(lm.causal)
     check_trainable(lm)

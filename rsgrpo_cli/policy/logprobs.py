@@ -72,7 +72,7 @@ def compile_body(lm: LanguageModel) -> None:
     """Run the model up to its output layer through torch.compile from now on, in the update; sampling does not.
 
     Raises:
-        EngineError: If it cannot be compiled here, for want of a C++ compiler, say.
+        EngineError: If it cannot be compiled here, for example without a C++ compiler.
     """
     lm.compiled = torch.compile(lm.causal.base_model, dynamic=True)
     ids_BT = torch.arange(8, device=lm.device).reshape(2, 4) % lm.causal.config.vocab_size

@@ -12,17 +12,17 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-_CHANCE = re.compile(r"drop", re.IGNORECASE)
+_DROPOUT = re.compile(r"drop", re.IGNORECASE)
 """attention_dropout, resid_pdrop, layerdrop, drop_path_rate, ... Not a router's jitter: routers stay out of training
 mode, and Phi-MoE's is a threshold as well, which counts when the model samples.
 """
 
 
 def update_mode(causal: PreTrainedModel) -> None:
-    """Make a model ready for an update: as it samples, but for layers that are recomputed in the backward pass.
+    """Make a model ready for an update: as it samples, except for layers that are recomputed in the backward pass.
 
     transformers recomputes only layers in training mode, so these are, alone and not the modules in them. What they
-    drop themselves is off by `without_chance`.
+    drop themselves is off by `without_dropout`.
     """
     causal.eval()
     for module in causal.modules():
@@ -30,7 +30,7 @@ def update_mode(causal: PreTrainedModel) -> None:
             module.training = True
 
 
-def without_chance(causal: PreTrainedModel) -> None:
+def without_dropout(causal: PreTrainedModel) -> None:
     """Set every probability of dropping something to 0, in the modules and in the configuration."""
     for module in causal.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
@@ -42,7 +42,7 @@ def without_chance(causal: PreTrainedModel) -> None:
 
 def _silence(holder: Any) -> None:
     for name, value in list(vars(holder).items()):
-        if _CHANCE.search(name) and isinstance(value, int | float) and not isinstance(value, bool) and value:
+        if _DROPOUT.search(name) and isinstance(value, int | float) and not isinstance(value, bool) and value:
             setattr(holder, name, 0.0)
 
 

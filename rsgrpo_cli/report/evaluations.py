@@ -71,7 +71,7 @@ class Evaluation:
             return np.array(self.problems["n"].to_pylist()), np.array(self.problems["correct"].to_pylist())
         verdicts = self._rewards(samples)
         status = verdicts["reward_status"]
-        # A verifier says "ok"; a user's function that is taken for one says nothing but 0 and 1.
+        # A verifier says "ok"; a user's function that counts as one returns only 0 and 1.
         own = pc.and_(pc.equal(status, "scored"), pc.fill_null(pc.equal(verdicts["reward"], 1.0), False))
         right = Counter(verdicts["group_id"].filter(pc.or_(pc.equal(status, "ok"), own)).to_pylist())
         ids = self.problems["prompt_id"].to_pylist()
@@ -102,7 +102,7 @@ class Evaluation:
     def mean_rewards(self, samples: int) -> list[float | None] | None:
         """The mean reward of each problem over its first so many samples, None for one without.
 
-        There are none where a verifier judged. A function of grades may have said nothing but 0 and 1 of one policy.
+        There are none where a verifier judged. A function of grades may have returned only 0 and 1 for one policy.
         That was taken as a verdict, and the share of right answers is the mean reward, unless some had no reward and
         were taken as wrong.
         """

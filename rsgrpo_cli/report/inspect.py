@@ -30,7 +30,7 @@ def follow(run_name: str | None, prompt: str | None, step: int | None) -> dict[s
         MissingError: If there is no such prompt, or it was not in that step.
     """
     run = RunDir.open(run_name)
-    row = _find(run, _a_prompt_of(run, step) if prompt is None else prompt)
+    row = _find(run, _first_prompt(run, step) if prompt is None else prompt)
     steps = [number for number in run.steps() if _parts_with(run, number, row["prompt_id"])]
     if step is not None and step not in steps:
         have = ", ".join(map(str, steps)) or "none yet"
@@ -41,7 +41,7 @@ def follow(run_name: str | None, prompt: str | None, step: int | None) -> dict[s
     return kept | {"steps": steps, "step": chosen, "completions": completions}
 
 
-def _a_prompt_of(run: RunDir, step: int | None) -> str:
+def _first_prompt(run: RunDir, step: int | None) -> str:
     """The first prompt of a step, of the newest one unless given; of a run without rollouts, its first one."""
     for number in [step] if step is not None else sorted(run.steps(), reverse=True):
         for part in part_files(run.rollouts(number)):

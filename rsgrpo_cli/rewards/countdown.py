@@ -30,7 +30,7 @@ class Puzzle:
     """One game.
 
     Args:
-        numbers: What must be used, each as often as it stands here; sorted.
+        numbers: What must be used, each as often as it is listed here; sorted.
         target: What must come out.
     """
 

@@ -58,7 +58,7 @@ def extract(completion: str, *, finish_reason: str = "stop", in_thought: bool = 
         finish_reason: "length" where the text was cut, which turns NO_BOX into TRUNCATED.
         in_thought: Whether the prompt ends inside a thought, so that the completion begins in it.
     """
-    spoken = _spoken(completion, in_thought)
+    spoken = _after_thinking(completion, in_thought)
     if spoken is None:
         return Extraction(status=Status.THINK_UNCLOSED)
     boxes, all_closed = _boxes(spoken)
@@ -77,7 +77,7 @@ def extract_lenient(completion: str, *, in_thought: bool = False) -> str | None:
     The last box; else what is in the last `<answer>` or follows the last "answer is", "Answer:" or `####`; else
     the last number. For evaluation only: it pays for numbers that were never meant as an answer.
     """
-    spoken = _spoken(completion, in_thought)
+    spoken = _after_thinking(completion, in_thought)
     boxes, all_closed = _boxes(spoken) if spoken else ([], True)
     if not spoken or not all_closed:
         return None
@@ -95,7 +95,7 @@ def extract_stated(solution: str) -> str | None:
     What is in its last box, with the boxes before it that a comma, "and" or "or" joins to it; else what `<answer>`,
     "answer is", "Answer:" or `####` states last. Numbers that happen to come last are no answer.
     """
-    spoken = _spoken(solution, in_thought=False)
+    spoken = _after_thinking(solution, in_thought=False)
     if spoken is None:
         return None
     boxes, all_closed = _boxes(spoken)
@@ -122,7 +122,7 @@ def _stated(spoken: str) -> str | None:
     return None
 
 
-def _spoken(completion: str, in_thought: bool) -> str | None:
+def _after_thinking(completion: str, in_thought: bool) -> str | None:
     """The text after the thinking, or its end where it is enormous; None where the thinking never ends."""
     spoken = after_thinking(completion, in_thought=in_thought)
     return None if spoken is None else spoken[-_SEARCHED_CHARS:]

@@ -25,9 +25,9 @@ from rsgrpo_cli.workers.pool import Died, Done, Outcome, Raised, TimedOut
 
 MOST_FAILURES = 0.5
 """Of the completions of a call; if more of them fail, the function is at fault and not the completions."""
-GIVEN = ("completions", "prompts", "completion_ids", "ground_truth", "prompt_id", "sample_index", "messages")
+STANDARD_COLUMNS = ("completions", "prompts", "completion_ids", "ground_truth", "prompt_id", "sample_index", "messages")
 """What every function can have. A column of the data set with one of these names is not passed."""
-BY_DEFAULT = ("task", "split", "data_source", "extra_info")
+DEFAULT_COLUMNS = ("task", "split", "data_source", "extra_info")
 """The same, where the data set has no column of that name."""
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class UserReward:
     """Calls a user's function with all completions of a prompt at once, and outlives whatever it does.
 
     Where a call raises, dies or overruns, its completions are tried again one at a time, so that only the ones at
-    fault go without: they get 0.0 and the status ERROR or TIMEOUT.
+    fault get 0.0 and the status ERROR or TIMEOUT.
 
     Args:
         name: The function, as "package.module:function"; the module may be in the current directory.
@@ -163,13 +163,13 @@ class UserReward:
             case Done(rewards):
                 return [self._verdict(sample, reward) for sample, reward in zip(group, rewards, strict=True)]
             case TimedOut():
-                self._tell(group[0], "TimedOut", f"it took longer than {self._deadline:g} s and was stopped")
+                self._log_failure(group[0], "TimedOut", f"it took longer than {self._deadline:g} s and was stopped")
                 return [Verdict(0.0, Status.TIMEOUT)]
             case Raised(kind, message):
-                self._tell(group[0], kind, f"it raised {kind}: {message}")
+                self._log_failure(group[0], kind, f"it raised {kind}: {message}")
                 return [Verdict(0.0, Status.ERROR)]
             case Died(exit_code):
-                self._tell(group[0], "Died", f"it ended its process with code {exit_code}")
+                self._log_failure(group[0], "Died", f"it ended its process with code {exit_code}")
                 return [Verdict(0.0, Status.ERROR)]
 
     def _verdict(self, sample: Sample, reward: float | str | None) -> Verdict:
@@ -182,7 +182,7 @@ class UserReward:
             )
         return Verdict(reward, Status.SCORED)
 
-    def _tell(self, sample: Sample, kind: str, what: str) -> None:
+    def _log_failure(self, sample: Sample, kind: str, what: str) -> None:
         """Log the first failure of a kind: a status alone does not tell a hostile completion from a bug."""
         self._failure = what
         if kind not in self._told:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.user_code import SourceChangedError, awaited, load_for_good, short
+from rsgrpo_cli.user_code import SourceChangedError, awaited, load_in_worker, short
 
 
 def caller(name: str, keep_out: str | None = None) -> Callable[..., Any]:
@@ -20,7 +20,7 @@ def caller(name: str, keep_out: str | None = None) -> Callable[..., Any]:
         name: The function; see `user_code.load`, which also says what is raised.
         keep_out: A directory from which nothing is imported.
     """
-    function, source = load_for_good(name, Path(keep_out) if keep_out else None)
+    function, source = load_in_worker(name, Path(keep_out) if keep_out else None)
     parameters = _Parameters(function)
 
     def serve(columns: dict[str, list[Any]] | None, expected: str | None = None) -> Any:
@@ -61,7 +61,7 @@ class _Parameters:
 
 
 def _plain(returned: Any) -> list[Any] | str:
-    """The rewards as floats and None, a text in place of anything that is neither; a text where there is no list."""
+    """The rewards as floats and None, a text instead of anything else; a text if there is no list."""
     no_list = isinstance(returned, (str, bytes, Mapping, Set)) or not hasattr(returned, "__iter__")
     if no_list or getattr(returned, "ndim", 1) != 1:  # of an array or a tensor with several axes, a row is no reward
         return f"{type(returned).__name__} {short(returned)}"

@@ -1,4 +1,4 @@
-"""Which completions are right: what a verifier says, or what a user's function says with nothing but 0 and 1."""
+"""Which completions are right: what a verifier says, or what a user's function says with 0 and 1 only."""
 
 from __future__ import annotations
 

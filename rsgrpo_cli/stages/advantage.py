@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rsgrpo_cli.config import AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.core.estimators import estimator_function
-from rsgrpo_cli.core.grouping import Groups, by_group, unless_alone
+from rsgrpo_cli.core.grouping import Groups, by_group, zero_if_single
 from rsgrpo_cli.core.risk import advantage_rms, risk_value, scale_advantages
 from rsgrpo_cli.core.schedules import beta_by_solve_rate, beta_by_step
 from rsgrpo_cli.errors import DataError
@@ -68,7 +68,7 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None 
 
     advantage_N = np.zeros(len(rewards))
     if own is None:
-        advantage_N[scored_N] = _by_named(cfg, groups, reward_N[scored_N])
+        advantage_N[scored_N] = _by_built_in(cfg, groups, reward_N[scored_N])
     else:
         names_K = rewards["group_id"].filter(scored_N).take(groups.starts_K).to_pylist()
         advantage_N[scored_N] = _by_own(own, groups, names_K, reward_N[scored_N])
@@ -89,9 +89,9 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None 
     )
 
 
-def _by_named(cfg: AdvantageConfig, groups: Groups, reward_N: FloatArray) -> FloatArray:
+def _by_built_in(cfg: AdvantageConfig, groups: Groups, reward_N: FloatArray) -> FloatArray:
     """The advantages of one of our estimators, shape (N,)."""
-    estimate = unless_alone(estimator_function(cfg.estimator, **cfg.knobs()))
+    estimate = zero_if_single(estimator_function(cfg.estimator, **cfg.knobs()))
     try:
         return by_group(groups, reward_N, estimate)
     except ValueError as error:
@@ -113,7 +113,7 @@ def _by_own(own: OwnEstimator, groups: Groups, names_K: Sequence[str], reward_N:
 def with_beta_of_step(cfg: AdvantageConfig, step: int, rewards: pa.Table) -> AdvantageConfig:
     """The settings of one step: a schedule of beta replaced by the beta it gives.
 
-    Depends on nothing but its arguments, so that a step made again alone gets the same beta.
+    Depends only on its arguments, so that a step that is repeated alone gets the same beta.
 
     Args:
         cfg: The estimator with its own settings.

@@ -60,7 +60,7 @@ def evaluate(
         num_samples: N.
 
     Returns:
-        Tables of `schemas.PROBLEMS` and `schemas.SUMMARY`. A user's function that says nothing but 0, 1 and None is
+        Tables of `schemas.PROBLEMS` and `schemas.SUMMARY`. A user's function that returns only 0, 1 and None is
         taken as a verdict, None as wrong. Any other makes grades, of which there is no pass@k: the summary has their
         mean as "reward", over the samples that got one.
 

@@ -18,7 +18,7 @@ from rsgrpo_cli.tasks.phrasing import Phrasing
 from rsgrpo_cli.tasks.sources import Problem, Source
 
 CountTokens = Callable[[Sequence[Message]], int]
-"""How many tokens a prompt has for the model."""
+"""Tokens of each prompt, as the model counts them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Preparation:
         duplicates: Problems dropped because an earlier one has the same text.
         conflicting: Of these, how many have another answer than the one kept.
         too_long: Problems dropped because their prompt has too many tokens.
-        in_benchmarks: Problems dropped because they stand in a benchmark.
+        in_benchmarks: Problems dropped because a benchmark contains them.
         without_problem: Rows dropped because they ask nothing.
         with_images: Problems dropped because an image belongs to them.
         answers_left_out: Prompts whose chat went on with an answer in the source.
@@ -84,7 +84,7 @@ def prepare(
         source: The problems.
         reward: Checks that each answer can be matched at all (matches itself); None where a user's own function
             decides, which need not have such a notion.
-        cfg: Limits, and what becomes of problems that stand in a benchmark.
+        cfg: Limits, and what becomes of problems that a benchmark contains.
         phrasing: How problems are put; by `cfg` unless given.
         benchmarks: Compared with the problems that are kept, unless `cfg.decontaminate` is "off".
         count_tokens: Needed where `cfg.max_prompt_tokens` is set.

@@ -85,7 +85,7 @@ def further_parts(
     Args:
         order: From `draw_order`.
         first: How many parts the step has already: the numbers in the names go on from there.
-        prompts_per_step: How many of `order` stand in those.
+        prompts_per_step: How many of `order` are in those.
         limit: The most prompts a step may draw, in units of `prompts_per_step`.
         group_size: Completions per prompt.
     """
@@ -160,7 +160,7 @@ def rollout(
 ) -> Iterator[tuple[Part, pa.Table]]:
     """Sample completions, a part at a time.
 
-    A part depends on nothing but the policy, the settings and its own prompts, so any part may be made first or again.
+    A part depends only on the policy, the settings and its own prompts, so any part may be made first or again.
 
     Args:
         prompts: Table of `schemas.PROMPTS`.

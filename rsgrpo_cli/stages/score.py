@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.rewards.types import RewardFn, Sample, Status, Verdict
-from rsgrpo_cli.rewards.user import GIVEN, UserReward
+from rsgrpo_cli.rewards.user import STANDARD_COLUMNS, UserReward
 from rsgrpo_cli.schemas import REWARDS, TEXT_ROLE
 
 COLUMNS = ("group_id", "sample_index", "prompt_id", "completion", "finish_reason")
@@ -118,7 +118,7 @@ def _own_columns(text: str | None, prompt_id: str) -> dict[str, Any]:
         raise DataError(f"the columns of prompt {prompt_id} cannot be read: {error}", _PREPARE) from error
     if not isinstance(found, Mapping):
         raise DataError(f"the columns of prompt {prompt_id} are not a JSON object", _PREPARE)
-    return {name: value for name, value in found.items() if name not in GIVEN}
+    return {name: value for name, value in found.items() if name not in STANDARD_COLUMNS}
 
 
 _PREPARE = "make the prompts again: rsgrpo prepare --force"

@@ -26,7 +26,7 @@ _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
 }
 _SAVE = "save it as UTF-8, for instance: iconv -f ENCODING -t UTF-8"
-_NO_MARK = f"it may be UTF-16 without its mark: {_SAVE}"
+_NO_BYTE_ORDER_MARK = f"it may be UTF-16 without its mark: {_SAVE}"
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK")
 """How gzip, zstd and zip files begin."""
 Shape = Mapping[str, Any]
@@ -65,7 +65,7 @@ def open_rows(path: Path) -> Rows:
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The rows of a file as they stand in it.
+    """The rows of a file, in its order.
 
     Args:
         path: A .jsonl or .parquet file.
@@ -199,7 +199,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, start=1):
                 if not line.isascii() and (byte := _foreign_byte(line)) is not None:
                     packed = head.startswith(_COMPRESSED)
-                    hint = "decompress it first" if packed else _NO_MARK if "\0" in line else _SAVE
+                    hint = "decompress it first" if packed else _NO_BYTE_ORDER_MARK if "\0" in line else _SAVE
                     raise DataError(f"{path} line {number} is not UTF-8: it has the byte 0x{byte:02x}", hint)
                 yield number, line
         except UnicodeError as error:
@@ -214,7 +214,7 @@ def _foreign_byte(line: str) -> int | None:
 def _explained(line: str) -> str:
     """What a line that is no row may be part of."""
     if "\0" in line:
-        return _NO_MARK
+        return _NO_BYTE_ORDER_MARK
     if line.lstrip().startswith(("[", "{")):
         return "a row is one object on one line; of a list: jq -c '.[]' list.json > rows.jsonl"
     return "a row is one JSON object on one line"

@@ -15,7 +15,7 @@ from typing import Any
 from rsgrpo_cli.errors import DataError, DependencyError, MissingError, UsageError
 from rsgrpo_cli.tasks.files import BATCH_ROWS, Rows, no_rows, picked
 
-_PLACE = re.compile(
+_HUB_PATH = re.compile(
     r"(?P<repository>[^:@]+)(@(?P<revision>[^:@]+))?(:(?P<config>[^:@/]*)(/(?P<split>[^:@/]+))?)?", re.ASCII
 )
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -23,12 +23,12 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a dataset is: "owner/name[@revision][:config[/split]]", or a directory in place of owner/name.
+    """Where a dataset is: "owner/name[@revision][:config[/split]]", or a directory instead of owner/name.
 
     Args:
         repository: The id on the Hub, or the path of a directory with the repository's files.
         revision: Branch, tag or commit.
-        config: Its configuration; None where it has but one.
+        config: Its configuration; None if it has only one.
         split: Its split; None asks for the one that the caller wants.
     """
 
@@ -40,7 +40,7 @@ class Place:
     @classmethod
     def parse(cls, text: str) -> Place | None:
         """What `text` names, None if it cannot be a repository."""
-        found = _PLACE.fullmatch(text)
+        found = _HUB_PATH.fullmatch(text)
         if not found or not (_HUB_ID.fullmatch(found["repository"]) or Path(found["repository"]).is_dir()):
             return None
         return cls(found["repository"], found["revision"], found["config"] or None, found["split"])
@@ -56,7 +56,7 @@ def read_hub(place: Place, split: str, columns: Sequence[str] | None = None, *, 
         stream: Fetch no more than these columns, and keep them in the cache.
 
     Raises:
-        MissingError: If it is neither in the cache nor to be had from the Hub.
+        MissingError: If it is neither in the cache nor on the Hub.
         UsageError: If it has no such configuration, split or column.
         DataError: If its files cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Training problems that also stand in a benchmark, found by the runs of words that they share."""
+"""Training problems that are also in a benchmark, found by the runs of words that they share."""
 
 from __future__ import annotations
 

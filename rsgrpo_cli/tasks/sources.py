@@ -112,7 +112,7 @@ def load_source(
         prompt_column: Of a file or a repository, the column with the problem, or with a chat; the first of
             PROMPT_COLUMNS unless given. A dataset known by name knows its columns.
         answer_column: The column with the reference answer; the first of ANSWER_COLUMNS unless given.
-        data_dir: A folder with files of the datasets in the registry, read in place of the Hub.
+        data_dir: A folder with files of the datasets in the registry, read instead of the Hub.
 
     Raises:
         UsageError: If there is no such dataset or column.

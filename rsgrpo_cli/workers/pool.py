@@ -198,7 +198,7 @@ class WorkerPool:
         run = _Run(jobs, deque(range(len(jobs))))
         try:
             while len(run.outcomes) < len(jobs):
-                self._hand_out(run)
+                self._assign(run)
                 self._listen(run)
                 self._expire(run)
         except BaseException:
@@ -208,7 +208,7 @@ class WorkerPool:
             raise
         return [run.outcomes[index] for index in range(len(jobs))]
 
-    def _hand_out(self, run: _Run) -> None:
+    def _assign(self, run: _Run) -> None:
         """Start the workers that this run can use and give each idle one its next chunk."""
         while len(self._workers) < self._size and self._needs_another(run):
             self._start()
@@ -237,7 +237,7 @@ class WorkerPool:
         try:
             worker.connection.send([run.jobs[index] for index in chunk])
         except OSError:
-            self._bury(worker, run)
+            self._handle_death(worker, run)
 
     def _listen(self, run: _Run) -> None:
         """Take in reports until the first deadline of a worker at the latest."""
@@ -248,7 +248,7 @@ class WorkerPool:
             try:
                 self._receive(worker, json.loads(worker.connection.recv_bytes()), run)
             except (EOFError, OSError):
-                self._bury(worker, run)
+                self._handle_death(worker, run)
 
     def _receive(self, worker: _Worker, report: list[Any], run: _Run) -> None:
         worker.clock = time.monotonic()
@@ -280,10 +280,10 @@ class WorkerPool:
                 run.outcomes[worker.chunk.popleft()] = TimedOut(self._deadline)
                 self._replace(worker, run)
 
-    def _bury(self, worker: _Worker, run: _Run) -> None:
-        """Blame the second death over a job on the job; where a worker died idle, that is no job's fault."""
+    def _handle_death(self, worker: _Worker, run: _Run) -> None:
+        """Record a job as fatal when a second worker dies of it; a worker that dies idle blames no job."""
         if not worker.ready:
-            self._excuse(run, self._end(worker), "while loading it")
+            self._allow_restart(run, self._end(worker), "while loading it")
             return
         culprit = worker.chunk.popleft() if worker.chunk and worker.begun else None
         exit_code = self._replace(worker, run)
@@ -293,10 +293,10 @@ class WorkerPool:
             run.retried.add(culprit)
             run.again.append(culprit)
         elif not worker.proven:
-            self._excuse(run, exit_code, "before its first job")
+            self._allow_restart(run, exit_code, "before its first job")
 
-    def _excuse(self, run: _Run, exit_code: int, when: str) -> None:
-        """Let another worker try where a signal ended one, a few times: it may have come from outside."""
+    def _allow_restart(self, run: _Run, exit_code: int, when: str) -> None:
+        """Allow a few restarts if a signal ended a worker: it may have come from outside."""
         if exit_code >= 0 or run.restarts >= _RESTARTS:
             raise self._cannot_start(f"the process ended with code {exit_code} {when}")
         run.restarts += 1
@@ -313,7 +313,7 @@ class WorkerPool:
         ours, theirs = Pipe()
         # A session of its own: Ctrl-C on the terminal does not reach it, and what it starts can be killed with it.
         # stdout=2: whatever a handler prints goes to stderr, stdout is for data.
-        with _held_back(PARENT_SIGNALS):
+        with _blocked(PARENT_SIGNALS):
             process = subprocess.Popen(
                 [sys.executable, "-P", str(_WORKER_FILE), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -356,7 +356,7 @@ class WorkerPool:
 
 
 @contextmanager
-def _held_back(signals: Iterable[signal.Signals]) -> Iterator[None]:
+def _blocked(signals: Iterable[signal.Signals]) -> Iterator[None]:
     """Block signals, also in the processes that the block starts: one of these lets them in when it is prepared."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

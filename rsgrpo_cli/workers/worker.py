@@ -31,13 +31,13 @@ from typing import Any, TypedDict
 _MESSAGE_CHARS = 500
 _PR_SET_PDEATHSIG = 1
 _PARENT_CHECK_SECONDS = 1.0
-_TO_A_JOB = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-PARENT_SIGNALS = frozenset({signal.SIGINT, *_TO_A_JOB})
+_BATCH_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+PARENT_SIGNALS = frozenset({signal.SIGINT, *_BATCH_SIGNALS})
 """Ctrl-C, and what batch systems send to every process of a job. The parent decides what it means; a worker goes on."""
 
 
 class Start(TypedDict):
-    """What a worker is told before it imports anything."""
+    """What a worker gets before it imports anything."""
 
     handler: str  # "package.module:function"
     setup: tuple[Any, ...]  # not empty: the function is called with these once, and returns the real handler
@@ -120,7 +120,7 @@ def _ignore_parent_signals() -> None:
     terminated any more.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in _TO_A_JOB:
+    for number in _BATCH_SIGNALS:
         signal.signal(number, _ignore)
         signal.siginterrupt(number, False)
     os.register_at_fork(after_in_child=_let_forks_be_terminated)
@@ -133,7 +133,7 @@ def _ignore(number: int, frame: FrameType | None) -> None:
 
 def _let_forks_be_terminated() -> None:
     """Let a fork of this process be terminated."""
-    for number in _TO_A_JOB:
+    for number in _BATCH_SIGNALS:
         if signal.getsignal(number) is _ignore:
             signal.signal(number, signal.SIG_DFL)
 

@@ -211,7 +211,7 @@ def test_what_else_differs_is_said(cli: Cli, measured: Path) -> None:
     for command in (["compare", f"{measured}@0", measured], ["report", f"{measured}@0", measured]):
         result = cli(*command)
         assert result.code == 0, result.err
-        assert "not alike in temperature: 1.0 (trained@0 (base)), 0.5 (trained@2)" in result.out
+        assert "different: temperature: 1.0 (trained@0 (base)), 0.5 (trained@2)" in result.out
     assert cli("compare", measured, measured, "--json").json["unlike"] == []
 
 

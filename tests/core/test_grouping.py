@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsgrpo_cli.core.advantages import rloo, rs_grpo
-from rsgrpo_cli.core.grouping import Groups, by_group, unless_alone
+from rsgrpo_cli.core.grouping import Groups, by_group, zero_if_single
 from rsgrpo_cli.core.risk import risk_value
 
 
@@ -57,4 +57,4 @@ def test_refusals() -> None:
 def test_what_is_alone_gets_zero() -> None:
     # rloo refuses a group of one; the other group's advantages are 3 - 1 and 1 - 3.
     groups = Groups.of([0, 1, 1])
-    assert by_group(groups, [5.0, 3.0, 1.0], unless_alone(rloo)).tolist() == [0, 2, -2]
+    assert by_group(groups, [5.0, 3.0, 1.0], zero_if_single(rloo)).tolist() == [0, 2, -2]

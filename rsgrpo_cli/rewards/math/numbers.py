@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-# Text in a font is skipped: nothing in it is arithmetic, and braces must not come to stand in it.
+# Text in a font is skipped: nothing in it is arithmetic, and it must not get braces.
 _TEXT = r"\\text\{[^{}]*\}"
 _MANTISSA = r"(?<![\w.\\^])(?P<mantissa>\d{1,50}(?:\.\d{0,50})?|\.\d{1,50})"
 _E_NOTATION = re.compile(rf"{_TEXT}|{_MANTISSA}(?P<e>[eE])(?P<sign>[+-]?)(?P<digits>\d{{1,3}})(?![\w^({{!']|\.\d)")
@@ -33,7 +33,7 @@ _EITHER_WAY = re.compile(r"(?P<minus>-?)(?P<mantissa>\d{1,50})e(?P<exponent>[+-]
 def spell_out(text: str) -> str:
     r"""`1e-05`, `1.5 x 10^8` and `10^-5` as `1\times 10^{-5}` and so on, `2 1/2` as `\frac{5}{2}`.
 
-    `2e-5` stays as it is: that may be Euler's number twice, less five (`either_way`). So do `e-5`, `2e` and `e^2`.
+    `2e-5` stays as it is: that may be Euler's number twice, less five (`readings`). So do `e-5`, `2e` and `e^2`.
     """
     text = _E_NOTATION.sub(_from_e_notation, text)
     text = _TIMES_TEN.sub(_from_times_ten, text)
@@ -55,7 +55,7 @@ def power_of_ten(text: str) -> Fraction | None:
     return -value if found["minus"] else value
 
 
-def either_way(text: str) -> list[str]:
+def readings(text: str) -> list[str]:
     r"""The readings of a text: one, but `2e-5` is both itself and `2\times 10^{-5}`."""
     found = _EITHER_WAY.fullmatch(text)
     return [text, _scientific(found["minus"] + found["mantissa"], found["exponent"])] if found else [text]

@@ -51,7 +51,7 @@ class MathReward:
     Args:
         workers: Processes for the pairs that need algebra; they start with the first such pair.
         deadline: Seconds for one pair, after which its worker is killed. math-verify's own limits (2 to parse, 3 to
-            compare) come first, except where nothing but a kill helps.
+            compare) come first, except where only a kill helps.
         lenient: Whether the breakdown also says what an answer without a box would earn. For evaluation.
     """
 

@@ -134,7 +134,7 @@ def normalise(text: str, *, thousands: bool = True) -> str:
     text = _REPEATING.sub(_as_fraction, text)
     if thousands:
         text = _join_thousands(text)
-    text = _undecorate(_code_roots(spell_out(text)))
+    text = _strip_decoration(_code_roots(spell_out(text)))
     for pattern, replacement in _SHORT_FORMS:
         text = pattern.sub(replacement, text)
     return join_mixed(text).strip()
@@ -209,7 +209,7 @@ def _code_roots(text: str) -> str:
     return text if any(is_root) else "".join(pieces) + text[behind:]
 
 
-def _undecorate(text: str) -> str:
+def _strip_decoration(text: str) -> str:
     """Strip what may stand around an answer: space, a full stop, a line break, "=", "+", "**", outermost braces."""
     start, end = 0, len(text)
     while end > start and (text[end - 1].isspace() or text[end - 1] in ",;:.*" or text.endswith("\\\\", start, end)):

@@ -23,7 +23,7 @@ from math_verify.utils import timeout
 from sympy.core.random import seed as seed_sympy  # type: ignore[import-untyped]
 
 from rsgrpo_cli.rewards.math.form import components, key, relation, values
-from rsgrpo_cli.rewards.math.numbers import either_way
+from rsgrpo_cli.rewards.math.numbers import readings
 from rsgrpo_cli.rewards.math.value import bare_values, compare_values
 from rsgrpo_cli.rewards.types import Status
 
@@ -99,8 +99,8 @@ def _same(gold: str, answer: str) -> bool:
     """Whether two bare values are equal to SymPy, in one of the readings that each has."""
     return any(
         not _components_differ(one, other) and _same_to_sympy(one, other)
-        for one in either_way(gold)
-        for other in either_way(answer)
+        for one in readings(gold)
+        for other in readings(answer)
     )
 
 
