@@ -33,13 +33,7 @@ class UserFunction:
     def __init__(
         self, name: str, kind: str, caller: str, *, workers: int, deadline: float, keep_out: Path | None
     ) -> None:
-        module, colon, function = name.partition(":")
-        if not (module and colon and function):
-            a = "an" if kind[0] in "aeiou" else "a"
-            raise UsageError(
-                f'{a} {kind} function is given as "package.module:function", not "{name}"',
-                f"for a function f in my_{kind}s.py in this directory: my_{kind}s:f",
-            )
+        _refuse_other_names(name, kind)
         self.name, self.kind, self.label = name, kind, f"the {kind} function {name}"
         self._pool = WorkerPool(
             caller,
@@ -106,6 +100,20 @@ class UserFunction:
         if "LookupError" in error.message or "TypeError" in error.message:
             return f"name a function that can be called: --{self.kind} {self.name.partition(':')[0]}:FUNCTION"
         return error.hint
+
+
+def _refuse_other_names(name: str, kind: str) -> None:
+    """Refuse what is no name of a function in a module, a file's path for instance."""
+    module, _, function = name.partition(":")
+    names = [part.isidentifier() for part in (*module.split("."), *function.split("."))]
+    if all(names) and not (module.endswith(".py") and Path(module).is_file()):
+        return
+    file = Path(module).stem if module.endswith(".py") and Path(module).stem.isidentifier() else f"my_{kind}s"
+    called = function if function.isidentifier() else "f"
+    raise UsageError(
+        f'{"an" if kind[0] in "aeiou" else "a"} {kind} function is given as "package.module:function", not "{name}"',
+        f"for a function {called} in {file}.py in this directory: {file}:{called}",
+    )
 
 
 def _reason(outcome: Outcome) -> str:

@@ -178,6 +178,10 @@ def test_an_edited_one_is_refused_until_it_is_accepted(cli: Cli, module: Path) -
     assert (largest("runs/x", 0), largest("runs/x", 1)) == (1.0, 2.0)
     identity = read_identity(Path("runs/x"))
     assert identity
+    assert cli("fork", "new", "--run", "runs/x").code == 0
+    forked = read_identity(Path("runs/new"))
+    assert forked
+    assert forked.estimators == ()  # which may have another from here on
     assert [name.partition(" mine:below ")[0] for name in identity.estimators] == ["user"]
     assert cli("train", "--run", "runs/x", "--steps", "3").code == 0
     assert "nothing is stale" in cli("status", "--run", "runs/x").out

@@ -348,7 +348,19 @@ def test_it_is_not_imported_from_where_it_must_not_be(opened: Opener, tmp_path: 
     assert "--estimator kinds:centred" in refused.value.hint
 
 
-@pytest.mark.parametrize("name", ["kinds", ":f", "kinds:"])
-def test_what_is_no_name_of_a_function_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="an estimator function is given as"):
-        UserEstimator(name)
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        *(("kinds", "my_estimators:f"), (":f", "my_estimators:f"), ("kinds:", "my_estimators:f")),
+        *(
+            ("./kinds.py:short", "kinds:short"),
+            ("kinds.py:short", "kinds:short"),
+            ("pkg/kinds:short", "my_estimators:"),
+        ),
+        *((" kinds:short", "my_estimators:short"), ("kinds: short", "my_estimators:f"), ("a:b:c", "my_estimators:f")),
+    ],
+)
+def test_what_is_no_name_of_a_function_is_refused(opened: Opener, name: str, instead: str) -> None:
+    with pytest.raises(UsageError, match="an estimator function is given as") as refused:
+        opened(name)
+    assert instead in refused.value.hint
