@@ -89,8 +89,12 @@ def stale_inputs(run: RunDir, step: int, upto: str = "updates") -> list[str]:
         artifact = found.artifact(link.what)
         current = link.current(found) if artifact else None
         if current is not None and artifact.made_from(link.role) != current:
-            problems.append(f"the {link.what} of step {step} were made from another {link.role}")
+            problems.append(f"the {link.what} of step {step} were made from {_other(link.role)}")
     return problems + _scored_in_part(found, upto)
+
+
+def _other(role: str) -> str:
+    return "another policy" if role == "policy" else f"other {role}"
 
 
 def _links_upto(what: str) -> int:

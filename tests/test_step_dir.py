@@ -80,11 +80,11 @@ def test_rewards_of_some_parts_are_unfinished_until_something_is_made_from_them(
 
 def test_a_replaced_part_makes_its_rewards_stale(run: RunDir) -> None:
     run_on_disk.write_rollouts(run, 0, {"p-000001": [7, 7], "p-000002": [7, 7]})
-    assert stale_inputs(run, 0) == ["the rewards of step 0 were made from another rollouts"]
+    assert stale_inputs(run, 0) == ["the rewards of step 0 were made from other rollouts"]
     run_on_disk.write_rewards(run, 0, run_on_disk.VALUES)
-    assert stale_inputs(run, 0) == ["the advantages of step 0 were made from another rewards"]
+    assert stale_inputs(run, 0) == ["the advantages of step 0 were made from other rewards"]
     run_on_disk.write_advantages(run, 0)
-    assert stale_inputs(run, 0) == ["the updates of step 0 were made from another advantages"]
+    assert stale_inputs(run, 0) == ["the updates of step 0 were made from other advantages"]
     run_on_disk.write_update(run, 0, "next")
     assert stale_inputs(run, 0) == []
 

@@ -27,9 +27,8 @@ def _lines(data: dict[str, Any]) -> list[str]:
     origin = data["forked_from"]
     lines = [f"{data['run']}: {data['model']} on {data['dataset']} with {settings}"]
     lines += [f"forked from {origin['run']} at step {origin['step']}"] if origin else []
-    lines.append(
-        f"{data['steps_done']} of {data['steps_wanted']} steps done; checkpoints {data['checkpoints'] or 'none'}"
-    )
+    total = max(data["steps_done"], data["steps_wanted"])  # a run may be resumed for more steps than it was created for
+    lines.append(f"{data['steps_done']} of {total} steps done; checkpoints {data['checkpoints'] or 'none'}")
     for step in data["at_work"]:
         done = [name for name in ("rollouts", "rewards", "advantages", "update") if step[name]]
         parts = "" if step["rollouts"] else f" ({step['rollout_parts']} parts of the rollouts)"

@@ -127,7 +127,7 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
         count = 0 if tag else prompts_to_draw(session, step)
         return {"prompts_to_draw": count} if count else {}
 
-    return run_stage(
+    outcome = run_stage(
         session,
         "score",
         made.place,
@@ -138,6 +138,7 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
         done=lambda: {"completions": made.rows} | to_draw(),
         where={"step": step} | _round(len(rounds(found.manifest)) > 1),
     )
+    return outcome if outcome.skipped else replace(outcome, path=run.rewards(step, tag))
 
 
 def _grading(session: Session, step: Step, cfg: ScoreConfig) -> Grading:

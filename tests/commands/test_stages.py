@@ -70,10 +70,10 @@ def test_a_tag_writes_beside_and_disturbs_nothing(cli: Cli, trained: Path) -> No
 
 def test_forcing_makes_what_follows_stale_and_says_so(cli: Cli, trained: Path) -> None:
     assert cli("advantage", "--run", trained, "--step", "0", "--beta", "8", "--force").code == 0
-    assert "stale: the updates of step 0 were made from another advantages" in cli("status", "--run", trained).out
+    assert "stale: the updates of step 0 were made from other advantages" in cli("status", "--run", trained).out
     result = cli("train", "--run", trained, "--steps", "3")
     assert result.code == 1
-    assert "the updates of step 0 were made from another advantages" in result.err
+    assert "the updates of step 0 were made from other advantages" in result.err
     assert "rsgrpo fork" in result.err
 
 
@@ -83,7 +83,7 @@ def test_a_stage_with_a_stale_input_is_refused(cli: Cli) -> None:
     assert cli("rollout", "--run", "runs/x", "--temperature", "0.5", "--force").code == 0
     for command in ("advantage", "update"):
         result = cli(command, "--run", "runs/x")
-        assert (result.code, "the rewards of step 0 were made from another rollouts" in result.err) == (1, True)
+        assert (result.code, "the rewards of step 0 were made from other rollouts" in result.err) == (1, True)
     # The stage that is stale itself refuses too, until told.
     assert "made from inputs that have been replaced" in cli("score", "--run", "runs/x").err
     for command in ("score", "advantage"):

@@ -108,7 +108,7 @@ def test_a_step_that_was_changed_by_hand_ends_the_run(desk: Desk) -> None:
     check_history(desk.session, 3)
     run_on_disk.write_rewards(desk.run, 1, run_on_disk.VALUES)
     check_history(desk.session, 1)  # the steps before it are as they were
-    with pytest.raises(StaleError, match="advantages of step 1 were made from another rewards") as error:
+    with pytest.raises(StaleError, match="advantages of step 1 were made from other rewards") as error:
         check_history(desk.session, 3)
     assert "--step 1" in (error.value.hint or "")
 

@@ -41,9 +41,9 @@ def test_a_run_that_is_as_it_was_made(run: RunDir) -> None:
 
 def test_what_was_made_from_something_replaced_is_stale(run: RunDir) -> None:
     run_on_disk.write_rewards(run, 0, {"p-000001": [0, 0], "p-000002": [1, 1]})
-    assert seen(run)["stale"] == ["the advantages of step 0 were made from another rewards"]
+    assert seen(run)["stale"] == ["the advantages of step 0 were made from other rewards"]
     run_on_disk.write_advantages(run, 0)
-    assert seen(run)["stale"] == ["the updates of step 0 were made from another advantages"]
+    assert seen(run)["stale"] == ["the updates of step 0 were made from other advantages"]
     run_on_disk.write_update(run, 0, "first")
     assert seen(run)["stale"] == []
 
@@ -53,12 +53,12 @@ def test_rollouts_belong_to_their_problems_and_their_policy(run: RunDir) -> None
     assert seen(run)["stale"] == ["the rollouts of step 1 were made from another policy"]
     run_on_disk.write_update(run, 0, "first")
     run_on_disk.write_prompts(run, ["p-000001", "p-000002", "p-000003"])
-    assert seen(run)["stale"] == [f"the rollouts of step {step} were made from another prompts" for step in (0, 1)]
+    assert seen(run)["stale"] == [f"the rollouts of step {step} were made from other prompts" for step in (0, 1)]
 
 
 def test_other_rollouts_make_the_rewards_stale(run: RunDir) -> None:
     run_on_disk.write_rollouts(run, 1, {"p-000001": [4, 4], "p-000002": [4, 4]}, "first")
-    assert seen(run)["stale"] == ["the rewards of step 1 were made from another rollouts"]
+    assert seen(run)["stale"] == ["the rewards of step 1 were made from other rollouts"]
 
 
 def test_a_damaged_file_is_listed_and_ends_nothing(run: RunDir) -> None:
