@@ -51,7 +51,7 @@ def read_companions(directory: Path, vocabulary_files: Iterable[str] = ()) -> Co
 
 
 def write_companions(companions: Companions, directory: Path) -> None:
-    """Put them into a checkpoint; a file that is there already makes way, the model's own bytes count."""
+    """Put them into a checkpoint; existing files are overwritten, because the model's own bytes count."""
     for name, content in companions.items():
         path = directory / name
         path.parent.mkdir(exist_ok=True)

@@ -344,7 +344,7 @@ def _settings_if_readable(step: Step, what: str) -> Mapping[str, Any]:
 
 
 def _changes(made: Mapping[str, Any], own: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Settings that were others; "auto" engines are resolved in the lineage, and a setting of today's is not in it."""
+    """Settings that differed; "auto" engines are resolved in the lineage, and settings newer than it are not in it."""
     for name, value in own.items():
         if name != "engine" and name in made and made[name] != value:
             yield name, made[name], value

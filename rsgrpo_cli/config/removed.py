@@ -50,7 +50,7 @@ REMOVED_FROM_ESTIMATORS: Mapping[str, Mapping[str, Removed]] = {
 
 
 def without_speed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a run that is there without those settings that decided nothing that it made."""
+    """The configuration of an existing run, without removed settings that never affected its results."""
     gone = {name for name, removed in REMOVED.items() if not removed.decides}
     return {
         section: {field: value for field, value in values.items() if f"{section}.{field}" not in gone}
@@ -61,7 +61,7 @@ def without_speed(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_removed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without the settings that are no more.
+    """A configuration without removed settings.
 
     Args:
         data: Section -> settings, whatever they are.

@@ -55,7 +55,7 @@ class RunConfig(StageConfig):
         if not isinstance(data, dict):
             return data
         if not all(isinstance(value, Mapping) for name, value in data.items() if name != "seed"):
-            return data  # which pydantic will say
+            return data  # pydantic reports it
         data = without_removed(data)
         rank = data.get("model", {}).get("lora_rank") or 0
         data.setdefault("model", {})
@@ -147,7 +147,7 @@ def override(config: RunConfig, overrides: Overrides) -> RunConfig:
 
 
 def with_file(overrides: Overrides, config_file: Path | None) -> Overrides:
-    """The flags and, where they are silent, what a TOML file says: for a run that is there.
+    """The flags and, where they are silent, what a TOML file says: for an existing run.
 
     Raises:
         MissingError: If the file does not exist.

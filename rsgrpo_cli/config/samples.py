@@ -25,7 +25,7 @@ def at_least(samples: Any, k: Sequence[int], given: Any) -> Any:
     Args:
         samples: A number, or a table; what is neither is left for the validation to name.
         k: The values that were asked for.
-        given: What the user said of `samples` in the same command: its numbers stay, and the two must fit.
+        given: What the user gave for `samples` in the same command: its numbers stay, and the two must fit.
     """
     table = dict(samples) if isinstance(samples, Mapping) else {DEFAULT: samples}
     table[DEFAULT] = table.get(DEFAULT) or EvalConfig.model_fields["num_samples"].default

@@ -238,7 +238,7 @@ class EvalConfig(StageConfig):
 
     @property
     def samples(self) -> int:
-        """Completions per problem where nothing is said of the benchmark."""
+        """Completions per problem of benchmarks that are not listed."""
         return self.num_samples[DEFAULT] if isinstance(self.num_samples, dict) else self.num_samples
 
     @property

@@ -17,6 +17,9 @@ ENGINES = {
     "dummy": "rsgrpo_cli.engines.dummy:DummyEngine",
 }
 
+WITH_OWN_WEIGHTS = frozenset({"vllm"})
+"""Engines that do not sample with the trainer's own weights: the update corrects for what they compute otherwise."""
+
 
 def choose_engine(name: str, device: str = "auto") -> str:
     """What "auto" means here: vllm where that is installed and there is a GPU, hf elsewhere.
@@ -40,7 +43,7 @@ def open_engine(name: str, *arguments: Any) -> Engine:
     """Import and make an engine.
 
     Raises:
-        UsageError: If there is none of that name.
+        UsageError: If no engine has that name.
     """
     if name not in ENGINES:
         raise UsageError(f"unknown engine {name!r}", f"choose one of: {', '.join(ENGINES)}")

@@ -68,7 +68,7 @@ class VllmEngine:
 
     Raises:
         DependencyError: If vLLM is not installed.
-        EngineError: If it does not start, or says something else than the trainer.
+        EngineError: If it does not start, or disagrees with the trainer.
         UsageError: If the adapter's rank is more than it can take.
     """
 

@@ -64,7 +64,7 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
         _share(source, step, partial, rollouts=_samples_alike(changed), evaluations=_same_policies(changed))
         recorded = read_identity(source.path)
         if recorded is not None and _same_policies(changed):
-            # The reward and the estimator may be others from here on: that is one of the reasons to branch.
+            # The reward and the estimator may differ from here on: that is one of the reasons to branch.
             write_identity(partial, replace(recorded, rewards=(), estimators=()))
         write_json(partial / "config.json", config_file.content(config, origin))
         names = [path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()]

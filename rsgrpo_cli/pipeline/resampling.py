@@ -51,7 +51,10 @@ def wanted_parts(session: Session, step: int, cfg: RolloutConfig, lineage: Linea
 
 
 def prompts_to_draw(session: Session, step: int) -> int:
-    """How many further prompts `rollout` would sample now, given the step's rewards; they are as in its part files."""
+    """How many further prompts `rollout` would sample now, given the step's rewards.
+
+    Group size and prompts per step are those that the step was sampled with.
+    """
     found = Step(session.run, step)
     sampled = {name: found.sampled.config[name] for name in ("group_size", "prompts_per_step")}
     cfg = session.config.rollout.model_copy(update=sampled)

@@ -64,7 +64,7 @@ class Session:
     Args:
         run: The run directory; its lock is held by the caller.
         config: The run's configuration.
-        out: The way to the user.
+        out: Where messages and results go.
         stop: Asked between parts and stages.
         asked: The reward and the estimator that the user named for this command. A run directory may come from anyone:
             of the functions that only its configuration names, none is imported from inside it.

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_json, read_lineage, read_table, write_table
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, RsGrpoConfig, ScoreConfig, UpdateConfig
+from rsgrpo_cli.engines.registry import WITH_OWN_WEIGHTS
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.pipeline.identity import (
     accepted,
@@ -339,7 +340,7 @@ def _change_policy(
         cfg,
         temperature=sampled["temperature"],
         max_tokens=sampled["max_tokens"],
-        correct_sampler=sampled["engine"] == "vllm",
+        correct_sampler=sampled["engine"] in WITH_OWN_WEIGHTS,
         seed=session.config.seed,
         policy_logprobs=policy_logprobs,
     )

@@ -110,7 +110,7 @@ def _way_back(run: RunDir, last_sound: int) -> Iterator[None]:
 
 
 def settle(session: Session) -> None:
-    """Give a run in which nothing was made the settings of this session, an estimator's own with their defaults.
+    """Complete the settings of a user's estimator; a run without results takes over the session's settings.
 
     Raises:
         UsageError: If the estimator is a user's that cannot be loaded, or does not have these settings.

@@ -265,7 +265,7 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
         ks: Values of k; those that both summaries have unless given.
 
     Returns:
-        "differences", a row a k, and the prompt_ids "newly_solved" and "newly_lost"; all of them over as many samples
+        "differences", a row per k, and the prompt_ids "newly_solved" and "newly_lost"; all of them over as many samples
         of each, "compared_samples". "unlike" says what else differs between the two, as sentences.
 
     Raises:

@@ -52,7 +52,7 @@ def evaluation_table(evaluation: Evaluation, ks: Sequence[int]) -> Table:
 
 
 def macro_table(evaluations: Sequence[Evaluation], rows: Sequence[dict[str, Any]]) -> Table:
-    """The mean over benchmarks, and each of them, a row a k."""
+    """The mean over benchmarks, and each of them, a row per k."""
     names = [evaluation.benchmark for evaluation in evaluations]
     title = f"macro mean of {len(names)} benchmarks, {rows[0]['n_problems']} problems"
     made = table(evaluations[0].label, "mean", "± sampling", "95% over problems", *names, title=title)
@@ -79,7 +79,7 @@ def _add(made: Table, name: str, row: dict[str, Any] | None) -> None:
 
 
 def comparison_table(result: dict[str, Any]) -> Table:
-    """A paired comparison, a row a k."""
+    """A paired comparison, a row per k."""
     title = (
         f"{result['benchmark']}: {result['after']} against {result['before']}, {result['problems']} problems, "
         f"{result['compared_samples']} samples each, paired"

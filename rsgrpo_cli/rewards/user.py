@@ -138,7 +138,7 @@ class UserReward:
             )
 
     def _refuse_failures(self, verdicts: Sequence[Verdict]) -> None:
-        """Stop where failing is the rule, and what is learned from would be made up."""
+        """Stop if most calls fail: what is learned from would be made up."""
         failed = [verdict.status for verdict in verdicts if verdict.status in (Status.ERROR, Status.TIMEOUT)]
         if len(failed) <= MOST_FAILURES * len(verdicts):
             return

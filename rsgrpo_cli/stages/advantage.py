@@ -61,7 +61,7 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None 
     groups = Groups.of(codes_N[scored_N])
     beta = getattr(cfg, "beta", None)
 
-    def spread(function: Callable[[FloatArray], FloatArray], without_reward: float) -> FloatArray:
+    def per_row(function: Callable[[FloatArray], FloatArray], without_reward: float) -> FloatArray:
         values_N = np.full(len(rewards), without_reward)
         values_N[scored_N] = by_group(groups, reward_N[scored_N], function)
         return values_N
@@ -72,10 +72,10 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None 
     else:
         names_K = rewards["group_id"].filter(scored_N).take(groups.starts_K).to_pylist()
         advantage_N[scored_N] = _by_own(own, groups, names_K, reward_N[scored_N])
-    mean_N = spread(lambda rewards_PG: rewards_PG.mean(axis=-1), np.nan)
-    risk_N = spread(partial(risk_value, beta=beta or 0.0), np.nan)
+    mean_N = per_row(lambda rewards_PG: rewards_PG.mean(axis=-1), np.nan)
+    risk_N = per_row(partial(risk_value, beta=beta or 0.0), np.nan)
     right_N = pc.equal(rewards["reward_status"], Status.OK.value).to_numpy()
-    wrong_N = pc.is_in(rewards["reward_status"], pa.array([Status.SCORED.value])).to_numpy()
+    graded_N = pc.equal(rewards["reward_status"], Status.SCORED.value).to_numpy()  # neither right nor wrong
     return pa.table(
         {
             "group_id": rewards["group_id"],
@@ -83,7 +83,7 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None 
             "advantage": scale_advantages(advantage_N, cfg.scale, beta),
             "group_mean": pa.array(mean_N, mask=np.isnan(mean_N)),
             "group_risk_value": pa.array(risk_N, mask=np.isnan(risk_N)),
-            "group_status": _group_status(codes_N, reward_N, scored_N, right_N, ~(right_N | wrong_N)),
+            "group_status": _group_status(codes_N, reward_N, scored_N, right_N, ~(right_N | graded_N)),
         },
         schema=ADVANTAGES.schema,
     )

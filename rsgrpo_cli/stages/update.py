@@ -44,7 +44,7 @@ def update(
     Args:
         rollouts: Columns `ROLLOUT_COLUMNS` of `schemas.ROLLOUTS`.
         advantages: Columns `ADVANTAGE_COLUMNS` of `schemas.ADVANTAGES`, same keys in the same order.
-        policy: Opened for training. Its version goes up by one; if the update fails, it has none.
+        policy: Opened for training. Its version goes up by one; a failed update leaves it without a version.
         cfg: The loss and the optimizer.
         temperature: What the completions were sampled at.
         max_tokens: The longest they may be.
@@ -117,7 +117,7 @@ def _check(policy: Policy, rollouts: pa.Table, *others: pa.Table) -> None:
     if not pc.all(pc.equal(tokens, said), min_count=0).as_py() or said.null_count:
         raise DataError(
             "a completion in the rollouts has more or fewer sampling_logprobs than tokens",
-            "give one per token (NaN if unknown), or sample again: rsgrpo rollout --force",
+            "give one per token (a token with NaN is left out of the loss), or sample again: rsgrpo rollout --force",
         )
     size = policy.lm.causal.get_input_embeddings().weight.shape[0]
     for column in ("prompt_ids", "completion_ids"):

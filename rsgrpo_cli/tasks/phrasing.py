@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
-"""What a math problem that says nothing of the kind is followed by."""
+"""Appended to a math problem that has no such instruction."""
 TURN_MARKS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]")
 VARIABLES = ("problem", "instruction", "system_prompt", "dataset", "split", "index")
 

@@ -44,7 +44,7 @@ class Problem:
         media: Whether an image, a sound or a video belongs to it.
         answered: Whether its chat went on with an answer, which is left out of `text`.
         stored: The answer as a user's own reward function gets it, where that is something else: a list as JSON.
-        complaint: Why the answer is none in mathematics, as an object is; empty where it may be one.
+        complaint: Why the answer is not valid mathematics (an object, for example); empty if it may be.
     """
 
     index: int

@@ -1,7 +1,8 @@
 r"""Tells answers that would keep an algebra system busy for seconds, and could hardly be right: `is_laborious`.
 
 The deadline catches whatever it is; but each catch costs seconds of a worker, and a policy that has learnt to write
-`9^{9^{9^9}}` writes it often. The gold sets the measure: what it has itself is allowed. Linear in the text.
+`9^{9^{9^9}}` writes it often. Limits are relative to the gold answer: what it has itself is allowed. Linear in
+the text.
 """
 
 from __future__ import annotations
