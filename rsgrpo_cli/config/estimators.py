@@ -63,7 +63,7 @@ class RsGrpoConfig(EstimatorConfig):
     beta: Annotated[Finite, Flag()] = 2.0
     """Risk sensitivity of rs_grpo, in units of 1/reward: 0 is the mean reward, large values approach the maximum."""
     denominator: Literal["group", "leave_one_out"] = "group"
-    """Divide by the mean of the whole group, as in the paper, or of the other samples, which is unbiased in direction."""
+    """Divide by the mean of the whole group, as in the paper, or of the other samples, unbiased in direction."""
     schedule: Schedule = "constant"
     """How beta moves to beta_end: over the steps, or with the share of right answers in the step's batch."""
     beta_end: Finite | None = None
