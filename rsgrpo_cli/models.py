@@ -202,6 +202,9 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
                 ignore_mismatched_sizes=True,
             )
         causal = causal.to(device).eval()
+        # GPT-2 asks for a mask wherever a token looks like padding. Prompts that are padded have one, and an update's
+        # batch is padded on the right, which a causal model does not see.
+        causal.base_model.warn_if_padding_and_no_attention_mask = _no_warning
     except torch.OutOfMemoryError as error:
         raise EngineError(
             "not enough GPU memory for the weights", "use --lora-rank, a smaller model or --device cpu"
@@ -212,6 +215,10 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
     tokenizer = load_tokenizer(directory)
     companions = read_companions(directory, tokenizer.vocab_files_names.values())
     return LanguageModel(causal, tokenizer, stop_ids(tokenizer, causal.generation_config), companions, cfg.dtype)
+
+
+def _no_warning(*_: Any) -> None:
+    """Replaces a check of transformers'."""
 
 
 def _check_weights(directory: Path, causal: PreTrainedModel, report: Mapping[str, Any]) -> None:

@@ -1,4 +1,6 @@
+import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from rsgrpo_cli.engines.types import Generation, Sampling
 from rsgrpo_cli.models import load_model, model_directory
 from rsgrpo_cli.policy.batches import assemble
 from rsgrpo_cli.policy.logprobs import token_logprobs
+from tests.architectures import write_model
 
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=20)
 PROBLEMS = ["Make 24 from 3 5 7 2.", "Make 6 from 1 2 3 4.", "Compute 3*(7-2)+4."]
@@ -38,6 +41,24 @@ def test_a_completion_depends_on_its_seed_alone(engine: HfEngine, monkeypatch: p
     monkeypatch.setattr(hf, "BATCH_TOKENS", 100)  # three completions a batch, prompts cut in two
     assert tokens(engine.generate(prompts, seeds, SAMPLING)) == tokens(together)
     assert together[0][0].token_ids != together[0][1].token_ids
+
+
+def test_nothing_is_said_of_padding_where_the_last_token_is_the_pad_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_model("gpt2", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 1, "bos_token_id": 1}))
+    said: list[str] = []
+    monkeypatch.setattr("transformers.modeling_utils.logger.warning_once", said.append)
+    lm = load_model(folder, ModelConfig(device="cpu"))
+    generations = HfEngine(lm).generate([[1, 2, 3], [1, 3, 2]], [[1, 2, 3], [4, 5, 6]], SAMPLING)
+    made = [generation.token_ids for own in generations for generation in own]
+    prompts = [prompt for prompt in ([1, 2, 3], [1, 3, 2]) for _ in range(3)]
+    token_logprobs(
+        lm, assemble(list(map(np.array, prompts)), list(map(np.array, made)), range(6), lm.device), temperature=1.0
+    )
+    assert said == []
 
 
 def test_the_text_is_what_a_plain_decoding_loop_gives(engine: HfEngine) -> None:
