@@ -95,10 +95,6 @@ class Output:
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Ticker]:
         """A progress bar on a terminal; silence elsewhere, so that a log is not full of it."""
-        console = _console(sys.stderr)
-        if self.quiet or self.as_json or not console.is_terminal or total < 2:
-            yield _Silent()
-            return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
@@ -107,7 +103,9 @@ class Output:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=console, transient=True) as bar:
+        console = _console(sys.stderr)
+        silent = self.quiet or self.as_json or not console.is_terminal or total < 2
+        with Progress(*columns, console=console, transient=True, disable=silent) as bar:
             yield _Bar(bar, bar.add_task(visible(what), total=total))
 
 
@@ -192,14 +190,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = int(seconds // 60)
     return f"{minutes} min {seconds % 60:.0f} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-class _Silent:
-    def advance(self, amount: int = 1) -> None:
-        pass
-
-    def describe(self, text: str) -> None:
-        pass
 
 
 class _Bar:

@@ -20,11 +20,12 @@ def compare(
     as_json: options.JsonOption = False,
 ) -> None:
     """Compare two evaluations problem by problem: the difference at each k, what was newly solved and newly lost."""
-    from rsgrpo_cli.report import evaluations
+    from rsgrpo_cli.report import comparison
+    from rsgrpo_cli.report.evaluations import find
     from rsgrpo_cli.report.tables import comparison_table
 
-    found = [evaluations.find(place, benchmark) for place in (before, after)]
-    result = evaluations.compare(found[0], found[1], list(options.ks(k)) if k else None)
+    found = [find(place, benchmark) for place in (before, after)]
+    result = comparison.compare(found[0], found[1], list(options.ks(k)) if k else None)
     lines = [_named(result, "newly_solved"), _named(result, "newly_lost")]
     lines += _fewer_samples(result) + [f"different: {told}" for told in result["unlike"]]
     Output(as_json=as_json).result(result, comparison_table(result), lines=lines)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.report.evaluations import Evaluation, columns, load, unlike
+from rsgrpo_cli.report.comparison import unlike
+from rsgrpo_cli.report.evaluations import Evaluation, columns, load
 from rsgrpo_cli.report.tables import with_interval
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import departures, why_stale
@@ -38,16 +39,20 @@ def card(run: RunDir, version: int, *, complete: bool, licence: str | None) -> s
 
 
 def _front_matter(base: str, *, complete: bool, licence: str | None) -> list[str]:
-    # A model that is no Hub id would be refused there.
-    lines = (
-        [f"base_model: {base}", f"base_model_relation: {'finetune' if complete else 'adapter'}"]
-        if _on_hub(base)
-        else []
+    from huggingface_hub import ModelCardData
+
+    # The Hub refuses a base model that it does not have.
+    of_base: dict[str, Any] = {}
+    if _on_hub(base):
+        of_base = {"base_model": base, "base_model_relation": "finetune" if complete else "adapter"}
+    data = ModelCardData(
+        license=licence,
+        library_name="transformers" if complete else "peft",
+        pipeline_tag="text-generation",
+        tags=["rs-grpo", "reinforcement-learning", *(() if complete else ("lora",))],
+        **of_base,
     )
-    lines += [f"license: {licence}"] if licence else []
-    lines += [f"library_name: {'transformers' if complete else 'peft'}", "pipeline_tag: text-generation", "tags:"]
-    lines += [f"- {tag}" for tag in ("rs-grpo", "reinforcement-learning", *(() if complete else ("lora",)))]
-    return ["---", *lines, "---", ""]
+    return ["---", data.to_yaml(), "---", ""]
 
 
 def _on_hub(base: str) -> bool:
@@ -100,7 +105,7 @@ def _further(section: str, config: Any, names: Iterable[str]) -> list[tuple[str,
 
 def _results(run: RunDir, version: int) -> list[str]:
     """pass@k of the policy, and of the base model where that was measured on the same benchmark."""
-    lines: list[str] = []
+    lines = _left_out(run, version)
     for name in _own(run, version):
         found = load(run, version, name)
         before = _base(run, name, found)
@@ -110,7 +115,20 @@ def _results(run: RunDir, version: int) -> list[str]:
             for label, each in [*before, (f"policy {version}", found)]
         ]
         lines += ["", _how(found), "", *_table(("", *(heading for heading, _, _ in shown)), cells)]
-    return _section("Results", [*lines[1:], "", "In brackets: 95% intervals over problems."]) if lines else []
+    if any(line.startswith("|") for line in lines):
+        lines += ["", "In brackets: 95% intervals over problems."]
+    return _section("Results", lines[1:]) if lines else []
+
+
+def _left_out(run: RunDir, version: int) -> list[str]:
+    """A line for each evaluation, of the policy or of the base model, that says nothing of these weights."""
+    stale = [
+        f"The evaluation of policy {of} on {name} is left out because it is stale: it {why}."
+        for of in dict.fromkeys((version, 0))
+        for name in run.benchmarks_of(of)
+        if (why := why_stale(run, of, name)) is not None
+    ]
+    return [line for sentence in stale for line in ("", sentence)]
 
 
 def _own(run: RunDir, version: int) -> list[str]:

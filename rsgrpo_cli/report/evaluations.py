@@ -6,7 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rsgrpo_cli.artifacts import read_lineage, read_table
-from rsgrpo_cli.core.intervals import bootstrap_macro_interval, paired_difference, solved_changes
+from rsgrpo_cli.core.intervals import bootstrap_macro_interval
 from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run_dir import RunDir, numbered
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
-from rsgrpo_cli.staleness import GRADED, SAMPLED, benchmark_flags, eval_command, evaluation_parts, require_own
+from rsgrpo_cli.staleness import (
+    GRADED,
+    SAMPLED,
+    benchmark_flags,
+    eval_command,
+    evaluation_parts,
+    require_own,
+    why_stale,
+)
 
 IntArray = NDArray[np.int64]
 
@@ -43,6 +51,7 @@ class Evaluation:
         sampling: How its samples were drawn.
         verifier: What graded them.
         phrasing: How its problems were put, with the hashes of what decided it.
+        stale: Why it is, from `find`; None where it is not.
     """
 
     run: RunDir
@@ -55,6 +64,7 @@ class Evaluation:
     sampling: dict[str, Any]
     verifier: str
     phrasing: str
+    stale: str | None = None
 
     @property
     def label(self) -> str:
@@ -134,15 +144,17 @@ def columns(evaluations: Sequence[Evaluation], ks: Sequence[int]) -> list[Column
     return graded + [(f"pass@{k}", "pass", k) for k in ks if judged]
 
 
-def find(place: str, benchmark: str | None = None) -> Evaluation:
+def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Evaluation:
     """The evaluation that "RUN" (its newest evaluated policy) or "RUN@POLICY" means.
 
     Args:
         place: A run's name or path, with "@" and a policy version if another than the newest evaluated one is meant.
         benchmark: Its benchmark; needed only where there are several.
+        stale: Whether a stale one will do; its `stale` says why it is.
 
     Raises:
         MissingError: If there is no such run or evaluation.
+        StaleError: If it is stale and must not be.
         UsageError: If it is not clear which is meant.
     """
     name, at, wanted = place.rpartition("@")
@@ -162,8 +174,10 @@ def find(place: str, benchmark: str | None = None) -> Evaluation:
     names = run.benchmarks_of(version)
     if benchmark is None and len(names) > 1:
         raise UsageError(f"run {run.name} has evaluations on {', '.join(names)}", "choose one: --benchmark NAME")
-    require_own(run, version, benchmark or names[0])
-    return load(run, version, benchmark or names[0])
+    chosen = benchmark or names[0]
+    if not stale:
+        require_own(run, version, chosen)
+    return replace(load(run, version, chosen), stale=why_stale(run, version, chosen) if stale else None)
 
 
 def _missing_command(run: RunDir, version: int | None, benchmark: str | None, evaluated: list[int]) -> str:
@@ -177,7 +191,7 @@ def _missing_command(run: RunDir, version: int | None, benchmark: str | None, ev
 
 
 def load(run: RunDir, version: int, benchmark: str) -> Evaluation:
-    """An evaluation that is there; whether it is the policy's own, `staleness.why_stale` says."""
+    """An evaluation that is there; whether it is stale, `find` tells."""
     folder = run.evaluation(version, benchmark)
     parts = evaluation_parts(folder / SAMPLED)
     if not parts:
@@ -192,9 +206,15 @@ def load(run: RunDir, version: int, benchmark: str) -> Evaluation:
         read_table(folder / "problems.parquet", PROBLEMS),
         sampled.inputs["prompts"],
         {**sampled.config},
-        read_lineage(folder / GRADED / parts[0].name, REWARDS).config["identity"],
+        _verifier([folder / GRADED / part.name for part in parts]),
         _phrasing(run.benchmark(benchmark), sampled.config),
     )
+
+
+def _verifier(graded: Sequence[Path]) -> str:
+    """What graded the first part that has rewards; "" if all are gone."""
+    there = next((path for path in graded if path.is_file()), None)
+    return str(read_lineage(there, REWARDS).config["identity"]) if there else ""
 
 
 def _dataset(prompts: Path, name: str) -> str:
@@ -253,141 +273,4 @@ def _macro_row(counts: list[tuple[Any, Any]], k: int) -> dict[str, Any]:
         "ci_high": high,
         "n_problems": sum(len(value_M) for value_M in values),
         "n_samples": int(min(n_M.min() for n_M, _ in counts)),
-    }
-
-
-def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict[str, Any]:
-    """Paired comparison of two evaluations of the same problems.
-
-    Args:
-        before: The one to compare with.
-        after: The one that is compared.
-        ks: Values of k; those that both summaries have unless given.
-
-    Returns:
-        "differences", a row per k, and the prompt_ids "newly_solved" and "newly_lost"; all of them over as many samples
-        of each, "compared_samples". "unlike" says what else differs between the two, as sentences.
-
-    Raises:
-        UsageError: If the problems differ, or there are too few samples for a k.
-    """
-    require_same_problems([before, after])
-    if before.is_graded or after.is_graded:
-        return _compare_grades(before, after)
-    samples = min(before.num_samples, after.num_samples)
-    shared = sorted({row["k"] for row in before.curve()} & {row["k"] for row in after.curve()})
-    ks = ks or shared
-    if max(ks) > samples:
-        raise UsageError(
-            f"pass@{max(ks)} needs {max(ks)} samples per problem; there are {samples}", "draw more: rsgrpo eval -n"
-        )
-    counts = [evaluation.counts(samples) for evaluation in (before, after)]
-    ids = before.problems["prompt_id"].to_pylist()
-    solved, lost = solved_changes(counts[0][1], counts[1][1])
-    return {
-        "benchmark": before.benchmark,
-        "before": before.label,
-        "after": after.label,
-        "problems": len(ids),
-        "samples": [before.num_samples, after.num_samples],
-        "compared_samples": samples,
-        "unlike": unlike([(before.label, before), (after.label, after)]),
-        "differences": [_difference(counts, k) for k in ks],
-        "newly_solved": [ids[index] for index in solved],
-        "newly_lost": [ids[index] for index in lost],
-    }
-
-
-def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
-    """The mean reward, problem by problem; of problems that have one in both."""
-    samples = min(before.num_samples, after.num_samples)
-    rewards = [one.mean_rewards(samples) for one in (before, after)]
-    if None in rewards:
-        graded, judged = (before, after) if before.is_graded else (after, before)
-        raise UsageError(
-            f"{graded.label} was graded and {judged.label} judged right or wrong",
-            "evaluate both with the same reward: rsgrpo eval --reward ... --rescore",
-        )
-    pairs = zip(*(means for means in rewards if means is not None), strict=True)
-    known = np.array([pair for pair in pairs if None not in pair], dtype=float).reshape(-1, 2)
-    if not len(known):
-        raise UsageError("no problem has a reward in both evaluations", "use a reward that grades them")
-    return {
-        "benchmark": before.benchmark,
-        "before": before.label,
-        "after": after.label,
-        "problems": len(known),
-        "samples": [before.num_samples, after.num_samples],
-        "compared_samples": samples,
-        "unlike": unlike([(before.label, before), (after.label, after)]),
-        "differences": [_paired("reward", None, [known[:, 0], known[:, 1]])],
-        "newly_solved": [],
-        "newly_lost": [],
-    }
-
-
-def require_same_problems(evaluations: Sequence[Evaluation]) -> None:
-    """Refuse evaluations that cannot stand beside each other.
-
-    Raises:
-        UsageError: If they are of different problems, or of the same put in other words.
-    """
-    first = evaluations[0]
-    for other in evaluations[1:]:
-        if other.benchmark_id == first.benchmark_id:
-            continue
-        ids = [evaluation.problems.select(["prompt_id", "ground_truth"]) for evaluation in (first, other)]
-        if ids[0].equals(ids[1]):
-            raise UsageError(
-                f"{first.label} and {other.label} were evaluated on the same problems in other words: "
-                f"{first.phrasing or first.benchmark_id} against {other.phrasing or other.benchmark_id}",
-                "evaluate both with the same template and instruction",
-            )
-        raise UsageError(
-            f"{first.label} ({first.benchmark}) and {other.label} ({other.benchmark}) were evaluated on different "
-            "problems",
-            "choose one benchmark: --benchmark NAME, or evaluate both on the same: rsgrpo eval --benchmark",
-        )
-
-
-def unlike(evaluations: Sequence[tuple[str, Evaluation]]) -> list[str]:
-    """What beside the policy differs between evaluations, as sentences: they compare that as well."""
-    told = []
-    for name in _SAMPLING:
-        values = [evaluation.sampling.get(name) for _, evaluation in evaluations]
-        if any(value != values[0] for value in values):
-            told.append(_each(name.replace("_", " "), evaluations, values))
-    verifiers = [evaluation.verifier for _, evaluation in evaluations]
-    if len(set(verifiers)) > 1:
-        told.append(_each("graded by", evaluations, verifiers) + "; grade again: rsgrpo eval --rescore")
-    return told
-
-
-def _each(what: str, evaluations: Sequence[tuple[str, Evaluation]], values: Sequence[Any]) -> str:
-    pairs = zip(evaluations, values, strict=True)
-    return f"{what}: " + ", ".join(f"{value} ({label})" for (label, _), value in pairs)
-
-
-_SAMPLING = ("temperature", "top_p", "max_tokens", "chat_template", "template_date", "engine", "vllm_dtype")
-"""Settings of the sampling that tell two evaluations apart."""
-
-
-def _difference(counts: list[tuple[Any, Any]], k: int) -> dict[str, Any]:
-    return _paired("pass", k, [pass_at_k(n, c, k) for n, c in counts])
-
-
-def _paired(metric: str, k: int | None, values: list[Any]) -> dict[str, Any]:
-    paired = paired_difference(values[0], values[1])
-    return {
-        "metric": metric,
-        "k": k,
-        "before": float(values[0].mean()),
-        "after": float(values[1].mean()),
-        "difference": paired.mean,
-        "ci_low": paired.interval.low,
-        "ci_high": paired.interval.high,
-        "p_value": paired.p_value,
-        "better": paired.improved,
-        "worse": paired.worsened,
-        "tied": paired.tied,
     }

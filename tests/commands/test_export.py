@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -70,7 +71,10 @@ def test_an_adapter_goes_out_as_it_is(cli: Cli, base: Path, tmp_path: Path) -> N
     assert (made / "adapter_model.safetensors").read_bytes() == (checkpoint / "adapter_model.safetensors").read_bytes()
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), made)
     card = (made / "README.md").read_text()
-    assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: peft\n")
+    front = ModelCard(card).data.to_dict()  # as the Hub reads it
+    tags = ["rs-grpo", "reinforcement-learning", "lora"]
+    task = {"library_name": "peft", "pipeline_tag": "text-generation"}
+    assert front == {"license": "apache-2.0", "tags": tags} | task  # a base that is not on the Hub is not named
     assert "| update.epochs | 2 |" in card
     assert not (made / "trainer").exists()
     assert not (made / "manifest.json").exists()

@@ -61,12 +61,18 @@ def test_every_reader_notices_a_replaced_policy(cli: Cli, measured: Path) -> Non
     assert f"stale: {why}: {again}" in status.out
     assert "evaluated: policy 2 on toy (stale)" in status.out
     assert "evaluated: policy 0 on toy\n" in status.out
-    for command in (["report", measured], ["compare", f"{measured}@0", measured]):
-        result = cli(*command)
-        assert (result.code, why in result.err, again in result.err) == (1, True, True), result.err
+    result = cli("compare", f"{measured}@0", measured)
+    assert (result.code, why in result.err, again in result.err) == (1, True, True), result.err
+    shown = cli("report", f"{measured}@0", measured, "--figure", "curve.svg")
+    assert (shown.code, f"stale: {why}: {again}" in shown.out) == (0, True), shown.err
+    assert shown.out.count("(stale)") == Path("curve.svg").read_text().count("(stale)") == 1
+    stale = [policy["stale"] for policy in cli("report", f"{measured}@0", measured, "--json").json["policies"]]
+    assert stale == [None, "is of another policy 2, which has been replaced since"]
     exported = cli("export", measured, "--out", "out")
     assert (exported.code, "left out of the model card" in exported.err) == (0, True), exported.err
-    assert "pass@" not in Path("out/README.md").read_text()
+    card = Path("out/README.md").read_text()
+    assert "pass@" not in card
+    assert "The evaluation of policy 2 on toy is left out because it is stale: it is of another policy 2" in card
     grown = cli("eval", "--run", measured, "-n", "4", "--k", "1")
     assert (grown.code, again in grown.err) == (1, True), grown.err
     # The way out that is named works.
@@ -170,8 +176,7 @@ def test_killed_between_problems_and_summary(cli: Cli, measured: Path, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(evaluation, "write_table", killed)
         assert cli("eval", "--run", measured, "-n", "4", "--k", "1,4").code == 130
-    result = cli("report", measured)
-    assert (result.code, "was summed up only in part" in result.err) == (1, True), result.err
+    assert "was summed up only in part" in cli("report", measured).out
     again = cli("eval", "--run", measured, "-n", "4", "--k", "1,4", "--json").json
     assert again["sampled"] == 0
     assert cli("report", measured, "--json").json["policies"][0]["num_samples"] == 4
@@ -260,10 +265,9 @@ def test_regraded_samples_are_summed_up_again(cli: Cli, measured: Path) -> None:
     folder = measured / "evals/000002/toy"
     part = sorted((folder / "rewards").iterdir())[0]
     part.unlink()
-    result = cli("report", measured)
-    assert (result.code, "was graded again since it was summed up" in result.err) == (1, True), result.err
+    assert "was graded again since it was summed up" in cli("report", measured).out
     assert cli("eval", "--run", measured, *EVAL, "--json").json["sampled"] == 0
-    assert cli("report", measured).code == 0
+    assert "stale" not in cli("report", measured).out
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from rsgrpo_cli.report.evaluations import compare, macro_mean
+from rsgrpo_cli.report.comparison import compare
+from rsgrpo_cli.report.evaluations import macro_mean
 from rsgrpo_cli.report.tables import (
     comparison_table,
     difficulties,

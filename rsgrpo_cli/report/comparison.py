@@ -1,0 +1,150 @@
+"""Compares evaluations problem by problem, and says what else differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rsgrpo_cli.core.intervals import paired_difference, solved_changes
+from rsgrpo_cli.core.passk import pass_at_k
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.report.evaluations import Evaluation
+
+
+def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict[str, Any]:
+    """Paired comparison of two evaluations of the same problems.
+
+    Args:
+        before: The one to compare with.
+        after: The one that is compared.
+        ks: Values of k; those that both summaries have unless given.
+
+    Returns:
+        "differences", a row per k, and the prompt_ids "newly_solved" and "newly_lost"; all of them over as many samples
+        of each, "compared_samples". "unlike" says what else differs between the two, as sentences.
+
+    Raises:
+        UsageError: If the problems differ, or there are too few samples for a k.
+    """
+    require_same_problems([before, after])
+    if before.is_graded or after.is_graded:
+        return _compare_grades(before, after)
+    samples = min(before.num_samples, after.num_samples)
+    shared = sorted({row["k"] for row in before.curve()} & {row["k"] for row in after.curve()})
+    ks = ks or shared
+    if max(ks) > samples:
+        raise UsageError(
+            f"pass@{max(ks)} needs {max(ks)} samples per problem; there are {samples}", "draw more: rsgrpo eval -n"
+        )
+    counts = [evaluation.counts(samples) for evaluation in (before, after)]
+    ids = before.problems["prompt_id"].to_pylist()
+    solved, lost = solved_changes(counts[0][1], counts[1][1])
+    return {
+        "benchmark": before.benchmark,
+        "before": before.label,
+        "after": after.label,
+        "problems": len(ids),
+        "samples": [before.num_samples, after.num_samples],
+        "compared_samples": samples,
+        "unlike": unlike([(before.label, before), (after.label, after)]),
+        "differences": [_difference(counts, k) for k in ks],
+        "newly_solved": [ids[index] for index in solved],
+        "newly_lost": [ids[index] for index in lost],
+    }
+
+
+def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
+    """The mean reward, problem by problem; of problems that have one in both."""
+    samples = min(before.num_samples, after.num_samples)
+    rewards = [one.mean_rewards(samples) for one in (before, after)]
+    if None in rewards:
+        graded, judged = (before, after) if before.is_graded else (after, before)
+        raise UsageError(
+            f"{graded.label} was graded and {judged.label} judged right or wrong",
+            "evaluate both with the same reward: rsgrpo eval --reward ... --rescore",
+        )
+    pairs = zip(*(means for means in rewards if means is not None), strict=True)
+    known = np.array([pair for pair in pairs if None not in pair], dtype=float).reshape(-1, 2)
+    if not len(known):
+        raise UsageError("no problem has a reward in both evaluations", "use a reward that grades them")
+    return {
+        "benchmark": before.benchmark,
+        "before": before.label,
+        "after": after.label,
+        "problems": len(known),
+        "samples": [before.num_samples, after.num_samples],
+        "compared_samples": samples,
+        "unlike": unlike([(before.label, before), (after.label, after)]),
+        "differences": [_paired("reward", None, [known[:, 0], known[:, 1]])],
+        "newly_solved": [],
+        "newly_lost": [],
+    }
+
+
+def require_same_problems(evaluations: Sequence[Evaluation]) -> None:
+    """Refuse evaluations that cannot stand beside each other.
+
+    Raises:
+        UsageError: If they are of different problems, or of the same put in other words.
+    """
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        if other.benchmark_id == first.benchmark_id:
+            continue
+        ids = [evaluation.problems.select(["prompt_id", "ground_truth"]) for evaluation in (first, other)]
+        if ids[0].equals(ids[1]):
+            raise UsageError(
+                f"{first.label} and {other.label} were evaluated on the same problems in other words: "
+                f"{first.phrasing or first.benchmark_id} against {other.phrasing or other.benchmark_id}",
+                "evaluate both with the same template and instruction",
+            )
+        raise UsageError(
+            f"{first.label} ({first.benchmark}) and {other.label} ({other.benchmark}) were evaluated on different "
+            "problems",
+            "choose one benchmark: --benchmark NAME, or evaluate both on the same: rsgrpo eval --benchmark",
+        )
+
+
+def unlike(evaluations: Sequence[tuple[str, Evaluation]]) -> list[str]:
+    """What beside the policy differs between evaluations, as sentences: they compare that as well."""
+    told = []
+    for name in _SAMPLING:
+        values = [evaluation.sampling.get(name) for _, evaluation in evaluations]
+        if any(value != values[0] for value in values):
+            told.append(_each(name.replace("_", " "), evaluations, values))
+    verifiers = [evaluation.verifier for _, evaluation in evaluations]
+    if len(set(verifiers)) > 1:
+        told.append(_each("graded by", evaluations, verifiers) + "; grade again: rsgrpo eval --rescore")
+    return told
+
+
+def _each(what: str, evaluations: Sequence[tuple[str, Evaluation]], values: Sequence[Any]) -> str:
+    pairs = zip(evaluations, values, strict=True)
+    return f"{what}: " + ", ".join(f"{value} ({label})" for (label, _), value in pairs)
+
+
+_SAMPLING = ("temperature", "top_p", "max_tokens", "chat_template", "template_date", "engine", "vllm_dtype")
+"""Settings of the sampling that tell two evaluations apart."""
+
+
+def _difference(counts: list[tuple[Any, Any]], k: int) -> dict[str, Any]:
+    return _paired("pass", k, [pass_at_k(n, c, k) for n, c in counts])
+
+
+def _paired(metric: str, k: int | None, values: list[Any]) -> dict[str, Any]:
+    paired = paired_difference(values[0], values[1])
+    return {
+        "metric": metric,
+        "k": k,
+        "before": float(values[0].mean()),
+        "after": float(values[1].mean()),
+        "difference": paired.mean,
+        "ci_low": paired.interval.low,
+        "ci_high": paired.interval.high,
+        "p_value": paired.p_value,
+        "better": paired.improved,
+        "worse": paired.worsened,
+        "tied": paired.tied,
+    }
