@@ -24,11 +24,12 @@ def read(path: Path) -> RunConfig:
     hint = "nothing else holds a run's settings: put the file back as it was, or start another run"
     try:
         data = read_json(path, "version", "config")
-        if data["version"] != VERSION:
-            raise ArtifactError(f"{path} is not a run configuration of this version of rsgrpo", hint)
-        return _parsed(path, data["config"])
     except ArtifactError as error:
-        raise ArtifactError(error.message, error.hint or hint) from error
+        raise ArtifactError(error.message, hint) from error
+    if data["version"] != VERSION:
+        raise ArtifactError(f"{path} is not a run configuration of this version of rsgrpo", hint)
+    try:
+        return _parsed(path, data["config"])
     except UsageError as error:  # not what the user gave now, but the file's content
         raise ArtifactError(f"{path} is damaged: {error.message}", hint) from error
 

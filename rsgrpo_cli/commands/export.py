@@ -36,7 +36,7 @@ def export(
     """Write a policy as a model directory: weights or adapter, tokenizer, chat template, licence, model card."""
     from rsgrpo_cli.models import licence
     from rsgrpo_cli.pipeline import export as exporting
-    from rsgrpo_cli.pipeline.identity import check_base_of
+    from rsgrpo_cli.pipeline.base_model import open_base
     from rsgrpo_cli.report.card import card
     from rsgrpo_cli.run_dir import RunDir
     from rsgrpo_cli.staleness import stale_evaluation
@@ -47,7 +47,7 @@ def export(
     exporting.check_policy(source, version)
     model = source.config().model
     if merge and model.lora_rank:
-        check_base_of(source, accept=accept_changes)
+        open_base(source, model.name, accept=accept_changes, record=False)
     for name in source.benchmarks_of(version):
         stale = stale_evaluation(source, version, name)
         if stale:

@@ -14,7 +14,8 @@ from rsgrpo_cli.config import EvalConfig, PrepareConfig
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.pipeline import prompt_checks
-from rsgrpo_cli.pipeline.identity import accepted, check_base, check_reward
+from rsgrpo_cli.pipeline.base_model import accepted
+from rsgrpo_cli.pipeline.identity import check_reward
 from rsgrpo_cli.pipeline.parts import Grading, discard, sample_parts
 from rsgrpo_cli.pipeline.preparation import prepare_prompts
 from rsgrpo_cli.pipeline.session import Outcome, Session
@@ -117,13 +118,12 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     """
     cfg = cfg.for_benchmark(source_name(request.benchmark))
     prompts = _benchmark_prompts(session, request)
-    check_base(session)
     folder = session.run.evaluation(version, request.name)
     settings = session.sampling_settings(session.config.rollout.engine)
     settings |= {"seed": session.config.seed, "chat_template": chat_template_id(session.base)}
     settings |= cfg.model_dump(mode="json", include={"temperature", "top_p", "max_tokens"})
     inputs = {"prompts": _prompts_id(session, request), "policy": session.policy_id(version)}
-    lineage = Lineage("eval", settings, inputs | accepted(session), policy_version=version)
+    lineage = Lineage("eval", settings, inputs | accepted(session.run), policy_version=version)
     _check_parts(session, version, request, folder, lineage)
 
     def work() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rsgrpo_cli.artifacts import write_json
 from rsgrpo_cli.config import Overrides, changed_fields, decides_training, override
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.identity import read_identity, write_identity
-from rsgrpo_cli.pipeline import identity
+from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.keeping import MANIFEST
 from rsgrpo_cli.pipeline.own_estimator import completed_run
 from rsgrpo_cli.run_dir import RunDir, numbered
@@ -85,7 +85,7 @@ def check_base(source: RunDir, overrides: Overrides, *, accept: bool) -> None:
     if overrides.get("model.name", model) != model:
         return
     try:
-        identity.check_base_of(source, accept=accept)
+        open_base(source, model, accept=accept, record=False)
     except MissingError:
         return
 

@@ -1,165 +1,23 @@
-"""What decides a run beside its settings, compared whenever it resumes: the base model's files, users' functions."""
+"""The functions that decide a run, a reward and a user's estimator: compared with those that the run was made with."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage
+from rsgrpo_cli.artifacts import Lineage, read_lineage
 from rsgrpo_cli.errors import StaleError
-from rsgrpo_cli.identity import Function, Identity, pinned, read_identity, write_identity
-from rsgrpo_cli.models import model_directory, weights_id
-from rsgrpo_cli.prompt_tokens import chat_template_id
+from rsgrpo_cli.identity import Function, Identity, read_identity, write_identity
+from rsgrpo_cli.pipeline.base_model import ACCEPT, known_from_artifacts
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.schemas import REWARDS, ROLLOUTS
+from rsgrpo_cli.schemas import REWARDS
 from rsgrpo_cli.staleness import GRADED, evaluation_parts, evaluations
-from rsgrpo_cli.step_dir import Step, part_files
+from rsgrpo_cli.step_dir import Step
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session
-
-ACCEPT = "--accept-changes"
-_LABELS = {
-    "weights": "weights",
-    "config": "config.json",
-    "tokenizer": "tokenizer",
-    "chat_template": "chat template",
-    "stop_tokens": "stop tokens (generation_config.json)",
-}
-"""What is compared, and what it is called."""
-_TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
-_IRRELEVANT = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache"}
-"""Entries of config.json that change with whoever saved it, and decide nothing."""
-
-
-# -- the base model ---------------------------------------------------------------------------------------------------
-
-
-def base_facts(directory: Path, weights: str) -> dict[str, str | None]:
-    """What of a base model decides its completions, by name; None where it has no such file.
-
-    Args:
-        directory: The model's.
-        weights: Hash of its weights.
-    """
-    config = {name: value for name, value in _json(directory / "config.json").items() if name not in _IRRELEVANT}
-    stops = _json(directory / "generation_config.json").get("eos_token_id")
-    files = sorted(directory / name for name in _TOKENIZER if (directory / name).is_file())
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return {
-        "weights": weights,
-        "config": hash_json(config),
-        "tokenizer": hash_json([[path.name, digest] for path, digest in zip(files, digests, strict=True)]),
-        "chat_template": chat_template_id(directory),
-        "stop_tokens": None if stops is None else json.dumps(stops),
-    }
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # whoever loads the model says what is wrong with it
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def check_base(session: Session) -> None:
-    """Compare the base model with the one that the run was made with; record it where nothing is recorded yet.
-
-    Raises:
-        StaleError: If it has changed since and the changes are not to be accepted.
-    """
-    if "base" in session.checked:
-        return
-    found = base_facts(session.base, session.base_id)
-    compare_base(session.run, session.config.model.name, session.base, found, accept=session.accept_changes)
-    session.checked.add("base")
-
-
-def check_base_of(run: RunDir, *, accept: bool) -> None:
-    """`check_base` for who only reads the run; what it has not recorded stays so.
-
-    Raises:
-        StaleError: As `check_base`.
-        MissingError: If the base model is not here.
-    """
-    model = run.config().model.name
-    directory = model_directory(pinned(run.path, model))
-    found = base_facts(directory, weights_id(directory))
-    compare_base(run, model, directory, found, accept=accept, record=False)
-
-
-def compare_base(
-    run: RunDir, model: str, directory: Path, found: dict[str, str | None], *, accept: bool, record: bool = True
-) -> None:
-    """Compare what was found of a base model with what the run recorded, and record what it has not.
-
-    Args:
-        run: The run.
-        model: Its base model's name.
-        directory: Where that is.
-        found: From `base_facts`.
-        accept: Go on with what has changed, and say so in the log and in `identity.json`.
-        record: Write down what was not recorded yet.
-
-    Raises:
-        StaleError: If something has changed and that is not accepted.
-    """
-    recorded = read_identity(run.path)
-    if recorded is not None and recorded.base.get("model") != model:
-        recorded = None  # of another model than the run has now
-    known = dict(recorded.base) if recorded else _known_from_artifacts(run)
-    changed = {name: (known[name], found[name]) for name in _LABELS if name in known and known[name] != found[name]}
-    if changed and not accept:
-        raise StaleError(_what_changed(run, model, changed), _ways_back(run, model, recorded))
-    made = recorded or Identity({})
-    if changed:
-        changes = [{"name": name, "was": was, "is": now} for name, (was, now) in changed.items()]
-        run.record({"stage": "accept-changes", "changes": changes})
-        made = replace(made, accepted=(*made.accepted, *changes))
-    revision = made.revision if recorded and not changed else _commit(directory)
-    made = replace(made, base={"model": model, **found}, revision=revision)
-    if made != recorded and (record or changed):
-        write_identity(run.path, made)
-
-
-def _known_from_artifacts(run: RunDir) -> dict[str, str | None]:
-    """Of a run that recorded nothing: the weights that its first samples are from."""
-    folders = [run.rollouts(0)]
-    folders += [run.evaluation(version, name) / "rollouts" for version, name in evaluations(run) if version == 0]
-    parts = [path for folder in folders for path in part_files(folder)[:1]]
-    return {"weights": read_lineage(parts[0], ROLLOUTS).inputs["policy"]} if parts else {}
-
-
-def _what_changed(run: RunDir, model: str, changed: dict[str, tuple[str | None, str | None]]) -> str:
-    told = ", ".join(f"{_LABELS[name]} {was or 'none'}, now {now or 'none'}" for name, (was, now) in changed.items())
-    return f"the base model {model} is not the one that run {run.name} was made with: {told}"
-
-
-def _ways_back(run: RunDir, model: str, recorded: Identity | None) -> str:
-    back = "put the old files back"
-    if recorded is not None and recorded.revision:
-        back = f"get the old files: hf download {model.partition('@')[0]} --revision {recorded.revision}"
-    return f"{back}; or start a new run; to continue with the changed model: {ACCEPT}"
-
-
-def _commit(directory: Path) -> str | None:
-    """The commit of a model in the Hub's cache (models--OWNER--NAME/snapshots/COMMIT)."""
-    return directory.name if directory.parent.name == "snapshots" else None
-
-
-def accepted(session: Session) -> dict[str, str]:
-    """For the lineage of what the base model decides: empty unless changes of it were accepted."""
-    identity = read_identity(session.run.path)
-    return identity.note if identity else {}
-
-
-# -- the reward, the estimator ----------------------------------------------------------------------------------------
 
 
 def check_reward(
@@ -213,7 +71,7 @@ def _compare_function(session: Session, kind: Function, name: str, identity: str
             )
         changes = [{"name": f"{kind} {name}", "was": was, "is": identity}]
         run.record({"stage": "accept-changes", "changes": changes})
-        kept = recorded or Identity({"model": session.config.model.name, **_known_from_artifacts(run)})
+        kept = recorded or Identity({"model": session.config.model.name, **known_from_artifacts(run)})
         write_identity(run.path, kept.with_function(kind, identity))
     session.checked.add(f"{kind} {identity}")
 

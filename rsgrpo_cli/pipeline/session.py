@@ -23,6 +23,7 @@ from rsgrpo_cli.engines.vllm_process import require_vllm
 from rsgrpo_cli.errors import LockedError, MissingError
 from rsgrpo_cli.estimators.user import UserEstimator
 from rsgrpo_cli.identity import pinned
+from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.policy_files import PolicyFiles
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.rewards.registry import open_reward
@@ -125,12 +126,27 @@ class Session:
 
     # -- the model ------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def base(self) -> Path:
-        """Directory of the base model."""
-        from rsgrpo_cli.models import model_directory
+        """Directory of the base model.
 
-        return model_directory(pinned(self.run.path, self.config.model.name))
+        Raises:
+            StaleError: If the model is not the one that the run was made with, and that is not accepted.
+        """
+        return self._base[0]
+
+    @property
+    def base_id(self) -> str:
+        """Hash of the base model's weights; raises as `base`."""
+        return self._base[1]
+
+    @cached_property
+    def _base(self) -> tuple[Path, str]:
+        return open_base(self.run, self.config.model.name, accept=self.accept_changes)
+
+    def check_base(self) -> None:
+        """Compare the base model with the run's now, and not when it is first used; raises as `base`."""
+        _ = self._base
 
     @cached_property
     def description(self) -> Path:
@@ -175,13 +191,6 @@ class Session:
         """What of the sampler and of the model's chat template decides the completions, for their lineage."""
         day = self.template_date
         return self.engine_settings(self.engine_name(name)) | ({"template_date": day.isoformat()} if day else {})
-
-    @cached_property
-    def base_id(self) -> str:
-        """Hash of the base model's weights."""
-        from rsgrpo_cli.models import weights_id
-
-        return weights_id(self.base)
 
     def policy_id(self, version: int) -> str:
         """The id of a policy: of the base model, the hash of its weights; of another, of all it was made of."""

@@ -15,9 +15,8 @@ from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_json, read
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, RsGrpoConfig, ScoreConfig, UpdateConfig
 from rsgrpo_cli.engines.registry import WITH_OWN_WEIGHTS
 from rsgrpo_cli.engines.types import Sampling
+from rsgrpo_cli.pipeline.base_model import accepted
 from rsgrpo_cli.pipeline.identity import (
-    accepted,
-    check_base,
     check_estimator,
     check_reward,
     keeps_its_advantages,
@@ -50,7 +49,6 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
 
     With `zero_variance = "resample"` and rewards, that includes the further parts that these call for.
     """
-    check_base(session)
     run, engine = session.run, session.sampling_settings(cfg.engine)
     folder = run.rollouts(step, tag)
     lineage = Lineage(
@@ -58,7 +56,7 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
         cfg.decisive() | engine | {"seed": session.config.seed, "step": step},
         {"prompts": session.prompts_id, "policy": session.policy_id(step)},
         policy_version=step,
-        outputs=accepted(session),
+        outputs=accepted(session.run),
     )
     alone = cfg.model_copy(update={"zero_variance": "keep"}) if tag or force else cfg  # whatever rewards there are
     parts = wanted_parts(session, step, alone, lineage)
@@ -233,7 +231,6 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     With `save` off there is no checkpoint, and the new policy lives in this process only. After a crash the update is
     done again from the newest checkpoint and the rollouts that are there.
     """
-    check_base(session)
     run, found = session.run, Step(session.run, step)
     lineage = _update_lineage(session, found, cfg)
     require_fresh(run, step, "advantages")
@@ -281,7 +278,7 @@ def _update_lineage(session: Session, step: Step, cfg: UpdateConfig) -> Lineage:
         "policy": session.policy_id(step.number),
     }
     # A policy is known by what it was made of, not by its bytes: that costs nothing and is there before they are.
-    made = {"policy": hash_json({"settings": settings, "inputs": inputs})} | accepted(session)
+    made = {"policy": hash_json({"settings": settings, "inputs": inputs})} | accepted(session.run)
     return Lineage("update", settings, inputs, policy_version=step.number, outputs=made)
 
 

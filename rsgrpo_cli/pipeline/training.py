@@ -10,7 +10,7 @@ from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_trai
 from rsgrpo_cli.errors import DivergedError, Interrupted, UsageError
 from rsgrpo_cli.pipeline import evaluation, preparation, prompt_checks, steps
 from rsgrpo_cli.pipeline.history import History, check_history
-from rsgrpo_cli.pipeline.identity import check_base, check_estimator, check_reward
+from rsgrpo_cli.pipeline.identity import check_estimator, check_reward
 from rsgrpo_cli.pipeline.keeping import prune
 from rsgrpo_cli.pipeline.own_estimator import completed
 from rsgrpo_cli.pipeline.resampling import prompts_to_draw
@@ -61,7 +61,7 @@ def train(session: Session, report: Report) -> None:
     settle(session)
     total = session.config.train.steps
     if session.run.newest_version() < total:
-        check_base(session)
+        session.check_base()
         _prepare(session)
         _check_resources(session)
         prompt_checks.check_prompts(session, session.config.prepare, session.prompts, "rollout.max_tokens")
