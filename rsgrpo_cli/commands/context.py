@@ -14,7 +14,8 @@ from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import Interrupted, LockedError, RsgrpoError, UsageError
 
 if TYPE_CHECKING:
-    from rsgrpo_cli.pipeline.session import Outcome, Session
+    from rsgrpo_cli.pipeline.session import Session
+    from rsgrpo_cli.pipeline.stage import Outcome
     from rsgrpo_cli.run_dir import RunDir
 
 _AGAIN = "the same command again"

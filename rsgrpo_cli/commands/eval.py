@@ -15,7 +15,7 @@ from rsgrpo_cli.errors import DataError
 
 if TYPE_CHECKING:
     from rsgrpo_cli.config import EvalConfig
-    from rsgrpo_cli.pipeline.session import Outcome
+    from rsgrpo_cli.pipeline.stage import Outcome
     from rsgrpo_cli.report.evaluations import Evaluation
 
 TIMEOUT_SHARE = 0.01

@@ -18,7 +18,8 @@ from rsgrpo_cli.pipeline.base_model import accepted
 from rsgrpo_cli.pipeline.identity import check_reward
 from rsgrpo_cli.pipeline.parts import Grading, discard, sample_parts
 from rsgrpo_cli.pipeline.preparation import prepare_prompts
-from rsgrpo_cli.pipeline.session import Outcome, Session
+from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.pipeline.stage import Outcome, carry_out
 from rsgrpo_cli.prompt_tokens import chat_template_id
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
@@ -135,7 +136,8 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
         facts |= {"reward": graded[0]} if graded else {}
         return facts | {f"pass@{row['k']}": row["value"] for row in asked}
 
-    return session.carry_out("eval", folder / "summary.parquet", work, policy=version, benchmark=request.name)
+    where: dict[str, int | str] = {"policy": version, "benchmark": request.name}
+    return carry_out(session, "eval", folder / "summary.parquet", work, where)
 
 
 def prepare_benchmarks(session: Session, requests: Iterable[Request]) -> None:

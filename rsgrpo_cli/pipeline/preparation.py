@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_lineage, w
 from rsgrpo_cli.config import PrepareConfig, ScoreConfig
 from rsgrpo_cli.errors import MissingError, StaleError
 from rsgrpo_cli.pipeline import columns, prompt_checks
-from rsgrpo_cli.pipeline.session import Outcome, Session
-from rsgrpo_cli.pipeline.stage import run_stage
+from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.pipeline.stage import Outcome, run_stage
+from rsgrpo_cli.rewards.types import Wants
 from rsgrpo_cli.schemas import PROMPTS
 from rsgrpo_cli.stages import prepare as prepare_stage
 from rsgrpo_cli.staleness import freshness
@@ -91,9 +93,7 @@ def prepare_prompts(
         source = _load(cfg.dataset, split, cfg)
         dropped = _benchmarks(session, cfg) if cfg.decontaminate == "drop" else []
     except MissingError as error:
-        if force or not path.is_file() or read_lineage(path, PROMPTS).config_hash != hash_json(settings):
-            raise
-        if wants is not None and columns.lacks(path, wants):
+        if force or not _will_do(path, settings, wants):
             raise
         session.out.warn(f"{error.message}; using the problems prepared before")
         return Outcome("prepare", path, True, 0.0, {"prompts": count_rows(path)})
@@ -131,6 +131,13 @@ def prepare_prompts(
         done=kept,
         where={"dataset": source.name, "split": source.split},
     )
+
+
+def _will_do(path: Path, settings: Mapping[str, Any], wants: Wants | None) -> bool:
+    """Whether what was prepared before can be used without the dataset: same settings, all columns."""
+    if not path.is_file() or read_lineage(path, PROMPTS).config_hash != hash_json(settings):
+        return False
+    return wants is None or not columns.lacks(path, wants)
 
 
 def _make(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -38,25 +37,6 @@ if TYPE_CHECKING:
     from rsgrpo_cli.engines.types import Engine, LoadableEngine
     from rsgrpo_cli.policy.policy import Policy
     from rsgrpo_cli.probe import Probe
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a stage.
-
-    Args:
-        stage: Its name.
-        path: What it made, or found made.
-        skipped: Whether it was there already, from the same inputs and settings.
-        seconds: How long it took.
-        facts: Its numbers, by name.
-    """
-
-    stage: str
-    path: Path
-    skipped: bool
-    seconds: float
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Session:
@@ -384,17 +364,13 @@ class Session:
             self._resources.callback(self._estimators[name].close)
         return self._estimators[name]
 
-    # -- doing ----------------------------------------------------------------------------------------------------
+    # -- time -----------------------------------------------------------------------------------------------------
 
-    def carry_out(self, stage: str, path: Path, work: Callable[[], dict[str, Any]], **where: int | str) -> Outcome:
-        """Run a stage's work, time it and log it."""
-        started = time.perf_counter()
-        facts = work()
-        seconds = time.perf_counter() - started
-        self.run.record({"stage": stage, **where, "seconds": round(seconds, 4)})
-        if isinstance(where.get("step"), int):
-            _add_time(self.timings, {"stage": stage, **where}, seconds)
-        return Outcome(stage, path, False, seconds, facts)
+    def note_time(self, event: Mapping[str, Any], seconds: float) -> None:
+        """Log how long a stage took, and where."""
+        self.run.record({**event, "seconds": round(seconds, 4)})
+        if isinstance(event.get("step"), int):
+            _add_time(self.timings, event, seconds)
 
 
 def _add_time(timings: dict[int, dict[str, float]], event: Mapping[str, Any], seconds: float) -> None:

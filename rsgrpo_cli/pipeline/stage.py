@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.pipeline.session import Outcome, Session
+from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.staleness import Freshness, decide
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a stage.
+
+    Args:
+        stage: Its name.
+        path: What it made, or found made.
+        skipped: Whether it was there already, from the same inputs and settings.
+        seconds: How long it took.
+        facts: Its numbers, by name.
+    """
+
+    stage: str
+    path: Path
+    skipped: bool
+    seconds: float
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def run_stage(
@@ -42,7 +63,18 @@ def run_stage(
     """
     if not decide(state, path, dependents=dependents, force=force, tagged=tagged):
         return Outcome(stage, path, True, 0.0, done())
-    return session.carry_out(stage, path, work, **where)
+    return carry_out(session, stage, path, work, where)
+
+
+def carry_out(
+    session: Session, stage: str, path: Path, work: Callable[[], dict[str, Any]], where: Mapping[str, int | str]
+) -> Outcome:
+    """Run a stage's work, whatever is there; time it and log it. Arguments as of `run_stage`."""
+    started = time.perf_counter()
+    facts = work()
+    seconds = time.perf_counter() - started
+    session.note_time({"stage": stage, **where}, seconds)
+    return Outcome(stage, path, False, seconds, facts)
 
 
 def again(session: Session) -> str:

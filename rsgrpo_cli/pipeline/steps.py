@@ -27,8 +27,8 @@ from rsgrpo_cli.pipeline.own_estimator import completed
 from rsgrpo_cli.pipeline.parts import Grading, discard, sample_parts
 from rsgrpo_cli.pipeline.resampling import counted_rows, prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.rollout_folder import finish_round, folder_state, rounds, start_round
-from rsgrpo_cli.pipeline.session import Outcome, Session
-from rsgrpo_cli.pipeline.stage import again, run_stage
+from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.pipeline.stage import Outcome, again, run_stage
 from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.schemas import ADVANTAGES, POLICY_LOGPROBS, REWARDS, ROLLOUTS, UPDATE_METRICS
 from rsgrpo_cli.stages import advantage as advantage_stage
