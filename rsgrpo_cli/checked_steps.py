@@ -92,6 +92,6 @@ class CheckedSteps:
         config, prompts = self.run.config(), self.run.prompts
         own = [section.decisive() for section in (config.rollout, config.score, config.advantage, config.update)]
         return {
-            "settings": hash_json(own),
+            "settings": hash_json([config.seed, *own]),
             "prompts": read_lineage(prompts, PROMPTS).id if prompts.is_file() else "",
         }

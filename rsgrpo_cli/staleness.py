@@ -154,10 +154,10 @@ def decide(state: Freshness, path: Path, *, dependents: Sequence[Path], force: b
                 f"{path} was made from inputs that have been replaced since", f"{keep}make it again: {_again(path)}"
             )
         case Freshness.OTHER_SETTINGS if at_stake:
+            branch = f"branch the run here: {_fork_at(path)}; " if path.parent.parent.name == "steps" else ""
             raise StaleError(
                 f"{path} was made with other settings, and {_named(at_stake[0])} was made from it",
-                f"{beside}branch the run here: rsgrpo fork NEW --step N; "
-                "replace it, which makes what follows stale: --force",
+                f"{beside}{branch}replace it, which makes what follows stale: --force",
             )
     return True
 
@@ -170,6 +170,11 @@ def _again(path: Path) -> str:
         return "the same command with --force"
     run, step = path.parents[2], int(path.parent.name)
     return shlex.join(["rsgrpo", stage, "--run", str(run), "--step", str(step), "--force"])
+
+
+def _fork_at(path: Path) -> str:
+    """The command that branches a run off before the step that an artifact belongs to."""
+    return shlex.join(["rsgrpo", "fork", "NEW", "--run", str(path.parents[2]), "--step", str(int(path.parent.name))])
 
 
 def _named(path: Path) -> str:
@@ -329,9 +334,9 @@ def departures(run: RunDir, step: int) -> list[tuple[str, str, Any, Any]]:
     config, found = run.config(), Step(run, step)
     sections = (config.rollout, config.score, config.advantage, config.update)
     changed = []
-    for what, own in zip(CHAIN, sections, strict=True):
-        made = _settings_if_readable(found, what)
-        changed += [(what, *change) for change in _changes(made, own.decisive())]
+    for what, section in zip(CHAIN, sections, strict=True):
+        own = section.decisive() | ({"seed": config.seed} if what == "rollouts" else {})
+        changed += [(what, *change) for change in _changes(_settings_if_readable(found, what), own)]
     return changed
 
 

@@ -8,6 +8,7 @@ steps/000000/advantages.parquet, update_metrics.parquet
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -25,8 +26,6 @@ CHAIN = ("rollouts", "rewards", "advantages", "updates")
 """What a step makes, in order: each is made from the one before."""
 STAGES = {"rollouts": "rollout", "rewards": "score", "advantages": "advantage", "updates": "update"}
 """The command that makes each of these."""
-_MAKE = {kind: f"make them first: rsgrpo {stage}" for kind, stage in STAGES.items()}
-_MAKE["update_metrics"] = _MAKE["updates"]
 _PART = re.compile(r"part-[0-9]{5,}(-[0-9]{5,}-[0-9]{5,})?")
 
 
@@ -43,10 +42,13 @@ class Parts:
         kind: What they hold.
         place: The file, or the directory of the parts.
         single: Whether the artifact is one file, with an id of its own.
+        hint: What to do where there are none.
     """
 
-    def __init__(self, paths: Sequence[Path], kind: ArtifactSchema, place: Path, *, single: bool = False) -> None:
-        self.paths, self.kind, self.place, self.single = list(paths), kind, place, single
+    def __init__(
+        self, paths: Sequence[Path], kind: ArtifactSchema, place: Path, *, single: bool = False, hint: str = ""
+    ) -> None:
+        self.paths, self.kind, self.place, self.single, self.hint = list(paths), kind, place, single, hint
         self._lineages: dict[Path, Lineage] = {}
 
     def __bool__(self) -> bool:
@@ -116,7 +118,7 @@ class Parts:
         return table.select(list(columns)) if columns else table
 
     def _nothing(self) -> NoReturn:
-        raise MissingError(f"there are no {self.kind.name} at {self.place}", _MAKE[self.kind.name])
+        raise MissingError(f"there are no {self.kind.name} at {self.place}", self.hint)
 
     def lineage(self, path: Path) -> Lineage:
         """The lineage of one file, which need not be there: that is an error then."""
@@ -148,7 +150,8 @@ class Step:
         """The parts that the manifest names, as far as they are there; without one, all that were sampled so far."""
         files = part_files(self.folder)
         named = self.manifest["parts"] if self.manifest else {path.stem for path in files}
-        return Parts([path for path in files if path.stem in named], ROLLOUTS, self.folder)
+        paths = [path for path in files if path.stem in named]
+        return Parts(paths, ROLLOUTS, self.folder, hint=_make_first(self.run, self.number, "rollouts"))
 
     @cached_property
     def rewards(self) -> Parts:
@@ -157,17 +160,21 @@ class Step:
         if found.single or not self.manifest:
             return found
         paths = [path for path in found.paths if path.stem in self.manifest["parts"]]
-        return Parts(paths, REWARDS, found.place)
+        return Parts(paths, REWARDS, found.place, hint=found.hint)
 
     @cached_property
     def advantages(self) -> Parts:
         """A single file."""
-        return _single(self.run.advantages(self.number), ADVANTAGES)
+        return self._single(self.run.advantages(self.number), ADVANTAGES, "advantages")
 
     @cached_property
     def updates(self) -> Parts:
         """A single file: the update's metrics."""
-        return _single(self.run.update_metrics(self.number), UPDATE_METRICS)
+        return self._single(self.run.update_metrics(self.number), UPDATE_METRICS, "updates")
+
+    def _single(self, path: Path, kind: ArtifactSchema, what: str) -> Parts:
+        hint = _make_first(self.run, self.number, what)
+        return Parts([path] if path.is_file() else [], kind, path, single=True, hint=hint)
 
     def artifact(self, what: str) -> Parts:
         """One of CHAIN."""
@@ -196,12 +203,13 @@ class Step:
             have = len(part_files(self.folder))
             raise MissingError(
                 f"no complete rollouts in {self.folder}" + (f" ({have} parts so far)" if have else ""),
-                "make them first: rsgrpo rollout",
+                _make_first(self.run, self.number, "rollouts"),
             )
         for name, expected in self.manifest["parts"].items():
             path = self.folder / f"{name}.parquet"
             if self.rollouts.lineage(path).id != expected:
-                raise ArtifactError(f"{path} does not belong to the other parts", "rsgrpo rollout --force")
+                again = stage_command(self.run, self.number, "rollouts", "--force")
+                raise ArtifactError(f"{path} does not belong to the other parts", f"sample again: {again}")
         return str(self.manifest["id"])
 
     @property
@@ -255,7 +263,7 @@ def rewards_of(run: RunDir, step: int, tag: str | None = None) -> Parts:
     parts = part_files(folder)
     if not parts and older.is_file():
         return Parts([older], REWARDS, older, single=True)
-    return Parts(parts, REWARDS, folder)
+    return Parts(parts, REWARDS, folder, hint=_make_first(run, step, "rewards"))
 
 
 def newest_step(run: RunDir, has: str) -> int:
@@ -274,8 +282,13 @@ def newest_step(run: RunDir, has: str) -> int:
     return found
 
 
-def _single(path: Path, kind: ArtifactSchema) -> Parts:
-    return Parts([path] if path.is_file() else [], kind, path, single=True)
+def stage_command(run: RunDir, step: int, what: str, *flags: str) -> str:
+    """The command that makes an artifact of a step, one of CHAIN."""
+    return shlex.join(["rsgrpo", STAGES[what], "--run", str(run.path), "--step", str(step), *flags])
+
+
+def _make_first(run: RunDir, step: int, what: str) -> str:
+    return f"make them first: {stage_command(run, step, what)}"
 
 
 def _key(table: pa.Table, row: int) -> tuple[str, int]:

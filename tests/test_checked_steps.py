@@ -83,6 +83,8 @@ def test_other_settings_or_prompts_make_the_list_worthless(run: RunDir) -> None:
     config = (run.path / "config.json").read_text()
     (run.path / "config.json").write_text(config.replace('"beta": 2.0', '"beta": 3.0'))
     assert untouched(run) == set()
+    (run.path / "config.json").write_text(config.replace('"seed": 0', '"seed": 5'))
+    assert untouched(run) == set()
     (run.path / "config.json").write_text(config)
     assert untouched(run) == {0, 1, 2, 3}
     run_on_disk.write_prompts(run, ["p-000001"])

@@ -48,6 +48,10 @@ class UserEstimator:
         """The function's name and a hash of its source."""
         return self._function.identity
 
+    def has_setting(self, name: str) -> bool:
+        """Whether the function has a parameter of this name beside the rewards."""
+        return name in self._function.described.get("names", ())
+
     def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All settings of the function: those given, and its defaults for the others.
 
@@ -104,7 +108,7 @@ class UserEstimator:
             case Died(exit_code):
                 what = f"ended its process with code {exit_code}"
         told = what.startswith("returned")
-        hint = "it must return one finite number per reward" if told else "fix it and run the same command again"
+        hint = "it must return one finite float32 per reward" if told else "fix it and run the same command again"
         raise DataError(f"{self._function.label}, called for group {group}, {what}", hint)
 
 

@@ -81,6 +81,8 @@ def _problem(parameters: list[inspect.Parameter]) -> str:
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+LARGEST = 3.4e38
+"""Of a float32, in which the loss is computed."""
 NO_SETTING = "and a setting is a finite number, a text, true or false, or a list of these"
 
 
@@ -106,7 +108,7 @@ def plain(returned: Any, size: int) -> list[float] | str:
         return f"returned {kind} of {len(values)} for {size} rewards"
     numbers = [_number(value) for value in values]
     for place, number in enumerate(numbers):
-        if number is None or not math.isfinite(number):
+        if number is None or not math.isfinite(number) or abs(number) > LARGEST:
             return f"returned {short(values[place])} for reward {place + 1} of {size}"
     return [number for number in numbers if number is not None]
 

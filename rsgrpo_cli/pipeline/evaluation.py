@@ -174,19 +174,20 @@ def _prompts_id(session: Session, request: Request) -> str:
 
 def _check_parts(session: Session, version: int, request: Request, folder: Path, wanted: Lineage) -> None:
     """Samples of different settings must not be mixed."""
-    for path in evaluation_parts(folder / SAMPLED):
-        state = freshness(path, ROLLOUTS, wanted)
-        if state == Freshness.CURRENT:
-            continue
-        if request.force:
-            discard(path, ROLLOUTS)
-            discard(folder / GRADED / path.name, REWARDS)
-            continue
+    other = [
+        path for path in evaluation_parts(folder / SAMPLED) if freshness(path, ROLLOUTS, wanted) != Freshness.CURRENT
+    ]
+    if other and not request.force:
         replace_it = eval_command(session.run, version, request.name, "--force")
         raise StaleError(
-            f"the samples in {folder} were drawn {_how_else(read_lineage(path, ROLLOUTS), wanted)}",
+            f"the samples in {folder} were drawn {_how_else(read_lineage(other[0], ROLLOUTS), wanted)}",
             f"keep both: --tag NAME; replace them: {replace_it}",
         )
+    if other and version:
+        session.run.check_checkpoint(version, trainer=False)  # nothing goes before others can be sampled
+    for path in other:
+        discard(path, ROLLOUTS)
+        discard(folder / GRADED / path.name, REWARDS)
 
 
 def _how_else(made: Lineage, wanted: Lineage) -> str:

@@ -18,7 +18,7 @@ from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.identity import read_identity, write_identity
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.keeping import MANIFEST
-from rsgrpo_cli.pipeline.own_estimator import completed_run
+from rsgrpo_cli.pipeline.own_estimator import completed_run, without_lost_settings
 from rsgrpo_cli.run_dir import RunDir, numbered
 from rsgrpo_cli.step_dir import rewards_of
 
@@ -53,7 +53,7 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
             f"run {source.name} has no checkpoint {step} to fork from",
             f"checkpoints: {have}, or 0; a run keeps more of them with --checkpoint-every 1 --keep-checkpoints N",
         )
-    config = override(source.config(), overrides)
+    config = override(without_lost_settings(source.config(), overrides), overrides)
     if any(name.startswith("advantage.") for name in overrides):
         config = completed_run(config, None if "advantage.estimator" in overrides else source.path)
     changed = changed_fields(source.config(), config)

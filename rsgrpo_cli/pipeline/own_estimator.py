@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from rsgrpo_cli.config import AdvantageConfig, OwnEstimatorConfig, RunConfig
+from rsgrpo_cli.config import AdvantageConfig, Overrides, OwnEstimatorConfig, RunConfig
 from rsgrpo_cli.estimators.user import UserEstimator
 from rsgrpo_cli.stages.advantage import OwnEstimator
 
@@ -35,6 +35,23 @@ def completed_run(config: RunConfig, keep_out: Path | None = None) -> RunConfig:
     """
     with opened(config.advantage, keep_out) as (cfg, _):
         return config if cfg is config.advantage else config.model_copy(update={"advantage": cfg})
+
+
+def without_lost_settings(config: RunConfig, overrides: Overrides) -> RunConfig:
+    """A run's configuration where its own estimator is named again: settings that the function has lost are left out.
+
+    Raises:
+        UsageError: If the function cannot be loaded.
+    """
+    cfg = config.advantage
+    if not isinstance(cfg, OwnEstimatorConfig) or overrides.get("advantage.estimator") != cfg.estimator:
+        return config
+    own = UserEstimator(cfg.estimator)
+    try:
+        kept = {name: value for name, value in cfg.knobs().items() if own.has_setting(name)}
+    finally:
+        own.close()
+    return config.model_copy(update={"advantage": cfg.with_knobs(kept)})
 
 
 @contextmanager

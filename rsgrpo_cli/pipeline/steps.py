@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -201,6 +202,10 @@ def advantage(
         state = Freshness.CURRENT
 
     def work() -> dict[str, Any]:
+        further = 0 if tag else prompts_to_draw(session, step)
+        if further:
+            more = shlex.join(["rsgrpo", "rollout", "--run", str(run.path), "--step", str(step)])
+            session.out.warn(f"step {step} is used without {further} further prompts that its rewards call for: {more}")
         read = rewards.table(advantage_stage.COLUMNS)
         at_step = advantage_stage.with_beta_of_step(cfg, step, read)
         made = advantage_stage.advantage(read, at_step, partial(own, settings=cfg.knobs()) if own else None)

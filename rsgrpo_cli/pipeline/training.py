@@ -116,7 +116,13 @@ def settle(session: Session) -> None:
         UsageError: If the estimator is a user's that cannot be loaded, or does not have these settings.
     """
     run, cfg = session.run, session.config.advantage
-    whole = completed(cfg, session.own_estimator(cfg))
+    try:
+        whole = completed(cfg, session.own_estimator(cfg))
+    except UsageError as error:
+        if not run.has_results():
+            raise
+        branch = f"rsgrpo fork NEW --run {run.path} --estimator {cfg.estimator}"
+        raise UsageError(error.message, f"{error.hint}; if the function has changed since: {branch}") from error
     session.config = session.config.model_copy(update={"advantage": whole})
     if not run.has_results() and run.config() != session.config:
         run.change_config(session.config)

@@ -252,6 +252,19 @@ def test_a_fork_may_have_another(cli: Cli, module: Path) -> None:
     assert not Path("runs/third").exists()
 
 
+def test_a_fork_with_the_name_again_loses_settings_that_the_function_has_lost(cli: Cli, module: Path) -> None:
+    assert cli("train", "--run", "runs/x", "--steps", "1", *OWN).code == 0
+    text = module.read_text()
+    assert "power=1" in text
+    module.write_text(text.replace("power=1", "force=1").replace("power", "force"))
+    stopped = cli("train", "--run", "runs/x", "--steps", "2", "--accept-changes")
+    assert (stopped.code, "advantage.power is not a setting of mine:below" in stopped.err) == (2, True), stopped.err
+    assert "rsgrpo fork NEW --run runs/x --estimator mine:below" in stopped.err
+    assert cli("fork", "new", "--run", "runs/x", "--estimator", "mine:below").code == 0
+    assert settings_of("runs/new").keys() == {"estimator", "scale", "level", "force"}
+    assert cli("train", "--run", "runs/new", "--steps", "2").code == 0
+
+
 def test_it_is_tried_beside_a_run_and_compared(cli: Cli, trained: Path) -> None:
     tagged = cli("advantage", "--run", trained, "--step", "0", "--estimator", "mine:below", "--tag", "own")
     assert tagged.code == 0, tagged.err

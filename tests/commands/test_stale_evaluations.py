@@ -52,6 +52,16 @@ def test_a_pruned_policy_is_not_replaced_behind_its_evaluation(cli: Cli, measure
     assert cli("status", "--run", measured, "--json").json["stale"] == []
 
 
+def test_samples_stay_where_the_policy_cannot_be_sampled_again(cli: Cli, measured: Path) -> None:
+    folder = measured / "evals/000002/toy"
+    before = {path: path.read_bytes() for path in folder.rglob("*.parquet")}
+    shutil.rmtree(measured / "checkpoints/000002")
+    shutil.copytree(measured / "checkpoints/000001", measured / "checkpoints/000002")
+    result = cli("eval", "--run", measured, "--policy", "2", *EVAL, "--force")
+    assert (result.code, "it is not the policy that step 1 of this run made" in result.err) == (1, True), result.err
+    assert {path: path.read_bytes() for path in folder.rglob("*.parquet")} == before
+
+
 def test_every_reader_notices_a_replaced_policy(cli: Cli, measured: Path) -> None:
     assert cli("report", measured).code == 0
     assert cli("update", "--run", measured, *UPDATE, "--force").code == 0

@@ -144,8 +144,11 @@ def test_too_few_problems_end_it(cli: Cli, numbers: None) -> None:
 def test_a_step_with_advantages_is_settled(cli: Cli, numbers: None) -> None:
     ok(cli, "prepare", "--run", "runs/x", *NUMBERS)
     ok(cli, "rollout", "--run", "runs/x")
-    assert ok(cli, "score", "--run", "runs/x")["prompts_to_draw"]
-    ok(cli, "advantage", "--run", "runs/x")
+    missing = ok(cli, "score", "--run", "runs/x")["prompts_to_draw"]
+    early = cli("advantage", "--run", "runs/x")
+    assert early.code == 0
+    assert f"step 0 is used without {missing} further prompts" in early.err
+    assert "rsgrpo rollout --run runs/x --step 0" in early.err
     assert ok(cli, "rollout", "--run", "runs/x")["skipped"]
     assert "prompts_to_draw" not in ok(cli, "score", "--run", "runs/x")
 
