@@ -10,7 +10,6 @@ import os
 from functools import cached_property
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage, read_table, write_table
 from rsgrpo_cli.run_dir import RunDir
@@ -29,7 +28,8 @@ class CheckedSteps:
 
     def __init__(self, run: RunDir, table: pa.Table | None = None) -> None:
         self.run = run
-        self.table = CHECKED.schema.empty_table() if table is None else table
+        # Not by empty_table, which would import pandas: `status` is to be quick.
+        self.table = pa.Table.from_batches([], CHECKED.schema) if table is None else table
         self._noted: dict[int, list[tuple[int, str, int, int]]] = {}
         """Rows of the steps that were checked since, none for one that is not as it should be."""
 
@@ -80,6 +80,8 @@ class CheckedSteps:
 
     def write(self) -> None:
         """Save the table."""
+        import pyarrow.compute as pc  # `status` only reads, and is to be quick
+
         rows = [dict(zip(CHECKED.schema.names, row, strict=True)) for rows in self._noted.values() for row in rows]
         kept = self.table.filter(pc.invert(pc.is_in(self.table["step"], pa.array(self._noted, pa.int32()))))
         self.table = pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=CHECKED.schema)]).sort_by("step")

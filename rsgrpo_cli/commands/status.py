@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from rsgrpo_cli.commands import options
@@ -14,6 +15,7 @@ def status(run: options.RunOption = None, as_json: options.JsonOption = False) -
     """Show what a run has done, what is stale, and where the time went."""
     from rsgrpo_cli.report.inspect import state
 
+    gc.freeze()  # a long run makes many objects: collections need not go through all that was imported
     data = state(run)
     total = sum(data["seconds"].values())
     times = table("stage", "time", "share")

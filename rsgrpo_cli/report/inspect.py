@@ -7,7 +7,7 @@ from collections import defaultdict
 from math import isfinite
 from typing import Any
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.checked_steps import CheckedSteps
@@ -146,15 +146,13 @@ def _find(run: RunDir, prompt: str) -> dict[str, Any]:
 
 def _parts_with(run: RunDir, step: int, prompt_id: str) -> list[Any]:
     parts = part_files(run.rollouts(step))
-    ids = [(part, read_table(part, ROLLOUTS, ["prompt_id"])["prompt_id"]) for part in parts]
-    return [part for part, column in ids if pc.any(pc.equal(column, prompt_id)).as_py()]
+    return [part for part in parts if prompt_id in read_table(part, ROLLOUTS, ["prompt_id"])["prompt_id"].to_pylist()]
 
 
 def _completions(run: RunDir, step: int, prompt_id: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for part in _parts_with(run, step, prompt_id):
-        table = read_table(part, ROLLOUTS)
-        rows += table.filter(pc.equal(table["prompt_id"], prompt_id)).to_pylist()
+        rows += _rows(read_table(part, ROLLOUTS), "prompt_id", prompt_id)
     graded = _by_key(Step(run, step).rewards, rows)
     compared = _by_key(Step(run, step).advantages, rows)
     return [
@@ -185,6 +183,11 @@ def _key(row: dict[str, Any]) -> tuple[str, int]:
 def _by_key(artifact: Parts, rows: list[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
     if not artifact or not rows:
         return {}
-    table = artifact.table()
-    own = table.filter(pc.equal(table["group_id"], rows[0]["group_id"])).to_pylist()
-    return {_key(row): row for row in own}
+    return {_key(row): row for row in _rows(artifact.table(), "group_id", rows[0]["group_id"])}
+
+
+def _rows(table: pa.Table, column: str, value: str) -> list[dict[str, Any]]:
+    import pyarrow.compute as pc  # `status` does without, and is to be quick
+
+    found: list[dict[str, Any]] = table.filter(pc.equal(table[column], value)).to_pylist()
+    return found
