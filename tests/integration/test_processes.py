@@ -158,7 +158,7 @@ def test_the_shell_script_of_six_stages(cli: Cli, tmp_path: Path) -> None:
         capture_output=True,
     )
     assert cli("train", "--run", "runs/one", "--steps", "1", "--eval-every", "1", *settings).code == 0
-    for name in ("rewards", "advantages", "update_metrics"):
+    for name in ("rewards/part-00000", "advantages", "update_metrics"):
         pair = [Path(run) / "steps/000000" / f"{name}.parquet" for run in ("runs/six", "runs/one")]
         assert pair[0].read_bytes() == pair[1].read_bytes()
     summaries = [Path(run) / "evals/000001/toy/summary.parquet" for run in ("runs/six", "runs/one")]
