@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -46,11 +46,8 @@ def without_lost_settings(config: RunConfig, overrides: Overrides) -> RunConfig:
     cfg = config.advantage
     if not isinstance(cfg, OwnEstimatorConfig) or overrides.get("advantage.estimator") != cfg.estimator:
         return config
-    own = UserEstimator(cfg.estimator)
-    try:
+    with closing(UserEstimator(cfg.estimator)) as own:
         kept = {name: value for name, value in cfg.knobs().items() if own.has_setting(name)}
-    finally:
-        own.close()
     return config.model_copy(update={"advantage": cfg.with_knobs(kept)})
 
 
@@ -64,9 +61,6 @@ def opened(cfg: AdvantageConfig, keep_out: Path | None = None) -> Iterator[tuple
     if not isinstance(cfg, OwnEstimatorConfig):
         yield cfg, None
         return
-    own = UserEstimator(cfg.estimator, keep_out=keep_out)
-    try:
+    with closing(UserEstimator(cfg.estimator, keep_out=keep_out)) as own:
         whole = completed(cfg, own)
         yield whole, partial(own, settings=whole.knobs())
-    finally:
-        own.close()

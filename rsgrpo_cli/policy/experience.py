@@ -108,8 +108,9 @@ class Experience:
 def minibatches(experience: Experience, cfg: UpdateConfig, *, seed: int, version: int) -> Iterator[Experience]:
     """Deal the groups out to the optimizer steps of an update, anew in every epoch; a group is never split.
 
-    Those with a gradient are dealt first, so that every step learns from as many of them, give or take one. A step that
-    gets none changes nothing, but is there: the learning rate depends on the number of optimizer steps before it.
+    Groups with a gradient are dealt first, so that each optimizer step gets the same number of them, give or take one.
+    A step that gets none changes nothing, but is there: the learning rate depends on the number of optimizer steps
+    before it.
 
     Args:
         experience: All that the update learns from.

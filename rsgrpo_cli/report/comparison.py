@@ -41,14 +41,7 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
     counts = [evaluation.counts(samples) for evaluation in (before, after)]
     ids = before.problems["prompt_id"].to_pylist()
     solved, lost = solved_changes(counts[0][1], counts[1][1])
-    return {
-        "benchmark": before.benchmark,
-        "before": before.label,
-        "after": after.label,
-        "problems": len(ids),
-        "samples": [before.num_samples, after.num_samples],
-        "compared_samples": samples,
-        "unlike": unlike([(before.label, before), (after.label, after)]),
+    return _heading(before, after, len(ids)) | {
         "differences": [_difference(counts, k) for k in ks],
         "newly_solved": [ids[index] for index in solved],
         "newly_lost": [ids[index] for index in lost],
@@ -69,17 +62,23 @@ def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     known = np.array([pair for pair in pairs if None not in pair], dtype=float).reshape(-1, 2)
     if not len(known):
         raise UsageError("no problem has a reward in both evaluations", "use a reward that grades them")
+    return _heading(before, after, len(known)) | {
+        "differences": [_paired("reward", None, [known[:, 0], known[:, 1]])],
+        "newly_solved": [],
+        "newly_lost": [],
+    }
+
+
+def _heading(before: Evaluation, after: Evaluation, problems: int) -> dict[str, Any]:
+    """What is compared: both policies, on how many problems, and at how many samples of each."""
     return {
         "benchmark": before.benchmark,
         "before": before.label,
         "after": after.label,
-        "problems": len(known),
+        "problems": problems,
         "samples": [before.num_samples, after.num_samples],
-        "compared_samples": samples,
+        "compared_samples": min(before.num_samples, after.num_samples),
         "unlike": unlike([(before.label, before), (after.label, after)]),
-        "differences": [_paired("reward", None, [known[:, 0], known[:, 1]])],
-        "newly_solved": [],
-        "newly_lost": [],
     }
 
 
