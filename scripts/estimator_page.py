@@ -39,6 +39,12 @@ SHOWN: list[tuple[str, dict[str, Any]]] = [
     ("passk_rloo", {"k": 4}),
     ("chen_passk", {"k": 4, "eps": 0.0}),
     ("tang_max", {}),
+    ("power", {"alpha": 2.0}),
+    ("power", {"alpha": 3.0}),
+    ("f_grpo", {"gamma": 1.0, "eps": 0.0}),
+    ("bbg", {"k": 4}),
+    ("w_reinforce", {}),
+    ("asym_grpo", {}),
 ]
 PROBABILITIES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 BETAS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)

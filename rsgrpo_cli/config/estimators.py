@@ -216,6 +216,54 @@ class TangMaxConfig(EstimatorConfig):
     estimator: Literal["tang_max"] = "tang_max"
 
 
+class PowerConfig(EstimatorConfig):
+    """A power of the share of wrong answers as weight of a prompt, of 0/1 rewards (arXiv 2602.06717)."""
+
+    estimator: Literal["power"] = "power"
+    alpha: Annotated[Finite, Field(ge=1)] = 2.0
+    """The weight is (1 - p)^(alpha - 1): 1 is dr_grpo, larger values favour hard prompts."""
+
+
+class FGrpoConfig(EstimatorConfig):
+    """GRPO with a power of the share of wrong answers as focal weight, of 0/1 rewards (arXiv 2602.06717)."""
+
+    FIXED = EPS
+
+    estimator: Literal["f_grpo"] = "f_grpo"
+    gamma: NonNegative = 1.0
+    """The weight is (1 - p)^gamma: 0 is grpo, larger values favour hard prompts."""
+
+
+class BbgConfig(EstimatorConfig):
+    """The pass@k weight averaged over what the rate may be, of 0/1 rewards (arXiv 2606.15455)."""
+
+    FIXED = MappingProxyType({"threshold": 0.01})
+
+    estimator: Literal["bbg"] = "bbg"
+    k: Positive = 4
+    """Samples that a prompt may use; it may be larger than the group."""
+
+
+class WReinforceConfig(EstimatorConfig):
+    """A fixed advantage for right and one for wrong answers: W-REINFORCE, PSR, NSR (arXiv 2506.01347)."""
+
+    estimator: Literal["w_reinforce"] = "w_reinforce"
+    right: NonNegative = 0.1
+    """What right answers get; 0 is NSR."""
+    wrong: NonNegative = 1.0
+    """What wrong answers lose; 0 is PSR."""
+
+
+class AsymGrpoConfig(EstimatorConfig):
+    """GRPO with exponents of its own for right and wrong answers, of 0/1 rewards (arXiv 2604.04894)."""
+
+    estimator: Literal["asym_grpo"] = "asym_grpo"
+    right: NonNegative = 0.9
+    """Right answers get ((1 - p) / p)^right: 0.5 as in grpo, more favours hard prompts."""
+    wrong: NonNegative = 0.4
+    """Wrong answers lose (p / (1 - p))^wrong: 0.5 as in grpo, less spares easy prompts."""
+
+
 class OwnEstimatorConfig(EstimatorConfig):
     """A function of the user's own; further settings are its keyword arguments."""
 
@@ -251,7 +299,12 @@ NamedEstimator = Annotated[
     | ChenPassKConfig
     | MahdaviPassKConfig
     | PassKRlooConfig
-    | TangMaxConfig,
+    | TangMaxConfig
+    | PowerConfig
+    | FGrpoConfig
+    | BbgConfig
+    | WReinforceConfig
+    | AsymGrpoConfig,
     Field(discriminator="estimator"),
 ]
 NAMED, OWN = "a named estimator", "a function"

@@ -13,6 +13,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from rsgrpo_cli.core.accuracy_advantages import asym_grpo, bbg, f_grpo, power, w_reinforce
 from rsgrpo_cli.core.advantages import FloatArray, dr_grpo, grpo, max_rl, qae, rloo, rs_grpo, tail_rl
 from rsgrpo_cli.core.entropic_advantages import entropic_adaptive, entropic_loo
 from rsgrpo_cli.core.passk_advantages import chen_passk, mahdavi_passk, passk_rloo, pkpo, tang_max
@@ -35,6 +36,11 @@ ESTIMATORS: Mapping[str, Callable[..., FloatArray]] = {
     "mahdavi_passk": mahdavi_passk,
     "passk_rloo": passk_rloo,
     "tang_max": tang_max,
+    "power": power,
+    "f_grpo": f_grpo,
+    "bbg": bbg,
+    "w_reinforce": w_reinforce,
+    "asym_grpo": asym_grpo,
 }
 
 

@@ -44,6 +44,11 @@ def test_a_run_with_another_estimator_and_its_settings(cli: Cli) -> None:
             ["--estimator", "entropic_adaptive", "--group-size", "2"],
             ["needs 3 completions per prompt", "--group-size 3"],
         ),
+        (["--estimator", "power", "--set", "advantage.alpha=0.5"], ["advantage.alpha: must be at least 1, not 0.5"]),
+        (
+            ["--estimator", "w_reinforce", "--set", "advantage.right=-1"],
+            ["advantage.right: must be at least 0, not -1"],
+        ),
         (["--estimator", "grpo", "--advantage-scale", "beta"], ["scale beta undoes the 1/beta of rs_grpo"]),
     ],
 )
