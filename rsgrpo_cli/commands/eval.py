@@ -44,13 +44,14 @@ def evaluate(
     tag: options.TagOption = None,
     force: options.ForceOption = False,
     accept_changes: options.AcceptOption = False,
+    accept_inexact: options.InexactOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
 ) -> None:
     """Measure pass@k of a run's policy, or of any model, on held-out problems.
 
-    Existing samples are kept: asking for more draws only what is missing.
+    Existing samples are kept: asking for more draws only what is missing. A policy without a checkpoint is rebuilt.
 
     Settings that are not given are the run's own.
     """
@@ -64,7 +65,7 @@ def evaluate(
     fresh = run is not None and model is not None and not exists(run)
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
     with at_work(target, resolved, out, overrides, evaluating=True) as session:
-        session.accept_changes = accept_changes
+        session.accept_changes, session.accept_inexact = accept_changes, accept_inexact
         version = target.newest_version() if policy is None else policy
         names = evaluation.benchmarks_of(session)
         evaluation.check_names(names, options.named_benchmarks(overrides))

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output, size
+from rsgrpo_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.run_dir import RunDir
 
 
 def export(
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[RUN]",
-            envvar="RSGRPO_RUN",
-            callback=options.named_run,
-            help="Name or path.  \\[default: the newest]",
-        ),
+    name: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Name or path, instead of --run.  \\[default: the newest]")
     ] = None,
+    run: options.RunOption = None,
     policy: Annotated[
         int | None, typer.Option("--policy", min=0, help="Policy version.  \\[default: the newest]")
     ] = None,
@@ -31,35 +31,57 @@ def export(
         Path | None, typer.Option("--out", metavar="DIR", help="Where to.  \\[default: RUN/exports/POLICY]")
     ] = None,
     accept_changes: options.AcceptOption = False,
+    accept_inexact: options.InexactOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Write a policy as a model directory: weights or adapter, tokenizer, chat template, licence, model card."""
+    """Write a policy as a model directory: weights or adapter, tokenizer, chat template, licence, model card.
+
+    A policy without a checkpoint is rebuilt.
+    """
     from rsgrpo_cli.models import licence
     from rsgrpo_cli.pipeline import export as exporting
     from rsgrpo_cli.pipeline.base_model import open_base
+    from rsgrpo_cli.pipeline.rebuilding import checkpoint_of
     from rsgrpo_cli.report.card import card
     from rsgrpo_cli.run_dir import RunDir
     from rsgrpo_cli.staleness import stale_evaluation
 
     printed = Output(as_json=as_json)
-    source = RunDir.open(run)
+    source = RunDir.open(_one_of(name, run))
     version = source.newest_version() if policy is None else policy
     exporting.check_policy(source, version)
+    complete = merge or not source.config().model.lora_rank
+    target = out or source.path / "exports" / (f"{version:06d}-merged" if merge else f"{version:06d}")
+    exporting.require_free(target)
     model = source.config().model
     if merge and model.lora_rank:
         open_base(source, model.name, accept=accept_changes, record=False)
-    for name in source.benchmarks_of(version):
-        stale = stale_evaluation(source, version, name)
+    for benchmark in source.benchmarks_of(version):
+        stale = stale_evaluation(source, version, benchmark)
         if stale:
             printed.warn(f"{stale}; it is left out of the model card")
-    complete = merge or not model.lora_rank
-    target = out or source.path / "exports" / (f"{version:06d}-merged" if merge else f"{version:06d}")
-    text = card(source, version, complete=complete, licence=licence(model.name))
-    exporting.export(source, version, target, merge=merge, card=text)
+    accept = {"accept_changes": accept_changes, "accept_inexact": accept_inexact}
+    with checkpoint_of(source, version, target, printed, **accept) as (checkpoint, inexact):
+        text = card(source, version, complete=complete, licence=licence(model.name), inexact=inexact)
+        exporting.export(source, version, checkpoint, target, merge=merge, card=text)
+    _say(printed, source, version, target, complete=complete)
+
+
+def _one_of(name: str | None, run: str | None) -> str | None:
+    """The run, named as an argument or with --run; the argument wins over RSGRPO_RUN.
+
+    Raises:
+        UsageError: If both name one, and not the same.
+    """
+    options.named_run(name)
+    if name is not None and run not in (None, name, os.environ.get("RSGRPO_RUN")):
+        raise UsageError(f"two runs are named: {name} and {run}", "name one")
+    return name or run
+
+
+def _say(out: Output, run: RunDir, version: int, target: Path, *, complete: bool) -> None:
     written = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     kind = "model" if complete else "adapter"
-    data = {"run": str(source.path), "policy": version, "path": str(target), "kind": kind, "bytes": written}
-    line = (
-        f"policy {version} of {source.path} as {'a model' if complete else 'an adapter'}, {size(written)} -> {target}"
-    )
-    printed.result(data, lines=[line])
+    data = {"run": str(run.path), "policy": version, "path": str(target), "kind": kind, "bytes": written}
+    line = f"policy {version} of {run.path} as {'a model' if complete else 'an adapter'}, {size(written)} -> {target}"
+    out.result(data, lines=[line])

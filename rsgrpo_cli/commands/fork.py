@@ -29,13 +29,15 @@ def fork(
         int | None, typer.Option("--step", min=0, help="First step it does itself.  \\[default: the newest]")
     ] = None,
     accept_changes: options.AcceptOption = False,
+    accept_inexact: options.InexactOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
 ) -> None:
     """Branch a run: a new one that shares everything before a step and continues with other settings.
 
-    The step's rollouts are shared as well, unless settings of the sampling change.
+    The step's rollouts are shared as well, unless settings of the sampling change. A policy without a checkpoint is
+    rebuilt.
     """
     from rsgrpo_cli.pipeline import forking
     from rsgrpo_cli.run_dir import RunDir
@@ -43,7 +45,9 @@ def fork(
     source = RunDir.open(run)
     number = source.newest_version() if step is None else step
     forking.check_base(source, overrides, accept=accept_changes)
-    made = forking.fork(source, number, RunDir.locate(to), overrides)
+    out = Output(as_json=as_json)
+    leave = forking.Rebuilding(out, accept_changes, accept_inexact)
+    made = forking.fork(source, number, RunDir.locate(to), overrides, leave)
     data = {"run": str(made.path), "forked_from": str(source.path), "step": number}
     hint = f"{made.path} shares {source.path} up to step {number}; continue it: rsgrpo train --run {made.path}"
-    Output(as_json=as_json).result(data, lines=[hint])
+    out.result(data, lines=[hint])

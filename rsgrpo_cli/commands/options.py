@@ -67,6 +67,13 @@ AcceptOption = Annotated[
         help="Continue although the base model, the reward or the estimator has changed since; this is recorded.",
     ),
 ]
+InexactOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-inexact",
+        help="Use a policy without a checkpoint even if it cannot be rebuilt bit for bit; this is recorded.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print the plan, as rsgrpo plan does; make nothing.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 ConfigOption = Annotated[

@@ -124,7 +124,8 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     settings |= {"seed": session.config.seed, "chat_template": chat_template_id(session.base)}
     settings |= cfg.model_dump(mode="json", include={"temperature", "top_p", "max_tokens"})
     inputs = {"prompts": _prompts_id(session, request), "policy": session.policy_id(version)}
-    lineage = Lineage("eval", settings, inputs | accepted(session.run), policy_version=version)
+    inputs |= accepted(session.run) | session.inexactness(version)
+    lineage = Lineage("eval", settings, inputs, policy_version=version)
     _check_parts(session, version, request, folder, lineage)
 
     def work() -> dict[str, Any]:
@@ -184,7 +185,7 @@ def _check_parts(session: Session, version: int, request: Request, folder: Path,
             f"keep both: --tag NAME; replace them: {replace_it}",
         )
     if other and version:
-        session.run.check_checkpoint(version, trainer=False)  # nothing goes before others can be sampled
+        session.policy(version)  # nothing goes before others can be sampled
     for path in other:
         discard(path, ROLLOUTS)
         discard(folder / GRADED / path.name, REWARDS)
@@ -196,6 +197,9 @@ def _how_else(made: Lineage, wanted: Lineage) -> str:
         return f"from another policy {wanted.policy_version}, which has been replaced since"
     if "prompts" in changed:
         return "from other problems, or from these in other words"
+    if made.inputs.get("rebuilt") != wanted.inputs.get("rebuilt"):
+        exactly = "not " if "rebuilt" in made.inputs else ""
+        return f"from a policy that was {exactly}the same bit for bit"
     if dict(made.inputs) != dict(wanted.inputs):
         return "before the base model was changed"
     names = [name for name, value in wanted.config.items() if made.config.get(name) != value]
@@ -219,6 +223,7 @@ def _make_parts(
     flips = sum(grader.grade(path) for path in there)
     sampled = 0
     if parts:
+        engine = session.engine(session.config.rollout.engine, version)
         missing = sum((part.last_sample - part.first_sample) * len(part.rows) for part in parts)
         session.out.info(f"sampling {missing:,} completions of {len(prompts):,} problems of {request.name}")
         assert cfg.max_tokens is not None  # resolved with the configuration
@@ -227,7 +232,7 @@ def _make_parts(
             folder / SAMPLED,
             prompts,
             parts,
-            session.engine(session.config.rollout.engine, version),
+            engine,
             Sampling(cfg.temperature, cfg.top_p, cfg.max_tokens),
             lineage,
             seed_parts=(session.config.seed, "eval"),

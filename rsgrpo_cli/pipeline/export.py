@@ -23,24 +23,32 @@ def check_policy(run: RunDir, version: int) -> None:
 
     Raises:
         UsageError: If it is the base model.
-        MissingError: If its checkpoint does not exist (any more).
     """
-    have = ", ".join(map(str, run.versions())) or "none yet"
     if version == 0:
+        have = ", ".join(map(str, run.versions())) or "none yet"
         raise UsageError(
             f"policy 0 of run {run.name} is the base model {run.config().model.name}, nothing of it was trained",
             f"choose one with --policy; checkpoints: {have}",
         )
-    if version not in run.versions():
-        raise MissingError(f"run {run.name} has no checkpoint {version}", f"checkpoints: {have}")
 
 
-def export(run: RunDir, version: int, target: Path, *, merge: bool, card: str) -> Path:
+def require_free(target: Path) -> None:
+    """Refuse to write to where something is.
+
+    Raises:
+        UsageError: If there is something at `target`.
+    """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UsageError(f"{target} exists and is not an empty directory", "choose another with --out, or remove it")
+
+
+def export(run: RunDir, version: int, checkpoint: Path, target: Path, *, merge: bool, card: str) -> Path:
     """Write a policy's directory.
 
     Args:
         run: The run.
-        version: The policy, of which there is a checkpoint.
+        version: The policy.
+        checkpoint: Its checkpoint: the run's own, or one that was rebuilt.
         target: A directory that is not there yet, or empty.
         merge: Write one complete model in the type of the base's weights: an adapter is added to its base in float32,
             then cast. Without it, what was trained goes out as it is: an adapter, or float32 weights.
@@ -49,19 +57,21 @@ def export(run: RunDir, version: int, target: Path, *, merge: bool, card: str) -
     Raises:
         UsageError: If there is something at `target`.
         ArtifactError: If the checkpoint is damaged.
+        MissingError: If it is gone: a train at work removes old ones.
     """
     target = target.resolve() if target.name in ("", "..") else target
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise UsageError(f"{target} exists and is not an empty directory", "choose another with --out, or remove it")
+    require_free(target)
+    own = checkpoint == run.checkpoint(version)
     with explain_full_disk(target), disk.workshop(target) as folder:
         try:
-            run.check_checkpoint(version, trainer=False)
-            _fill(run, version, folder, merge=merge)
+            if own:
+                run.check_checkpoint(version, trainer=False)
+            _fill(run, checkpoint, folder, merge=merge)
         except FileNotFoundError as error:
-            if version in run.versions():
+            if not own or version in run.versions():
                 raise
-            check_policy(run, version)  # a train that runs at the same time has removed it
-            raise MissingError(f"checkpoint {version} of run {run.name} is gone", "choose a newer one") from error
+            hint = "the same command again rebuilds the policy"
+            raise MissingError(f"checkpoint {version} of run {run.name} was removed meanwhile", hint) from error
         # PEFT leaves a card of its own, with nothing filled in.
         (folder / "README.md").write_text(card, encoding="utf-8")
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
@@ -71,8 +81,8 @@ def export(run: RunDir, version: int, target: Path, *, merge: bool, card: str) -
     return target
 
 
-def _fill(run: RunDir, version: int, folder: Path, *, merge: bool) -> None:
-    checkpoint, config = run.checkpoint(version), run.config()
+def _fill(run: RunDir, checkpoint: Path, folder: Path, *, merge: bool) -> None:
+    config = run.config()
     if merge:
         from rsgrpo_cli.policy.checkpoints import save_complete_model
 

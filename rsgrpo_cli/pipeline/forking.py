@@ -6,16 +6,19 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli import config_file, disk, manifests
 from rsgrpo_cli.artifacts import write_json
 from rsgrpo_cli.config import Overrides, changed_fields, decides_training, override
+from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.identity import read_identity, write_identity
+from rsgrpo_cli.pipeline import rebuilding
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.keeping import MANIFEST
 from rsgrpo_cli.pipeline.own_estimator import completed_run, without_lost_settings
@@ -26,7 +29,22 @@ _OURS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.parquet|manifest\.json")
 """Names of the files in steps and evaluations; what else lies there is not shared."""
 
 
-def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDir:
+@dataclass(frozen=True, slots=True)
+class Rebuilding:
+    """Leave to rebuild the policy that a fork starts from, where it has no checkpoint.
+
+    Args:
+        out: Where it is said what that costs.
+        accept_changes: Go on although the base model has changed.
+        accept_inexact: Take a policy that is not the same bit for bit.
+    """
+
+    out: Output
+    accept_changes: bool = False
+    accept_inexact: bool = False
+
+
+def fork(source: RunDir, step: int, target: Path, overrides: Overrides, leave: Rebuilding | None = None) -> RunDir:
     """A new run that shares everything before step `step`, and continues with other settings.
 
     That step's rollouts and rewards are shared as well, unless sampling is what changes.
@@ -39,6 +57,7 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
         step: The first step that the new run does itself.
         target: Where the new run goes.
         overrides: Its other settings.
+        leave: To rebuild the policy of that step; without it there must be a checkpoint.
 
     Raises:
         MissingError: If the policy of that step does not exist (any more).
@@ -47,7 +66,7 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
         ArtifactError: If the disk is full; nothing is left behind then.
     """
     _require_free(target)
-    if step > 0 and step not in source.versions():
+    if step > 0 and leave is None and step not in source.versions():
         have = ", ".join(map(str, source.versions())) or "none"
         raise MissingError(
             f"run {source.name} has no checkpoint {step} to fork from",
@@ -60,17 +79,37 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides) -> RunDi
     if step > 0:
         _require_same_past(changed, f"policy {step} of run {source.name}")
     origin = {"run": source.name, "step": step}
-    with disk.explain_full_disk(target), disk.workshop(target) as partial:
+    with (
+        _start(source, step, target, leave) as (rebuilt, inexact),
+        disk.explain_full_disk(target),
+        disk.workshop(target) as partial,
+    ):
         _share(source, step, partial, rollouts=_samples_alike(changed), evaluations=_same_policies(changed))
+        if rebuilt is not None:
+            _take_over(rebuilt, partial / source.checkpoint(step).relative_to(source.path))
         recorded = read_identity(source.path)
         if recorded is not None and _same_policies(changed):
             # The reward and the estimator may differ from here on: that is one of the reasons to branch.
             write_identity(partial, replace(recorded, rewards=(), estimators=()))
-        write_json(partial / "config.json", config_file.content(config, origin))
+        note = {"inexact": inexact} if inexact else {}
+        write_json(partial / "config.json", config_file.content(config, origin | note))
         names = [path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()]
         _publish(partial, target)
     disk.clear_leftovers(target, names)
     return RunDir(target)
+
+
+@contextmanager
+def _start(
+    source: RunDir, step: int, target: Path, leave: Rebuilding | None
+) -> Iterator[tuple[Path | None, str | None]]:
+    """The checkpoint of the policy that a fork starts from if it was rebuilt for that, and how it is inexact if so."""
+    if leave is None or step == 0 or step in source.versions():
+        yield None, None
+        return
+    accept = {"accept_changes": leave.accept_changes, "accept_inexact": leave.accept_inexact}
+    with rebuilding.checkpoint_of(source, step, target, leave.out, **accept) as (folder, inexact):
+        yield folder, inexact
 
 
 def check_base(source: RunDir, overrides: Overrides, *, accept: bool) -> None:
@@ -143,6 +182,12 @@ def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool, evaluatio
             ):
                 if _OURS.fullmatch(path.name):
                     _link_all(source, path, folder)
+
+
+def _take_over(checkpoint: Path, place: Path) -> None:
+    """Link a rebuilt checkpoint into the new run; its own files go when the fork is done."""
+    for name in [*manifests.files_of(checkpoint / MANIFEST), MANIFEST]:
+        _link(checkpoint / name, place / name)
 
 
 def _link_checkpoint(source: RunDir, version: int, folder: Path, *, needed: bool) -> None:

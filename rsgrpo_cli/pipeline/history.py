@@ -21,8 +21,8 @@ from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.checked_steps import CheckedSteps
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
 from rsgrpo_cli.pipeline import metrics as step_metrics
-from rsgrpo_cli.pipeline import steps
 from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.pipeline.updating import counted_limit
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS, SOLVED, ArtifactSchema
 from rsgrpo_cli.step_dir import Step
@@ -212,5 +212,5 @@ def _read_step(run: RunDir, number: int) -> step_metrics.StepTables:
         step.advantages.table(),
         step.updates.table(),
         step.advantages.first,
-        steps.counted_limit(step),
+        counted_limit(step),
     )

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from rsgrpo_cli.artifacts import Lineage, read_table
+from rsgrpo_cli.artifacts import Lineage
 from rsgrpo_cli.config import RolloutConfig
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.schemas import ROLLOUTS
@@ -62,23 +59,6 @@ def prompts_to_draw(session: Session, step: int) -> int:
         return 0
     parts = wanted_parts(session, step, cfg, found.sampled)
     return sum(len(part.rows) for part in parts[len(found.rollouts.paths) :])
-
-
-def counted_rows(step: Step, advantages: pa.Table, *, limit: int | None) -> pa.Array:
-    """Which rows of a step an update is made from where only groups with varied rewards count.
-
-    Args:
-        step: The step.
-        advantages: Its advantages.
-        limit: At most so many groups, the first drawn; None for all.
-
-    Returns:
-        A mask over the rows of `advantages`.
-    """
-    tables = [read_table(path, ROLLOUTS, ["group_id"]) for path in step.rollouts.paths]
-    drawn = list(dict.fromkeys(group for table in tables for group in table["group_id"].to_pylist()))
-    chosen = advantage_stage.groups_that_count(advantages, drawn, limit)
-    return pc.is_in(advantages["group_id"], pa.array(chosen, pa.string()))
 
 
 def _possible_parts(session: Session, step: int, cfg: RolloutConfig) -> tuple[list[Part], list[Part]]:

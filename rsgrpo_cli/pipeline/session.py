@@ -24,6 +24,7 @@ from rsgrpo_cli.estimators.user import UserEstimator
 from rsgrpo_cli.identity import pinned
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.policy_files import PolicyFiles
+from rsgrpo_cli.pipeline.rebuilding import find_route, rebuild
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.rewards.registry import open_reward
 from rsgrpo_cli.rewards.types import RewardFn, Wants
@@ -58,11 +59,14 @@ class Session:
         self.asked = asked
         self.accept_changes = False
         """Whether to continue where the base model, the reward or the estimator has changed."""
+        self.accept_inexact = False
+        """Whether to use a policy that could not be rebuilt bit for bit."""
         self.checked: set[str] = set()
         """What was compared with what the run was made with."""
         self._resources = ExitStack()
         self._policy: Policy | None = None
         self._policy_trains = False
+        self._inexact: set[int] = set()  # policies that were rebuilt, but not bit for bit
         self._engines: dict[str, Engine] = {}  # those that sample from the trainer's own weights, or from none
         self._sampler: LoadableEngine | None = None  # one with weights of its own
         self._warned: set[str] = set()
@@ -177,29 +181,41 @@ class Session:
         return self.run.policy_id(version, self.base_id)
 
     def policy(self, version: int, *, train: bool = False) -> Policy:
-        """A policy, loaded unless it is the one at hand.
+        """A policy, loaded unless it is the one at hand; rebuilt where it has no checkpoint (any more).
 
         Raises:
-            MissingError: If its checkpoint does not exist (any more).
+            MissingError, StaleError: If it has none and cannot be rebuilt.
         """
         at_hand = self._policy
         if at_hand is not None and at_hand.version == version and (self._policy_trains or not train):
             return at_hand
         self._drop_policy()
+        self._policy = self._open(version, train=train)
+        self._policy_trains = train
+        return self._policy
+
+    def _open(self, version: int, *, train: bool) -> Policy:
         from rsgrpo_cli.policy.checkpoints import open_policy
 
         checkpoint = self.run.checkpoint(version) if version else None
         if checkpoint is not None and version not in self.run.versions():
-            have = ", ".join(map(str, self.run.versions())) or "none"
-            raise MissingError(
-                f"checkpoint {version} of run {self.run.name} does not exist (any more)",
-                f"checkpoints: {have}; --checkpoint-every and --keep-checkpoints decide which there are",
-            )
+            return self._rebuild(version, train=train)
         if checkpoint is not None:
             self.run.check_checkpoint(version, trainer=train)
-        self._policy = open_policy(self.config, self.base, checkpoint, version=version, train=train)
-        self._policy_trains = train
-        return self._policy
+        return open_policy(self.config, self.base, checkpoint, version=version, train=train)
+
+    def _rebuild(self, version: int, *, train: bool) -> Policy:
+        route = find_route(self.run, version)
+        made = rebuild(route, self.config, self.base, self.out, train=train, accept_inexact=self.accept_inexact)
+        if made.inexact:
+            self._inexact.add(version)
+        return made.policy
+
+    def inexactness(self, version: int) -> dict[str, str]:
+        """What the lineage of samples says of a policy that was not rebuilt bit for bit, which is tried here."""
+        if self.accept_inexact and version and version not in self.run.versions():
+            self.policy(version)
+        return {"rebuilt": "not bit for bit"} if version in self._inexact else {}
 
     def trained_policy(self) -> Policy | None:
         """The policy at hand, if it was opened for training."""

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_json, read_lineage, read_table, write_table
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, RsGrpoConfig, ScoreConfig, UpdateConfig
-from rsgrpo_cli.engines.registry import WITH_OWN_WEIGHTS
 from rsgrpo_cli.engines.types import Sampling
+from rsgrpo_cli.pipeline import updating
 from rsgrpo_cli.pipeline.base_model import accepted
 from rsgrpo_cli.pipeline.identity import (
     check_estimator,
@@ -26,7 +26,7 @@ from rsgrpo_cli.pipeline.identity import (
 from rsgrpo_cli.pipeline.keeping import new_checkpoint
 from rsgrpo_cli.pipeline.own_estimator import completed
 from rsgrpo_cli.pipeline.parts import Grading, discard, sample_parts
-from rsgrpo_cli.pipeline.resampling import counted_rows, prompts_to_draw, wanted_parts
+from rsgrpo_cli.pipeline.resampling import prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.rollout_folder import finish_round, folder_state, rounds, start_round
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, again, run_stage
@@ -247,7 +247,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     def work() -> dict[str, Any]:
         session.rest_sampler()
         policy = session.policy(step, train=True)
-        rollouts, advantages, left_out = _counted(session, found)
+        rollouts, advantages, left_out = updating.counted(found, session.config.rollout.zero_variance)
         metrics = _change_policy(session, found, policy, cfg, lineage, rollouts, advantages)
         with new_checkpoint(policy, checkpoint, lineage) if save else nullcontext():
             write_table(path, metrics, UPDATE_METRICS, lineage)
@@ -287,33 +287,6 @@ def _update_lineage(session: Session, step: Step, cfg: UpdateConfig) -> Lineage:
     return Lineage("update", settings, inputs, policy_version=step.number, outputs=made)
 
 
-def _counted(session: Session, step: Step) -> tuple[pa.Table, pa.Table, int]:
-    """The completions that an update learns from, their advantages, and how many groups are left out of both."""
-    from rsgrpo_cli.stages.update import ADVANTAGE_COLUMNS, ROLLOUT_COLUMNS
-
-    mode = session.config.rollout.zero_variance
-    rollouts = step.rollouts.table(ROLLOUT_COLUMNS)
-    advantages = step.advantages.table((*ADVANTAGE_COLUMNS, "group_status"))
-    if mode == "keep":
-        return rollouts, advantages, 0
-    groups = pc.count_distinct(advantages["group_id"]).as_py()
-    counted = counted_rows(step, advantages, limit=_most_groups(step, mode))
-    rollouts, advantages = rollouts.filter(counted), advantages.filter(counted)
-    return rollouts, advantages, groups - pc.count_distinct(advantages["group_id"]).as_py()
-
-
-def _most_groups(step: Step, mode: str) -> int | None:
-    return int(step.sampled.config["prompts_per_step"]) if mode == "resample" else None
-
-
-def counted_limit(step: Step) -> int | None:
-    """How many groups at most the update of a step learned from; None where that had no limit.
-
-    As the update recorded it: a fork may go on in another way than the steps it shares were made.
-    """
-    return _most_groups(step, step.updates.first.config.get("zero_variance", "keep"))
-
-
 def _change_policy(
     session: Session,
     step: Step,
@@ -326,26 +299,16 @@ def _change_policy(
     """The update itself, in memory; what an interrupted one has left of the old log-probabilities is used."""
     from rsgrpo_cli.stages import update as update_stage
 
-    path, sampled = session.run.policy_logprobs(step.number), step.sampled.config
-    policy_logprobs = None
+    path, policy_logprobs = session.run.policy_logprobs(step.number), None
     if cfg.optimizer_steps > 1:
         before = replace(lineage, config=update_stage.decides_logprobs(lineage.config), outputs={})
         if freshness(path, POLICY_LOGPROBS, before) != Freshness.CURRENT:
-            temperature = sampled["temperature"]
+            temperature = step.sampled.config["temperature"]
             made = update_stage.read_policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature)
             write_table(path, made, POLICY_LOGPROBS, before)
         policy_logprobs = read_table(path, POLICY_LOGPROBS)
-    return update_stage.update(
-        rollouts,
-        advantages,
-        policy,
-        cfg,
-        temperature=sampled["temperature"],
-        max_tokens=sampled["max_tokens"],
-        correct_sampler=sampled["engine"] in WITH_OWN_WEIGHTS,
-        seed=session.config.seed,
-        policy_logprobs=policy_logprobs,
-    )
+    seed = session.config.seed
+    return updating.change_policy(step, policy, cfg, rollouts, advantages, seed=seed, policy_logprobs=policy_logprobs)
 
 
 def _update_facts(metrics: pa.Table, cfg: UpdateConfig) -> dict[str, Any]:

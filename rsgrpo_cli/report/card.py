@@ -13,7 +13,7 @@ from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import departures, why_stale
 
 
-def card(run: RunDir, version: int, *, complete: bool, licence: str | None) -> str:
+def card(run: RunDir, version: int, *, complete: bool, licence: str | None, inexact: str | None = None) -> str:
     """A README.md with front matter that the Hugging Face Hub reads.
 
     Args:
@@ -21,6 +21,7 @@ def card(run: RunDir, version: int, *, complete: bool, licence: str | None) -> s
         version: The policy.
         complete: Whether it is a model of its own, not an adapter.
         licence: Of the base model, None where it is not known.
+        inexact: How the policy, which was rebuilt, is not the same bit for bit, as a sentence, if it is not.
     """
     config = run.config()
     base = config.model.name.partition("@")[0]
@@ -31,6 +32,7 @@ def card(run: RunDir, version: int, *, complete: bool, licence: str | None) -> s
         f"{base} after {version} steps of reinforcement learning with `{config.advantage.estimator}` on "
         f"{config.prepare.dataset}, made with rsgrpo: Risk-Sensitive GRPO, https://arxiv.org/abs/2509.24261.",
         *([] if licence else ["", "Its licence is that of the base model."]),
+        *(["", f"It was rebuilt from an earlier checkpoint, not bit for bit: {inexact}."] if inexact else []),
         *_section("Training", [*_table(("setting", "value"), _settings(config)), *_others(run, version)]),
         *_results(run, version),
         *_section("Loading", ["```python", *_loading(base, complete=complete), "```"]),

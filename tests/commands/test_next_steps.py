@@ -81,6 +81,7 @@ def test_values_that_mean_nothing(cli: Cli, flags: tuple[str, ...], text: str) -
 
 def test_fork_says_how_a_run_keeps_more_checkpoints(cli: Cli) -> None:
     assert cli("train", "--run", "runs/x", "--steps", "2", *SMALL).code == 0
+    Path("runs/x/steps/000000/advantages.parquet").unlink()
     result = cli("fork", "runs/y", "--run", "runs/x", "--step", "1")
     assert result.code == 1
-    assert "checkpoints: 2, or 0; a run keeps more of them with --checkpoint-every 1 --keep-checkpoints N" in result.err
+    assert "checkpoints: 2; 0 is the base model. --checkpoint-every 1 --keep-checkpoints N keep more" in result.err
