@@ -3,6 +3,7 @@
 # make test-day    a user's first day in real processes
 # make slow        the tests that take minutes
 # make rebuild     train the bundled model again
+# make test-browser  the page of `report --html` in headless Chromium, which must be installed with its chromedriver
 # make test-trl    our estimators inside TRL
 # make test-verl   our estimators and reward inside the real verl, on the CPU, in an environment of its own
 # make test-vllm   the tests that need vLLM, with its CPU build (x86-64), in an environment of its own: 4 GB
@@ -19,7 +20,7 @@ VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: demo test test-day test-trl test-verl test-vllm lint slow rebuild clean
+.PHONY: demo test test-browser test-day test-trl test-verl test-vllm lint slow rebuild clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -36,6 +37,10 @@ lint: $(INSTALLED)
 # A user's first day, in real processes: own data and rewards, Ctrl-C, copies, forks, every command of the documentation.
 test-day: $(INSTALLED)
 	$(BIN)/python -m pytest -m day tests/integration --timeout 1200
+
+# The page in a browser: opened, clicked, resized. Debian: apt-get install chromium chromium-driver.
+test-browser: $(INSTALLED)
+	$(BIN)/python -m pytest -m browser tests/report
 
 # Our estimators inside TRL, and our loss and gradient against TRL's.
 test-trl: $(INSTALLED)

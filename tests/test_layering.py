@@ -56,12 +56,23 @@ ALLOWED: dict[str, set[str]] = {
     | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file"}
     | {"identity", "staleness", "step_dir", "checked_steps"},
     "api": {"errors", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
-    "report": {"errors", "schemas", "core", "artifacts", "run_dir", "console", "staleness"}
-    | {"step_dir", "checked_steps"},
+    "report": {"errors", "schemas", "config", "bundled", "core", "artifacts", "run_dir", "console", "staleness"}
+    | {"step_dir", "checked_steps", "rewards"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},
     "commands": BELOW
-    | {"pipeline", "planning", "report", "run_dir", "console", "experiments", "artifacts", "staleness", "step_dir"},
+    | {
+        "pipeline",
+        "planning",
+        "report",
+        "run_dir",
+        "console",
+        "experiments",
+        "artifacts",
+        "staleness",
+        "step_dir",
+        "disk",
+    },
     "app": {"commands", "console", "errors"},
 }
 
@@ -128,7 +139,15 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["pipeline.steps", "pipeline.training", "pipeline.evaluation", "pipeline.whatif", "report.evaluations"]
+    "module",
+    [
+        "pipeline.steps",
+        "pipeline.training",
+        "pipeline.evaluation",
+        "pipeline.whatif",
+        "report.evaluations",
+        "report.html.collect",
+    ],
 )
 def test_scoring_comparing_and_reporting_do_without_torch(module: str) -> None:
     assert not loaded_by(f"import rsgrpo_cli.{module}") & {"torch", "transformers", "vllm"}

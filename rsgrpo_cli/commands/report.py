@@ -3,27 +3,65 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rsgrpo_cli.commands import options
-from rsgrpo_cli.console import Output
+from rsgrpo_cli.console import Output, size
+from rsgrpo_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rsgrpo_cli.report.evaluations import Evaluation
 
+Places = Annotated[list[str], typer.Argument(metavar="[LABEL=]RUN[@POLICY]...", help="Evaluated policies.")]
+BaselineOption = Annotated[
+    str | None,
+    typer.Option("--baseline", metavar="LABEL", help="What the page compares the others with, by its label."),
+]
+
 
 def report(
-    runs: Annotated[list[str], typer.Argument(metavar="[LABEL=]RUN[@POLICY]...", help="Evaluated policies.")],
+    runs: Places,
     benchmark: options.EvaluatedOn = None,
     k: options.K = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE", help="Draw pass@k: .svg, .png, .pdf.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page with all there is to see: one file, no network."),
+    ] = None,
+    baseline: BaselineOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Put evaluations of one benchmark side by side, as a table and a figure of pass@k against k."""
+    """Put evaluations of one benchmark side by side: a table, a figure of pass@k against k, or a page with everything.
+
+    The page takes runs that have not been evaluated too, and says which command evaluates them.
+    """
+    out = Output(as_json=as_json)
+    if html is not None:
+        _page(runs, benchmark, baseline, html, out)
+        return
+    if baseline is not None:
+        raise UsageError("--baseline belongs to the page", "add --html FILE, or leave --baseline out")
+    _table(runs, benchmark, k, figure, out)
+
+
+def _page(runs: list[str], benchmark: str | None, baseline: str | None, path: Path, out: Output) -> None:
+    """Write the page."""
+    from rsgrpo_cli.disk import write_atomically
+    from rsgrpo_cli.report.html.collect import page
+
+    if path.suffix not in (".html", ".htm"):
+        raise UsageError(f"{path} would not open as a page", "give a file that ends in .html")
+    made = page(runs, benchmark, baseline)
+    write_atomically(path, lambda file: file.write(made))
+    out.result({"html": str(path), "bytes": len(made)}, lines=[f"page: {path} ({size(len(made))})"])
+
+
+def _table(runs: list[str], benchmark: str | None, k: str | None, figure: Path | None, out: Output) -> None:
+    """Print the table, and draw the figure."""
     from rsgrpo_cli.report.comparison import require_same_problems, unlike
     from rsgrpo_cli.report.figures import passk_figure
     from rsgrpo_cli.report.tables import passk_table
@@ -34,7 +72,7 @@ def report(
     ks = options.ks(k) if k else found[0][1].asked_ks()
     if figure is not None:
         passk_figure(found, figure)
-    data = {
+    data: dict[str, Any] = {
         "benchmark": found[0][1].benchmark,
         "policies": [
             {"label": label, "num_samples": one.num_samples, "pass": one.curve(), "stale": one.stale}
@@ -45,7 +83,7 @@ def report(
         "figure": str(figure) if figure else None,
     }
     lines = _stale(found) + [f"different: {told}" for told in differences] + ([f"figure: {figure}"] if figure else [])
-    Output(as_json=as_json).result(data, passk_table(found, ks), lines=lines)
+    out.result(data, passk_table(found, ks), lines=lines)
 
 
 def _labelled(text: str, benchmark: str | None) -> tuple[str, Evaluation]:

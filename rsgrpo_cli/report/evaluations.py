@@ -157,17 +157,14 @@ def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Ev
         StaleError: If it is stale and must not be.
         UsageError: If it is not clear which is meant.
     """
-    name, at, wanted = place.rpartition("@")
-    if not (at and _POLICY.fullmatch(wanted)):
-        name, wanted = place, ""
-    run = RunDir.open(name)
+    run, wanted = split(place)
     evaluated = [version for version in numbered(run.path / "evals") if run.benchmarks_of(version)]
     if benchmark is not None:
         evaluated = [version for version in evaluated if benchmark in run.benchmarks_of(version)]
-    version = int(wanted) if wanted else max(evaluated, default=-1)
+    version = max(evaluated, default=-1) if wanted is None else wanted
     if version not in evaluated:
-        measure = f"measure it: {_missing_command(run, int(wanted) if wanted else None, benchmark, evaluated)}"
-        what = f"policy {wanted} of run {run.name} has" if wanted else f"run {run.name} has"
+        measure = f"measure it: {_missing_command(run, wanted, benchmark, evaluated)}"
+        what = f"run {run.name} has" if wanted is None else f"policy {wanted} of run {run.name} has"
         on = f" on {benchmark}" if benchmark else ""
         have = ", ".join(map(str, sorted(evaluated)))
         raise MissingError(f"{what} no evaluation{on}", f"{measure}; evaluated: {have}" if have else measure)
@@ -178,6 +175,17 @@ def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Ev
     if not stale:
         require_own(run, version, chosen)
     return replace(load(run, version, chosen), stale=why_stale(run, version, chosen) if stale else None)
+
+
+def split(place: str) -> tuple[RunDir, int | None]:
+    """The run of "RUN" or "RUN@POLICY", and the policy if one is named.
+
+    Raises:
+        MissingError: If there is no such run.
+    """
+    name, at, wanted = place.rpartition("@")
+    named = bool(at) and _POLICY.fullmatch(wanted) is not None
+    return RunDir.open(name if named else place), int(wanted) if named else None
 
 
 def _missing_command(run: RunDir, version: int | None, benchmark: str | None, evaluated: list[int]) -> str:

@@ -1,0 +1,108 @@
+/* Sections 1 and 2: the verdict, pass@k, and the paired difference to a baseline. */
+const evaluated = D.arms.map((_, i) => i).filter((i) => D.arms[i].seeds > 0);
+const state = { baseline: D.baseline, listeners: [] };
+const others = () => evaluated.filter((arm) => arm !== state.baseline && D.pairs[`${state.baseline},${arm}`]);
+const pair = (arm) => D.pairs[`${state.baseline},${arm}`];
+/* The arm that the page is about: the last one named that was trained. */
+function main() {
+  const left = others(), trained = left.filter((arm) => !D.arms[arm].base);
+  return (trained.length ? trained : left).at(-1);
+}
+const kName = (k) => (k === 0 ? "mean reward" : `pass@${count(k)}`);
+const bracket = (low, high, digits = 3) => (low === null ? "" : `[${short(low, digits)}, ${short(high, digits)}]`);
+const measured = () => D.benchmark && `${D.benchmark.name}: ${many(D.benchmark.problems, "problem")}, ` +
+  `${many(D.benchmark.samples, "sample")} each, ${many(D.benchmark.seeds, "seed")}`;
+
+function verdictSection() {
+  const body = el("div", {});
+  const draw = () => replace(body, verdictBody());
+  state.listeners.push(draw);
+  draw();
+  return section("verdict", "Verdict", measured(), noEvaluations(), body);
+}
+function noEvaluations() {
+  return [D.missing.map(([label, command]) => missing(`${label} has no evaluation to show yet:`, command)),
+    D.stale.map((text) => el("p", { class: "note warn" }, `Stale: ${text}`))];
+}
+function verdictBody() {
+  if (!evaluated.length) return missing("Nothing has been evaluated, so there is no verdict.");
+  if (evaluated.length < 2) {
+    return [missing("There is one evaluation and nothing to compare it with. The base model of the run is measured by:",
+      `rsgrpo eval --run ${D.runs[0].path} --policy 0`), cards(evaluated[0], null)];
+  }
+  const arm = main(), rest = others().filter((other) => other !== arm && !D.arms[other].base);
+  const unlike = [...new Set(others().flatMap((other) => pair(other).unlike))];
+  return [
+    chooser(), el("p", { class: "verdict", id: "sentence" }, pair(arm).sentence),
+    rest.map((other) => el("p", {}, pair(other).sentence)),
+    unlike.map((text) => el("p", { class: "note warn" }, `Not alike, beside the policy: ${text}`)),
+    cards(arm, pair(arm)), seedNote(arm),
+  ];
+}
+function chooser() {
+  const options = evaluated.filter((arm) => evaluated.some((other) => D.pairs[`${arm},${other}`]));
+  const usable = options.filter((arm) => arm === D.baseline || evaluated.every((o) => o === arm || D.pairs[`${arm},${o}`]));
+  if (usable.length < 2) return null;
+  return choice("Compare with", usable.map((arm) => [arm, D.arms[arm].label]), state.baseline, (value) => {
+    state.baseline = Number(value);
+    state.listeners.forEach((listener) => listener());
+  });
+}
+function cards(arm, comparison) {
+  const curve = D.arms[arm].curve, ks = curve.map((row) => row[0]);
+  const chosen = ks.length <= 4 ? ks : [0, 1 / 2, 3 / 4, 1].map((share) => ks[Math.round(share * (ks.length - 1))]);
+  return el("div", { class: "cards" }, chosen.map((k) => {
+    const row = curve.find((r) => r[0] === k), found = comparison && comparison.rows.find((r) => r.k === k);
+    return el("div", { class: "card" }, el("div", { class: "mut" }, `${kName(k)}, ${D.arms[arm].label}`),
+      el("div", { class: "big" }, short(row[1])), found ? change(found) : null);
+  }));
+}
+function change(row) {
+  const clear = row.low !== null && (row.low > 0 || row.high < 0);
+  const kind = !clear ? "mut" : row.difference > 0 ? "ok" : "bad";
+  return el("div", { class: kind }, `${clear ? (row.difference > 0 ? "▲ " : "▼ ") : "≈ "}${signed(row.difference)} ${bracket(row.low, row.high)}`,
+    el("br"), `against ${D.arms[state.baseline].label}`);
+}
+function seedNote(arm) {
+  const last = pair(arm).rows.at(-1);
+  if (last.seeds.length) {
+    return note(`${kName(last.k)}, seed by seed: ${last.seeds.map((v) => signed(v)).join(", ")}. The intervals are over problems.`);
+  }
+  return note("One training run on each side: the intervals are over problems, and say nothing about another seed.");
+}
+
+function passkSection() {
+  const title = D.benchmark && D.benchmark.graded ? "Mean reward" : "pass@k";
+  if (!evaluated.length) return section("passk", title, null, missing("No policy has been evaluated. One is measured by:", `rsgrpo eval --run ${D.runs[0].path}`));
+  const body = el("div", { class: "two" });
+  const draw = () => replace(body, passkPanel(), differencePanel());
+  state.listeners.push(draw);
+  draw();
+  return section("passk", title, "Bands are 95% intervals over problems. The bands of two policies overlap even where " +
+    "the policies differ clearly, because both contain the spread between easy and hard problems: read the paired difference.", body);
+}
+function passkPanel() {
+  const series = evaluated.map((arm) => ({ ...seriesOf(arm), points: D.arms[arm].curve }));
+  const ks = [...new Set(series.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
+  const rows = ks.map((k) => [kName(k), ...series.map((s) => {
+    const row = s.points.find((p) => p[0] === k);
+    return row ? `${short(row[1])} ${bracket(row[2], row[3])}` : "–";
+  })]);
+  const headings = ["", ...series.map((s) => s.label)];
+  if (D.benchmark.graded) return el("div", {}, el("h3", {}, "Mean reward"), table(headings, rows));
+  return el("div", {}, el("h3", {}, "pass@k"),
+    lines(series, { log: true, xTicks: ks, xLabel: "k, number of tries", xName: "k", yLabel: "pass@k", label: "pass@k against k" }),
+    legend(series), numbers(headings, rows, "pass@k in numbers"));
+}
+function differencePanel() {
+  if (evaluated.length < 2) return null;
+  const label = D.arms[state.baseline].label;
+  const series = others().map((arm) => ({ ...seriesOf(arm), points: pair(arm).rows.map((r) => [r.k, r.difference, r.low, r.high]) }));
+  const headings = ["", label, "policy", "difference", "95%", "p", "better / worse / equal"];
+  const tables = others().map((arm) => [el("h4", {}, name(arm), ` minus ${label}`), table(headings, pair(arm).rows.map((r) => [
+    kName(r.k), short(r.before), short(r.after), signed(r.difference), bracket(r.low, r.high), chance(r.p), `${r.better} / ${r.worse} / ${r.tied}`]))]);
+  const plot = D.benchmark.graded ? null : [lines(series, { log: true, xTicks: D.benchmark.ks, zero: true, xLabel: "k, number of tries", xName: "k",
+    yLabel: `difference to ${label}`, label: `Paired difference to ${label} against k` }), legend(series)];
+  return el("div", {}, el("h3", {}, `Paired difference to ${label}`), plot,
+    el("details", { class: "numbers", open: D.benchmark.graded }, el("summary", {}, "Differences in numbers"), tables));
+}

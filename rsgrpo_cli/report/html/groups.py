@@ -1,0 +1,186 @@
+"""Groups of training steps: completions with verdicts and advantages, and their tokens where there is room."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any
+
+from rsgrpo_cli.artifacts import read_table
+from rsgrpo_cli.report.html.problems import GOLD_SHOWN, asked, status_number
+from rsgrpo_cli.report.html.room import Room, Texts, cost, cut
+from rsgrpo_cli.report.html.vocabulary import Vocabulary
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import KEYS, POLICY_LOGPROBS, PROMPTS
+from rsgrpo_cli.step_dir import Step
+
+STEPS_SHOWN = 5
+"""Steps of a run whose groups are shown: the first, the newest, and some between."""
+RUNS_SHOWN = 6
+"""Runs whose groups are shown."""
+MOST_TOKENS = 600
+"""Tokens of a completion that are shown."""
+
+Row = dict[str, Any]
+
+
+class Groups:
+    """The groups of some steps of a run.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self.steps = _chosen([number for number in run.steps() if _is_whole(Step(run, number))])
+        self.vocabulary = Vocabulary(run, self.steps)
+        self._prompts: dict[str, tuple[str, str]] | None = None
+
+    def settings(self, step: int) -> dict[str, Any]:
+        """The estimator's settings of a step, with the beta that a schedule gave."""
+        lineage = Step(self.run, step).advantages.first
+        found = dict(lineage.config)
+        if "beta" in lineage.outputs:
+            found["beta"] = float(lineage.outputs["beta"])
+        return found
+
+    def of(self, step: int) -> list[list[Row]]:
+        """The groups of a step, those with a gradient first, the hardest first; rows of completions each."""
+        groups: dict[str, list[Row]] = defaultdict(list)
+        for row in self._rows(step):
+            groups[row["group_id"]].append(row)
+        return sorted(groups.values(), key=_interest)
+
+    def _rows(self, step: int) -> list[Row]:
+        made = Step(self.run, step)
+        names = [*KEYS, "prompt_id", "completion", "completion_ids", "sampling_logprobs", "finish_reason"]
+        rows: list[Row] = made.rollouts.table(names).to_pylist()
+        rewards = made.rewards.table([*KEYS, "reward", "reward_status", "extracted_answer"]).to_pylist()
+        advantages = made.advantages.table([*KEYS, "advantage", "group_status"]).to_pylist()
+        for row, graded, compared in zip(rows, rewards, advantages, strict=True):
+            row |= graded | compared
+        return self._with_policy_logprobs(step, rows)
+
+    def _with_policy_logprobs(self, step: int, rows: list[Row]) -> list[Row]:
+        path = self.run.policy_logprobs(step)
+        if path.is_file():
+            found = {
+                tuple(row[key] for key in KEYS): row["policy_logprobs"]
+                for row in read_table(path, POLICY_LOGPROBS).to_pylist()
+            }
+            for row in rows:
+                row["policy_logprobs"] = found.get((row["group_id"], row["sample_index"]))
+        return rows
+
+    def prompt(self, prompt_id: str) -> tuple[str, str]:
+        """Text and reference answer of a problem; both empty where the problems are gone."""
+        if self._prompts is None:
+            self._prompts = {}
+            if self.run.prompts.is_file():
+                table = read_table(self.run.prompts, PROMPTS, ["prompt_id", "messages", "ground_truth"])
+                self._prompts = {
+                    row["prompt_id"]: (asked(row["messages"]), row["ground_truth"]) for row in table.to_pylist()
+                }
+        return self._prompts.get(prompt_id, ("", ""))
+
+
+def shown(runs: Sequence[RunDir], texts: Texts, room: Room, token_room: Room, statuses: list[str]) -> dict[str, Any]:
+    """The groups of the page, by run and step, as far as there is room: the steps take turns.
+
+    Args:
+        runs: The runs.
+        texts: The texts of the page.
+        room: What there is for the completions.
+        token_room: What there is for their tokens.
+        statuses: The verdicts of the page; those that are new are appended.
+    """
+    sources = [Groups(run) for run in runs[:RUNS_SHOWN]]
+    steps = [(number, source, step) for number, source in enumerate(sources) for step in source.steps]
+    pages = {(number, step): source.of(step) for number, source, step in steps}
+    kept: dict[tuple[int, int], list[dict[str, Any]]] = {key: [] for key in pages}
+    for turn in range(max(map(len, pages.values()), default=0)):
+        for number, source, step in steps:
+            if turn < len(pages[number, step]):
+                made = _group(source, pages[number, step][turn], texts, room, token_room, statuses)
+                kept[number, step] += [made] if made else []
+    notes = [f"groups of the first {RUNS_SHOWN} runs only"] if len(runs) > RUNS_SHOWN else []
+    for (number, step), found in kept.items():
+        total = len(pages[number, step])
+        if len(found) < total:
+            notes.append(f"{total - len(found)} of {total} groups of step {step} of {runs[number].name} are left out")
+    return {
+        "steps": [
+            {"run": number, "step": step, "settings": source.settings(step), "groups": kept[number, step]}
+            for number, source, step in steps
+        ],
+        "pieces": [source.vocabulary.pieces for source in sources],
+        "spelled": [source.vocabulary.is_known for source in sources],
+        "notes": notes,
+    }
+
+
+def _group(
+    source: Groups, rows: Sequence[Row], texts: Texts, room: Room, token_room: Room, statuses: list[str]
+) -> dict[str, Any] | None:
+    prompt, gold = source.prompt(rows[0]["prompt_id"])
+    samples = [_sample(row, statuses) for row in rows]
+    numbers = texts.add([prompt, *(row["completion"] for row in rows)], room, cost(samples) + 8 * len(rows) + 100)
+    if numbers is None:
+        return None
+    for sample, number, row in zip(samples, numbers[1:], rows, strict=True):
+        tokens = _tokens(row, source.vocabulary)
+        sample[0] = number
+        sample[-1] = tokens if token_room.take(cost(tokens)) else None
+    return {
+        "id": rows[0]["prompt_id"],
+        "status": rows[0]["group_status"],
+        "prompt": numbers[0],
+        "gold": cut(gold, GOLD_SHOWN, 0),
+        "samples": samples,
+    }
+
+
+def _sample(row: Row, statuses: list[str]) -> list[Any]:
+    """Text, reward, verdict, extracted answer, advantage, length in tokens, whether it was cut, its tokens."""
+    answer = row["extracted_answer"]
+    shown = None if answer is None else cut(answer, GOLD_SHOWN, 0)
+    verdict, length = status_number(row["reward_status"], statuses), len(row["completion_ids"])
+    return [0, row["reward"], verdict, shown, row["advantage"], length, int(row["finish_reason"] == "length"), None]
+
+
+def _tokens(row: Row, vocabulary: Vocabulary) -> list[Any]:
+    """Pieces, -log p of the sampler, and trainer minus sampler where the trainer's numbers were kept."""
+    ids, logprobs = row["completion_ids"][:MOST_TOKENS], row["sampling_logprobs"][:MOST_TOKENS]
+    surprise = [_rounded(None if logprob is None else -logprob) for logprob in logprobs]
+    trained = (row.get("policy_logprobs") or [])[:MOST_TOKENS]
+    difference = [
+        _rounded(None if one is None or other is None else one - other)
+        for one, other in zip(trained, logprobs, strict=False)
+    ]
+    return [vocabulary.numbers(ids), surprise, difference]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not isfinite(value) else round(value, 3) + 0.0
+
+
+def _chosen(steps: Sequence[int]) -> list[int]:
+    """Some steps, spread evenly, with the first and the last."""
+    if len(steps) <= STEPS_SHOWN:
+        return list(steps)
+    return [steps[round(at * (len(steps) - 1) / (STEPS_SHOWN - 1))] for at in range(STEPS_SHOWN)]
+
+
+def _is_whole(step: Step) -> bool:
+    """Whether the step has all that is shown: samples, and a verdict and an advantage for each."""
+    if step.manifest is None or step.lost_rollouts or not step.rewards or not step.advantages:
+        return False
+    return step.rollouts.rows == step.rewards.rows == step.advantages.rows
+
+
+def _interest(rows: Sequence[Row]) -> tuple[int, float, str]:
+    """Groups with a gradient first, then those with fewer right answers."""
+    status, rewards = rows[0]["group_status"], [row["reward"] or 0.0 for row in rows]
+    return (0 if status in ("mixed", "shaped") else 1, sum(rewards), rows[0]["group_id"])

@@ -1,0 +1,204 @@
+"""pass@k of each arm, the paired differences between arms, and the verdict in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsgrpo_cli.core.intervals import bootstrap_interval, paired_difference
+from rsgrpo_cli.core.passk import pass_at_k
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.report.comparison import require_same_problems, unlike
+from rsgrpo_cli.report.evaluations import Evaluation
+from rsgrpo_cli.report.html.places import Arm
+
+FloatArray = NDArray[np.float64]
+MOST_PAIRED = 5
+"""With more arms than this, each is compared with the baseline alone, and the page offers no other."""
+REWARD = 0
+"""Stands for the mean reward where the others are values of k."""
+
+
+class Measured:
+    """Arms that were evaluated on the same problems.
+
+    Args:
+        arms: Arms with an evaluation each, at least one.
+    """
+
+    def __init__(self, arms: Sequence[Arm]) -> None:
+        self.arms = list(arms)
+        every = [one for arm in arms for one in arm.evaluations]
+        require_same_problems(every)
+        graded = [one.is_graded for one in every]
+        if any(graded) and not all(graded):
+            raise UsageError(
+                "some of these were graded, others judged right or wrong",
+                "evaluate all with the same reward: rsgrpo eval --reward ... --rescore",
+            )
+        self.graded = any(graded)
+        self.first = every[0]
+        self.samples = min(one.num_samples for one in every)
+        self.seeds = min(len(arm.evaluations) for arm in arms)
+        self.ids: list[str] = self.first.problems["prompt_id"].to_pylist()
+        self._values: dict[tuple[int, int], list[FloatArray]] = {}
+
+    @property
+    def ks(self) -> list[int]:
+        """The values of k that every arm can be compared at."""
+        if self.graded:
+            return [REWARD]
+        shared = set.intersection(*({row["k"] for row in one.curve()} for arm in self.arms for one in arm.evaluations))
+        return sorted(k for k in shared if k <= self.samples)
+
+    def values(self, arm: int, k: int) -> list[FloatArray]:
+        """For each seed of an arm, the value of each problem: its pass@k, or its mean reward."""
+        if (arm, k) not in self._values:
+            self._values[arm, k] = [self._of(one, k) for one in self.arms[arm].evaluations]
+        return self._values[arm, k]
+
+    def _of(self, one: Evaluation, k: int) -> FloatArray:
+        if k == REWARD:
+            means = one.mean_rewards(self.samples) or [None] * len(self.ids)
+            return np.array([np.nan if mean is None else mean for mean in means])  # NaN: it got no reward
+        return pass_at_k(*one.counts(self.samples), k)
+
+    def right(self, arm: int) -> list[int]:
+        """Right answers of each problem, over as many samples and seeds as every arm has."""
+        counts = [one.counts(self.samples)[1] for one in self.arms[arm].evaluations[: self.seeds]]
+        total: list[int] = np.sum(counts, axis=0).tolist()
+        return total
+
+    def curve(self, arm: int) -> list[list[float | None]]:
+        """Rows of k, value, and the ends of the interval over problems; a single seed's are those of its summary."""
+        own = self.arms[arm].evaluations
+        if len(own) == 1:
+            rows = own[0].curve() or [row for row in own[0].summary.to_pylist() if row["metric"] == "reward"]
+            return [[row["k"] or REWARD, row["value"], row["ci_low"], row["ci_high"]] for row in rows]
+        found = []
+        for k in self.ks:
+            mean_M = np.mean(self.values(arm, k), axis=0)
+            mean_M = mean_M[np.isfinite(mean_M)]
+            interval = bootstrap_interval(mean_M)
+            found.append([k, float(mean_M.mean()), _finite(interval.low), _finite(interval.high)])
+        return found
+
+    def pairs(self, baseline: int) -> dict[str, Any]:
+        """Every comparison that the page offers, by "BASELINE,ARM"."""
+        found: dict[str, Any] = {}
+        for before, after in combinations(range(len(self.arms)), 2):
+            if len(self.arms) > MOST_PAIRED and baseline not in (before, after):
+                continue
+            rows = [self._row(before, after, k) for k in self.ks]
+            found[f"{before},{after}"] = self._pair(before, after, rows)
+            found[f"{after},{before}"] = self._pair(after, before, [_turned(row) for row in rows])
+        return found
+
+    def _pair(self, before: int, after: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        labels = [self.arms[arm].label for arm in (before, after)]
+        seeds = min(len(self.arms[arm].evaluations) for arm in (before, after))
+        first = [(label, self.arms[arm].evaluations[0]) for label, arm in zip(labels, (before, after), strict=True)]
+        return {
+            "rows": rows,
+            "sentence": sentence(labels, rows, len(self.ids), self.samples, seeds, self.graded),
+            "unlike": unlike(first),
+        }
+
+    def _row(self, before: int, after: int, k: int) -> dict[str, Any]:
+        seeds = [self.values(arm, k) for arm in (before, after)]
+        means = [np.mean(values, axis=0) for values in seeds]
+        known = np.isfinite(means[0]) & np.isfinite(means[1])
+        if not known.any():
+            raise UsageError("no problem has a reward in both evaluations", "use a reward that grades them")
+        means = [mean[known] for mean in means]
+        paired = paired_difference(*means)
+        both = list(zip(*seeds, strict=False))
+        return {
+            "k": k,
+            "before": float(means[0].mean()),
+            "after": float(means[1].mean()),
+            "difference": paired.mean,
+            "low": _finite(paired.interval.low),
+            "high": _finite(paired.interval.high),
+            "p": paired.p_value,
+            "better": paired.improved,
+            "worse": paired.worsened,
+            "tied": paired.tied,
+            "seeds": [float(np.mean((other - one)[known])) for one, other in both] if len(both) > 1 else [],
+        }
+
+
+def _turned(row: dict[str, Any]) -> dict[str, Any]:
+    """The same comparison seen from the other side."""
+    low, high = row["low"], row["high"]
+    return row | {
+        "before": row["after"],
+        "after": row["before"],
+        "difference": -row["difference"],
+        "low": None if high is None else -high,
+        "high": None if low is None else -low,
+        "better": row["worse"],
+        "worse": row["better"],
+        "seeds": [-value for value in row["seeds"]],
+    }
+
+
+def sentence(
+    labels: Sequence[str], rows: Sequence[dict[str, Any]], problems: int, samples: int, seeds: int, graded: bool
+) -> str:
+    """The verdict on one arm against another: the first and the last k, how sure it is, and of how much data.
+
+    Args:
+        labels: Of the baseline, and of the arm.
+        rows: The paired differences, by rising k.
+        problems: How many problems.
+        samples: Completions of each.
+        seeds: Training runs that are averaged.
+        graded: Whether rewards are grades.
+    """
+    shown = rows[:1] if len(rows) < 2 else [rows[-1], rows[0]]
+    told = " and ".join(_told(row, graded) for row in shown)
+    of = f"{problems:,} problems, {samples:,} samples each, {_count(seeds, 'seed')}"
+    return f"Against {labels[0]}, {labels[1]} {told}. {_between(rows)}Paired 95% intervals; {of}."
+
+
+def _between(rows: Sequence[dict[str, Any]]) -> str:
+    """At which k the difference is clear, where that is more than the first and the last say."""
+    if len(rows) < 3:
+        return ""
+    better = [f"{row['k']:,}" for row in rows if row["low"] is not None and row["low"] > 0]
+    worse = [f"{row['k']:,}" for row in rows if row["high"] is not None and row["high"] < 0]
+    told = [f"{word} at k = {', '.join(ks)}" for word, ks in (("higher", better), ("lower", worse)) if ks]
+    return f"pass@k is clearly {' and '.join(told)}. " if told else "pass@k differs clearly at no k. "
+
+
+def _told(row: dict[str, Any], graded: bool) -> str:
+    points = 1 if graded else 100
+    unit = "" if graded else " points"
+    low, high = row["low"], row["high"]
+    between = "no interval: a single problem" if low is None else f"{_signed(low * points)} to {_signed(high * points)}"
+    size = f"{_signed(row['difference'] * points)}{unit} [{between}]"
+    where = "in mean reward" if graded else "at the first try" if row["k"] == 1 else f"in {row['k']:,} tries"
+    if low is None or low <= 0 <= high:
+        return f"shows no clear difference {where} ({size})"
+    verb = "is higher" if row["difference"] > 0 else "is lower"
+    if not graded:
+        verb = "solves more problems" if row["difference"] > 0 else "solves fewer problems"
+    return f"{verb} {where} ({size})"
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.1f}" if abs(value) >= 0.05 or value == 0 else f"{value:+.2g}"
+    return text.replace("-", "−")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,131 @@
+"""What the arguments of `report --html` and `view` name: runs, their evaluations, and which of them belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rsgrpo_cli.config import RunConfig
+from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.report import evaluations
+from rsgrpo_cli.report.evaluations import Evaluation
+from rsgrpo_cli.run_dir import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One argument.
+
+    Args:
+        text: As it was given.
+        label: The label that was given with it, "" if none was.
+        run: The run.
+        evaluation: Its evaluation; None where it has none yet.
+        missing: The command that makes the evaluation, where there is none.
+    """
+
+    text: str
+    label: str
+    run: RunDir
+    evaluation: Evaluation | None
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Policies that are shown as one: the same settings with several seeds, or what the user gave one label.
+
+    Args:
+        label: What it is called.
+        places: Its policies, one per seed.
+    """
+
+    label: str
+    places: tuple[Place, ...]
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Those that there are."""
+        return [place.evaluation for place in self.places if place.evaluation is not None]
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it is the model before training."""
+        return all(one.version == 0 for one in self.evaluations) and bool(self.evaluations)
+
+
+def find(text: str, benchmark: str | None) -> Place:
+    """What "[LABEL=]RUN[@POLICY]" names; a run without an evaluation will do.
+
+    Raises:
+        MissingError: If there is no such run.
+        UsageError: If the run has several benchmarks and none was chosen.
+    """
+    label, _, where = text.rpartition("=")
+    run, _ = evaluations.split(where)
+    try:
+        return Place(text, label, run, evaluations.find(where, benchmark, stale=True))
+    except MissingError as error:
+        return Place(text, label, run, None, (error.hint or error.message).removeprefix("measure it: "))
+
+
+def arms_of(places: Sequence[Place]) -> list[Arm]:
+    """The places by arm, in the order given; the base model of the runs comes first if it was evaluated too."""
+    found = [*_base(places), *places]
+    keys = [_key(place) for place in found]
+    arms = []
+    for key in dict.fromkeys(keys):
+        members = tuple(place for place, own in zip(found, keys, strict=True) if own == key)
+        arms.append(Arm(_label(members), members))
+    return _distinct(arms)
+
+
+def runs_of(places: Sequence[Place]) -> list[RunDir]:
+    """The runs, each once."""
+    return list({place.run.path.resolve(): place.run for place in places}.values())
+
+
+def _base(places: Sequence[Place]) -> list[Place]:
+    """The base model, evaluated on what the others were, where nobody named it."""
+    shown = [place.evaluation for place in places if place.evaluation is not None]
+    if not shown or any(one.version == 0 for one in shown):
+        return []
+    for one in shown:
+        if one.benchmark in one.run.benchmarks_of(0):
+            base = evaluations.find(f"{one.run.path}@0", one.benchmark, stale=True)
+            if base.benchmark_id == one.benchmark_id and base.is_graded == one.is_graded:
+                return [Place(f"{one.run.path}@0", "base model", one.run, base)]
+    return []
+
+
+def _key(place: Place) -> tuple[object, ...]:
+    if place.label:
+        return ("label", place.label)
+    version = place.evaluation.version if place.evaluation else None
+    if version == 0:
+        return ("base", place.run.config().model.name)
+    return ("settings", version, _without_seed(place.run.config()))
+
+
+def _without_seed(config: RunConfig) -> str:
+    alike = {"seed": 0, "train": config.train.model_copy(update={"steps": 1}), "eval": type(config.eval)()}
+    return config.model_copy(update=alike).model_dump_json()
+
+
+def _label(members: Sequence[Place]) -> str:
+    first = members[0]
+    name = first.label or (first.evaluation.label if first.evaluation else first.run.name)
+    stale = " (stale)" if any(one.evaluation and one.evaluation.stale for one in members) else ""
+    alike = f" and {len(members) - 1} more" if len(members) > 1 and not first.label else ""
+    return f"{name}{alike}{stale}"
+
+
+def _distinct(arms: list[Arm]) -> list[Arm]:
+    """The arms with labels of which no two are the same."""
+    seen: dict[str, int] = {}
+    made = []
+    for arm in arms:
+        seen[arm.label] = seen.get(arm.label, 0) + 1
+        number = seen[arm.label]
+        made.append(arm if number == 1 else replace(arm, label=f"{arm.label} [{number}]"))
+    return made

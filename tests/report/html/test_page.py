@@ -1,0 +1,289 @@
+"""The page as a file: what is in it, what it may do, how large it gets."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.report.html import collect, room
+from rsgrpo_cli.report.html.page import embedded, policy
+from rsgrpo_cli.run_dir import RunDir
+from tests.conftest import Cli
+from tests.report.html.written import new_run, write_evaluation, write_metrics, write_step
+
+ASKED = {"p-1": "Make 1.", "p-2": "Make 2.", "p-3": "Make 3."}
+BEFORE = {
+    "p-1": [("a1", "wrong"), ("a1", "wrong"), ("a2", "wrong"), ("a3", "truncated")],
+    "p-2": [("b1", "ok"), ("b2", "wrong"), ("b2", "wrong"), ("b2", "wrong")],
+    "p-3": [("c1", "ok")] * 4,
+}
+AFTER = {
+    "p-1": [("a1", "wrong"), ("a4", "ok"), ("a4", "ok"), ("a5", "no_box")],
+    "p-2": [("b2", "wrong")] * 4,
+    "p-3": [("c1", "ok")] * 4,
+}
+HOSTILE = [
+    "</script><script>window.hacked = 1</script>",
+    "<!-- <img src=x onerror='window.hacked = 2'> -->",
+    "\u001b[31mred\u001b[0m and \u202ereversed\u202c \u2028 line \u2029 end",
+    "مرحبا 👩‍👩‍👧 \U0001f600 %%DATA%% ${window.hacked = 3} & &lt; \\u003c",
+    "<style>*{display:none}</style><base href='http://example.org'>",
+    "x" * 1_000_000,
+]
+
+
+def two_runs(folder: Path) -> tuple[RunDir, RunDir]:
+    grpo = new_run(folder / "grpo", ASKED, advantage__estimator="grpo")
+    rs = new_run(folder / "rs", ASKED, advantage__beta=4.0)
+    write_evaluation(grpo, 0, ASKED, BEFORE, ks=(1, 2, 4))
+    write_evaluation(grpo, 3, ASKED, BEFORE, ks=(1, 2, 4))
+    write_evaluation(rs, 3, ASKED, AFTER, ks=(1, 2, 4))
+    for run in (grpo, rs):
+        write_step(run, 0, BEFORE)
+        write_step(run, 1, AFTER, trained=True)
+        write_metrics(run, [{"reward_mean": 0.25, "entropy": 0.5}, {"reward_mean": 0.5, "entropy": 0.4}])
+    return grpo, rs
+
+
+def hostile_run(folder: Path) -> RunDir:
+    asked = {"</title><b>": HOSTILE[0], "p-2": HOSTILE[1]}
+    run = new_run(folder / "hostile", asked)
+    right = {name: [(text, "ok" if index % 2 else "wrong") for index, text in enumerate(HOSTILE)] for name in asked}
+    write_evaluation(run, 0, asked, right)
+    write_evaluation(run, 1, asked, right)
+    write_step(run, 0, right)
+    return run
+
+
+class Elements(HTMLParser):
+    """The tags of a page, and the text inside its script elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag == "script"
+        if self.inside:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.scripts[-1] += data
+
+
+def read(page: bytes) -> tuple[dict[str, Any], Elements]:
+    """The data of a page, and its elements."""
+    elements = Elements()
+    elements.feed(page.decode())
+    data: dict[str, Any] = json.loads(elements.scripts[0])
+    return data, elements
+
+
+def test_the_page_says_what_changed(tmp_path: Path) -> None:
+    grpo, rs = two_runs(tmp_path)
+    data, _ = read(collect.page([f"GRPO={grpo.path}", f"RS={rs.path}"]))
+    assert [arm["label"] for arm in data["arms"]] == ["base model", "GRPO", "RS"]
+    assert data["baseline"] == 1  # the first that was trained
+    assert data["benchmark"] | {"verifier": ""} == {
+        "name": "puzzles", "problems": 3, "samples": 4, "seeds": 1, "graded": False, "ks": [1, 2, 4],
+        "temperature": 1.0, "verifier": "",
+    }  # fmt: skip
+    pair = data["pairs"]["1,2"]
+    # pass@4: GRPO solves p-2 and p-3, RS p-1 and p-3; pass@1: (0 + 1/4 + 1) / 3 against (2/4 + 0 + 1) / 3.
+    assert [row["k"] for row in pair["rows"]] == [1, 2, 4]
+    assert pair["rows"][0]["before"] == pytest.approx(1.25 / 3)
+    assert pair["rows"][0]["after"] == pytest.approx(1.5 / 3)
+    assert (pair["rows"][2]["better"], pair["rows"][2]["worse"], pair["rows"][2]["tied"]) == (1, 1, 1)
+    assert data["pairs"]["2,1"]["rows"][0]["difference"] == -pair["rows"][0]["difference"]
+    assert pair["sentence"].startswith("Against GRPO, RS shows no clear difference in 4 tries")
+    assert "3 problems, 4 samples each, 1 seed" in pair["sentence"]
+    rows = {row["id"]: row for row in data["problems"]["rows"]}
+    assert {name: row["right"] for name, row in rows.items()} == {"p-1": [0, 0, 2], "p-2": [1, 1, 0], "p-3": [4, 4, 4]}
+    assert rows["p-1"]["truncated"] == [1, 1, 0]
+    assert rows["p-1"]["unreadable"] == [0, 0, 1]
+    shown = [
+        [data["texts"][text], times, data["statuses"][status]] for text, times, status, _ in rows["p-1"]["samples"][2]
+    ]
+    assert shown == [["a4", 2, "ok"], ["a1", 1, "wrong"], ["a5", 1, "no_box"]]
+    assert data["texts"][rows["p-1"]["prompt"]] == "Make 1."
+
+
+def test_groups_have_advantages_and_tokens(tmp_path: Path) -> None:
+    _, rs = two_runs(tmp_path)
+    data, _ = read(collect.page([str(rs.path)]))
+    steps = data["groups"]["steps"]
+    assert [(step["step"], len(step["groups"])) for step in steps] == [(0, 3), (1, 3)]
+    assert steps[1]["settings"]["beta"] == 4.0
+    first = steps[1]["groups"][0]
+    assert (first["id"], first["status"]) == ("p-1", "mixed")  # the only one with a gradient
+    text, reward, status, answer, advantage, length, cut, tokens = first["samples"][1]
+    assert (data["texts"][text], reward, data["statuses"][status], answer, length, cut) == ("a4", 1.0, "ok", "a4", 2, 0)
+    assert advantage == pytest.approx(0.2411, abs=1e-4)  # (e^4 / ((e^4 + 1) / 2) - 1) / 4
+    pieces = data["groups"]["pieces"][0]
+    assert [pieces[number] for number in tokens[0]] == ["a", "4"]
+    assert tokens[1:] == [[0.5, 0.5], [0.1, 0.1]]
+    assert steps[0]["groups"][0]["samples"][0][-1][2] == []  # that step kept no log-probabilities of the trainer
+
+
+def test_visits_tell_what_was_learnt_and_forgotten(tmp_path: Path) -> None:
+    _, rs = two_runs(tmp_path)
+    (visits,) = read(collect.page([str(rs.path)]))[0]["visits"]
+    assert [row[:2] for row in visits["prompts"]] == [["p-1", "learnt"], ["p-2", "forgotten"], ["p-3", "always"]]
+    assert visits["prompts"][0][2] == [[0, 0, 4], [1, 2, 4]]
+    assert visits["kinds"] == [1, 1, 0, 1, 0, 0]
+    assert visits["by_visit"] == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_equal_data_give_equal_bytes(tmp_path: Path) -> None:
+    grpo, rs = two_runs(tmp_path)
+    names = [str(grpo.path), str(rs.path)]
+    assert collect.page(names) == collect.page(names)
+
+
+def test_only_our_script_and_style_may_run(tmp_path: Path) -> None:
+    _, rs = two_runs(tmp_path)
+    page = collect.page([str(rs.path)])
+    _, elements = read(page)
+    told = [attrs["content"] for tag, attrs in elements.tags if attrs.get("http-equiv") == "Content-Security-Policy"]
+    assert told == [policy()]
+    assert policy().startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy()
+    hashed = base64.b64encode(hashlib.sha256(elements.scripts[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{hashed}'" in policy()
+    style = re.search(rb"<style>(.*?)</style>", page, re.DOTALL)
+    assert style
+    assert f"style-src 'sha256-{base64.b64encode(hashlib.sha256(style[1]).digest()).decode()}'" in policy()
+    # Nothing is loaded, nothing has a style or a listener of its own.
+    assert not [attrs for _, attrs in elements.tags if {"src", "style", "onclick", "onload"} & attrs.keys()]
+    assert not re.findall(rb"https?://(?!www\.w3\.org/2000/svg)", page)
+
+
+def test_the_script_makes_no_markup_out_of_text() -> None:
+    from rsgrpo_cli.report.html.page import script_text
+
+    for forbidden in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "fetch(",
+    ):
+        assert forbidden not in script_text(), forbidden
+
+
+def test_hostile_text_stays_data(tmp_path: Path) -> None:
+    page = collect.page([str(hostile_run(tmp_path).path)])
+    data, elements = read(page)
+    assert len(elements.scripts) == 2
+    assert {tag for tag, _ in elements.tags} <= {
+        "html", "head", "meta", "title", "style", "body", "a", "header", "main", "noscript", "footer", "script",
+    }  # fmt: skip
+    flat = [text if isinstance(text, str) else text[0] for text in data["texts"]]
+    assert all(text in flat for text in HOSTILE[:5])
+    assert ["x" * room.HEAD, 1_000_000 - room.HEAD - room.TAIL, "x" * room.TAIL] in data["texts"]
+    assert len(page) < 200_000
+
+
+def test_json_cannot_end_its_element() -> None:
+    made = embedded({"a": "</script><!--&\u2028\u2029"})
+    assert not re.search("[<>&\u2028\u2029]", made)
+    assert json.loads(made) == {"a": "</script><!--&\u2028\u2029"}
+
+
+def test_a_large_run_is_cut_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {f"p-{number:03d}": f"Make {number}." for number in range(120)}
+    run = new_run(tmp_path / "large", asked)
+    long = {
+        name: [(f"{name} {index} " + "word " * 300, "ok" if index else "wrong") for index in range(4)] for name in asked
+    }
+    write_evaluation(run, 0, asked, long)
+    write_evaluation(run, 1, asked, long)
+    write_step(run, 0, long)
+    whole = collect.page([str(run.path)])
+    assert not read(whole)[0]["problems"]["notes"]
+    monkeypatch.setattr(collect, "PAGE_BYTES", 400_000)
+    page = collect.page([str(run.path)])
+    assert 300_000 < len(page) <= 400_000 < len(whole)
+    data, _ = read(page)
+    (note,) = data["problems"]["notes"]
+    assert re.fullmatch(r"the completions of \d+ problems are left out, of the easiest first", note)
+    assert re.fullmatch(r"\d+ of 120 groups of step 0 of large are left out", data["groups"]["notes"][0])
+    assert len(data["problems"]["rows"]) == 120
+
+
+def test_a_run_without_evaluations_says_what_makes_them(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "fresh", ASKED)
+    data, _ = read(collect.page([str(run.path)]))
+    assert data["missing"] == [["fresh", f"rsgrpo eval --run {run.path}"]]
+    assert (data["problems"], data["pairs"], data["groups"]["steps"], data["curves"]) == (None, {}, [], [])
+    assert data["benchmark"] is None
+
+
+def test_seeds_are_shown_as_one(tmp_path: Path) -> None:
+    runs = [new_run(tmp_path / f"seed{seed}", ASKED, seed=seed) for seed in (1, 2)]
+    other = new_run(tmp_path / "other", ASKED, advantage__estimator="grpo")
+    for run, completions in zip([*runs, other], [AFTER, BEFORE, BEFORE], strict=True):
+        write_evaluation(run, 3, ASKED, completions, ks=(1, 4))
+        write_metrics(run, [{"reward_mean": 0.25 * run.config().seed}])
+    data, _ = read(collect.page([str(other.path), *(str(run.path) for run in runs)]))
+    assert [(arm["label"], arm["seeds"]) for arm in data["arms"]] == [("other@3", 1), ("seed1@3 and 1 more", 2)]
+    assert [curve["series"]["reward_mean"] for curve in data["curves"]] == [[[0.0]], [[0.375], [0.25], [0.5]]]
+    # pass@4 of the seeds: (1 + 0 + 1) / 3 and (0 + 1 + 1) / 3.
+    assert data["arms"][1]["curve"][-1][1] == pytest.approx(2 / 3)
+    assert data["benchmark"]["seeds"] == 1  # what every arm has: problems are compared over as many
+
+
+def test_the_baseline_can_be_named(tmp_path: Path) -> None:
+    grpo, rs = two_runs(tmp_path)
+    names = [f"GRPO={grpo.path}", f"RS={rs.path}"]
+    assert read(collect.page(names, baseline="base model"))[0]["baseline"] == 0
+    with pytest.raises(UsageError, match="no policy here is called 'XS'"):
+        collect.page(names, baseline="XS")
+    with pytest.raises(MissingError, match="no run at"):
+        collect.page(["runs/none"])
+
+
+def test_the_commands_make_the_same_run(tmp_path: Path, cli: Cli) -> None:
+    settings = {
+        "rollout__group_size": 4,
+        "update__learning_rate": 3e-4,
+        "eval__k": [1, 4],
+        "eval__num_samples": {"default": 8, "a.b": 4},
+    }
+    run = new_run(tmp_path / "first", ASKED, advantage__estimator="qae", advantage__level=0.25, **settings)
+    (command,) = read(collect.page([str(run.path)]))[0]["runs"][0]["commands"]
+    import shlex
+
+    words = shlex.split(command)
+    assert words[:4] == ["rsgrpo", "train", "--run", "first"]
+    assert cli("prepare", "--run", "again", *words[4:], "--set", "prepare.limit=2").code == 0
+    again = RunDir.open("again").config().model_dump()
+    own = run.config().model_dump()
+    assert again | {"prepare": None} == own | {"prepare": None}
+
+
+def test_the_command_writes_the_page(tmp_path: Path, cli: Cli) -> None:
+    grpo, rs = two_runs(tmp_path)
+    done = cli("report", grpo.path, rs.path, "--html", "out/page.html", "--json")
+    assert done.json == {"html": "out/page.html", "bytes": (tmp_path / "out/page.html").stat().st_size}
+    assert (tmp_path / "out/page.html").read_bytes() == collect.page([str(grpo.path), str(rs.path)])
+    assert "page: out/page.html (" in cli("report", rs.path, "--html", "out/page.html").out
+    refused = cli("report", rs.path, "--html", "page.pdf")
+    assert (refused.code, "give a file that ends in .html" in refused.err) == (2, True)
+    refused = cli("report", rs.path, "--baseline", "x")
+    assert (refused.code, "--baseline belongs to the page" in refused.err) == (2, True)

@@ -1,0 +1,137 @@
+"""A run directory with completions that a test chooses, evaluated and trained on without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, write_json, write_table
+from rsgrpo_cli.config import resolve
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import (
+    ADVANTAGES,
+    METRICS,
+    POLICY_LOGPROBS,
+    PROBLEMS,
+    PROMPTS,
+    REWARDS,
+    ROLLOUTS,
+    SUMMARY,
+)
+from rsgrpo_cli.stages.advantage import advantage
+from rsgrpo_cli.stages.evaluate import evaluate
+from rsgrpo_cli.step_dir import rewards_of
+from tests.tables import table_of
+
+Completion = tuple[str, str]
+"""A text, and the verdict on it."""
+Completions = Mapping[str, Sequence[Completion]]
+"""Prompt -> its completions."""
+
+
+def new_run(path: Path, asked: Mapping[str, str], **settings: Any) -> RunDir:
+    """A run with training problems; their reference answers are their ids. Settings as `advantage__beta=3.0`."""
+    named = {name.replace("__", "."): value for name, value in settings.items()}
+    run = RunDir.create(path, resolve({"train.steps": 9} | named))
+    write_table(run.prompts, _prompts(asked), PROMPTS, Lineage("prepare", {"dataset": "made"}, {}))
+    return run
+
+
+def _prompts(asked: Mapping[str, str]) -> pa.Table:
+    rows = [
+        {"prompt_id": name, "ground_truth": name, "task": "countdown", "messages": [{"role": "user", "content": text}]}
+        for name, text in sorted(asked.items())
+    ]
+    return table_of(PROMPTS, rows)
+
+
+def write_evaluation(
+    run: RunDir, version: int, asked: Mapping[str, str], completions: Completions, ks: Sequence[int] = (1, 2)
+) -> None:
+    """An evaluation on the benchmark "puzzles", every problem with as many completions."""
+    prompts = _prompts(asked)
+    write_table(run.benchmark("puzzles"), prompts, PROMPTS, Lineage("prepare", {"dataset": "puzzles"}, {}))
+    folder, samples = run.evaluation(version, "puzzles"), len(next(iter(completions.values())))
+    part = f"part-00000-{samples:05d}-00000.parquet"
+    sampled = {"engine": "hf", "temperature": 1.0, "top_p": 1.0, "max_tokens": 20}
+    inputs = {
+        "prompts": read_lineage(run.benchmark("puzzles"), PROMPTS).id,
+        "policy": f"policy-{version}" if version else "base",
+    }
+    rollouts, rewards = _rollouts(completions, ""), _rewards(completions, "")
+    write_table(folder / "rollouts" / part, rollouts, ROLLOUTS, Lineage("rollout", sampled, inputs, version))
+    made_from = read_lineage(folder / "rollouts" / part, ROLLOUTS).id
+    graded = Lineage("score", {"identity": "math 1"}, {"rollouts": made_from})
+    write_table(folder / "rewards" / part, rewards, REWARDS, graded)
+    ids = {"rollouts": combined_id([made_from])}
+    ids["rewards"] = combined_id([read_lineage(folder / "rewards" / part, REWARDS).id])
+    lineage = Lineage("eval", {"num_samples": samples, "k": list(ks)}, ids, version, outputs={"benchmark": "puzzles"})
+    problems, summary = evaluate(rollouts, rewards, prompts, tuple(ks), samples)
+    write_table(folder / "problems.parquet", problems, PROBLEMS, lineage)
+    write_table(folder / "summary.parquet", summary, SUMMARY, lineage)
+
+
+def write_step(run: RunDir, number: int, completions: Completions, *, trained: bool = False) -> None:
+    """A step with rollouts, rewards and advantages; with the trainer's log-probabilities too where `trained`."""
+    rollouts, rewards = _rollouts(completions, f"{number}:"), _rewards(completions, f"{number}:")
+    part, folder = "part-00000", run.rollouts(number)
+    sampled = run.config().rollout.decisive() | {"engine": "dummy"}
+    inputs = {"prompts": read_lineage(run.prompts, PROMPTS).id, "policy": "base"}
+    write_table(folder / f"{part}.parquet", rollouts, ROLLOUTS, Lineage("rollout", sampled, inputs, number))
+    rollouts_id = read_lineage(folder / f"{part}.parquet", ROLLOUTS).id
+    write_json(
+        folder / "manifest.json",
+        {"id": combined_id([rollouts_id]), "rows": len(rollouts), "parts": {part: rollouts_id}},
+    )
+    graded = Lineage("score", run.config().score.decisive(), {"rollouts": rollouts_id})
+    write_table(run.rewards(number) / f"{part}.parquet", rewards, REWARDS, graded)
+    own = run.config().advantage
+    made_from = rewards_of(run, number).id
+    lineage = Lineage("advantage", own.decisive(), {"rewards": made_from})
+    write_table(run.advantages(number), advantage(rewards, own), ADVANTAGES, lineage)
+    if trained:
+        rows = [
+            {"group_id": row["group_id"], "sample_index": row["sample_index"], "policy_logprobs": row["logprobs"]}
+            for row in _tokens(rollouts)
+        ]
+        write_table(run.policy_logprobs(number), table_of(POLICY_LOGPROBS, rows), POLICY_LOGPROBS, lineage)
+
+
+def _tokens(rollouts: pa.Table) -> list[dict[str, Any]]:
+    """The trainer's log-probabilities: a tenth above the sampler's."""
+    return [row | {"logprobs": [value + 0.1 for value in row["sampling_logprobs"]]} for row in rollouts.to_pylist()]
+
+
+def write_metrics(run: RunDir, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Metrics of steps 0, 1, ..."""
+    own = [{"step": step, "estimator": "rs_grpo"} | dict(row) for step, row in enumerate(rows)]
+    write_table(run.metrics, table_of(METRICS, own), METRICS, Lineage("train", {}, {}))
+
+
+def _keys(completions: Completions, prefix: str) -> list[tuple[dict[str, Any], str, Completion]]:
+    return [
+        ({"group_id": f"{prefix}{name}", "sample_index": index}, name, each)
+        for name, own in sorted(completions.items())
+        for index, each in enumerate(own)
+    ]
+
+
+def _rollouts(completions: Completions, prefix: str) -> pa.Table:
+    rows = []
+    for key, name, (text, status) in _keys(completions, prefix):
+        ids = list(text.encode())[:2000]
+        reason = "length" if status == "truncated" else "stop"
+        found = {"prompt_id": name, "completion": text, "completion_ids": ids, "finish_reason": reason}
+        rows.append(key | found | {"sampling_logprobs": [-0.5] * len(ids)})
+    return table_of(ROLLOUTS, rows)
+
+
+def _rewards(completions: Completions, prefix: str) -> pa.Table:
+    rows = [
+        key | {"reward": float(status == "ok"), "reward_status": status, "extracted_answer": text[-20:]}
+        for key, _, (text, status) in _keys(completions, prefix)
+    ]
+    return table_of(REWARDS, rows)
