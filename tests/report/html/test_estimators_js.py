@@ -18,9 +18,14 @@ VECTOR_NAMES = {
     "maxrl": ("max_rl", {}),
     "tailrl": ("tail_rl", {}),
     "passk_plugin": ("mahdavi_passk", {"variant": "plugin"}),
+    "focal_grpo": ("f_grpo", {}),
+    "psr": ("w_reinforce", {"right": 1, "wrong": 0}),
+    "nsr": ("w_reinforce", {"right": 0, "wrong": 1}),
     "passk_plugin_grpo": ("mahdavi_passk", {"variant": "plugin_grpo"}),
 }
 """Names of the vectors that are not those of core, with what they fix."""
+RENAMED = {"K": "level", "lambda": "right"}
+"""Their settings that core calls otherwise."""
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "rs_grpo": [{"beta": b, "denominator": d} for b in (-3.0, 0, 1e-9, 0.5, 4, 16) for d in ("group", "leave_one_out")],
     "qae": [{"level": level, "quantile": q} for level in (0, 0.29, 0.4, 1) for q in ("right", "linear")],
@@ -32,6 +37,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "passk_rloo": [{"k": k} for k in (1, 2, 4, 8)],
     "grpo": [{}, {"ddof": 0, "eps": 0.0}],
     "max_rl": [{}, {"eps": 0.0}],
+    "power": [{"alpha": alpha} for alpha in (1, 1.5, 3, 0.5)],
+    "f_grpo": [{"gamma": gamma} for gamma in (0, 0.5, 2, -1)],
+    "bbg": [{"k": k, "threshold": threshold} for k in (1, 2, 4, 20) for threshold in (0.0, 0.01, 0.2)],
+    "w_reinforce": [{}, {"right": 1.0, "wrong": 0.0}, {"right": -1.0}],
+    "asym_grpo": [{}, {"right": 0.5, "wrong": 0.5}, {"wrong": -1.0}],
 }
 """Settings that each estimator is tried with; those without any are tried as they are."""
 
@@ -129,8 +139,7 @@ def _as_core_calls_it(vector: dict[str, Any]) -> tuple[str, dict[str, Any], floa
     if name in VECTOR_NAMES:
         name, fixed = VECTOR_NAMES[name]
         params = {key: value for key, value in params.items() if key != "delta"} | fixed
-    if "K" in params:
-        params["level"] = params.pop("K")
+    params = {RENAMED.get(key, key): value for key, value in params.items()}
     own = settings_of(name) if name in ESTIMATORS else {}
     return name, {key: value for key, value in params.items() if key in own}, scale
 

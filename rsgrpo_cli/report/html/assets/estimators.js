@@ -185,10 +185,47 @@ const Estimators = (() => {
     const sorted = [...rewards].sort((a, b) => b - a);
     return rewards.map((r) => (r === sorted[0] ? sorted[0] - sorted[1] : 0));
   }
+  function power(rewards, { alpha }) {
+    if (!(alpha >= 1 && alpha < Infinity)) fail(`alpha must be at least 1, not ${alpha}`);
+    binary(rewards, "power");
+    const wrong = 1 - mean(rewards);
+    return centred(rewards).map((d) => wrong ** (alpha - 1) * d);
+  }
+  function f_grpo(rewards, { gamma, eps = EPS, ddof = 1 }) {
+    if (!(gamma >= 0 && gamma < Infinity)) fail(`gamma must be at least 0, not ${gamma}`);
+    binary(rewards, "f_grpo");
+    const wrong = 1 - mean(rewards);
+    return grpo(rewards, { eps, ddof }).map((a) => wrong ** gamma * a);
+  }
+  function bbg(rewards, { k, threshold = 0.01 }) {
+    checkK("bbg", k, Infinity);
+    binary(rewards, "bbg");
+    const size = rewards.length, wrong = size - sum(rewards);
+    let weight = k;
+    for (let j = 1; j < k; j++) weight *= (wrong + j) / (size + 1 + j);
+    if (weight < threshold * (size + 1)) return zeros(size);
+    return wrong === size ? rewards.map(() => -weight) : centred(rewards).map((d) => weight * d);
+  }
+  function checkPair(right, wrong) {
+    if (!(right >= 0 && right < Infinity && wrong >= 0 && wrong < Infinity)) fail("right and wrong must be at least 0");
+  }
+  function w_reinforce(rewards, { right = 0.1, wrong = 1 } = {}) {
+    checkPair(right, wrong);
+    binary(rewards, "w_reinforce");
+    return rewards.map((r) => (r === 1 ? right : -wrong));
+  }
+  function asym_grpo(rewards, { right = 0.9, wrong = 0.4 } = {}) {
+    checkPair(right, wrong);
+    binary(rewards, "asym_grpo");
+    const p = mean(rewards), odds = (1 - p) / p;
+    if (p === 0 || p === 1) return zeros(rewards.length);
+    return rewards.map((r) => (r === 1 ? odds ** right : -(odds ** -wrong)));
+  }
 
   const FUNCTIONS = {
     rs_grpo, grpo, dr_grpo, rloo, max_rl, tail_rl, qae, entropic_loo, entropic_adaptive,
     pkpo, chen_passk, mahdavi_passk, passk_rloo, tang_max,
+    power, f_grpo, bbg, w_reinforce, asym_grpo,
   };
   /* What can be moved in the page; other settings keep the values of core. */
   const BETA = { beta: { from: -4, to: 16, step: 0.25, start: 2 } };
@@ -201,6 +238,11 @@ const Estimators = (() => {
     chen_passk: K,
     mahdavi_passk: { ...K, variant: ["unbiased", "plugin", "plugin_grpo"] },
     passk_rloo: K,
+    power: { alpha: { from: 1, to: 6, step: 0.25, start: 2 } },
+    f_grpo: { gamma: { from: 0, to: 6, step: 0.25, start: 1 } },
+    bbg: K,
+    w_reinforce: { right: { from: 0, to: 2, step: 0.05, start: 0.1 }, wrong: { from: 0, to: 2, step: 0.05, start: 1 } },
+    asym_grpo: { right: { from: 0, to: 2, step: 0.05, start: 0.9 }, wrong: { from: 0, to: 2, step: 0.05, start: 0.4 } },
   };
   /* Estimators of core that need more than the rewards of one group, each with the reason. */
   const NOT_IN_THE_PAGE = {};
