@@ -8,7 +8,7 @@ def main() -> None:
     try:
         from rsgrpo_cli.app import main as run
     except KeyboardInterrupt:
-        print("error: stopped at once; nothing had begun", file=sys.stderr)
+        print("stopped at once; nothing had begun", file=sys.stderr)
         sys.exit(130)
     run()
 

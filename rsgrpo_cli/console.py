@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rsgrpo_cli.errors import RsgrpoError
+from rsgrpo_cli.errors import Interrupted, RsgrpoError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,14 +81,16 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Say something that should not be missed."""
-        _console(sys.stderr).print(_marked("warning:", "yellow", text), soft_wrap=True)
+        _console(sys.stderr).print(_marked("warning: ", "yellow", text), soft_wrap=True)
 
     def error(self, error: RsgrpoError) -> None:
-        """Say what went wrong and what to do next."""
+        """Say what went wrong, or that it was stopped, and what to do next."""
+        stopped = isinstance(error, Interrupted)  # which was asked for, and so went right
         if self.as_json:
-            _try_to_print(_json({"error": error.message, "hint": error.hint}))
+            _try_to_print(_json({"stopped" if stopped else "error": error.message, "hint": error.hint}))
         console = _console(sys.stderr)
-        console.print(_marked("error:", "red", error.message), soft_wrap=True)
+        marked = _marked("", "", error.message) if stopped else _marked("error: ", "red", error.message)
+        console.print(marked, soft_wrap=True)
         if error.hint:
             console.print(f"  {error.hint}", soft_wrap=True)
 
@@ -219,7 +221,7 @@ def _console(stream: Any) -> Console:
 def _marked(word: str, colour: str, text: str) -> Text:
     from rich.text import Text
 
-    return Text.assemble((word, colour), f" {visible(text)}")
+    return Text.assemble((word, colour), visible(text))
 
 
 def _try_to_print(text: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rsgrpo_cli.disk import NO_LOCKS, open_own
+from rsgrpo_cli.disk import NO_LOCKS, make_directory, open_own
 from rsgrpo_cli.errors import LockedError
 
 
@@ -56,26 +56,76 @@ def held(path: Path, what: str, hint: str, say: Callable[[str], None]) -> Iterat
 
 
 LOCKS = ("lock", "evals.lock")
-"""The lock files of a run: of the run itself, and of its evaluations."""
+"""The lock files in a run's own directory: of the run, and of the problems of its evaluations."""
 
 
 @contextmanager
-def hold_run(path: Path, name: str, say: Callable[[str], None], *, evaluating: bool = False) -> Iterator[None]:
-    """Hold a run for this process, or only its evaluations, which goes beside a train.
+def hold_run(path: Path, name: str, say: Callable[[str], None], *, evaluating: int | None = None) -> Iterator[None]:
+    """Hold a run for this process, or only the evaluations of one policy, which goes beside a train.
 
     Args:
         path: The run's directory.
         name: What it is called.
         say: Told where the file system has no locks.
-        evaluating: Hold its evaluations.
+        evaluating: Hold the evaluations of this policy.
 
     Raises:
         LockedError: If another live process holds it.
     """
-    if evaluating:
-        lock, what, hint = LOCKS[1], f"the evaluations of run {name}", "wait for it or stop it"
+    if evaluating is not None:
+        what, hint = f"the evaluations of policy {evaluating} of run {name}", "wait for it or stop it"
+        make_directory(path / "evals")
+        lock = path / "evals" / f"{evaluating:06d}.lock"
     else:
-        lock, what = LOCKS[0], f"run {name}"
+        lock, what = path / LOCKS[0], f"run {name}"
         hint = "wait for it or stop it; rsgrpo status, eval, export and fork work beside it"
-    with held(path / lock, what, hint, say):
+    with held(lock, what, hint, say):
         yield
+
+
+@contextmanager
+def hold_benchmarks(path: Path, name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the problems of a run's evaluations, which all of these share; arguments and errors as of `hold_run`."""
+    with held(path / LOCKS[1], f"the evaluations of run {name}", "wait for it or stop it", say):
+        yield
+
+
+@contextmanager
+def in_use(path: Path) -> Iterator[bool]:
+    """Keep a file from being removed by `free`, which other processes ask first.
+
+    Yields:
+        Whether the file is there and held. Where the file system has no locks, it counts as held.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield (
+            _locked(descriptor, fcntl.LOCK_SH) and path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
+        )
+    finally:
+        os.close(descriptor)
+
+
+def free(path: Path) -> bool:
+    """Whether no other process uses a file, as of `in_use`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _locked(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, how: int) -> bool:
+    """Whether a lock was got; where the file system has none, nobody is in the way."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        if error.errno not in NO_LOCKS:
+            raise
+    return True

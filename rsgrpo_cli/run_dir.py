@@ -26,7 +26,7 @@ from rsgrpo_cli import config_file, disk, events, manifests
 from rsgrpo_cli.artifacts import json_text, read_json, read_lineage, write_json
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
-from rsgrpo_cli.locks import LOCKS, hold_run
+from rsgrpo_cli.locks import LOCKS, free, hold_benchmarks, hold_run
 from rsgrpo_cli.run_names import claim_fresh_path
 from rsgrpo_cli.schemas import UPDATE_METRICS
 
@@ -269,19 +269,37 @@ class RunDir:
 
     @classmethod
     def newest(cls) -> RunDir:
-        """The run created last under runs/."""
+        """The run created last under runs/, of those that have problems to train on or are being started right now.
+
+        What `eval --model` made, or a start that was killed, is opened by its name only.
+
+        Raises:
+            MissingError: If there is none.
+        """
         configs = sorted(RUNS.glob("[!.]*/config.json"), key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
-        if not configs:
-            raise MissingError(
-                "no run under runs/ yet", "start one: rsgrpo train, or rsgrpo prepare; or name it: --run"
-            )
-        return cls(configs[-1].parent)
+        found = next((run for path in reversed(configs) if (run := cls(path.parent)).is_trained_or_started()), None)
+        if found is not None:
+            return found
+        start = "start one: rsgrpo train, or rsgrpo prepare"
+        if configs:
+            others = ", ".join(path.parent.name for path in configs)
+            raise MissingError("no run under runs/ has problems to train on", f"{start}; or name one: --run ({others})")
+        raise MissingError("no run under runs/ yet", f"{start}; or name it: --run")
+
+    def is_trained_or_started(self) -> bool:
+        """Whether it has problems to train on, or a process at work that may be about to prepare them."""
+        lock = self.path / LOCKS[0]
+        return self.prompts.is_file() or (lock.is_file() and not free(lock))
 
     # -- lock, events -----------------------------------------------------------------------------------------------
 
-    def lock(self, say: Callable[[str], None], *, evaluating: bool = False) -> AbstractContextManager[None]:
-        """Hold the run for this process, or only its evaluations; see `locks.hold_run`."""
+    def lock(self, say: Callable[[str], None], *, evaluating: int | None = None) -> AbstractContextManager[None]:
+        """Hold the run for this process, or only the evaluations of a policy; see `locks.hold_run`."""
         return hold_run(self.path, self.name, say, evaluating=evaluating)
+
+    def lock_benchmarks(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Hold the problems of its evaluations; see `locks.hold_benchmarks`."""
+        return hold_benchmarks(self.path, self.name, say)
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Append to the log of what ran when."""

@@ -175,3 +175,14 @@ def test_an_estimator_of_ones_own_takes_any_setting_and_keeps_it() -> None:
 def test_half_a_name_of_a_function_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=r"package\.module:function"):
         config.resolve({"advantage.estimator": name})
+
+
+def test_values_of_k_that_are_not_given_follow_the_samples() -> None:
+    toy = config.resolve({})
+    assert (toy.eval.k, toy.eval.samples) == ((1, 16, 64, 256), 256)
+    assert config.resolve({"eval.num_samples": 20}).eval.k == (1, 16, 20)
+    assert config.resolve({"eval.num_samples": {"default": 2, "aime24": 512}}).eval.k == (1, 2)
+    assert config.resolve({"eval.num_samples": 1024}).eval.k == (1, 16, 64, 256)
+    assert config.override(toy, {"eval.num_samples": 1}).eval.k == (1,)
+    with pytest.raises(UsageError, match="eval is a section of settings"):
+        config.resolve({"eval": 3})

@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "checked_steps": {"schemas", "artifacts", "run_dir", "step_dir", "staleness"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "estimators", "engines", "policy", "stages"}
-    | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file"}
+    | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file", "locks"}
     | {"identity", "staleness", "step_dir", "checked_steps"},
     "api": {"errors", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
     "report": {"errors", "schemas", "config", "bundled", "core", "artifacts", "run_dir", "console", "staleness"}
@@ -61,18 +61,8 @@ ALLOWED: dict[str, set[str]] = {
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},
     "commands": BELOW
-    | {
-        "pipeline",
-        "planning",
-        "report",
-        "run_dir",
-        "console",
-        "experiments",
-        "artifacts",
-        "staleness",
-        "step_dir",
-        "disk",
-    },
+    | {"pipeline", "planning", "report", "run_dir", "console", "experiments", "artifacts", "staleness", "step_dir"}
+    | {"locks", "disk"},
     "app": {"commands", "console", "errors"},
 }
 

@@ -76,6 +76,7 @@ def test_who_a_policy_is(run: RunDir) -> None:
 def test_names_and_paths(run: RunDir) -> None:
     assert RunDir.locate("mine") == Path("runs/mine")
     assert RunDir.locate("runs/mine") == Path("runs/mine")
+    run.prompts.touch()
     assert RunDir.locate(None) == run.path
     assert RunDir.open("mine").path == run.path
     with pytest.raises(UsageError, match="the name of a run is empty"):
@@ -87,10 +88,26 @@ def test_names_and_paths(run: RunDir) -> None:
 
 def test_the_newest_run_is_the_one_created_last(run: RunDir) -> None:
     other = RunDir.create(Path("runs/another"), resolve({}))
+    for made in (run, other):
+        made.prompts.touch()
     os.utime(run.path / "config.json", ns=(1, 1))
     assert RunDir.newest().path == other.path
     os.utime(other.path / "config.json", ns=(0, 0))
     assert RunDir.newest().path == run.path
+
+
+def test_a_run_without_problems_is_the_newest_only_while_it_is_being_started(run: RunDir) -> None:
+    run.prompts.touch()
+    other = RunDir.create(Path("runs/another"), resolve({}))
+    os.utime(run.path / "config.json", ns=(1, 1))
+    assert RunDir.newest().path == run.path
+    with other.lock(print):
+        assert RunDir.newest().path == other.path
+    assert RunDir.newest().path == run.path
+    run.prompts.unlink()
+    with pytest.raises(MissingError, match="no run under runs/ has problems to train on") as error:
+        RunDir.newest()
+    assert "name one: --run (mine, another)" in (error.value.hint or "")
 
 
 def test_no_run_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

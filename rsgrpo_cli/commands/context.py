@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +23,17 @@ _AGAIN = "the same command again"
 
 @contextmanager
 def at_work(
-    run: RunDir, config: RunConfig, out: Output, overrides: Overrides | None = None, *, evaluating: bool = False
+    run: RunDir, config: RunConfig, out: Output, overrides: Overrides | None = None, *, evaluating: int | None = None
 ) -> Iterator[Session]:
-    """A session on a run that no other process can use in the block; one that only evaluates goes beside a train.
+    """A session on a run that no other process can use in the block.
+
+    One that only evaluates a policy goes beside a train, which does not remove that policy meanwhile.
 
     A run that this command created and that fails before it has sampled anything is removed again, so that the same
     command with another flag starts again. Only what this process wrote goes; a run that was there is left as it is.
     """
     try:
+        from rsgrpo_cli.locks import in_use
         from rsgrpo_cli.pipeline.session import Session
         from rsgrpo_cli.pipeline.stopping import StopSignal
 
@@ -38,6 +41,7 @@ def at_work(
         asked = {value for name, value in (overrides or {}).items() if name in ("score.reward", "advantage.estimator")}
         with (
             run.lock(out.warn, evaluating=evaluating),
+            nullcontext() if evaluating is None else in_use(run.checkpoint(evaluating) / "manifest.json"),
             stop.installed(out.info),
             Session(run, config, out, stop, asked) as session,
         ):
@@ -125,6 +129,13 @@ def new_run(name: str | None, overrides: Overrides, config_file: Path | None, ou
     run = RunDir.create(RunDir.locate(name) if name else None, config)
     out.info(f"new run {run.path}")
     return run, config
+
+
+def say_ks(out: Output, config: RunConfig, overrides: Overrides) -> None:
+    """Say which values of k are measured where they follow from the number of samples alone."""
+    ks = config.eval.k
+    if "eval.num_samples" in overrides and "eval.k" not in overrides and max(ks) == config.eval.samples:
+        out.info(f"k is {', '.join(map(str, ks))}: no more than the {max(ks)} samples per problem; --k chooses others")
 
 
 def exists(name: str | None) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rsgrpo_cli.commands import options
-from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run
+from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run, say_ks
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DataError
@@ -64,9 +64,10 @@ def evaluate(
     run = run or (_run_of_model(model) if model else None)
     fresh = run is not None and model is not None and not exists(run)
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
-    with at_work(target, resolved, out, overrides, evaluating=True) as session:
+    say_ks(out, resolved, overrides)
+    version = target.newest_version() if policy is None else policy
+    with at_work(target, resolved, out, overrides, evaluating=version) as session:
         session.accept_changes, session.accept_inexact = accept_changes, accept_inexact
-        version = target.newest_version() if policy is None else policy
         names = evaluation.benchmarks_of(session)
         evaluation.check_names(names, options.named_benchmarks(overrides))
         columns = evaluation.columns_for(names, prompt_column, answer_column)

@@ -101,7 +101,7 @@ def _work_table(data: dict[str, Any]) -> Table:
     made.add_row("epochs over the problems", "?" if load["epochs"] is None else f"{load['epochs']:.2f}", over)
     samples = " + ".join(f"{problems or '?'} x {samples:,}" for problems, samples in load["benchmarks"])
     made.add_row("completions per evaluation", _count(load["evaluation_completions"]), samples)
-    every = f"every {load['eval_every']} steps" if load["eval_every"] else "--eval-every is 0"
+    every = f"before the first step, then every {load['eval_every']}" if load["eval_every"] else "--eval-every is 0"
     made.add_row("evaluations in training", f"{load['evaluations']:,}", every)
     keep = f"weights and optimizer; the newest {data['config']['train']['keep_checkpoints']} are kept"
     made.add_row("a checkpoint on disk", size(data["checkpoint_bytes"]), keep)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rsgrpo_cli.commands import options
-from rsgrpo_cli.commands.context import at_work, exists, new_run
+from rsgrpo_cli.commands.context import at_work, exists, new_run, say_ks
 from rsgrpo_cli.commands.plan import print_plan
 from rsgrpo_cli.config import Overrides, with_file
 from rsgrpo_cli.console import Output
@@ -40,6 +40,7 @@ def train(
     with at_work(target, resolved, out, overrides) as session, StepDisplay(out, resolved.train.steps) as display:
         session.accept_changes = accept_changes
         if resolved.train.eval_every:
+            say_ks(out, resolved, overrides)
             evaluation.check_names(evaluation.benchmarks_of(session), options.named_benchmarks(overrides))
         training.train(session, display.show)
     done, asked = target.newest_version(), resolved.train.steps

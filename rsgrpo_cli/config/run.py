@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from rsgrpo_cli.config.base import Flag, StageConfig
 from rsgrpo_cli.config.estimators import ESTIMATORS, TAGS, VARIANTS, AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.config.removed import without_removed
-from rsgrpo_cli.config.samples import at_least
+from rsgrpo_cli.config.samples import at_least, at_most
 from rsgrpo_cli.config.sources import Overrides, flat, load_settings, load_toml, merged, nested
 from rsgrpo_cli.config.stages import (
     EvalConfig,
@@ -255,11 +255,12 @@ def _resolve_schedule(update: dict[str, Any], train: Mapping[str, Any]) -> None:
 
 
 def _enough_samples(data: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
-    """Enough samples per problem for the values of k that were asked for; see `samples.at_least`."""
+    """Enough samples per problem for the values of k that were asked for, or values of k that the samples allow."""
     k, section = overrides.get("eval.k"), dict(data.get("eval", {}))
+    named = nested(overrides).get("eval")
+    given = named.get("num_samples") if isinstance(named, Mapping) else None
     if not k:
-        return data
-    given = nested(overrides)["eval"].get("num_samples")
+        return {**data, "eval": {**section, **at_most(section.get("k"), given)}}
     enough = at_least(section.get("num_samples"), k, given)
     return {**data, "eval": {**section, "num_samples": enough}}
 

@@ -35,3 +35,22 @@ def at_least(samples: Any, k: Sequence[int], given: Any) -> Any:
         return samples
     raised = {name: n if given and name != DEFAULT else max(n, *k) for name, n in table.items()}
     return raised if isinstance(samples, Mapping) else raised[DEFAULT]
+
+
+def at_most(k: Any, given: Any) -> dict[str, Any]:
+    """Values of k that a number of samples allows, where the user gave one and no k: `-n 2` alone asks for k = 1, 2.
+
+    Args:
+        k: The values there were; None for the default.
+        given: What the user gave for the samples; what is no number is left for the validation to name.
+
+    Returns:
+        `{"k": ...}` where the values change, else nothing.
+    """
+    samples = given.get(DEFAULT) if isinstance(given, Mapping) else given
+    values = EvalConfig.model_fields["k"].default if k is None else k
+    if not isinstance(samples, int) or samples < 1 or not isinstance(values, list | tuple):
+        return {}
+    if not values or not all(isinstance(value, int) for value in values) or max(values) <= samples:
+        return {}
+    return {"k": sorted({*(value for value in values if value <= samples), samples})}

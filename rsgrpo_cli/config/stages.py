@@ -203,7 +203,7 @@ class TrainConfig(StageConfig):
     steps: Annotated[Positive, Flag()] = 100
     """Training steps in total."""
     eval_every: Annotated[int, Field(ge=0), Flag()] = 0
-    """Evaluate every N steps; 0 never does."""
+    """Evaluate every N steps, and the base model before the first; 0 never does."""
     checkpoint_every: Annotated[Positive, Flag()] = 1
     """Save the policy every N steps. After a crash the steps since are repeated from their rollouts."""
     keep_checkpoints: Annotated[Positive, Flag()] = 2
@@ -223,7 +223,7 @@ class EvalConfig(StageConfig):
     """Values of k for pass@k."""
     num_samples: Annotated[Positive | dict[str, Positive], Flag(("--num-samples", "-n"), "N,NAME=N,...")] = 32
     """Completions per problem. The flag takes 1024,math500=64 for other numbers of single benchmarks, a file a table:
-    { default = 1024, math500 = 64 }. --k alone raises them to the largest k."""
+    { default = 1024, math500 = 64 }. --k alone raises them to the largest k; they alone lower k to what they allow."""
     temperature: Annotated[Temperature, Flag()] = 1.0
     """Sampling temperature of evaluations; 1e-6, the lowest, is greedy: it always takes the likeliest token."""
     top_p: Annotated[Fraction, Flag()] = 1.0

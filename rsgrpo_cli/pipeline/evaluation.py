@@ -20,6 +20,7 @@ from rsgrpo_cli.pipeline.parts import Grading, discard, sample_parts
 from rsgrpo_cli.pipeline.preparation import prepare_prompts
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, carry_out
+from rsgrpo_cli.pipeline.waiting import waiting_for
 from rsgrpo_cli.prompt_tokens import chat_template_id
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
@@ -165,7 +166,8 @@ def _benchmark_prompts(session: Session, request: Request) -> pa.Table:
     )
     path = session.run.benchmark(request.name)
     made = [session.run.evaluation(version, name) for version, name in evaluations(session.run) if name == request.name]
-    prepare_prompts(session, cfg, "test", path, dependents=made, force=request.force, tagged=True)
+    with waiting_for(session, lambda: session.run.lock_benchmarks(session.out.warn)):
+        prepare_prompts(session, cfg, "test", path, dependents=made, force=request.force, tagged=True)
     return read_table(path, PROMPTS)
 
 

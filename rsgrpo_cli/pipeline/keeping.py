@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rsgrpo_cli import disk, manifests
 from rsgrpo_cli.artifacts import Lineage, read_table
 from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.locks import free
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import SUMMARY
 from rsgrpo_cli.staleness import why_stale
@@ -96,7 +97,7 @@ def _finish_removal(folder: Path) -> None:
 
 
 def prune(run: RunDir, *, keep: int, warn: Callable[[str], None]) -> None:
-    """Remove all checkpoints but the newest `keep` and the best evaluated one.
+    """Remove all checkpoints but the newest `keep` and the best evaluated one, and those that an `eval` is reading.
 
     Args:
         run: The run.
@@ -108,7 +109,7 @@ def prune(run: RunDir, *, keep: int, warn: Callable[[str], None]) -> None:
     for version in run.checkpoint_folders():
         folder = run.checkpoint(version)
         try:
-            if version in versions and version not in stay:
+            if version in versions and version not in stay and free(folder / MANIFEST):
                 remove_checkpoint(folder)
             elif version not in versions and (folder / REMOVED).is_file():
                 _finish_removal(folder)

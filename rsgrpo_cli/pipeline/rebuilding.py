@@ -81,6 +81,9 @@ def find_route(run: RunDir, version: int) -> Route:
         MissingError: Naming the first step of which something is missing.
         StaleError: If what a step was made from has been replaced since.
     """
+    if not Step(run, version - 1).updates:
+        have = ", ".join(map(str, run.versions())) or "none"
+        raise MissingError(f"run {run.name} has no policy {version}", f"checkpoints: {have}; 0 is the base model")
     start = max((kept for kept in run.versions() if kept <= version), default=0)
     for step in range(start, version):
         _require_whole(run, version, step)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date
@@ -19,7 +18,7 @@ from rsgrpo_cli.config import AdvantageConfig, OwnEstimatorConfig, RunConfig, Sc
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
 from rsgrpo_cli.engines.vllm_process import require_vllm
-from rsgrpo_cli.errors import LockedError, MissingError
+from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.estimators.user import UserEstimator
 from rsgrpo_cli.identity import pinned
 from rsgrpo_cli.pipeline.base_model import open_base
@@ -309,29 +308,6 @@ class Session:
         self.out.info(f"starting vLLM, which takes half a minute or more; its log: {setup.log}")
         engine: LoadableEngine = open_engine("vllm", setup)  # type: ignore[assignment]
         return engine
-
-    # -- evaluations ----------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Hold the run's evaluations; waits for an `rsgrpo eval` that is at work beside.
-
-        Raises:
-            Interrupted: If asked to stop while waiting.
-        """
-        with ExitStack() as held:
-            waiting = False
-            while True:
-                try:
-                    held.enter_context(self.run.lock(self.out.warn, evaluating=True))
-                    break
-                except LockedError as error:
-                    if not waiting:
-                        self.out.info(f"{error.message}: waiting for it")
-                    waiting = True
-                self.stop.check("the last step", f"run the same command again with --run {self.run.path}")
-                time.sleep(1.0)
-            yield
 
     # -- rewards --------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from rsgrpo_cli.pipeline.own_estimator import completed
 from rsgrpo_cli.pipeline.resampling import prompts_to_draw
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import again
+from rsgrpo_cli.pipeline.waiting import waiting_for
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import why_stale
 
@@ -67,8 +68,7 @@ def train(session: Session, report: Report) -> None:
         prompt_checks.check_prompts(session, session.config.prepare, session.prompts, "rollout.max_tokens")
     if session.config.train.eval_every:
         requests = [evaluation.Request(name) for name in evaluation.benchmarks_of(session)]
-        with session.evaluating():
-            evaluation.prepare_benchmarks(session, requests)
+        evaluation.prepare_benchmarks(session, requests)
     training = Training(session)
     with _kept_when_stopped(session):
         for step in range(training.start, total):
@@ -152,10 +152,10 @@ class Training:
         self.history = History(session, upto=self.start, checked=check_history(session, self.start))
         if self.start < session.config.train.steps:
             session.policy(self.start, train=True)
-        if self.start:
-            # The run may have been stopped between its last update and the end of that step.
-            _maybe_evaluate(session, self.start, again=False)
-            self._prune()
+        # The base model is what all others are compared with. A run that is resumed may have been stopped between its
+        # last update and the end of that step.
+        _maybe_evaluate(session, self.start, again=False)
+        self._prune()
 
     def step(self, step: int) -> dict[str, Any]:
         """Do a step: the four stages, its row of metrics (returned), an evaluation if one is due.
@@ -218,7 +218,7 @@ def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> No
         request = evaluation.Request(name)
         done = request.name in session.run.benchmarks_of(version)
         if again or not done or why_stale(session.run, version, request.name):
-            with session.evaluating():
+            with waiting_for(session, lambda: session.run.lock(session.out.warn, evaluating=version)):
                 facts = evaluation.evaluate(session, version, session.config.eval, request).facts
             found = {name: value for name, value in facts.items() if name == "reward" or name.startswith("pass@")}
             values = "  ".join(f"{name} {value:.3f}" for name, value in found.items())

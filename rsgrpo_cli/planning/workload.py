@@ -89,8 +89,8 @@ class Workload:
 
     @property
     def evaluations(self) -> int:
-        """Every so many steps, and at the end."""
-        return ceil(self.steps / self.eval_every) if self.eval_every else 0
+        """Of the base model, then every so many steps, and at the end."""
+        return 1 + ceil(self.steps / self.eval_every) if self.eval_every else 0
 
     @property
     def evaluation_completions(self) -> int | None:

@@ -11,6 +11,7 @@ from rsgrpo_cli.core.intervals import paired_difference, solved_changes
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import Evaluation
+from rsgrpo_cli.staleness import benchmark_flags, eval_command
 
 
 def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict[str, Any]:
@@ -35,8 +36,10 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
     shared = sorted({row["k"] for row in before.curve()} & {row["k"] for row in after.curve()})
     ks = ks or shared
     if max(ks) > samples:
+        few = [one for one in (before, after) if one.num_samples < max(ks)]
+        more = "; ".join(_command(one, "-n", str(max(ks))) for one in few)
         raise UsageError(
-            f"pass@{max(ks)} needs {max(ks)} samples per problem; there are {samples}", "draw more: rsgrpo eval -n"
+            f"pass@{max(ks)} needs {max(ks)} samples per problem; there are {samples}", f"draw more: {more}"
         )
     counts = [evaluation.counts(samples) for evaluation in (before, after)]
     ids = before.problems["prompt_id"].to_pylist()
@@ -56,7 +59,7 @@ def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
         graded, judged = (before, after) if before.is_graded else (after, before)
         raise UsageError(
             f"{graded.label} was graded and {judged.label} judged right or wrong",
-            "evaluate both with the same reward: rsgrpo eval --reward ... --rescore",
+            f"grade both with the same reward, for example: {_command(graded, '--reward', 'auto', '--rescore')}",
         )
     pairs = zip(*(means for means in rewards if means is not None), strict=True)
     known = np.array([pair for pair in pairs if None not in pair], dtype=float).reshape(-1, 2)
@@ -102,7 +105,8 @@ def require_same_problems(evaluations: Sequence[Evaluation]) -> None:
         raise UsageError(
             f"{first.label} ({first.benchmark}) and {other.label} ({other.benchmark}) were evaluated on different "
             "problems",
-            "choose one benchmark: --benchmark NAME, or evaluate both on the same: rsgrpo eval --benchmark",
+            f"choose one benchmark: --benchmark NAME; or evaluate {other.label} on {first.benchmark} too: "
+            f"{eval_command(other.run, other.version, None, *_flags(first))}",
         )
 
 
@@ -115,8 +119,20 @@ def unlike(evaluations: Sequence[tuple[str, Evaluation]]) -> list[str]:
             told.append(_each(name.replace("_", " "), evaluations, values))
     verifiers = [evaluation.verifier for _, evaluation in evaluations]
     if len(set(verifiers)) > 1:
-        told.append(_each("graded by", evaluations, verifiers) + "; grade again: rsgrpo eval --rescore")
+        others = [one for _, one in evaluations if one.verifier != verifiers[0]]
+        again = "; ".join(_command(one, "--rescore") for one in others)
+        told.append(f"{_each('graded by', evaluations, verifiers)}; grade again: {again}")
     return told
+
+
+def _command(one: Evaluation, *flags: str) -> str:
+    """The command that adds to an evaluation, or changes it."""
+    return eval_command(one.run, one.version, one.benchmark, *flags)
+
+
+def _flags(one: Evaluation) -> list[str]:
+    """The flags that name what an evaluation is on, for another run as well."""
+    return benchmark_flags(one.run, one.version, one.benchmark)
 
 
 def _each(what: str, evaluations: Sequence[tuple[str, Evaluation]], values: Sequence[Any]) -> str:

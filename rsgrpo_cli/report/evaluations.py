@@ -190,10 +190,11 @@ def split(place: str) -> tuple[RunDir, int | None]:
 
 def _missing_command(run: RunDir, version: int | None, benchmark: str | None, evaluated: list[int]) -> str:
     """The command that makes an evaluation: on what the run's newest one is on, as only those can be compared."""
+    on = ["--benchmark", benchmark] if benchmark else []
     if version is None:
-        return shlex.join(["rsgrpo", "eval", "--run", str(run.path)])
+        return shlex.join(["rsgrpo", "eval", "--run", str(run.path), *on])
     if not evaluated:
-        return eval_command(run, version, None, *(["--benchmark", benchmark] if benchmark else []))
+        return eval_command(run, version, None, *on)
     newest = max(evaluated)
     return eval_command(run, version, None, *benchmark_flags(run, newest, benchmark or run.benchmarks_of(newest)[0]))
 
@@ -203,7 +204,9 @@ def load(run: RunDir, version: int, benchmark: str) -> Evaluation:
     folder = run.evaluation(version, benchmark)
     parts = evaluation_parts(folder / SAMPLED)
     if not parts:
-        raise MissingError(f"the samples of {folder} are gone", f"measure again: rsgrpo eval --run {run.path}")
+        raise MissingError(
+            f"the samples of {folder} are gone", f"measure again: {eval_command(run, version, benchmark)}"
+        )
     sampled = read_lineage(parts[0], ROLLOUTS)
     return Evaluation(
         run,

@@ -263,4 +263,4 @@ from rsgrpo_cli.__main__ import main
 main()
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stderr) == (130, "error: stopped at once; nothing had begun\n")
+    assert (found.returncode, found.stderr) == (130, "stopped at once; nothing had begun\n")

@@ -3,6 +3,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from rsgrpo_cli.locks import in_use
+from rsgrpo_cli.pipeline.keeping import prune
+from rsgrpo_cli.run_dir import RunDir
 from tests.conftest import Cli
 
 
@@ -87,6 +90,26 @@ def test_a_model_without_a_run(cli: Cli, trained: Path) -> None:
     own = cli("eval", "--run", trained, "--policy", "2", "-n", "4", "--k", "1,2", "--json").json
     values = [[row["value"] for row in found["summary"]] for found in (own, again.json)]
     assert values[0] == values[1]
+    assert cli("status", "--json").json["run"] == "runs/trained"  # what was only evaluated is not the newest run
+
+
+def test_policies_are_evaluated_beside_one_another(cli: Cli, trained: Path) -> None:
+    run = RunDir(trained)
+    with run.lock(print), run.lock(print, evaluating=1):
+        assert cli("eval", "--run", trained, "-n", "2", "--k", "1").code == 0
+        refused = cli("eval", "--run", trained, "--policy", "1", "-n", "2", "--k", "1")
+    assert (refused.code, "the evaluations of policy 1 of run trained are in use" in refused.err) == (1, True)
+
+
+def test_a_policy_that_is_being_evaluated_is_not_pruned(cli: Cli, trained: Path) -> None:
+    run, told = RunDir(trained), list[str]()
+    with in_use(run.checkpoint(1) / "manifest.json") as held:
+        prune(run, keep=1, warn=told.append)
+        assert (held, run.versions(), told) == (True, [1, 2], [])
+    prune(run, keep=1, warn=told.append)
+    assert run.versions() == [2]
+    with in_use(run.checkpoint(1) / "manifest.json") as held:
+        assert not held
 
 
 def test_a_file_as_benchmark(cli: Cli, trained: Path, tmp_path: Path) -> None:

@@ -85,3 +85,29 @@ def test_fork_says_how_a_run_keeps_more_checkpoints(cli: Cli) -> None:
     result = cli("fork", "runs/y", "--run", "runs/x", "--step", "1")
     assert result.code == 1
     assert "checkpoints: 2; 0 is the base model. --checkpoint-every 1 --keep-checkpoints N keep more" in result.err
+
+
+HINTED = re.compile(r"rsgrpo (eval [^;\n]*)")
+
+
+def test_the_commands_that_a_comparison_lacks_work(cli: Cli, trained: Path) -> None:
+    Path("sums.jsonl").write_text('{"question": "Compute 2+3.", "gold": 5}\n{"question": "Compute 2*3.", "gold": 6}\n')
+    compared = ["compare", f"{trained}@1", f"{trained}@2"]
+    on = ["--benchmark", "sums.jsonl", "--prompt-column", "question", "--answer-column", "gold", "--max-tokens", "8"]
+    assert cli("eval", "--run", trained, "--policy", "1", "--max-tokens", "8", "-n", "2", "--k", "1").code == 0
+    # No evaluation, then one on another benchmark, then one with too few samples.
+    missing = cli(*compared)
+    assert missing.code == 1
+    assert cli("eval", "--run", trained, "--policy", "2", *on, "-n", "2", "--k", "1").code == 0
+    other = cli(*compared)
+    assert (other.code, "different problems" in other.err) == (2, True), other.err
+    for told in (missing, other):
+        assert (command := HINTED.search(told.err)), told.err
+        assert cli(*command[1].split(), "--max-tokens", "8", "-n", "2", "--k", "1").code == 0
+    few = cli(*compared, "--benchmark", "toy", "--k", "4")
+    assert few.code == 2
+    commands = HINTED.findall(few.err)
+    assert len(commands) == 2
+    for command in commands:
+        assert cli(*command.split(), "--max-tokens", "8").code == 0
+    assert cli(*compared, "--benchmark", "toy", "--k", "4").code == 0

@@ -88,6 +88,16 @@ def test_the_best_evaluated_checkpoint_stays_too(cli: Cli) -> None:
     assert sorted(path.name for path in Path("runs/x/checkpoints").iterdir()) == ["000001", "000003"]
 
 
+def test_the_base_model_is_evaluated_before_the_first_step(cli: Cli) -> None:
+    flags = ["--eval-every", "2", "-n", "2", "--steps", "1"]
+    result = cli("train", "--run", "runs/x", *flags, *SMALL)
+    assert result.code == 0, result.err
+    assert "k is 1, 2: no more than the 2 samples per problem; --k chooses others" in result.err
+    assert result.err.index("policy 0 on toy: pass@1") < result.err.index("policy 1 on toy: pass@1")
+    assert cli("compare", "runs/x@0", "runs/x").code == 0
+    assert cli("train", "--run", "runs/x", "--steps", "2").err.count("policy 0 on toy") == 0  # once is enough
+
+
 def test_lora_trains_an_adapter(cli: Cli) -> None:
     settings = [*SMALL, "--lora-rank", "4", "--learning-rate", "0.01"]
     assert cli("train", "--run", "runs/x", "--steps", "2", *settings).code == 0
@@ -169,7 +179,7 @@ def test_a_run_keeps_the_benchmark_that_its_problems_were_cleaned_of(tmp_path: P
 
 def test_a_fork_needs_its_checkpoint(cli: Cli, trained: Path) -> None:
     result = cli("fork", "runs/new", "--run", trained, "--step", "7")
-    assert (result.code, "no checkpoint 7 to fork from" in result.err) == (1, True)
+    assert (result.code, "run trained has no policy 7" in result.err) == (1, True)
     assert not Path("runs/new").exists()
 
 

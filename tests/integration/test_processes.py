@@ -61,6 +61,7 @@ def test_a_stopped_run_repeats_no_update(
     assert process.returncode == 130, err
     newest = max(int(path.parent.name) for path in (tmp_path / "runs/x/steps").glob("*/update_metrics.parquet")) + 1
     # Within a step the policy is saved at once; at its end the step is finished as always.
+    assert "error" not in err
     kept = (f"policy {newest} is saved", f"stopped after step {newest - 1}; everything finished is kept")
     assert any(text in err for text in kept), err
     assert cli("status", "--run", "runs/x", "--json").json["checkpoints"] == [newest]

@@ -31,7 +31,7 @@ def test_the_arithmetic_by_hand() -> None:
     assert LOAD.largest_micro_batch == 16384
     assert LOAD.all_optimizer_steps == 400
     assert LOAD.epochs == pytest.approx(3200 / 7500)
-    assert LOAD.evaluations == 4  # after 30, 60, 90 and the last
+    assert LOAD.evaluations == 5  # before the first step, after 30, 60, 90 and the last
     assert LOAD.evaluation_completions == 46_720  # 500 x 32 + 30 x 1,024
 
 
