@@ -13,7 +13,7 @@ from rsgrpo_cli.report.html.page import ASSETS
 
 DATA = Path(__file__).parents[2] / "data"
 TOLERANCE = 1e-9
-VECTOR_NAMES = {
+VECTOR_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
     "entropic_adaptive_beta": ("entropic_adaptive", {}),
     "maxrl": ("max_rl", {}),
     "tailrl": ("tail_rl", {}),

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,53 +13,21 @@ import pytest
 
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.html import collect, room
-from rsgrpo_cli.report.html.page import embedded, policy
+from rsgrpo_cli.report.html.page import embedded, policy, script_text
 from rsgrpo_cli.run_dir import RunDir
 from tests.conftest import Cli
-from tests.report.html.written import new_run, write_evaluation, write_metrics, write_step
-
-ASKED = {"p-1": "Make 1.", "p-2": "Make 2.", "p-3": "Make 3."}
-BEFORE = {
-    "p-1": [("a1", "wrong"), ("a1", "wrong"), ("a2", "wrong"), ("a3", "truncated")],
-    "p-2": [("b1", "ok"), ("b2", "wrong"), ("b2", "wrong"), ("b2", "wrong")],
-    "p-3": [("c1", "ok")] * 4,
-}
-AFTER = {
-    "p-1": [("a1", "wrong"), ("a4", "ok"), ("a4", "ok"), ("a5", "no_box")],
-    "p-2": [("b2", "wrong")] * 4,
-    "p-3": [("c1", "ok")] * 4,
-}
-HOSTILE = [
-    "</script><script>window.hacked = 1</script>",
-    "<!-- <img src=x onerror='window.hacked = 2'> -->",
-    "\u001b[31mred\u001b[0m and \u202ereversed\u202c \u2028 line \u2029 end",
-    "مرحبا 👩‍👩‍👧 \U0001f600 %%DATA%% ${window.hacked = 3} & &lt; \\u003c",
-    "<style>*{display:none}</style><base href='http://example.org'>",
-    "x" * 1_000_000,
-]
-
-
-def two_runs(folder: Path) -> tuple[RunDir, RunDir]:
-    grpo = new_run(folder / "grpo", ASKED, advantage__estimator="grpo")
-    rs = new_run(folder / "rs", ASKED, advantage__beta=4.0)
-    write_evaluation(grpo, 0, ASKED, BEFORE, ks=(1, 2, 4))
-    write_evaluation(grpo, 3, ASKED, BEFORE, ks=(1, 2, 4))
-    write_evaluation(rs, 3, ASKED, AFTER, ks=(1, 2, 4))
-    for run in (grpo, rs):
-        write_step(run, 0, BEFORE)
-        write_step(run, 1, AFTER, trained=True)
-        write_metrics(run, [{"reward_mean": 0.25, "entropy": 0.5}, {"reward_mean": 0.5, "entropy": 0.4}])
-    return grpo, rs
-
-
-def hostile_run(folder: Path) -> RunDir:
-    asked = {"</title><b>": HOSTILE[0], "p-2": HOSTILE[1]}
-    run = new_run(folder / "hostile", asked)
-    right = {name: [(text, "ok" if index % 2 else "wrong") for index, text in enumerate(HOSTILE)] for name in asked}
-    write_evaluation(run, 0, asked, right)
-    write_evaluation(run, 1, asked, right)
-    write_step(run, 0, right)
-    return run
+from tests.report.html.written import (
+    AFTER,
+    ASKED,
+    BEFORE,
+    HOSTILE,
+    hostile_run,
+    new_run,
+    two_runs,
+    write_evaluation,
+    write_metrics,
+    write_step,
+)
 
 
 class Elements(HTMLParser):
@@ -172,8 +141,6 @@ def test_only_our_script_and_style_may_run(tmp_path: Path) -> None:
 
 
 def test_the_script_makes_no_markup_out_of_text() -> None:
-    from rsgrpo_cli.report.html.page import script_text
-
     for forbidden in (
         "innerHTML",
         "outerHTML",
@@ -267,8 +234,6 @@ def test_the_commands_make_the_same_run(tmp_path: Path, cli: Cli) -> None:
     }
     run = new_run(tmp_path / "first", ASKED, advantage__estimator="qae", advantage__level=0.25, **settings)
     (command,) = read(collect.page([str(run.path)]))[0]["runs"][0]["commands"]
-    import shlex
-
     words = shlex.split(command)
     assert words[:4] == ["rsgrpo", "train", "--run", "first"]
     assert cli("prepare", "--run", "again", *words[4:], "--set", "prepare.limit=2").code == 0

@@ -32,6 +32,27 @@ Completions = Mapping[str, Sequence[Completion]]
 """Prompt -> its completions."""
 
 
+ASKED = {"p-1": "Make 1.", "p-2": "Make 2.", "p-3": "Make 3."}
+BEFORE = {
+    "p-1": [("a1", "wrong"), ("a1", "wrong"), ("a2", "wrong"), ("a3", "truncated")],
+    "p-2": [("b1", "ok"), ("b2", "wrong"), ("b2", "wrong"), ("b2", "wrong")],
+    "p-3": [("c1", "ok")] * 4,
+}
+AFTER = {
+    "p-1": [("a1", "wrong"), ("a4", "ok"), ("a4", "ok"), ("a5", "no_box")],
+    "p-2": [("b2", "wrong")] * 4,
+    "p-3": [("c1", "ok")] * 4,
+}
+HOSTILE = [
+    "</script><script>window.hacked = 1</script>",
+    "<!-- <img src=x onerror='window.hacked = 2'> -->",
+    "\u001b[31mred\u001b[0m and \u202ereversed\u202c \u2028 line \u2029 end",
+    "مرحبا 👩‍👩‍👧 \U0001f600 %%DATA%% ${window.hacked = 3} & &lt; \\u003c",
+    "<style>*{display:none}</style><base href='http://example.org'>",
+    "x" * 1_000_000,
+]
+
+
 def new_run(path: Path, asked: Mapping[str, str], **settings: Any) -> RunDir:
     """A run with training problems; their reference answers are their ids. Settings as `advantage__beta=3.0`."""
     named = {name.replace("__", "."): value for name, value in settings.items()}
@@ -135,3 +156,28 @@ def _rewards(completions: Completions, prefix: str) -> pa.Table:
         for key, _, (text, status) in _keys(completions, prefix)
     ]
     return table_of(REWARDS, rows)
+
+
+def two_runs(folder: Path) -> tuple[RunDir, RunDir]:
+    """One trained with GRPO and one with RS-GRPO, both of two steps, and the base model, on three puzzles."""
+    grpo = new_run(folder / "grpo", ASKED, advantage__estimator="grpo")
+    rs = new_run(folder / "rs", ASKED, advantage__beta=4.0)
+    write_evaluation(grpo, 0, ASKED, BEFORE, ks=(1, 2, 4))
+    write_evaluation(grpo, 3, ASKED, BEFORE, ks=(1, 2, 4))
+    write_evaluation(rs, 3, ASKED, AFTER, ks=(1, 2, 4))
+    for run in (grpo, rs):
+        write_step(run, 0, BEFORE)
+        write_step(run, 1, AFTER, trained=True)
+        write_metrics(run, [{"reward_mean": 0.25, "entropy": 0.5}, {"reward_mean": 0.5, "entropy": 0.4}])
+    return grpo, rs
+
+
+def hostile_run(folder: Path) -> RunDir:
+    """A run whose model, problems and ids try to become part of the page."""
+    asked = {"</title><b>": HOSTILE[0], "p-2": HOSTILE[1]}
+    run = new_run(folder / "hostile", asked)
+    right = {name: [(text, "ok" if index % 2 else "wrong") for index, text in enumerate(HOSTILE)] for name in asked}
+    write_evaluation(run, 0, asked, right)
+    write_evaluation(run, 1, asked, right)
+    write_step(run, 0, right)
+    return run
