@@ -19,6 +19,7 @@ from rsgrpo_cli.errors import Interrupted, RsgrpoError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.live import Live
     from rich.table import Table
     from rich.text import Text
 
@@ -93,6 +94,15 @@ class Output:
         console.print(marked, soft_wrap=True)
         if error.hint:
             console.print(f"  {error.hint}", soft_wrap=True)
+
+    def live(self) -> Live | None:
+        """A place on the terminal that is drawn again and again; None where there is no terminal to draw on."""
+        from rich.live import Live
+
+        console = _console(sys.stderr)
+        if self.quiet or self.as_json or not console.is_terminal:
+            return None
+        return Live(console=console, auto_refresh=False, transient=True)
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Ticker]:

@@ -253,6 +253,39 @@ CHECKED = ArtifactSchema(
     repeated=("file",),
 )
 
+CELL_METRICS = (
+    *("reward_mean", "pass@1", "pass@G", "cumulative_solve_rate", "groups_all_right", "groups_all_wrong"),
+    *("groups_mixed", "beta", "advantage_rms", "effective_sample_size", "loss", "grad_norm", "lr", "entropy", "kl"),
+    *("completion_length_mean", "truncated_fraction"),
+)
+"""What a cell's result keeps of `METRICS`, step by step."""
+
+CELLS = ArtifactSchema(
+    "cells",
+    1,
+    _columns(
+        cell=STRING,
+        sweep=STRING,
+        seed=INT64,
+        steps=INT32,  # updates that it was asked for, 0 where only the base model was evaluated
+        settings=STRING,  # the whole configuration, as JSON
+        varied=STRING,  # the settings that its sweep varies, as JSON
+        metrics=pa.list_(pa.struct([("step", INT32), *((name, FLOAT32) for name in CELL_METRICS)])),
+        evaluations=pa.list_(
+            pa.struct(
+                [
+                    *(("policy", INT32), ("benchmark", STRING), ("benchmark_id", STRING), ("interpolation", FLOAT64)),
+                    # One entry per problem, in the order of their ids.
+                    ("prompt_id", pa.list_(STRING)),
+                    *((name, pa.list_(INT32)) for name in ("n", "correct", "distinct_answers")),
+                ]
+            )
+        ),
+        canary=pa.list_(FLOAT64),  # what a fixed small run comes to with this code on this machine
+    ),
+    keys=("sweep", "cell"),
+)
+
 BANDIT_RUNS = ArtifactSchema(
     "bandit_runs",
     1,

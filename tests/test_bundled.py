@@ -57,18 +57,18 @@ def test_the_tokenizer_comes_from_the_script(build: ModuleType, tmp_path: Path) 
         assert (tmp_path / name).read_text() == (TOY / "model" / name).read_text()
 
 
-def test_training_and_test_problems_are_disjoint(build: ModuleType) -> None:
+def test_training_validation_and_test_problems_are_disjoint(build: ModuleType) -> None:
     def keys(name: str) -> set[str]:
         return {
             build.puzzle_key(sorted(map(int, r["answer"].split(" -> ")[0].split())), int(r["answer"].split()[-1]))
             for r in rows(name)
         }
 
-    train, test = keys("puzzles_train"), keys("puzzles_test")
-    assert (len(train), len(test)) == (768, 256)
-    assert not train & test
+    train, validation, test = keys("puzzles_train"), keys("puzzles_validation"), keys("puzzles_test")
+    assert (len(train), len(validation), len(test)) == (768, 128, 256)
+    assert len(train | validation | test) == 768 + 128 + 256
     assert {build.part_of(key) for key in train} == {"train"}
-    assert {build.part_of(key) for key in test} == {"test"}
+    assert {build.part_of(key) for key in validation | test} == {"test"}
     sums = [{row["problem"] for row in rows(name)} for name in ("sums_train", "sums_test")]
     assert not sums[0] & sums[1]
 

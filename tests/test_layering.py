@@ -60,9 +60,10 @@ ALLOWED: dict[str, set[str]] = {
     | {"step_dir", "checked_steps", "rewards"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},
+    "studies": BELOW | {"tasks", "core", "pipeline", "report", "run_dir", "artifacts", "staleness", "console"},
     "commands": BELOW
-    | {"pipeline", "planning", "report", "run_dir", "console", "experiments", "artifacts", "staleness", "step_dir"}
-    | {"locks", "disk"},
+    | {"pipeline", "planning", "report", "studies", "run_dir", "console", "experiments", "artifacts", "staleness"}
+    | {"step_dir", "disk", "locks"},
     "app": {"commands", "console", "errors"},
 }
 

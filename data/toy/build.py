@@ -8,7 +8,7 @@ Two tasks in one vocabulary of characters:
 
 The model learns puzzles from solutions whose operators are drawn + - * at 5:5:1 and is tested on puzzles whose are
 drawn at 1:1:1: it is fluent, and peaked on sums where a product is needed. Puzzles for supervised learning, for RL
-(train) and for evaluation (test) are disjoint: a hash of the numbers and the target decides.
+(train), for choosing settings (validation) and for evaluation (test) are disjoint.
 
 `python data/toy/build.py --data-only` writes the problems without training; `build.json` ties it all together.
 """
@@ -21,7 +21,8 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -93,16 +94,31 @@ def puzzle_key(numbers: list[int], target: int) -> str:
     return f"{sorted(numbers)} {target}"
 
 
-def puzzle_rows(part: str, count: int) -> Iterator[dict[str, str]]:
-    """Puzzles drawn at even weights."""
-    rng, seen = random.Random(f"{SEED} puzzles {part}"), set()
-    while len(seen) < count:
+def puzzles(part: str, count: int, stream: str, seen: set[str]) -> Iterator[dict[str, str]]:
+    """Puzzles drawn at even weights from one random stream; their keys go into `seen`, and none there is drawn."""
+    rng, wanted = random.Random(f"{SEED} puzzles {stream}"), len(seen) + count
+    while len(seen) < wanted:
         numbers, target, _ = puzzle(rng, EVEN)
         key = puzzle_key(numbers, target)
         if part_of(key) == part and key not in seen:
             seen.add(key)
             digits = " ".join(map(str, numbers))
             yield {"problem": f"Make {target} from {digits}.", "answer": f"{digits} -> {target}"}
+
+
+def puzzle_rows(part: str, count: int) -> Iterator[dict[str, str]]:
+    """Puzzles of the training or the test part."""
+    return puzzles(part, count, part, set())
+
+
+def validation_rows(tested: int, count: int) -> Iterator[dict[str, str]]:
+    """Puzzles to choose settings by, of the test part and none of the `tested` ones: nothing is trained on them.
+
+    They are somewhat harder than those, since easy puzzles are drawn first.
+    """
+    seen: set[str] = set()
+    deque(puzzles("test", tested, "test", seen), maxlen=0)
+    return puzzles("test", count, "validation", seen)
 
 
 def sum_rows(part: str, count: int) -> Iterator[dict[str, str]]:
@@ -130,16 +146,17 @@ def supervised_batch(rng: random.Random) -> list[Example]:
 
 
 def write_data(folder: Path) -> None:
-    """The four problem files."""
-    parts: list[tuple[str, Callable[[str, int], Iterator[dict[str, str]]], str, int]] = [
+    """The problem files."""
+    files: dict[str, Iterator[dict[str, str]]] = {
         # Three times the problems from three times the share: as hard on average, since easy puzzles are drawn first.
-        ("puzzles_train", puzzle_rows, "train", 768),
-        ("puzzles_test", puzzle_rows, "test", 256),
-        ("sums_train", sum_rows, "train", 384),
-        ("sums_test", sum_rows, "test", 128),
-    ]
-    for name, rows, part, count in parts:
-        text = "".join(json.dumps(row) + "\n" for row in rows(part, count))
+        "puzzles_train": puzzle_rows("train", 768),
+        "puzzles_test": puzzle_rows("test", 256),
+        "puzzles_validation": validation_rows(256, 128),
+        "sums_train": sum_rows("train", 384),
+        "sums_test": sum_rows("test", 128),
+    }
+    for name, rows in files.items():
+        text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
 

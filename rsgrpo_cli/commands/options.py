@@ -42,21 +42,25 @@ RunOption = Annotated[
 StepOption = Annotated[int | None, typer.Option("--step", min=0, help="The training step.  \\[default: the newest]")]
 
 
-def _file_name(text: str | None) -> str | None:
-    """A tag becomes part of a file's name.
+def file_name(text: str, flag: str) -> str:
+    """A text that becomes part of a file's name.
 
     Raises:
         UsageError: If it cannot.
     """
-    if text is not None and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
-        raise UsageError(f"--tag {text!r} cannot be part of a file name", "use letters, digits, dots, _ and -")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
+        raise UsageError(f"{flag} {text!r} cannot be part of a file name", "use letters, digits, dots, _ and -")
     return text
+
+
+def _tag(text: str | None) -> str | None:
+    return None if text is None else file_name(text, "--tag")
 
 
 TagOption = Annotated[
     str | None,
     typer.Option(
-        "--tag", metavar="NAME", callback=_file_name, help="Write beside the run's own artifact, disturbing nothing."
+        "--tag", metavar="NAME", callback=_tag, help="Write beside the run's own artifact, disturbing nothing."
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again; what follows from it is then stale.")]

@@ -91,6 +91,7 @@ class Bundled:
 
 BUNDLED: Mapping[str, Bundled] = {
     "toy": Bundled("countdown", {"train": "puzzles_train.jsonl", "test": "puzzles_test.jsonl"}),
+    "toy-validation": Bundled("countdown", {"test": "puzzles_validation.jsonl"}),
     "sums": Bundled("math", {"train": "sums_train.jsonl", "test": "sums_test.jsonl"}),
 }
 
@@ -122,7 +123,7 @@ def load_source(
     if is_known_by_name(dataset):
         _refuse_columns(dataset, prompt_column, answer_column)
     if dataset in BUNDLED:
-        path = bundled_data() / BUNDLED[dataset].files[split]
+        path = bundled_data() / _bundled_file(dataset, split)
         return _from_file(dataset, path, BUNDLED[dataset].task, split, None, None, own_instruction=True)
     if dataset in REGISTRY:
         return _from_registry(dataset, split, data_dir)
@@ -132,6 +133,15 @@ def load_source(
         return _from_file(source_name(dataset), Path(dataset), "math", split, prompt_column, answer_column)
     place = _place(dataset)
     return _from_hub(source_name(dataset), place, split, prompt_column, answer_column)
+
+
+def _bundled_file(dataset: str, split: Split) -> str:
+    files = BUNDLED[dataset].files
+    if split not in files:
+        raise UsageError(
+            f"{dataset} is for evaluation only", f"use it with --benchmark {dataset}; train on toy or sums"
+        )
+    return files[split]
 
 
 def source_name(dataset: str) -> str:
@@ -198,7 +208,8 @@ def split_of(dataset: str, split: Split) -> Split:
 
 def has_held_out_problems(dataset: str) -> bool:
     """Whether a dataset that is trained on has problems besides those."""
-    return dataset in BUNDLED or {"train", "test"} <= REGISTRY.get(dataset, {}).keys()
+    splits = BUNDLED[dataset].files if dataset in BUNDLED else REGISTRY.get(dataset, {})
+    return {"train", "test"} <= splits.keys()
 
 
 def _from_file(

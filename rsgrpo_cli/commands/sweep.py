@@ -1,0 +1,115 @@
+"""`rsgrpo sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.config import Overrides
+from rsgrpo_cli.console import Output, duration
+from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.studies.grid import Grid
+    from rsgrpo_cli.studies.jobs import Job
+    from rsgrpo_cli.studies.sweep import Sweep
+
+
+@options.settings(*(name for name in options.TRAIN_FLAGS if name != "seed"))
+def sweep(
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The sweep's name: its runs are under runs/NAME.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", metavar="0-7", help="Seeds, each a run.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="TOML with name, seeds, [settings], [axes], [arms.NAME]."),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time.  \\[default: 1]")] = 1,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads per run.  \\[default: 1]")] = 1,
+    keep: Annotated[
+        Path | None,
+        typer.Option("--keep", metavar="DIR", help="Leave a small result of each run in DIR/NAME; one there is done."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs; make nothing.")] = False,
+    as_json: options.JsonOption = False,
+    *,
+    overrides: Overrides,
+) -> None:
+    """Train and evaluate a grid of settings and seeds, each cell a run; the same command again does what is left.
+
+    Several values make an axis: --set advantage.beta=0,2,4,8. Named arms go into a --config file.
+    """
+    from rsgrpo_cli.run_dir import RUNS
+    from rsgrpo_cli.studies.sweep import Sweep
+
+    out = Output(as_json=as_json)
+    named, grid = _grid(config, seeds, overrides)
+    chosen = name or named
+    if chosen is None:
+        raise UsageError("the sweep has no name", "give --name NAME")
+    place = RUNS / options.file_name(chosen, "--name")
+    kept = keep / chosen if keep else None
+    planned = Sweep(place, grid.cells(), kept)
+    if dry_run:
+        return _list(out, planned)
+    _run(out, planned, jobs, threads)
+
+
+def _grid(config: Path | None, seeds: str | None, overrides: Overrides) -> tuple[str | None, Grid]:
+    """What to vary: the file, with the flags laid over it."""
+    from rsgrpo_cli.studies.grid import Grid, read_grid, read_seeds, split_axes
+
+    name, grid = read_grid(config) if config else (None, Grid())
+    settings, axes = split_axes(overrides)
+    fixed = {axis: values for axis, values in grid.axes.items() if axis not in settings}
+    chosen = read_seeds(seeds) if seeds else grid.seeds
+    return name, Grid(grid.settings | settings, {**fixed, **axes}, grid.arms, chosen)
+
+
+def _list(out: Output, planned: Sweep) -> None:
+    done = {cell.name: planned.is_done(cell) for cell in planned.cells}
+    cells = [{"cell": cell.name, "done": done[cell.name], **cell.varied} for cell in planned.cells]
+    lines = [f"{'done   ' if done[cell.name] else 'to do  '} {cell.name}" for cell in planned.cells]
+    lines += [f"{len(cells)} runs, {sum(done.values())} done, in {planned.place}"]
+    out.result({"sweep": str(planned.place), "cells": cells}, lines=lines)
+
+
+def _run(out: Output, planned: Sweep, slots: int, threads: int) -> None:
+    from dataclasses import replace
+
+    from rsgrpo_cli.commands.sweep_display import SweepDisplay
+    from rsgrpo_cli.studies import canary
+    from rsgrpo_cli.studies.jobs import Jobs
+
+    if planned.kept is not None and planned.jobs():
+        planned = replace(planned, canary=canary.measure())
+    left = planned.jobs()
+    with SweepDisplay(out, planned, left) as display:
+        runner = Jobs(left, slots, {"OMP_NUM_THREADS": str(threads)}, display.say)
+        runner.run(display.tick)
+    failed = [job for job in left if job.state == "failed"]
+    data = {
+        "sweep": str(planned.place),
+        "cells": len(planned.cells),
+        "done": sum(planned.is_done(cell) for cell in planned.cells),
+        "failed": {job.name: job.why for job in failed},
+    }
+    if runner.stopping:
+        raise Interrupted(
+            f"stopped; {data['done']} of {data['cells']} runs are done", "the same command again does what is left"
+        )
+    out.result(data, lines=_summary(planned, data, failed))
+    if failed:
+        raise RsgrpoError(
+            f"{len(failed)} of {len(left)} runs failed: {failed[0].name}: {failed[0].why}",
+            f"see {failed[0].log}; the same command again repeats only what is not done",
+        )
+
+
+def _summary(planned: Sweep, data: dict[str, Any], failed: list[Job]) -> list[str]:
+    told = [f"{job.name} failed after {duration(job.seconds)}: {job.why}" for job in failed]
+    return [*told, f"{planned.place}: {data['done']} of {data['cells']} runs done"]

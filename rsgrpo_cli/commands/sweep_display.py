@@ -1,0 +1,91 @@
+"""What `rsgrpo sweep` shows: one table on a terminal, a line per run elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rsgrpo_cli.console import Output, duration, table
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.studies.sweep import steps_done
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rsgrpo_cli.studies.jobs import Job
+    from rsgrpo_cli.studies.sweep import Sweep
+
+REDRAW_SECONDS = 1.0
+
+
+class SweepDisplay:
+    """Shows how far a sweep is.
+
+    Args:
+        out: The way to the user.
+        sweep: The sweep.
+        left: Its jobs.
+    """
+
+    def __init__(self, out: Output, sweep: Sweep, left: list[Job]) -> None:
+        self.out, self.sweep, self.left = out, sweep, left
+        self.steps = {cell.name: cell.config.train.steps for cell in sweep.cells}
+        self.before = sum(sweep.is_done(cell) for cell in sweep.cells)
+        self.started, self._drawn, self._live = time.monotonic(), 0.0, out.live()
+
+    def __enter__(self) -> SweepDisplay:
+        if self.before:
+            self.out.info(f"{self.before} of {len(self.sweep.cells)} runs are done already")
+        if self._live:
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.update(self._table(), refresh=True)
+            self._live.__exit__(kind, error, trace)
+
+    def say(self, job: Job) -> None:
+        """A job has started or ended."""
+        if self._live:
+            return
+        if job.state == "running":
+            self.out.info(f"{job.name}: started, log in {job.log}")
+        else:
+            more = f": {job.why}" if job.why else ""
+            self.out.info(f"{job.name}: {job.state} after {duration(job.seconds)}{more}; {self._progress()}")
+
+    def tick(self) -> None:
+        """Draw again if it is time."""
+        now = time.monotonic()
+        if self._live and now - self._drawn > REDRAW_SECONDS:
+            self._live.update(self._table(), refresh=True)
+            self._drawn = now
+
+    def _progress(self) -> str:
+        cells = [job for job in self.left if job.name in self.steps]
+        done, failed = (sum(job.state == state for job in cells) for state in ("done", "failed"))
+        left = sum(job.state in ("waiting", "running") for job in cells)
+        told = f"{self.before + done} of {len(self.steps)} runs done, {left} left"
+        told += f", {failed} failed" if failed else ""
+        if done and left:
+            told += f", about {duration((time.monotonic() - self.started) / done * left)} to go"
+        return told
+
+    def _table(self) -> Table:
+        made = table("run", "state", "step", "time", title=f"{self.sweep.place}: {self._progress()}")
+        for job in self.left:
+            if job.state in ("running", "failed"):
+                made.add_row(job.name, job.state, self._step(job), self._time(job))
+        return made
+
+    def _step(self, job: Job) -> str:
+        if job.name not in self.steps:
+            return "base model"
+        return f"{steps_done(RunDir(self.sweep.place / job.name))} of {self.steps[job.name]}"
+
+    def _time(self, job: Job) -> Any:
+        return duration(job.seconds or job.running_seconds())

@@ -1,0 +1,204 @@
+"""Runs jobs that are commands of their own, some at a time: one that fails is reported and stops no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+POLL_SECONDS = 0.2
+BUSY_SECONDS = 5.0
+"""How often it is looked whether another process has finished with a job."""
+
+
+@dataclass(slots=True)
+class Job:
+    """Commands that are run one after the other.
+
+    Args:
+        name: What it is called.
+        commands: Arguments of `rsgrpo`.
+        log: Where their output goes.
+        after: The job that has to be done first.
+        begin: Called before the first command.
+        end: Called after the last one, if all went well.
+        busy: Whether another process is at work on it.
+    """
+
+    name: str
+    commands: Sequence[Sequence[str]]
+    log: Path
+    after: Job | None = None
+    begin: Callable[[], None] = lambda: None
+    end: Callable[[], None] = lambda: None
+    busy: Callable[[], bool] = lambda: False
+    state: str = "waiting"
+    """waiting, running, done, failed or stopped."""
+    why: str = ""
+    """Why it failed."""
+    seconds: float = 0.0
+    """How long it took."""
+    _at: int = 0
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _started: float = 0.0
+
+    def running_seconds(self) -> float:
+        """How long it has been at work."""
+        return time.monotonic() - self._started
+
+
+class Jobs:
+    """A number of jobs, at most `slots` of them at a time.
+
+    Args:
+        jobs: In the order to start them.
+        slots: How many at a time.
+        environment: Environment variables of their commands.
+        say: Called with a job whenever it starts or ends.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], slots: int, environment: Mapping[str, str], say: Callable[[Job], None]
+    ) -> None:
+        self.jobs, self.slots, self.say = jobs, slots, say
+        self.environment = {**os.environ, **environment}
+        self.stopping = False
+        self._looked = -BUSY_SECONDS
+
+    def run(self, tick: Callable[[], None] = lambda: None) -> None:
+        """Run them all. After a Ctrl-C or a SIGTERM those at work are asked to stop, and no others start.
+
+        Args:
+            tick: Called some times a second.
+        """
+        with self._listening():
+            while True:
+                self._start_some()
+                for job in self.running:
+                    self._look_after(job)
+                tick()
+                if not self.running and (self.stopping or not self._waiting()):
+                    return
+                time.sleep(POLL_SECONDS)
+
+    @property
+    def running(self) -> list[Job]:
+        """Those at work."""
+        return [job for job in self.jobs if job.state == "running"]
+
+    def _waiting(self) -> list[Job]:
+        for job in self.jobs:
+            if job.state == "waiting" and job.after is not None and job.after.state == "failed":
+                job.state, job.why = "failed", f"{job.after.name}, which it needs, failed"
+                self.say(job)
+        return [job for job in self.jobs if job.state == "waiting"]
+
+    def _start_some(self) -> None:
+        if self.stopping or len(self.running) >= self.slots:
+            return
+        again, self_looks = time.monotonic() - self._looked > BUSY_SECONDS, False
+        for job in self._waiting():
+            if len(self.running) >= self.slots:
+                break
+            if job.after is not None and job.after.state != "done":
+                continue
+            if job.why and not again:  # it was busy when looked at last
+                continue
+            self_looks = True
+            if job.busy():
+                job.why = "another process is at work on it"
+                continue
+            self._start(job)
+        if self_looks and again:
+            self._looked = time.monotonic()
+
+    def _start(self, job: Job) -> None:
+        job.state, job.why, job._started = "running", "", time.monotonic()
+        self.say(job)
+        if self._guarded(job, job.begin):
+            self._next(job)
+
+    def _next(self, job: Job) -> None:
+        """Start its next command; without one it is done."""
+        if job._at == len(job.commands):
+            if self._guarded(job, job.end):
+                self._end(job, "done")
+            return
+        command = [sys.executable, "-m", "rsgrpo_cli", *job.commands[job._at]]
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(job.log, "ab") as log:
+            # In a session of its own: a Ctrl-C reaches it once, through us.
+            job._process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment, start_new_session=True
+            )
+
+    def _look_after(self, job: Job) -> None:
+        if job._process is None:
+            return
+        code = job._process.poll()
+        if code is None:
+            return
+        job._process = None
+        if code == 0:
+            job._at += 1
+            self._next(job)
+        elif self.stopping:
+            self._end(job, "stopped")
+        else:
+            job.why = last_error(job.log) or f"it ended with exit code {code}"
+            self._end(job, "failed")
+
+    def _guarded(self, job: Job, what: Callable[[], None]) -> bool:
+        from rsgrpo_cli.errors import RsgrpoError
+
+        try:
+            what()
+        except RsgrpoError as error:
+            job.why = error.message
+            self._end(job, "failed")
+            return False
+        return True
+
+    def _end(self, job: Job, state: str) -> None:
+        job.state, job.seconds = state, time.monotonic() - job._started
+        self.say(job)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            for job in self.running:  # an error of ours: leave no process behind that nobody waits for
+                if job._process is not None:
+                    job._process.terminate()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopping = True
+        for job in self.running:
+            if job._process is not None:
+                job._process.send_signal(number)
+
+
+def last_error(log: Path) -> str:
+    """The last line of a log that says what went wrong, without its "error: "; empty if there is none."""
+    with open(log, "rb") as file:
+        text = _tail(file).decode("utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.startswith("error: ")]
+    return lines[-1].removeprefix("error: ") if lines else ""
+
+
+def _tail(file: IO[bytes], size: int = 20_000) -> bytes:
+    file.seek(0, os.SEEK_END)
+    file.seek(max(file.tell() - size, 0))
+    return file.read()

@@ -1,0 +1,240 @@
+"""What a study keeps of a run: the counts of its evaluations, its metrics and its settings, in one small row.
+
+A run directory holds every completion; a result holds what tables and figures are made from, in some kilobytes. Both
+are read into `Result`, so that whatever is computed from many runs does not care which of them it has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rsgrpo_cli.artifacts import Lineage, read_table, write_table
+from rsgrpo_cli.config import Overrides, RunConfig, parse
+from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.report.evaluations import load
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
+from rsgrpo_cli.staleness import evaluations, why_stale
+
+IntArray = NDArray[np.int64]
+WHOLE = 1.0
+"""The interpolation of a policy's own weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """One policy on one benchmark, problem by problem; arrays of shape (M,), M problems in the order of their ids.
+
+    Args:
+        policy: Its version; 0 is the base model.
+        benchmark: The benchmark's name.
+        benchmark_id: Hash of its problems; only equal ones can be compared.
+        prompt_ids: The problems.
+        n_M: Samples.
+        correct_M: Right ones among them.
+        distinct_M: Different answers among them.
+        interpolation: Where on the line from the base model's weights (0) to the policy's (1) these weights are.
+    """
+
+    policy: int
+    benchmark: str
+    benchmark_id: str
+    prompt_ids: tuple[str, ...]
+    n_M: IntArray
+    correct_M: IntArray
+    distinct_M: IntArray
+    interpolation: float = WHOLE
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What is kept of a run.
+
+    Args:
+        name: The run's, or the cell's.
+        sweep: The sweep it belongs to; empty for a single run.
+        config: Its settings.
+        varied: The settings that its sweep varies.
+        metrics: One row per step: `step` and `schemas.CELL_METRICS`.
+        evaluations: By rising policy.
+        steps: The updates that were done; 0 where only the base model was evaluated.
+        canary: What a fixed small run came to with the code that made this; empty where nobody looked.
+    """
+
+    name: str
+    sweep: str
+    config: RunConfig
+    varied: Overrides
+    metrics: list[dict[str, Any]]
+    evaluations: list[Counts]
+    steps: int
+    canary: tuple[float, ...] = field(default=())
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it is a base model's: nothing was trained."""
+        return self.steps == 0
+
+    def counts(self, benchmark: str | None = None, policy: int | None = None) -> Counts:
+        """An evaluation: of the newest policy unless told.
+
+        Raises:
+            MissingError: If there is none.
+            UsageError: If it is not clear which benchmark is meant.
+        """
+        whole = [one for one in self.evaluations if one.interpolation == WHOLE]
+        fitting = [one for one in whole if policy in (None, one.policy) and benchmark in (None, one.benchmark)]
+        if not fitting:
+            what = f"policy {policy}" if policy is not None else "no policy"
+            on = f" on {benchmark}" if benchmark else ""
+            raise MissingError(
+                f"{self.name}: {what} was evaluated{on}"
+                if policy is None
+                else f"{self.name}: {what} was not evaluated{on}",
+                f"measure it: rsgrpo eval --run {self.name}" + (f" --policy {policy}" if policy is not None else ""),
+            )
+        newest = max(one.policy for one in fitting)
+        names = sorted({one.benchmark for one in fitting if one.policy == newest})
+        if len(names) > 1:
+            raise UsageError(f"{self.name} was evaluated on {', '.join(names)}", "choose one: --benchmark NAME")
+        return next(one for one in fitting if one.policy == newest)
+
+
+def of_run(
+    run: RunDir, *, sweep: str = "", varied: Overrides | None = None, since: int = 0, canary: Sequence[float] = ()
+) -> Result:
+    """What is kept of a run directory. Evaluations that are stale are left out.
+
+    Args:
+        run: The run.
+        sweep: The sweep it belongs to.
+        varied: The settings that its sweep varies.
+        since: The first policy whose evaluations are its own, and not another result's.
+        canary: What a fixed small run came to with the code that made it.
+
+    Raises:
+        MissingError, ArtifactError: If what it needs is not there, or damaged.
+    """
+    metrics: list[dict[str, Any]] = []
+    if run.metrics.is_file():
+        metrics = read_table(run.metrics, METRICS, ["step", *CELL_METRICS]).to_pylist()
+    found = [
+        _counts(run, version, name)
+        for version, name in evaluations(run)
+        if version >= since and why_stale(run, version, name) is None
+    ]
+    done = run.newest_version()
+    return Result(run.name, sweep, run.config(), varied or {}, metrics, found, done, tuple(canary))
+
+
+def _counts(run: RunDir, version: int, name: str) -> Counts:
+    one = load(run, version, name)
+    n_M, correct_M, distinct_M = (one.problems[name].to_numpy() for name in ("n", "correct", "distinct_answers"))
+    ids = tuple(one.problems["prompt_id"].to_pylist())
+    return Counts(version, name, one.benchmark_id, ids, n_M, correct_M, distinct_M)
+
+
+def write(path: Path, result: Result) -> None:
+    """Write a result, whole or not at all."""
+    table = pa.Table.from_pylist([_as_row(result)], schema=CELLS.schema)
+    write_table(path, table, CELLS, Lineage("sweep", {"settings": result.config.model_dump(mode="json")}, {}))
+
+
+def read(path: Path) -> list[Result]:
+    """The results in a file.
+
+    Raises:
+        MissingError, ArtifactError: If it is not one.
+    """
+    return [_as_result(row) for row in read_table(path, CELLS).to_pylist()]
+
+
+def _as_row(result: Result) -> dict[str, Any]:
+    return {
+        "cell": result.name,
+        "sweep": result.sweep,
+        "seed": result.config.seed,
+        "steps": result.steps,
+        "settings": json.dumps(result.config.model_dump(mode="json"), sort_keys=True),
+        "varied": json.dumps(result.varied, sort_keys=True),
+        "metrics": result.metrics,
+        "evaluations": [_counts_as_row(one) for one in result.evaluations],
+        "canary": list(result.canary),
+    }
+
+
+def _counts_as_row(one: Counts) -> dict[str, Any]:
+    lists = {"n": one.n_M, "correct": one.correct_M, "distinct_answers": one.distinct_M}
+    return {
+        "policy": one.policy,
+        "benchmark": one.benchmark,
+        "benchmark_id": one.benchmark_id,
+        "interpolation": one.interpolation,
+        "prompt_id": list(one.prompt_ids),
+        **{name: values.tolist() for name, values in lists.items()},
+    }
+
+
+def _as_result(row: dict[str, Any]) -> Result:
+    found = [
+        Counts(
+            one["policy"],
+            one["benchmark"],
+            one["benchmark_id"],
+            tuple(one["prompt_id"]),
+            np.array(one["n"]),
+            np.array(one["correct"]),
+            np.array(one["distinct_answers"]),
+            one["interpolation"],
+        )
+        for one in row["evaluations"]
+    ]
+    config = parse(json.loads(row["settings"]))
+    canary = tuple(row["canary"])
+    varied = json.loads(row["varied"])
+    return Result(row["cell"], row["sweep"], config, varied, row["metrics"], found, row["steps"], canary)
+
+
+def find(places: Sequence[str]) -> list[Result]:
+    """The results that names mean: a run, a sweep (all of its runs), a result's file, or a folder of those.
+
+    Raises:
+        MissingError: If there is nothing of the kind.
+    """
+    return [result for place in places for result in _at(place)]
+
+
+def _at(place: str) -> list[Result]:
+    path = Path(place)
+    if path.suffix == ".parquet" and path.is_file():
+        return read(path)
+    folder = RunDir.locate(place)
+    if RunDir.is_there(folder):
+        return [of_run(RunDir(folder))]
+    if folder.is_dir():
+        return _in_folder(folder)
+    raise MissingError(f"no run, sweep or results at {place}", "rsgrpo ls lists what is there")
+
+
+def _in_folder(folder: Path) -> list[Result]:
+    files = sorted(folder.rglob("*.parquet")) if not any(folder.glob("*/config.json")) else []
+    found = [result for file in files for result in read(file)] if files else list(_runs_in(folder))
+    if not found:
+        raise MissingError(f"{folder} has no runs and no results in it", "rsgrpo ls lists what is there")
+    return found
+
+
+def _runs_in(folder: Path) -> Iterable[Result]:
+    for path in sorted(folder.glob("[!.]*/config.json")):
+        if RunDir.is_there(path.parent):
+            run = RunDir(path.parent)
+            since = 1 if run.origin() is not None and run.newest_version() else 0
+            yield of_run(run, sweep=folder.name, since=since)

@@ -1,0 +1,200 @@
+"""A sweep: cells as run directories under one folder, made by as many commands at a time as asked for.
+
+    runs/SWEEP/
+      base-seed0-3f9a/     the base model: problems, rollouts of step 0, evaluation; shared by the cells below
+      grpo-seed0/          a cell, a normal run directory
+      logs/grpo-seed0.log  what its commands printed
+
+What is done is on disk alone, so the same command again does what is left, whatever ended it the last time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from rsgrpo_cli.artifacts import hash_json
+from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, override
+from rsgrpo_cli.config.sources import flat
+from rsgrpo_cli.errors import LockedError, UsageError
+from rsgrpo_cli.pipeline import forking
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.staleness import evaluations
+from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.grid import Cell, is_evaluated
+from rsgrpo_cli.studies.jobs import Job
+from rsgrpo_cli.tasks.sources import source_name
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as it is on disk.
+
+    Args:
+        place: Its folder.
+        cells: What it is to consist of.
+        kept: Where each finished cell leaves a small result, `kept`/CELL.parquet; a cell that has one is done, also
+            where its run directory is gone. None keeps none.
+        canary: What a fixed small run came to with this code, for the results.
+    """
+
+    place: Path
+    cells: Sequence[Cell]
+    kept: Path | None = None
+    canary: tuple[float, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.place.name
+
+    @cached_property
+    def bases(self) -> dict[str, RunConfig]:
+        """The base models that the cells start from: what does not depend on how they are trained."""
+        return {base_name(cell.config): base_config(cell.config) for cell in self.cells}
+
+    def jobs(self) -> list[Job]:
+        """What is left to do, a base model before the cells that start from it.
+
+        Raises:
+            UsageError: If a run or a result that is there was made with other settings.
+        """
+        left = [cell for cell in self.cells if not self.is_done(cell)]
+        needed = {base_name(cell.config) for cell in left}
+        bases = {name: self._base_job(name, self.bases[name]) for name in self.bases if self._lacks_base(name, needed)}
+        made: list[Job] = []
+        for cell in self.cells:
+            base = bases.pop(name, None) if (name := base_name(cell.config)) in bases else None
+            made += [base] if base else []
+            if cell in left:
+                after = next((job for job in made if job.name == name), None)
+                made.append(self._cell_job(cell, after))
+        return made
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether a cell is trained and evaluated.
+
+        Raises:
+            UsageError: If what is there was made with other settings.
+        """
+        if self.kept is not None:
+            return self._has_result(cell.name, cell.config)
+        run = RunDir(self.place / cell.name)
+        if not RunDir.is_there(run.path):
+            return False
+        self._require_same(cell.name, run.config(), cell.config)
+        return run.newest_version() >= cell.config.train.steps and _is_evaluated(run, cell.config)
+
+    def _lacks_base(self, name: str, needed: set[str]) -> bool:
+        if self.kept is not None and not self._has_result(name, self.bases[name]):
+            return True
+        return name in needed and not _base_is_done(RunDir(self.place / name), self.bases[name])
+
+    def _has_result(self, name: str, config: RunConfig) -> bool:
+        assert self.kept is not None
+        path = self.kept / f"{name}.parquet"
+        if not path.is_file():
+            return False
+        self._require_same(name, results.read(path)[0].config, config, f"remove {path} to make it again")
+        return True
+
+    def _require_same(self, name: str, there: RunConfig, wanted: RunConfig, hint: str = "") -> None:
+        changed = changed_fields(there, wanted)
+        if changed:
+            field, (old, new) = next(iter(changed.items()))
+            way_out = hint or f"choose another --name, or remove it: rsgrpo rm {self.place / name}"
+            raise UsageError(f"cell {name} of {self.name} is there with {field} {old}, not {new}", way_out)
+
+    def _base_job(self, name: str, config: RunConfig) -> Job:
+        run = RunDir(self.place / name)
+        where = ["--run", str(run.path)]
+        commands = [["prepare", *where], ["rollout", *where, "--step", "0"], ["score", *where, "--step", "0"]]
+        commands += [["eval", *where, "--policy", "0"]] if is_evaluated(config) else []
+
+        def begin() -> None:
+            if not RunDir.is_there(run.path):
+                RunDir.create(run.path, config)
+
+        return Job(name, commands, self._log(name), None, begin, lambda: self._keep(run, {}), lambda: is_busy(run))
+
+    def _cell_job(self, cell: Cell, after: Job | None) -> Job:
+        run = RunDir(self.place / cell.name)
+        base = RunDir(self.place / base_name(cell.config))
+        commands = [["train", "--run", str(run.path)]]
+
+        def end() -> None:
+            self._keep(run, cell.varied)
+
+        return Job(
+            cell.name, commands, self._log(cell.name), after, lambda: start(run, cell, base), end, lambda: is_busy(run)
+        )
+
+    def _keep(self, run: RunDir, varied: Overrides) -> None:
+        if self.kept is not None:
+            since = 1 if run.newest_version() else 0
+            found = results.of_run(run, sweep=self.name, varied=varied, since=since, canary=self.canary)
+            results.write(self.kept / f"{run.name}.parquet", found)
+
+    def _log(self, name: str) -> Path:
+        return self.place / "logs" / f"{name}.log"
+
+
+def base_config(config: RunConfig) -> RunConfig:
+    """The settings of the base model's run that a cell starts from."""
+    shared = config.model_dump(mode="json", include={"seed", "model", "prepare", "rollout", "vllm", "score", "eval"})
+    return override(RunConfig(), flat(shared))
+
+
+def base_name(config: RunConfig) -> str:
+    """What the base model's run is called: by the seed, and what else decides its samples."""
+    return f"base-seed{config.seed}-{hash_json(base_config(config).model_dump(mode='json'))[:4]}"
+
+
+def start(run: RunDir, cell: Cell, base: RunDir) -> None:
+    """Begin a cell's run, unless it is there: with the problems, the first rollouts and the evaluation of its base.
+
+    Raises:
+        UsageError: If it was begun with other settings.
+    """
+    if RunDir.is_there(run.path):
+        return
+    settings = {name: value for name, value in flat(cell.config.model_dump(mode="json")).items() if value is not None}
+    if override(base.config(), settings) == cell.config:
+        forking.fork(base, 0, run.path, settings)
+    else:  # a setting that cannot be laid over the base's own
+        RunDir.create(run.path, cell.config)
+
+
+def is_busy(run: RunDir) -> bool:
+    """Whether another process holds a run."""
+    if not run.path.is_dir():
+        return False
+    try:
+        with run.lock(lambda _: None):
+            return False
+    except LockedError:
+        return True
+
+
+def steps_done(run: RunDir) -> int:
+    """How many steps a run at work has done."""
+    return sum(run.update_metrics(step).is_file() for step in run.steps())
+
+
+def _base_is_done(run: RunDir, config: RunConfig) -> bool:
+    if not RunDir.is_there(run.path):
+        return False
+    names = _benchmarks(config) if is_evaluated(config) else []
+    return run.rewards(0).is_dir() and {(0, name) for name in names} <= set(evaluations(run))
+
+
+def _is_evaluated(run: RunDir, config: RunConfig) -> bool:
+    if not is_evaluated(config):
+        return True
+    return {(config.train.steps, name) for name in _benchmarks(config)} <= set(evaluations(run))
+
+
+def _benchmarks(config: RunConfig) -> list[str]:
+    return [source_name(name) for name in config.eval.benchmarks or (config.prepare.dataset,)]
