@@ -2,33 +2,126 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output
+from rsgrpo_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.studies.groups import Group
 
 SHOWN = 20
+FORMATS = ("terminal", "markdown", "latex", "csv")
 
 
 def compare(
-    before: Annotated[str, typer.Argument(metavar="RUN_A[@POLICY]", help="The one to compare with.")],
-    after: Annotated[str, typer.Argument(metavar="RUN_B[@POLICY]", help="The one that is compared.")],
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[LABEL=]PLACE[@POLICY]...",
+            help="Two runs; or any number of runs, sweeps and folders of results, grouped over seeds.",
+        ),
+    ],
     benchmark: options.EvaluatedOn = None,
     k: options.K = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="LABEL", help="Differences are to it.  \\[default: GRPO, or the first]"),
+    ] = None,
+    cover: Annotated[
+        str | None,
+        typer.Option("--cover", metavar="0.1,0.5", help="Also the share of problems with at least this solve rate."),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to print groups.")] = "terminal",
+    correction: Annotated[
+        str,
+        typer.Option(
+            "--correction", metavar="bonferroni|none", help="How what is marked allows for the number of differences."
+        ),
+    ] = "bonferroni",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Compare two evaluations problem by problem: the difference at each k, what was newly solved and newly lost."""
+    """Compare two evaluations problem by problem, or groups of runs over problems and seeds.
+
+    Two runs: the difference at each k, what was newly solved and newly lost. Runs that differ only in their seed form
+    a group; more than two places, or a sweep, give a table of groups with differences to a baseline.
+    """
+    out = Output(as_json=as_json)
+    if (
+        len(places) == 2
+        and all(_is_a_run(place) for place in places)
+        and form == "terminal"
+        and not (baseline or cover)
+    ):
+        return _compare_two(out, places, benchmark, k)
+    for value, flag, known in ((form, "--format", FORMATS), (correction, "--correction", ("bonferroni", "none"))):
+        if value not in known:
+            raise UsageError(f"{flag} {value!r} is not known", f"choose one of: {', '.join(known)}")
+    _compare_groups(out, places, benchmark, k, baseline, cover, form, correction)
+
+
+def _is_a_run(place: str) -> bool:
+    from rsgrpo_cli.report.evaluations import split_place
+    from rsgrpo_cli.run_dir import RunDir
+
+    return RunDir.is_there(RunDir.locate(split_place(place)[0])) or not {"=", "/"} & set(place)
+
+
+def _compare_groups(
+    out: Output,
+    places: list[str],
+    benchmark: str | None,
+    k: str | None,
+    baseline: str | None,
+    cover: str | None,
+    form: Any,
+    correction: Any,
+) -> None:
+    from rsgrpo_cli.studies import formats
+    from rsgrpo_cli.studies.comparison import baseline_of, compare_groups
+    from rsgrpo_cli.studies.groups import find_groups, shared_benchmarks
+
+    groups = find_groups(places)
+    benchmarks = shared_benchmarks(groups, benchmark)
+    columns = [("pass", float(value)) for value in (options.ks(k) if k else _usual_ks(groups, benchmarks))]
+    columns += [("cover", share) for share in _shares(cover)]
+    found = compare_groups(groups, benchmarks, columns, baseline_of(groups, baseline), correction)
+    if out.as_json or form == "terminal":
+        out.result(formats.as_data(found), *formats.tables(found), lines=[found.caption()])
+    else:
+        print(formats.as_text(found, form), end="")
+
+
+def _usual_ks(groups: list[Group], benchmarks: list[str]) -> list[int]:
+    """The values of k that the first run was evaluated at, as far as all have the samples."""
+    fewest = min(int(one.n_M.min()) for group in groups for name in benchmarks for one in group.counts(name))
+    asked = [k for k in groups[-1].members[0].config.eval.k if k <= fewest]
+    return asked or [1, fewest]
+
+
+def _shares(text: str | None) -> list[float]:
+    try:
+        shares = [float(part) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise UsageError(f"--cover {text!r} is not a list of numbers", "write --cover 0.1,0.5") from error
+    if not all(0 < share <= 1 for share in shares):
+        raise UsageError(f"--cover {text!r}: a solve rate is above 0 and at most 1", "write --cover 0.1,0.5")
+    return shares
+
+
+def _compare_two(out: Output, places: list[str], benchmark: str | None, k: str | None) -> None:
     from rsgrpo_cli.report import comparison
     from rsgrpo_cli.report.evaluations import find
     from rsgrpo_cli.report.tables import comparison_table
 
-    found = [find(place, benchmark) for place in (before, after)]
+    found = [find(place, benchmark) for place in places]
     result = comparison.compare(found[0], found[1], list(options.ks(k)) if k else None)
     lines = [_named(result, "newly_solved"), _named(result, "newly_lost")]
     lines += _fewer_samples(result) + [f"different: {told}" for told in result["unlike"]]
-    Output(as_json=as_json).result(result, comparison_table(result), lines=lines)
+    out.result(result, comparison_table(result), lines=lines)
 
 
 def _fewer_samples(result: dict[str, Any]) -> list[str]:

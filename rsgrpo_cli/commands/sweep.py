@@ -104,10 +104,16 @@ def _run(out: Output, planned: Sweep, slots: int, threads: int) -> None:
         )
     out.result(data, lines=_summary(planned, data, failed))
     if failed:
-        raise RsgrpoError(
-            f"{len(failed)} of {len(left)} runs failed: {failed[0].name}: {failed[0].why}",
-            f"see {failed[0].log}; the same command again repeats only what is not done",
-        )
+        raise _failure(failed)
+
+
+def _failure(failed: list[Job]) -> RsgrpoError:
+    first = failed[0]
+    many = "one run" if len(failed) == 1 else f"{len(failed)} runs"
+    where = f"see {first.log}; " if first.log.is_file() else ""
+    return RsgrpoError(
+        f"{many} failed: {first.name}: {first.why}", f"{where}the same command again repeats only what is not done"
+    )
 
 
 def _summary(planned: Sweep, data: dict[str, Any], failed: list[Job]) -> list[str]:

@@ -183,9 +183,14 @@ def split(place: str) -> tuple[RunDir, int | None]:
     Raises:
         MissingError: If there is no such run.
     """
-    name, at, wanted = place.rpartition("@")
-    named = bool(at) and _POLICY.fullmatch(wanted) is not None
-    return RunDir.open(name if named else place), int(wanted) if named else None
+    name, wanted = split_place(place)
+    return RunDir.open(name), int(wanted) if wanted else None
+
+
+def split_place(place: str) -> tuple[str, str]:
+    """The run and the policy that "RUN@POLICY" names; no policy, where there is none."""
+    name, at, policy = place.rpartition("@")
+    return (name, policy) if at and _POLICY.fullmatch(policy) else (place, "")
 
 
 def _missing_command(run: RunDir, version: int | None, benchmark: str | None, evaluated: list[int]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
-from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.report.evaluations import load
+from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.report.evaluations import load, split_place
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
 from rsgrpo_cli.staleness import evaluations, why_stale
@@ -67,6 +67,7 @@ class Result:
         evaluations: By rising policy.
         steps: The updates that were done; 0 where only the base model was evaluated.
         canary: What a fixed small run came to with the code that made this; empty where nobody looked.
+        place: The run directory, where it was read from one.
     """
 
     name: str
@@ -76,36 +77,42 @@ class Result:
     metrics: list[dict[str, Any]]
     evaluations: list[Counts]
     steps: int
-    canary: tuple[float, ...] = field(default=())
+    canary: tuple[float, ...] = ()
+    place: str = ""
 
     @property
     def is_base(self) -> bool:
         """Whether it is a base model's: nothing was trained."""
         return self.steps == 0
 
-    def counts(self, benchmark: str | None = None, policy: int | None = None) -> Counts:
+    def counts(self, benchmark: str, policy: int | None = None) -> Counts:
         """An evaluation: of the newest policy unless told.
 
         Raises:
             MissingError: If there is none.
-            UsageError: If it is not clear which benchmark is meant.
+        """
+        fitting = [one for one in self.counts_of(policy) if one.benchmark == benchmark]
+        if not fitting:
+            raise MissingError(f"{self.name} was not evaluated on {benchmark}", self._measure(policy))
+        return max(fitting, key=lambda one: one.policy)
+
+    def counts_of(self, policy: int | None = None) -> list[Counts]:
+        """The evaluations of a policy on all benchmarks; of all policies unless told.
+
+        Raises:
+            MissingError: If there is none.
         """
         whole = [one for one in self.evaluations if one.interpolation == WHOLE]
-        fitting = [one for one in whole if policy in (None, one.policy) and benchmark in (None, one.benchmark)]
+        fitting = [one for one in whole if policy in (None, one.policy)]
         if not fitting:
-            what = f"policy {policy}" if policy is not None else "no policy"
-            on = f" on {benchmark}" if benchmark else ""
-            raise MissingError(
-                f"{self.name}: {what} was evaluated{on}"
-                if policy is None
-                else f"{self.name}: {what} was not evaluated{on}",
-                f"measure it: rsgrpo eval --run {self.name}" + (f" --policy {policy}" if policy is not None else ""),
-            )
-        newest = max(one.policy for one in fitting)
-        names = sorted({one.benchmark for one in fitting if one.policy == newest})
-        if len(names) > 1:
-            raise UsageError(f"{self.name} was evaluated on {', '.join(names)}", "choose one: --benchmark NAME")
-        return next(one for one in fitting if one.policy == newest)
+            have = ", ".join(str(version) for version in sorted({one.policy for one in whole})) or "none"
+            what = "a policy" if policy is None else f"policy {policy}"
+            raise MissingError(f"{self.name} has no evaluation of {what}; evaluated: {have}", self._measure(policy))
+        return fitting
+
+    def _measure(self, policy: int | None) -> str:
+        which = "" if policy is None else f" --policy {policy}"
+        return f"measure it: rsgrpo eval --run {self.place or self.name}{which}"
 
 
 def of_run(
@@ -132,7 +139,7 @@ def of_run(
         if version >= since and why_stale(run, version, name) is None
     ]
     done = run.newest_version()
-    return Result(run.name, sweep, run.config(), varied or {}, metrics, found, done, tuple(canary))
+    return Result(run.name, sweep, run.config(), varied or {}, metrics, found, done, tuple(canary), str(run.path))
 
 
 def _counts(run: RunDir, version: int, name: str) -> Counts:
@@ -206,10 +213,29 @@ def _as_result(row: dict[str, Any]) -> Result:
 def find(places: Sequence[str]) -> list[Result]:
     """The results that names mean: a run, a sweep (all of its runs), a result's file, or a folder of those.
 
+    With "@POLICY" behind it, of that policy; of a folder, of those of its runs that were trained.
+
     Raises:
-        MissingError: If there is nothing of the kind.
+        MissingError: If there is nothing of the kind, or no such policy.
     """
-    return [result for place in places for result in _at(place)]
+    return [result for place in places for result in _named(place)]
+
+
+def _named(place: str) -> list[Result]:
+    name, policy = split_place(place)
+    if not policy:
+        return _at(place)
+    found, wanted = _at(name), int(policy)
+    several = [result for result in found if not result.is_base]
+    return [_as_of(result, wanted) for result in (several if len(found) > 1 else found)]
+
+
+def _as_of(result: Result, policy: int) -> Result:
+    """A result as it stood at an earlier policy."""
+    result.counts_of(policy)
+    kept = [one for one in result.evaluations if one.policy <= policy]
+    rows = [row for row in result.metrics if row["step"] < policy]
+    return replace(result, evaluations=kept, metrics=rows, steps=policy)
 
 
 def _at(place: str) -> list[Result]:

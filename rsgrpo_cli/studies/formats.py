@@ -1,0 +1,149 @@
+"""A comparison as a table for the screen, Markdown, LaTeX, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal
+
+from rsgrpo_cli.console import table
+from rsgrpo_cli.studies.comparison import Comparison, Entry
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Format = Literal["terminal", "markdown", "latex", "csv"]
+_SPECIAL = re.compile(r"([&%$#_{}~^\\])")
+
+
+def as_text(found: Comparison, form: Format) -> str:
+    """The table in a format for documents, with its caption."""
+    return {"markdown": _markdown, "latex": _latex, "csv": _csv}[form](found)
+
+
+def as_data(found: Comparison) -> dict[str, Any]:
+    """The whole comparison as JSON-like data."""
+    return {
+        "baseline": found.baseline.label,
+        "benchmarks": list(found.benchmarks),
+        "groups": {
+            group.label: {"seeds": list(group.seeds), "runs": [member.name for member in group.members]}
+            for group in found.groups
+        },
+        "correction": found.correction,
+        "entries": [asdict(entry) for entry in found.entries],
+        "newly_solved_and_lost": {label: list(pair) for label, pair in found.changes.items()},
+        "caption": found.caption(),
+    }
+
+
+def tables(found: Comparison) -> Iterator[Table]:
+    """For the screen: the values per benchmark, then the differences to the baseline."""
+    for benchmark in found.shown_benchmarks():
+        values = table("", *map(heading, found.columns), title=benchmark)
+        for group in found.groups:
+            entries = [found.entry(group.label, benchmark, column) for column in found.columns]
+            values.add_row(group.label, *(f"{one.value:.3f}" for one in entries))
+        yield values
+        if len(found.groups) == 1:
+            continue
+        differences = table("", *map(heading, found.columns), title=f"{benchmark}, minus {found.baseline.label}")
+        for group in found.groups:
+            if group is not found.baseline:
+                entries = [found.entry(group.label, benchmark, column) for column in found.columns]
+                differences.add_row(group.label, *map(difference, entries))
+        yield differences
+    if found.changes:
+        changes = table("problems per seed", "newly solved", "lost", title="against the base model")
+        for label, (new, lost) in found.changes.items():
+            changes.add_row(label, f"{new:.1f}", f"{lost:.1f}")
+        yield changes
+
+
+def heading(column: tuple[str, float]) -> str:
+    """pass@16, cover@0.5."""
+    return f"{column[0]}@{column[1]:g}"
+
+
+def difference(entry: Entry) -> str:
+    """+0.025 [+0.007, +0.044]*."""
+    if entry.difference is None:
+        return ""
+    star = "*" if entry.differs else ""
+    return f"{entry.difference:+.3f} [{entry.difference_low:+.3f}, {entry.difference_high:+.3f}]{star}"
+
+
+def _rows(found: Comparison, cell: Callable[[Entry], str]) -> Iterator[tuple[str, list[str]]]:
+    for group in found.groups:
+        places = found.shown_benchmarks()
+        entries = [found.entry(group.label, place, column) for place in places for column in found.columns]
+        yield group.label, [cell(entry) for entry in entries]
+
+
+def _headings(found: Comparison) -> list[str]:
+    places = found.shown_benchmarks()
+    alone = len(places) == 1
+    return [heading(column) if alone else f"{place} {heading(column)}" for place in places for column in found.columns]
+
+
+def _markdown(found: Comparison) -> str:
+    def cell(entry: Entry) -> str:
+        value = f"{entry.value:.3f}"
+        value = f"**{value}**" if entry.differs else value
+        return value if entry.difference is None else f"{value} ({_bare(entry)})"
+
+    head = ["", *_headings(found)]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join([label, *cells])} |" for label, cells in _rows(found, cell)]
+    return "\n".join([*lines, "", _bold(found.caption(), "bold")]) + "\n"
+
+
+def _latex(found: Comparison) -> str:
+    def cell(entry: Entry) -> str:
+        value = f"{100 * entry.value:.1f}"
+        value = rf"\textbf{{{value}}}" if entry.differs else value
+        return value if entry.difference is None else rf"{value}\,{{\scriptsize ${100 * entry.difference:+.1f}$}}"
+
+    columns = len(found.columns)
+    places = found.shown_benchmarks()
+    top = " & ".join(rf"\multicolumn{{{columns}}}{{c}}{{{_escaped(place)}}}" for place in places)
+    names = " & ".join(_escaped(heading(column)) for _ in places for column in found.columns)
+    rows = [" & ".join([_escaped(label), *cells]) + r" \\" for label, cells in _rows(found, cell)]
+    caption = _bold(found.caption(), "bold") + f" In percent; small: minus {found.baseline.label}."
+    return "\n".join(
+        [
+            rf"% {caption}",
+            rf"\begin{{tabular}}{{l{'r' * columns * len(places)}}}",
+            r"\toprule",
+            rf" & {top} \\",
+            rf" & {names} \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _csv(found: Comparison) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(asdict(found.entries[0])))
+    writer.writeheader()
+    writer.writerows(asdict(entry) for entry in found.entries)
+    return text.getvalue()
+
+
+def _bare(entry: Entry) -> str:
+    return f"{entry.difference:+.3f} [{entry.difference_low:+.3f}, {entry.difference_high:+.3f}]"
+
+
+def _bold(caption: str, how: str) -> str:
+    return caption.replace("marked *", how)
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)

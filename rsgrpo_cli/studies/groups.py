@@ -1,0 +1,184 @@
+"""Groups of runs that differ in their seed alone, and what there is to say of a group: pass@k over problems and seeds.
+
+Shape suffixes: S seeds, M problems of a benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsgrpo_cli.config import decides_training
+from rsgrpo_cli.config.sources import flat
+from rsgrpo_cli.core.passk import pass_at_k
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.canary import alike
+from rsgrpo_cli.studies.results import Counts, Result
+
+FloatArray = NDArray[np.float64]
+_SEED = re.compile(r"[-_.]?seed[-_]?[0-9]+$")
+BASE = "base"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Runs of the same settings.
+
+    Args:
+        label: What it is called.
+        members: One result per seed, by rising seed.
+    """
+
+    label: str
+    members: tuple[Result, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds."""
+        return tuple(member.config.seed for member in self.members)
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it is the base model."""
+        return self.members[0].is_base
+
+    def policies(self, benchmark: str) -> list[int]:
+        """The policies that were evaluated of every seed."""
+        found = [{one.policy for one in member.evaluations if one.benchmark == benchmark} for member in self.members]
+        return sorted(set.intersection(*found))
+
+    def counts(self, benchmark: str, policy: int | None = None) -> list[Counts]:
+        """The evaluation of each seed: of its newest policy unless told."""
+        return [member.counts(benchmark, policy) for member in self.members]
+
+    def passed(self, benchmark: str, k: int, policy: int | None = None) -> FloatArray:
+        """pass@k of each seed and problem, shape (S, M).
+
+        Raises:
+            UsageError: If there are fewer samples than k.
+        """
+        counts = self.counts(benchmark, policy)
+        fewest = min(int(one.n_M.min()) for one in counts)
+        if k > fewest:
+            run = next(m.name for m, one in zip(self.members, counts, strict=True) if one.n_M.min() == fewest)
+            raise UsageError(
+                f"pass@{k} needs {k} samples per problem; {run} has {fewest}",
+                f"draw more: rsgrpo eval --run {run} -n {k}",
+            )
+        return np.stack([pass_at_k(one.n_M, one.correct_M, k) for one in counts])
+
+
+def find_groups(places: Sequence[str]) -> list[Group]:
+    """The groups that "PLACE" or "LABEL=PLACE" name, a base model first.
+
+    Args:
+        places: Runs, sweeps, files or folders of results. What is under one label is one group; without a label, runs
+            of the same settings are.
+
+    Raises:
+        UsageError: If a label has runs of different settings, or two runs of one group have one seed.
+        MissingError: If there is nothing at a place.
+    """
+    made: dict[str, list[Result]] = {}
+    for place in places:
+        label, equals, where = place.rpartition("=")
+        for result in results.find([where]):
+            made.setdefault(label if equals else _label(result), []).append(result)
+    groups = [_group(label, found) for label, found in made.items()]
+    _require_alike_code([member for group in groups for member in group.members])
+    return sorted(groups, key=lambda group: not group.is_base)
+
+
+def _label(result: Result) -> str:
+    if result.is_base:
+        return BASE
+    return _SEED.sub("", result.name) or result.name
+
+
+def _group(label: str, found: Sequence[Result]) -> Group:
+    members = sorted(found, key=lambda result: result.config.seed)
+    first = members[0]
+    for other in members[1:]:
+        if first.is_base != other.is_base:
+            base, trained = (first, other) if first.is_base else (other, first)
+            raise UsageError(
+                f"{label}: {base.name} is a base model and {trained.name} is not", "give each group a label: LABEL=RUN"
+            )
+        changed = differing([first, other])
+        if changed:
+            name, (old, new) = next(iter(changed.items()))
+            raise UsageError(
+                f"{label}: {first.name} has {name} {old}, and {other.name} {new}",
+                "runs of one group differ in their seed alone; give each group a label: LABEL=RUN",
+            )
+    seeds = [member.config.seed for member in members]
+    twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+    if twice is not None:
+        names = [member.name for member in members if member.config.seed == twice]
+        raise UsageError(f"{label}: {' and '.join(names[:2])} both have seed {twice}", "leave one of them out")
+    return Group(label, tuple(members))
+
+
+def differing(found: Sequence[Result]) -> dict[str, tuple[Any, ...]]:
+    """The settings that decide training and differ between results, the seed left out; and their values."""
+    settings = [_deciding(result) for result in found]
+    names = dict.fromkeys(name for one in settings for name in one)
+    values = {name: tuple(one.get(name) for one in settings) for name in names}
+    return {name: all_of for name, all_of in values.items() if len({json.dumps(value) for value in all_of}) > 1}
+
+
+def _deciding(result: Result) -> dict[str, Any]:
+    settings = flat(result.config.model_dump(mode="json"))
+    if result.is_base:  # nothing was trained: the rest of its settings decided nothing
+        return {name: value for name, value in settings.items() if name.startswith("model.") and decides_training(name)}
+    kept = {name: value for name, value in settings.items() if name != "seed" and decides_training(name)}
+    return kept | {"policy": result.steps}
+
+
+def _require_alike_code(found: Sequence[Result]) -> None:
+    """Refuse results of code that behaves otherwise; those of run directories do not know."""
+    known = [result for result in found if result.canary]
+    for other in known[1:]:
+        if not alike(known[0].canary, other.canary):
+            raise UsageError(
+                f"{known[0].name} and {other.name} were made by code that behaves differently",
+                "make one of them again with the other's version of rsgrpo",
+            )
+
+
+def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
+    """The benchmarks on which every group was evaluated; the one asked for.
+
+    Raises:
+        UsageError: If there is none, or one has other problems in one group than in another.
+    """
+    found = [
+        {one.benchmark: one.benchmark_id for one in member.evaluations} for group in groups for member in group.members
+    ]
+    names = [name for name in found[0] if all(name in one for one in found) and asked in (None, name)]
+    if not names:
+        lacking = _lacking(groups, asked)
+        raise UsageError(
+            f"{lacking} has no evaluation{f' on {asked}' if asked else ' on what the others were evaluated on'}",
+            f"make one: rsgrpo eval --run {lacking}{f' --benchmark {asked}' if asked else ''}",
+        )
+    for name in names:
+        if len({one[name] for one in found}) > 1:
+            raise UsageError(
+                f"{name} has other problems in some of these runs, or puts them in other words",
+                "evaluate all of them with the same rsgrpo and template",
+            )
+    return names
+
+
+def _lacking(groups: Sequence[Group], asked: str | None) -> str:
+    members = [member for group in groups for member in group.members]
+    wanted = asked or next((one.benchmark for one in members[0].evaluations), "")
+    return next((m.name for m in members if wanted not in {one.benchmark for one in m.evaluations}), members[0].name)

@@ -1,0 +1,87 @@
+"""`rsgrpo sweep` and `rsgrpo compare` over its groups, as a user calls them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rsgrpo_cli.studies import results
+from tests.commands.test_stages import artifacts
+from tests.conftest import SMALL, Cli
+
+CELLS = ("--name", "s", "--set", "advantage.beta=0,4", "--steps", "2", "-n", "2", "--k", "1,2", *SMALL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "hint"),
+    [
+        (
+            ["--name", "s", "--set", "advantage.betta=1,2"],
+            "cell betta1-seed0: advantage.betta is not",
+            "advantage.beta",
+        ),
+        (["--set", "advantage.beta=1,2"], "the sweep has no name", "--name"),
+        (["--name", "a/b"], "--name 'a/b' cannot be part of a file name", "letters"),
+        (["--name", "s", "--seeds", "x"], "seeds 'x' cannot be read", "0-7"),
+        (["--name", "s", "--config", "none.toml"], "no configuration file at none.toml", ""),
+    ],
+)
+def test_what_cannot_be_swept_is_said_before_anything_is_made(
+    cli: Cli, tmp_path: Path, arguments: list[str], told: str, hint: str
+) -> None:
+    result = cli("sweep", *arguments)
+    assert result.code in (1, 2)
+    assert told in result.err
+    assert hint in result.err
+    assert not list(tmp_path.rglob("config.json"))
+
+
+def test_a_dry_run_lists_the_cells_and_makes_nothing(cli: Cli, tmp_path: Path) -> None:
+    listed = cli("sweep", *CELLS, "--seeds", "0-1", "--dry-run", "--json").json
+    assert [cell["cell"] for cell in listed["cells"]] == ["beta0-seed0", "beta4-seed0", "beta0-seed1", "beta4-seed1"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_two_places_that_are_no_runs_are_looked_for_as_runs(cli: Cli) -> None:
+    assert "no run at runs/one" in cli("compare", "one", "two").err
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_is_completed_by_the_same_command(cli: Cli, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rsgrpo_cli", "sweep", *CELLS, "--keep", "kept"]
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
+    while not list(tmp_path.glob("runs/s/beta0-seed0/steps/000001/rollouts/part-*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)  # its children have sessions of their own and live on, as after a lost login
+    process.wait()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "runs/s: 2 of 2 runs done" in done.stdout
+    whole = cli("sweep", *(part if part != "s" else "whole" for part in CELLS))
+    assert whole.code == 0, whole.err
+    for cell in ("beta0-seed0", "beta4-seed0"):
+        assert artifacts(tmp_path / "runs/s" / cell) == artifacts(tmp_path / "runs/whole" / cell)
+    found = {one.name: one for path in sorted((tmp_path / "kept/s").iterdir()) for one in results.read(path)}
+    assert [one.is_base for one in found.values()] == [True, False, False]
+    assert found["beta4-seed0"].varied == {"advantage.beta": 4}
+    assert cli("sweep", *CELLS, "--keep", "kept").out.count("2 of 2 runs done") == 1
+    table = cli("compare", "kept/s", "--baseline", "beta0", "--json").json
+    assert list(table["groups"]) == ["base", "beta0", "beta4"]
+    other = cli("sweep", *CELLS, "--lr", "3e-3")
+    assert (other.code, "is there with update.learning_rate 0.001, not 0.003" in other.err) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_stops_no_other(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "arms.toml"
+    file.write_text('[arms]\nlost = { advantage.estimator = "no_such_module:f" }\nfine = { advantage.beta = 2 }\n')
+    result = cli("sweep", "--config", file, "--name", "s", "--steps", "1", "-n", "2", "--k", "1", *SMALL)
+    assert result.code == 1
+    assert "one run failed: lost-seed0: " in result.err
+    assert "runs/s: 1 of 2 runs done" in result.out
+    assert "No module named 'no_such_module'" in result.err

@@ -1,0 +1,106 @@
+"""The cells of a sweep."""
+
+from pathlib import Path
+
+import pytest
+
+from rsgrpo_cli.config import Overrides
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.studies.grid import Grid, read_grid, read_seeds, split_axes
+
+
+def names(grid: Grid) -> list[str]:
+    return [cell.name for cell in grid.cells()]
+
+
+def test_every_value_meets_every_seed() -> None:
+    grid = Grid({"train.steps": 3}, {"advantage.beta": [0, 2.5]}, {}, [0, 1])
+    assert names(grid) == ["beta0-seed0", "beta2.5-seed0", "beta0-seed1", "beta2.5-seed1"]
+    cell = grid.cells()[1]
+    assert cell.config.advantage.model_dump()["beta"] == 2.5
+    assert (cell.config.seed, cell.config.train.steps) == (0, 3)
+
+
+def test_arms_are_crossed_with_axes() -> None:
+    arms: dict[str, Overrides] = {"grpo": {"advantage.estimator": "grpo"}, "beta4": {"advantage.beta": 4}}
+    grid = Grid({}, {"update.learning_rate": [1e-4, 3e-4]}, arms, [7])
+    assert names(grid) == [
+        "grpo-learning_rate0.0001-seed7",
+        "grpo-learning_rate0.0003-seed7",
+        "beta4-learning_rate0.0001-seed7",
+        "beta4-learning_rate0.0003-seed7",
+    ]
+
+
+def test_the_last_policy_is_evaluated_unless_told_otherwise() -> None:
+    assert Grid({"train.steps": 30}).cells()[0].config.train.eval_every == 30
+    assert Grid({"train.steps": 30, "train.eval_every": 10}).cells()[0].config.train.eval_every == 10
+
+
+@pytest.mark.parametrize(
+    ("grid", "told"),
+    [
+        (Grid({}, {"advantage.betta": [1, 2]}), "cell betta1-seed0: advantage.betta is not a setting"),
+        (Grid({}, {"advantage.beta": [1, "x"]}), "cell betax-seed0: advantage.beta"),
+        (Grid({}, {"advantage.beta": [2, 2.0]}), "two cells are called beta2-seed0"),
+        (Grid({}, {}, {"a": {"advantage.beta": 2}, "b": {"advantage.beta": 2.0}}), "do not differ in any setting"),
+        (Grid({}, {"seed": list(range(101)), "rollout.group_size": list(range(2, 120))}), "cells, more than"),
+        (Grid(seeds=[]), "no cells"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_with_its_cell(grid: Grid, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        grid.cells()
+
+
+def test_a_file_has_settings_axes_and_arms(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text(
+        'name = "s"\nseeds = "0-1,5"\n[settings]\ntrain.steps = 4\neval = { k = [1, 2], num_samples = 2 }\n'
+        '[axes]\n"update.learning_rate" = [1e-4]\n[arms.grpo]\nadvantage.estimator = "grpo"\n'
+    )
+    name, grid = read_grid(file)
+    assert name == "s"
+    assert grid.seeds == [0, 1, 5]
+    assert grid.settings == {"train.steps": 4, "eval.k": [1, 2], "eval.num_samples": 2}
+    assert grid.axes == {"update.learning_rate": [1e-4]}
+    assert grid.arms == {"grpo": {"advantage.estimator": "grpo"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("steps = 3", "steps is not part of a sweep"),
+        ("arms = 3", "arms is a table"),
+        ("[arms]\ngrpo = 1", "arm grpo is not a table"),
+        ('[axes]\n"advantage.beta" = 2', "needs a list of values"),
+        ("name = 3", "name is text"),
+        ('seeds = "a"', "seeds 'a' cannot be read"),
+        ("seeds = [", "not valid TOML"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=told):
+        read_grid(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("5", [5]), ("1,3-4, 9", [1, 3, 4, 9]), ("2,1-3", [2, 1, 3])]
+)
+def test_seeds(text: str, seeds: list[int]) -> None:
+    assert read_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "3-1", "-1", "0..3", "1.5", "0-99999999"])
+def test_what_is_no_seed(text: str) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_seeds(text)
+
+
+def test_several_values_make_an_axis() -> None:
+    given = {"advantage.beta": "0,2,4", "advantage.estimator": "grpo,rs_grpo", "update.learning_rate": 1e-4}
+    settings, axes = split_axes(given)
+    assert settings == {"update.learning_rate": 1e-4}
+    assert axes == {"advantage.beta": [0, 2, 4], "advantage.estimator": ["grpo", "rs_grpo"]}

@@ -1,0 +1,169 @@
+"""Groups of runs, and the table over them, from results that are made by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rsgrpo_cli.config import resolve
+from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.comparison import baseline_of, compare_groups
+from rsgrpo_cli.studies.formats import as_data, as_text
+from rsgrpo_cli.studies.groups import Group, find_groups, shared_benchmarks
+from rsgrpo_cli.studies.results import Counts, Result
+
+IDS = ("p0", "p1", "p2", "p3")
+
+
+def counts(policy: int, correct: list[int], n: int = 4, benchmark: str = "toy") -> Counts:
+    size = len(correct)
+    return Counts(policy, benchmark, "id", IDS[:size], np.full(size, n), np.array(correct), np.ones(size, dtype=int))
+
+
+def result(name: str, seed: int, correct: list[int], steps: int = 2, **settings: object) -> Result:
+    config = resolve({"seed": seed, "train.steps": 2, **{key.replace("__", "."): v for key, v in settings.items()}})
+    return Result(name, "s", config, {}, [], [counts(steps, correct)], steps)
+
+
+def keep(folder: Path, *found: Result) -> str:
+    for one in found:
+        results.write(folder / f"{one.name}.parquet", one)
+    return str(folder)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> str:
+    """A base model, GRPO and beta 4 with two seeds each, on four problems with four samples."""
+    grpo: dict[str, Any] = {"advantage__estimator": "grpo"}
+    return keep(
+        tmp_path / "study",
+        result("base-seed0-1a2b", 0, [1, 1, 1, 0], steps=0),
+        result("base-seed1-3c4d", 1, [1, 1, 1, 0], steps=0),
+        result("grpo-seed0", 0, [4, 4, 0, 0], **grpo),
+        result("grpo-seed1", 1, [4, 2, 0, 0], **grpo),
+        result("beta4-seed0", 0, [4, 2, 1, 0], advantage__beta=4),
+        result("beta4-seed1", 1, [4, 2, 1, 1], advantage__beta=4),
+    )
+
+
+def test_a_result_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    one = replace(result("a", 3, [1, 2, 0, 4]), varied={"advantage.beta": 2}, canary=(0.5, 1.5))
+    results.write(tmp_path / "a.parquet", one)
+    (back,) = results.read(tmp_path / "a.parquet")
+    assert (back.name, back.config, back.varied, back.canary) == (one.name, one.config, one.varied, one.canary)
+    assert back.evaluations[0].correct_M.tolist() == [1, 2, 0, 4]
+
+
+def test_runs_of_the_same_settings_are_one_group(study: str) -> None:
+    groups = find_groups([study])
+    assert {group.label: group.seeds for group in groups} == {"base": (0, 1), "beta4": (0, 1), "grpo": (0, 1)}
+    assert groups[0].is_base
+
+
+def test_the_table_has_means_and_paired_differences(study: str) -> None:
+    groups = find_groups([study])
+    found = compare_groups(groups, ["toy"], [("pass", 1), ("pass", 4), ("cover", 0.5)], baseline_of(groups, None))
+    assert found.baseline.label == "grpo"
+    # GRPO: rates 1, 1, 0, 0 and 1, .5, 0, 0: mean (.5 + .375) / 2. Beta 4: 1, .5, .25, 0 and 1, .5, .25, .25.
+    assert found.entry("grpo", "toy", ("pass", 1)).value == pytest.approx(0.4375)
+    assert found.entry("beta4", "toy", ("pass", 1)).difference == pytest.approx(0.46875 - 0.4375)
+    # With all four samples: GRPO solves 2 of 4, beta 4 solves 3 and 4.
+    assert found.entry("beta4", "toy", ("pass", 4)).difference == pytest.approx(7 / 8 - 2 / 4)
+    # At least half of the samples right: GRPO 2 of 4, beta 4 too.
+    assert found.entry("beta4", "toy", ("cover", 0.5)).difference == 0
+    assert found.entry("grpo", "toy", ("pass", 1)).difference is None
+    # Against the base, which solves the first three: GRPO loses one, beta 4 wins one with one of two seeds.
+    assert found.changes == {"beta4": (0.5, 0.0), "grpo": (0.0, 1.0)}
+
+
+def test_what_is_marked_allows_for_the_number_of_differences() -> None:
+    # 30 problems better by 1/4 in 6 of them: a 95% interval excludes 0, one for 40 differences does not.
+    base = [result(f"a{seed}", seed, [0] * 4) for seed in range(2)]
+    size = 30
+    few = [1] * 5 + [0] * (size - 5)
+
+    def group(label: str, right: list[int]) -> Group:
+        made = [
+            replace(
+                one,
+                evaluations=[
+                    Counts(
+                        2,
+                        "toy",
+                        "id",
+                        tuple(map(str, range(size))),
+                        np.full(size, 4),
+                        np.array(right),
+                        np.ones(size, dtype=int),
+                    )
+                ],
+            )
+            for one in base
+        ]
+        return Group(label, tuple(made))
+
+    groups = [group("a", [0] * size), *(group(f"b{number}", few) for number in range(40))]
+    plain = compare_groups(groups, ["toy"], [("pass", 1)], groups[0], "none")
+    widened = compare_groups(groups, ["toy"], [("pass", 1)], groups[0], "bonferroni")
+    assert plain.entry("b0", "toy", ("pass", 1)).differs
+    assert not widened.entry("b0", "toy", ("pass", 1)).differs
+    assert (
+        plain.entry("b0", "toy", ("pass", 1)).difference_low == widened.entry("b0", "toy", ("pass", 1)).difference_low
+    )
+
+
+def test_the_formats_say_the_same(study: str) -> None:
+    groups = find_groups([study])
+    found = compare_groups(groups, ["toy"], [("pass", 1)], groups[0])
+    assert "| grpo | 0.438 (+0.250 [" in as_text(found, "markdown")
+    assert r"grpo & 43.8\,{\scriptsize $+25.0$} \\" in as_text(found, "latex")
+    assert "grpo,toy,pass,1,0.4375," in as_text(found, "csv").replace("pass,1.0", "pass,1")
+    data = as_data(found)
+    assert data["groups"]["grpo"] == {"seeds": [0, 1], "runs": ["grpo-seed0", "grpo-seed1"]}
+    assert "Bonferroni" in data["caption"]
+
+
+def test_what_cannot_be_one_group_is_refused(study: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"advantage\.(estimator|beta)"):
+        find_groups([f"x={study}/grpo-seed0.parquet", f"x={study}/beta4-seed1.parquet"])
+    with pytest.raises(UsageError, match="both have seed 0"):
+        find_groups([f"x={study}/grpo-seed0.parquet", f"x={study}/grpo-seed0.parquet"])
+    with pytest.raises(UsageError, match="base-seed0-1a2b is a base model"):
+        find_groups([f"x={study}/grpo-seed0.parquet", f"x={study}/base-seed0-1a2b.parquet"])
+    with pytest.raises(MissingError, match="no run, sweep or results at"):
+        find_groups([str(tmp_path / "none")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingError, match="no runs and no results"):
+        find_groups([str(tmp_path / "empty")])
+
+
+def test_results_of_code_that_behaves_otherwise_do_not_stand_beside_each_other(tmp_path: Path) -> None:
+    one = replace(result("a", 0, [1, 1]), canary=(1.0, 2.0))
+    keep(tmp_path, one, replace(result("b", 1, [1, 1]), canary=(1.0, 2.0001)))
+    assert len(find_groups([f"x={tmp_path}"])[0].members) == 2
+    keep(tmp_path, replace(result("b", 1, [1, 1]), canary=(1.0, 2.1)))
+    with pytest.raises(UsageError, match="a and b were made by code that behaves differently"):
+        find_groups([f"x={tmp_path}"])
+
+
+def test_benchmarks_that_are_not_shared_are_named_with_the_command(tmp_path: Path) -> None:
+    one = result("a", 0, [1, 1])
+    other = replace(result("b", 1, [1, 1]), evaluations=[counts(2, [1, 1], benchmark="sums")])
+    groups = [Group("a", (one,)), Group("b", (other,))]
+    with pytest.raises(UsageError, match="b has no evaluation on toy") as caught:
+        shared_benchmarks(groups, "toy")
+    assert caught.value.hint == "make one: rsgrpo eval --run b --benchmark toy"
+    with pytest.raises(UsageError, match="pass@5 needs 5 samples per problem; a has 4"):
+        groups[0].passed("toy", 5)
+
+
+def test_an_earlier_policy_can_be_named(tmp_path: Path) -> None:
+    one = result("a", 0, [1, 1])
+    keep(tmp_path, replace(one, evaluations=[counts(1, [0, 0]), counts(2, [1, 1])]))
+    (group,) = find_groups([f"early={tmp_path}/a.parquet@1"])
+    assert group.passed("toy", 1).tolist() == [[0, 0]]
+    with pytest.raises(MissingError, match="no evaluation of policy 7; evaluated: 1, 2"):
+        find_groups([f"{tmp_path}/a.parquet@7"])

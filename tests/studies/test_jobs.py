@@ -1,0 +1,81 @@
+"""Jobs are real commands; one that fails stops no other."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.studies.jobs import Job, Jobs
+
+FINE, WRONG = [["--version"]], [["status", "--run", "there-is-none"]]
+
+
+def run(jobs: list[Job], slots: int = 2) -> list[tuple[str, str]]:
+    told: list[tuple[str, str]] = []
+    Jobs(jobs, slots, {}, lambda job: told.append((job.name, job.state))).run()
+    return told
+
+
+def test_a_job_that_fails_stops_only_what_needs_it(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "log"
+    base = Job("base", WRONG, log)
+    jobs = [base, Job("needs it", FINE, log, after=base), Job("another", FINE, log)]
+    run(jobs)
+    assert [job.state for job in jobs] == ["failed", "failed", "done"]
+    assert "no run at runs/there-is-none" in base.why
+    assert jobs[1].why == "base, which it needs, failed"
+
+
+def test_what_comes_first_is_done_first(tmp_path: Path) -> None:
+    base = Job("base", FINE, tmp_path / "log")
+    told = run([Job("cell", FINE, tmp_path / "log", after=base), base])
+    assert told == [("base", "running"), ("base", "done"), ("cell", "running"), ("cell", "done")]
+
+
+def test_never_more_at_a_time_than_slots(tmp_path: Path) -> None:
+    jobs = [Job(str(number), FINE, tmp_path / "log") for number in range(3)]
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        most = max(most, sum(job.state == "running" for job in jobs))
+
+    Jobs(jobs, 2, {}, lambda _: None).run(look)
+    assert most == 2
+    assert {job.state for job in jobs} == {"done"}
+
+
+def test_an_error_at_the_beginning_or_the_end_is_the_jobs_own(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise UsageError("not so", "but so")
+
+    jobs = [Job("a", FINE, tmp_path / "log", begin=refuse), Job("b", FINE, tmp_path / "log", end=refuse)]
+    run(jobs)
+    assert [(job.state, job.why) for job in jobs] == [("failed", "not so")] * 2
+
+
+def test_what_another_process_holds_is_waited_for(tmp_path: Path) -> None:
+    asked = iter([True, False])
+    jobs = [Job("held", FINE, tmp_path / "log", busy=lambda: next(asked)), Job("free", FINE, tmp_path / "log")]
+    told = run(jobs, slots=1)
+    assert told[0] == ("free", "running")
+    assert jobs[0].state == "done"
+
+
+def test_a_ctrl_c_stops_what_is_at_work_and_starts_no_more(tmp_path: Path) -> None:
+    jobs = [Job(str(number), [["bandit"]], tmp_path / "log") for number in range(3)]
+
+    def interrupt() -> None:
+        while not any(job.state == "running" for job in jobs):
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    runner = Jobs(jobs, 1, {}, lambda _: None)
+    runner.run()
+    assert runner.stopping
+    assert [job.state for job in jobs[1:]] == ["waiting", "waiting"]
+    assert jobs[0].state in ("stopped", "failed")
