@@ -110,7 +110,7 @@ class TestWReinforce:
         close(w_reinforce([1, 0, 0, 1]), [0.1, -1, -1, 0.1])
         close(w_reinforce([1, 0, 1], right=1, wrong=0), [1, 0, 1])  # PSR
         close(w_reinforce([1, 0, 1], right=0, wrong=1), [0, -1, 0])  # NSR
-        close(w_reinforce([[1, 1], [0, 0]]), [[0.1, 0.1], [-1, -1]])
+        close(w_reinforce([[1, 1], [0, 0]]), [[0.1, 0.1], [-1.0, -1.0]])
 
     def test_the_weight_of_a_prompt_does_not_depend_on_it(self) -> None:
         # W(p) = A+ - A-.
