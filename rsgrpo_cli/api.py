@@ -18,6 +18,7 @@ from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import (
     ADVANTAGES,
+    HISTORY,
     METRICS,
     PROBLEMS,
     PROMPTS,
@@ -105,6 +106,10 @@ class Run:
     def advantages(self, step: int, columns: Columns = None, *, tag: str | None = None) -> pa.Table:
         """The advantage of each completion of a step; arguments as of `rewards`."""
         return self._table(self.directory.advantages(step, tag), ADVANTAGES, columns, f"step {step} of ")
+
+    def history(self, step: int, columns: Columns = None) -> pa.Table:
+        """What the steps before this one came to, by prompt; there only where the estimator looks at them."""
+        return self._table(self.directory.history(step), HISTORY, columns, f"step {step} of ")
 
     def update_metrics(self, step: int, columns: Columns = None) -> pa.Table:
         """One row per optimizer step of a step's update."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -70,6 +70,10 @@ class Lineage:
         """Hash of `config`."""
         return hash_json(self.config)
 
+    def with_id(self, made: str) -> Lineage:
+        """The same with this id."""
+        return replace(self, id=made)
+
     def to_json(self) -> dict[str, Any]:
         """The metadata as it is in the file."""
         return asdict(self) | {"config_hash": self.config_hash}
@@ -98,7 +102,7 @@ def write_table(
         ArtifactError: If the table does not fit the schema, or the disk is full.
     """
     table = _conform(table, kind, path)
-    lineage_json = lineage.to_json() | {"kind": kind.name, "schema_version": kind.version, "id": ""}
+    lineage_json = _unnamed(kind, lineage)
     lineage_json["id"] = lineage.id or _content_id(table.select(kind.required.names), lineage_json)
     metadata = {METADATA_KEY: json.dumps(lineage_json, sort_keys=True)}
     metadata |= {NOTES_KEY: json.dumps(notes, sort_keys=True)} if notes else {}
@@ -107,6 +111,15 @@ def write_table(
     content = _as_parquet(table, kind)
     write_atomically(path, lambda file: file.write(content))
     return str(lineage_json["id"])
+
+
+def table_id(table: pa.Table, kind: ArtifactSchema, lineage: Lineage) -> str:
+    """The id that `write_table` would give to an artifact."""
+    return _content_id(table.cast(kind.required).combine_chunks(), _unnamed(kind, lineage))
+
+
+def _unnamed(kind: ArtifactSchema, lineage: Lineage) -> dict[str, Any]:
+    return lineage.to_json() | {"kind": kind.name, "schema_version": kind.version, "id": ""}
 
 
 def read_table(path: Path, kind: ArtifactSchema, columns: Sequence[str] | None = None) -> pa.Table:

@@ -5,6 +5,7 @@ RUN/
   prompts.parquet                 the training problems
   benchmarks/NAME.parquet         the problems of an evaluation
   steps/000000/rollouts/part-*.parquet, rewards/part-*.parquet, advantages.parquet, update_metrics.parquet
+  steps/000000/history.parquet    what the steps before came to, where the estimator looks at them
   steps/000000/policy_logprobs.parquet   where an update has several optimizer steps
   checkpoints/000001/             the policy after one update; complete when its manifest.json is there
   evals/000001/NAME/              rollouts/, rewards/ (the same parts), problems.parquet, summary.parquet
@@ -96,6 +97,10 @@ class RunDir:
     def advantages(self, step: int, tag: str | None = None) -> Path:
         """A step's advantages."""
         return self.step(step) / (f"advantages.{tag}.parquet" if tag else "advantages.parquet")
+
+    def history(self, step: int) -> Path:
+        """What the steps before this one came to, where its estimator looks at them."""
+        return self.step(step) / "history.parquet"
 
     def policy_logprobs(self, step: int) -> Path:
         """What the policy said of a step's completions before several optimizer steps were taken on them."""

@@ -128,6 +128,19 @@ ADVANTAGES = ArtifactSchema(
     repeated=("group_id", "group_status"),
 )
 
+HISTORY = ArtifactSchema(
+    "history",
+    1,
+    _columns(
+        prompt_id=STRING,
+        right=FLOAT64,  # right answers of its visits before this step, each visit counting half of the one after it
+        completions=FLOAT64,  # completions, counted in the same way
+        recent_steps=pa.list_(INT32),  # of the last ten, those that sampled it
+        recent_rates=pa.list_(FLOAT64),  # the share of right answers in each
+    ),
+    keys=("prompt_id",),
+)
+
 POLICY_LOGPROBS = ArtifactSchema(
     "policy_logprobs",
     1,

@@ -69,6 +69,7 @@ LINKS = (
     Link("rollouts", "policy", lambda step: step.policy_id),
     Link("rewards", "rollouts", lambda step: step.scored_id),
     Link("advantages", "rewards", lambda step: step.rewards.id if step.rewards else None),
+    Link("advantages", "history", lambda step: step.history_id),
     Link("updates", "advantages", lambda step: step.advantages.id if step.advantages else None),
 )
 
@@ -90,11 +91,47 @@ def stale_inputs(run: RunDir, step: int, upto: str = "updates") -> list[str]:
         current = link.current(found) if artifact else None
         if current is not None and artifact.made_from(link.role) != current:
             problems.append(f"the {link.what} of step {step} were made from {_other(link.role)}")
+    if upto in ("advantages", "updates") and found.history_id:
+        problems += _stale_history(found)
     return problems + _scored_in_part(found, upto)
 
 
+def history_inputs(step: Step) -> dict[str, str]:
+    """What the history of the step after this one is made from, beside this one's own.
+
+    The policy stands for the update: it is known by what it was made of, so that an update that is repeated after a
+    crash is the same although a GPU rounds differently.
+
+    Raises:
+        MissingError: If the step has no rewards or no update.
+    """
+    return {"rewards": step.rewards.id, "policy": step.updates.first.outputs["policy"]}
+
+
+def is_sound_history(run: RunDir, step: int) -> bool:
+    """Whether the history of a step is what the step before came to, as far as that is there."""
+    return not _stale_history(Step(run, step))
+
+
+def _stale_history(step: Step) -> list[str]:
+    """What of the step before was replaced since the history of a step was made, as sentences."""
+    if step.number == 0:
+        return []
+    before = Step(step.run, step.number - 1)
+    current = {
+        "history": before.history.id if before.history else None,
+        "rewards": before.rewards.id if before.rewards else None,
+        "policy": step.policy_id,
+    }
+    return [
+        f"the history of step {step.number} was made from {_other(role)} of step {before.number}"
+        for role, id_now in current.items()
+        if id_now is not None and step.history.made_from(role) != id_now
+    ]
+
+
 def _other(role: str) -> str:
-    return "another policy" if role == "policy" else f"other {role}"
+    return f"another {role}" if role in ("policy", "history") else f"other {role}"
 
 
 def _links_upto(what: str) -> int:

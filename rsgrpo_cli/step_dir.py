@@ -20,7 +20,7 @@ import pyarrow as pa
 from rsgrpo_cli.artifacts import Lineage, combined_id, count_rows, read_json, read_lineage, read_table
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.schemas import ADVANTAGES, KEYS, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
+from rsgrpo_cli.schemas import ADVANTAGES, HISTORY, KEYS, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
 
 CHAIN = ("rollouts", "rewards", "advantages", "updates")
 """What a step makes, in order: each is made from the one before."""
@@ -172,6 +172,11 @@ class Step:
         """A single file: the update's metrics."""
         return self._single(self.run.update_metrics(self.number), UPDATE_METRICS, "updates")
 
+    @cached_property
+    def history(self) -> Parts:
+        """A single file: what the steps before came to; only where the estimator looks at them."""
+        return self._single(self.run.history(self.number), HISTORY, "advantages")
+
     def _single(self, path: Path, kind: ArtifactSchema, what: str) -> Parts:
         hint = _make_first(self.run, self.number, what)
         return Parts([path] if path.is_file() else [], kind, path, single=True, hint=hint)
@@ -231,6 +236,12 @@ class Step:
         return before.first.outputs.get("policy") if before else None
 
     @property
+    def history_id(self) -> str | None:
+        """The id of the history, if there is one and the advantages were made with one."""
+        used = self.advantages and self.advantages.made_from("history")
+        return self.history.id if used and self.history else None
+
+    @property
     def scored(self) -> int:
         """How many parts of the rollouts, from the first on, have rewards."""
         ids = list(self.rollouts.ids.values())
@@ -252,7 +263,7 @@ class Step:
     @property
     def files(self) -> list[Path]:
         """All files that the step's state follows from."""
-        listed = [path for what in CHAIN for path in self.artifact(what).paths]
+        listed = [path for what in CHAIN for path in self.artifact(what).paths] + self.history.paths
         return [self.folder / "manifest.json", *listed] if self.manifest else listed
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rsgrpo_cli.core.estimators import Estimator, estimator_function
+from rsgrpo_cli.core.history_advantages import beta_of_rate
 from rsgrpo_cli.core.risk import advantage_rms, prompt_weight, scale_advantages
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "estimators.md"
@@ -107,7 +108,13 @@ def sizes_table() -> str:
     return _markdown(headers, rows)
 
 
-TABLES = {"advantages": advantages_table, "weights": weights_table, "sizes": sizes_table}
+def frontier_table() -> str:
+    """The beta that gives prompts of a rate the largest signal."""
+    rates = (0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5)
+    return _markdown(["p", *(f"{p:g}" for p in rates)], [["beta", *(_number(float(beta_of_rate(p))) for p in rates)]])
+
+
+TABLES = {"frontier": frontier_table, "advantages": advantages_table, "weights": weights_table, "sizes": sizes_table}
 
 
 def page(text: str) -> str:

@@ -20,6 +20,7 @@ EPS: Mapping[str, Any] = MappingProxyType({"eps": 1e-6})
 NonNegative = Annotated[Finite, Field(ge=0)]
 AdvantageScale = Literal["none", "rms", "beta"]
 Schedule = Literal["constant", "linear", "cosine", "solve_rate"]
+MovingLaw = Literal["frontier", "frontier_sign", "solve_rate", "entropy", "per_prompt", "shrunk"]
 SCHEDULE = frozenset({"schedule", "beta_end", "schedule_steps"})
 """The settings of a schedule of beta."""
 
@@ -35,6 +36,8 @@ class EstimatorConfig(StageConfig):
 
     BESIDE: ClassVar[frozenset[str]] = frozenset({"estimator", "scale"})
     """Settings that the estimator's function does not take."""
+    LOOKS_BACK: ClassVar[bool] = False
+    """Whether it looks at the earlier steps of the run."""
 
     @model_validator(mode="after")
     def _scale_has_a_beta(self) -> EstimatorConfig:
@@ -264,6 +267,46 @@ class AsymGrpoConfig(EstimatorConfig):
     """Wrong answers lose (p / (1 - p))^wrong: 0.5 as in grpo, less spares easy prompts."""
 
 
+class RsGrpoMovingConfig(EstimatorConfig):
+    """rs_grpo with a beta that follows the run's earlier steps, of 0/1 rewards."""
+
+    LOOKS_BACK = True
+
+    estimator: Literal["rs_grpo_moving"] = "rs_grpo_moving"
+    law: MovingLaw = "frontier"
+    """What beta follows: the lower quartile of the pass rates (frontier; frontier_sign also has the delta of fade), the
+    running solve rate, the running entropy, or each prompt's earlier visits. shrunk keeps beta, and counts these visits
+    in the group's accuracy."""
+    beta: NonNegative = 2.0
+    """Where beta starts, and what it is while nothing is known, in units of 1/reward."""
+    beta_end: NonNegative | None = None
+    """Where law solve_rate ends, at a solve rate of 1."""
+
+    @model_validator(mode="after")
+    def _solve_rate_has_an_end(self) -> RsGrpoMovingConfig:
+        if self.law == "solve_rate" and self.beta_end is None:
+            raise ValueError("law solve_rate needs a beta to go to: --set advantage.beta_end=8")
+        if self.law != "solve_rate" and self.beta_end is not None:
+            raise ValueError("beta_end belongs to --set advantage.law=solve_rate")
+        return self
+
+
+class FadeConfig(EstimatorConfig):
+    """A power of the share of wrong answers by the running solve rate, punishment by entropy (arXiv 2607.01490)."""
+
+    LOOKS_BACK = True
+
+    estimator: Literal["fade"] = "fade"
+
+
+class CurveRlConfig(EstimatorConfig):
+    """A prompt's weight by how frequent its pass rate was in the last ten steps (arXiv 2605.24331)."""
+
+    LOOKS_BACK = True
+
+    estimator: Literal["curve_rl"] = "curve_rl"
+
+
 class OwnEstimatorConfig(EstimatorConfig):
     """A function of the user's own; further settings are its keyword arguments."""
 
@@ -304,7 +347,10 @@ NamedEstimator = Annotated[
     | FGrpoConfig
     | BbgConfig
     | WReinforceConfig
-    | AsymGrpoConfig,
+    | AsymGrpoConfig
+    | RsGrpoMovingConfig
+    | FadeConfig
+    | CurveRlConfig,
     Field(discriminator="estimator"),
 ]
 NAMED, OWN = "a named estimator", "a function"

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from rsgrpo_cli.core.accuracy_advantages import asym_grpo, bbg, f_grpo, power, w_reinforce
 from rsgrpo_cli.core.advantages import FloatArray, dr_grpo, grpo, max_rl, qae, rloo, rs_grpo, tail_rl
 from rsgrpo_cli.core.entropic_advantages import entropic_adaptive, entropic_loo
+from rsgrpo_cli.core.history_advantages import Weighing, curve_rl, fade, rs_grpo_moving
 from rsgrpo_cli.core.passk_advantages import chen_passk, mahdavi_passk, passk_rloo, pkpo, tang_max
 
 Estimator = Callable[[ArrayLike], FloatArray]
@@ -43,6 +44,14 @@ ESTIMATORS: Mapping[str, Callable[..., FloatArray]] = {
     "asym_grpo": asym_grpo,
 }
 
+WITH_HISTORY: Mapping[str, Callable[..., Weighing]] = {
+    "rs_grpo_moving": rs_grpo_moving,
+    "fade": fade,
+    "curve_rl": curve_rl,
+}
+"""Those that look at a run's earlier steps: a batch of groups, its history and settings in, weights of the groups out.
+They are no functions of a group alone, so `estimator_function` has none of them."""
+
 
 def estimator_function(name: str, **settings: Any) -> Estimator:
     """The estimator of a name with its settings filled in.
@@ -59,6 +68,11 @@ def estimator_function(name: str, **settings: Any) -> Estimator:
     Raises:
         ValueError: If there is no such estimator, a setting is not its own, or one that it needs is missing.
     """
+    if name in WITH_HISTORY:
+        raise ValueError(
+            f"{name} looks at the earlier steps of a run, which only `rsgrpo train` and `rsgrpo advantage` have: "
+            f"choose one of {', '.join(ESTIMATORS)}"
+        )
     if name not in ESTIMATORS:
         raise ValueError(f"unknown estimator {name!r}: choose one of {', '.join(ESTIMATORS)}")
     function = ESTIMATORS[name]
@@ -79,5 +93,6 @@ REQUIRED = inspect.Parameter.empty
 
 def settings_of(name: str) -> dict[str, Any]:
     """The settings of an estimator and their defaults, `REQUIRED` where there is none."""
-    parameters = list(inspect.signature(ESTIMATORS[name]).parameters.values())
-    return {parameter.name: parameter.default for parameter in parameters[1:]}
+    function = ESTIMATORS[name] if name in ESTIMATORS else WITH_HISTORY[name]
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}

@@ -171,6 +171,7 @@ def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool, evaluatio
         # The rewards first: a source at work may add to both, and rewards of only some rollouts can be added to.
         _link_all(source, rewards_of(source, step).place, folder)
         _link_all(source, source.rollouts(step), folder)
+    _link_all(source, source.history(step), folder)
     for version in source.versions():
         if version <= step:
             _link_checkpoint(source, version, folder, needed=version == step)

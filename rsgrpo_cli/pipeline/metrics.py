@@ -157,14 +157,14 @@ def _update_metrics(update: pa.Table) -> dict[str, Any]:
     row: dict[str, Any] = {"optimizer_steps": float(len(update)), "lr": update["learning_rate"][-1].as_py()}
     row |= {name: pc.mean(update[name]).as_py() for name in ("loss", "grad_norm")}
     a_token = "entropy kl clip_fraction_low clip_fraction_high logprob_diff_mean ratio_capped_fraction"
-    row |= {name: _mean_over_tokens(update, name) for name in a_token.split()}
+    row |= {name: mean_over_tokens(update, name) for name in a_token.split()}
     row |= {name: pc.max(update[name]).as_py() for name in ("logprob_diff_max", "importance_ratio_max")}
     dropped = pc.sum(update["sampler_logprobs_dropped"]).as_py()  # null of an update that did not count them
     row["sampler_logprobs_dropped"] = None if dropped is None else float(dropped)
     return row | {"grad_norm_max": pc.max(update["grad_norm"]).as_py()}
 
 
-def _mean_over_tokens(update: pa.Table, name: str) -> float | None:
+def mean_over_tokens(update: pa.Table, name: str) -> float | None:
     """A step's number counts as often as it has tokens; one without any has no number, or 0."""
     tokens = update["tokens_forward"].to_numpy()
     if not tokens.sum():

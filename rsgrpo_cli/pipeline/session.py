@@ -62,6 +62,8 @@ class Session:
         """Whether to use a policy that could not be rebuilt bit for bit."""
         self.checked: set[str] = set()
         """What was compared with what the run was made with."""
+        self.checked_history = -1
+        """The last step whose history was found to be that of the steps before it: not to be compared again."""
         self._resources = ExitStack()
         self._policy: Policy | None = None
         self._policy_trains = False

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_json, read_lineage, read_table, write_table
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, RsGrpoConfig, ScoreConfig, UpdateConfig
 from rsgrpo_cli.engines.types import Sampling
-from rsgrpo_cli.pipeline import updating
+from rsgrpo_cli.pipeline import earlier_steps, updating
 from rsgrpo_cli.pipeline.base_model import accepted
 from rsgrpo_cli.pipeline.identity import (
     check_estimator,
@@ -194,7 +194,9 @@ def advantage(
     scheduled = isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant"
     if scheduled:
         settings["step"] = step  # what the schedule goes by, beside the rewards
-    lineage = Lineage("advantage", settings, {"rewards": rewards_id}, policy_version=step)
+    known = _known_before(session, step) if cfg.LOOKS_BACK else None
+    inputs = {"rewards": rewards_id} | ({"history": known.id} if known else {})
+    lineage = Lineage("advantage", settings, inputs, policy_version=step)
     if own and not tag:
         check_estimator(session, cfg.estimator, own.identity, before=step)
     state = freshness(path, ADVANTAGES, lineage)
@@ -208,9 +210,12 @@ def advantage(
             session.out.warn(f"step {step} is used without {further} further prompts that its rewards call for: {more}")
         read = rewards.table(advantage_stage.COLUMNS)
         at_step = advantage_stage.with_beta_of_step(cfg, step, read)
-        made = advantage_stage.advantage(read, at_step, partial(own, settings=cfg.knobs()) if own else None)
-        used = {"beta": at_step.knobs()["beta"]} if scheduled else {}
+        history = known.history if known else None
+        made = advantage_stage.advantage(read, at_step, partial(own, settings=cfg.knobs()) if own else None, history)
+        used = advantage_stage.used(read, at_step, history) | ({"beta": at_step.knobs()["beta"]} if scheduled else {})
         outputs = {name: repr(value) for name, value in used.items()}
+        if known:
+            earlier_steps.write(run, known)
         write_table(path, made, ADVANTAGES, replace(lineage, outputs=outputs))
         return advantage_stage.facts(made) | used
 
@@ -225,6 +230,14 @@ def advantage(
         done=lambda: {"completions": count_rows(path)},
         where={"step": step},
     )
+
+
+def _known_before(session: Session, step: int) -> earlier_steps.Known:
+    """What the steps before came to. What was compared once is not compared again: the run is locked."""
+    checked = session.checked_history if session.checked_history <= step else -1
+    known = earlier_steps.known_before(session.run, step, checked=checked)
+    session.checked_history = step
+    return known
 
 
 # -- update ---------------------------------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rsgrpo_cli.config import AdvantageConfig
+from rsgrpo_cli.core.history import History
 from rsgrpo_cli.core.risk import advantage_rms, effective_sample_size
 from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.pipeline.earlier_steps import known_before
 from rsgrpo_cli.pipeline.own_estimator import opened
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.stages import advantage as advantage_stage
@@ -61,6 +63,8 @@ def compare(run: RunDir, step: int, methods: Sequence[tuple[str, AdvantageConfig
     if not len(scored):
         raise DataError(f"no completion of step {step} has a reward", "choose another step with --step")
     batch = _Batch(scored)
+    looks_back = any(cfg.LOOKS_BACK for _, cfg in methods)
+    history = known_before(run, step).history if looks_back else None
     return {
         "run": str(run.path),
         "step": step,
@@ -69,7 +73,7 @@ def compare(run: RunDir, step: int, methods: Sequence[tuple[str, AdvantageConfig
         "binary": batch.binary,
         "constant_groups": float((batch.lowest_K == batch.highest_K).mean()),
         "difficulty_edges": batch.edges.tolist(),
-        "methods": [_method(label, cfg, rewards, batch) for label, cfg in methods],
+        "methods": [_method(label, cfg, rewards, batch, history) for label, cfg in methods],
     }
 
 
@@ -99,10 +103,13 @@ class _Batch:
         return means
 
 
-def _method(label: str, cfg: AdvantageConfig, rewards: pa.Table, batch: _Batch) -> dict[str, Any]:
+def _method(
+    label: str, cfg: AdvantageConfig, rewards: pa.Table, batch: _Batch, history: History | None
+) -> dict[str, Any]:
     try:
         with opened(cfg) as (cfg, own):
-            made = advantage_stage.advantage(rewards, cfg, own)["advantage"].to_numpy()
+            made = advantage_stage.advantage(rewards, cfg, own, history)["advantage"].to_numpy()
+            used = advantage_stage.used(rewards, cfg, history)
     except DataError as error:
         about = "" if error.message.startswith(label) else f"{label}: "
         raise DataError(f"{about}{error.message}", error.hint or "leave it out of --compare") from error
@@ -115,6 +122,7 @@ def _method(label: str, cfg: AdvantageConfig, rewards: pa.Table, batch: _Batch) 
     return {
         "label": label,
         **cfg.model_dump(mode="json", exclude_none=True),
+        **used,
         "rms": advantage_rms(made),
         "lowest": float(made.min()),
         "highest": float(made.max()),

@@ -15,8 +15,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rsgrpo_cli.config import AdvantageConfig, RsGrpoConfig
-from rsgrpo_cli.core.estimators import estimator_function
+from rsgrpo_cli.core.estimators import WITH_HISTORY, estimator_function
 from rsgrpo_cli.core.grouping import Groups, by_group, zero_if_single
+from rsgrpo_cli.core.history import History
+from rsgrpo_cli.core.history_advantages import Batch, Weighing
 from rsgrpo_cli.core.risk import advantage_rms, risk_value, scale_advantages
 from rsgrpo_cli.core.schedules import beta_by_solve_rate, beta_by_step
 from rsgrpo_cli.errors import DataError
@@ -33,7 +35,9 @@ COLUMNS = ("group_id", "sample_index", "reward", "reward_status")
 """The columns of the rewards that are read."""
 
 
-def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None = None) -> pa.Table:
+def advantage(
+    rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None = None, history: History | None = None
+) -> pa.Table:
     """Compare each completion's reward within its group.
 
     A completion without a reward (null) gets advantage 0 and is left out of its group's statistics; so does one that is
@@ -43,21 +47,19 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None 
         rewards: Table of `schemas.REWARDS`, or its COLUMNS.
         cfg: The estimator with its own settings, beta that of one step (see `with_beta_of_step`).
         own: What `cfg` names, where that is a function of the user's own; it gets no group of one.
+        history: What the steps before came to, where `cfg` looks at them.
 
     Returns:
         Table of `schemas.ADVANTAGES`, same keys in the same order.
 
     Raises:
         DataError: If a reward is NaN or infinite, or a group does not suit the estimator.
-        ValueError: If `cfg` has a schedule, or names a function of the user's own that is not there.
+        ValueError: If `cfg` has a schedule, names a function of the user's own that is not there, or looks at earlier
+            steps and has no history.
     """
     if isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant":
         raise ValueError("a schedule has no beta without a step: see with_beta_of_step")
-    group_id = pc.dictionary_encode(rewards["group_id"].combine_chunks())
-    reward_N = rewards["reward"].to_numpy().astype(np.float64)
-    scored_N = pc.is_valid(rewards["reward"]).to_numpy()
-    _check_finite(rewards, reward_N, scored_N)
-    codes_N = group_id.indices.to_numpy()
+    codes_N, reward_N, scored_N = _columns(rewards)
     groups = Groups.of(codes_N[scored_N])
     beta = getattr(cfg, "beta", None)
 
@@ -67,7 +69,11 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None 
         return values_N
 
     advantage_N = np.zeros(len(rewards))
-    if own is None:
+    if cfg.LOOKS_BACK:
+        weighing, batch = _weighing(rewards, cfg, history)
+        advantage_N[scored_N] = weighing.advantages(batch)
+        beta = weighing.used.get("beta")
+    elif own is None:
         advantage_N[scored_N] = _by_built_in(cfg, groups, reward_N[scored_N])
     else:
         names_K = rewards["group_id"].filter(scored_N).take(groups.starts_K).to_pylist()
@@ -87,6 +93,42 @@ def advantage(rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None 
         },
         schema=ADVANTAGES.schema,
     )
+
+
+def used(rewards: pa.Table, cfg: AdvantageConfig, history: History | None) -> dict[str, float]:
+    """What an estimator that looks at earlier steps came to in this one: its beta, alpha, delta.
+
+    Arguments and errors as of `advantage`. Empty for all others.
+    """
+    return dict(_weighing(rewards, cfg, history)[0].used) if cfg.LOOKS_BACK else {}
+
+
+def _weighing(rewards: pa.Table, cfg: AdvantageConfig, history: History | None) -> tuple[Weighing, Batch]:
+    if history is None:
+        raise ValueError(f"{cfg.estimator} needs the history of the steps before")
+    codes_N, reward_N, scored_N = _columns(rewards)
+    groups = Groups.of(codes_N[scored_N])
+    names_K = rewards["group_id"].filter(scored_N).take(groups.starts_K).to_pylist()
+    try:
+        batch = Batch(groups, [prompt_of(name) for name in names_K], reward_N[scored_N], cfg.estimator)
+        return WITH_HISTORY[cfg.estimator](batch, history, **cfg.knobs()), batch
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def prompt_of(group_id: str) -> str:
+    """The prompt of a group: group_id is "<step>:<prompt_id>" in training."""
+    step, colon, prompt = group_id.partition(":")
+    return prompt if colon else step
+
+
+def _columns(rewards: pa.Table) -> tuple[NDArray[np.int64], FloatArray, NDArray[np.bool_]]:
+    """Group numbers, rewards and which there are, shape (N,) each."""
+    codes_N = pc.dictionary_encode(rewards["group_id"].combine_chunks()).indices.to_numpy()
+    reward_N = rewards["reward"].to_numpy().astype(np.float64)
+    scored_N = pc.is_valid(rewards["reward"]).to_numpy()
+    _check_finite(rewards, reward_N, scored_N)
+    return codes_N, reward_N, scored_N
 
 
 def _by_built_in(cfg: AdvantageConfig, groups: Groups, reward_N: FloatArray) -> FloatArray:

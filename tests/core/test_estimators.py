@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rsgrpo_cli.config import VARIANTS
-from rsgrpo_cli.core.estimators import ESTIMATORS, REQUIRED, estimator_function, settings_of
+from rsgrpo_cli.core.estimators import ESTIMATORS, REQUIRED, WITH_HISTORY, estimator_function, settings_of
 
 # Settings of the functions that stay at their default: every trainer takes the sample standard deviation.
 LEFT_OUT = {"ddof"}
@@ -30,10 +30,19 @@ def test_what_does_not_fit_is_named(name: str, settings: dict[str, float], messa
 
 
 def test_every_estimator_has_a_configuration_and_the_reverse() -> None:
-    assert list(VARIANTS) == list(ESTIMATORS)
+    assert list(VARIANTS) == [*ESTIMATORS, *WITH_HISTORY]
+    assert {name for name, variant in VARIANTS.items() if variant.LOOKS_BACK} == set(WITH_HISTORY)
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", WITH_HISTORY)
+def test_those_that_look_back_are_no_functions_of_one_group(name: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"^{name} looks at the earlier steps of a run, which only .*: choose one of rs_grpo"
+    ):
+        estimator_function(name)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
 def test_a_configuration_has_the_settings_of_its_function_and_their_defaults(name: str) -> None:
     # What is no setting any more is recorded as the function has it.
     knobs, own = {**VARIANTS[name].FIXED, **VARIANTS[name](estimator=name).knobs()}, settings_of(name)

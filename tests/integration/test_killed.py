@@ -22,6 +22,9 @@ RARELY = [*TRAIN, "--steps", "3", "--eval-every", "3", "--checkpoint-every", "5"
 RESAMPLE = [*TRAIN, "--zero-variance", "resample"]
 """With rollouts and rewards in several rounds a step."""
 
+LOOKING_BACK = [*RARELY, "--estimator", "rs_grpo_moving", "--set", "advantage.law=per_prompt"]
+"""With an estimator that reads the steps before, some of whose updates are repeated."""
+
 SEVERAL = [*TRAIN, "--minibatches", "2", "--epochs", "2", "--set", "update.lr_schedule=cosine"]
 """With several optimizer steps per update, and their old log-probabilities on the disk."""
 
@@ -64,7 +67,11 @@ def killed_at(start: Start, command: list[str], write: int) -> int:
     return process.returncode
 
 
-@pytest.mark.parametrize("command", [TRAIN, RARELY, SEVERAL], ids=["checkpoints", "no checkpoints", "several steps"])
+@pytest.mark.parametrize(
+    "command",
+    [TRAIN, RARELY, SEVERAL, LOOKING_BACK],
+    ids=["checkpoints", "no checkpoints", "several steps", "looking back"],
+)
 def test_killed_at_random_writes(
     cli: Cli, start: Start, tmp_path: Path, command: list[str], whole: dict[str, bytes]
 ) -> None:

@@ -29,6 +29,7 @@ from rsgrpo_cli.config import (
     resolve,
 )
 from rsgrpo_cli.core.advantages import grpo
+from rsgrpo_cli.core.history import History
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.schemas import ADVANTAGES
 from rsgrpo_cli.stages.advantage import advantage, facts, groups_that_count, varied_groups, with_beta_of_step
@@ -105,7 +106,8 @@ def test_the_adaptive_beta_by_its_definition() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_one_completion_has_nothing_to_be_compared_with(name: str) -> None:
-    made = advantage(rewards({"a": [1], "b": [0, None]}), resolve({"advantage.estimator": name}).advantage)
+    cfg = resolve({"advantage.estimator": name}).advantage
+    made = advantage(rewards({"a": [1], "b": [0, None]}), cfg, history=History())
     assert made["advantage"].to_pylist() == [0.0, 0.0, 0.0]
 
 
