@@ -68,17 +68,17 @@ class Output:
                 print(_json(data))
                 return
             for line in before:
-                print(visible(line))
+                print(_fitted(line, sys.stdout))
             console = _console(sys.stdout)
             for table in tables:
                 console.print(table)
             for line in lines:
-                print(visible(line))
+                print(_fitted(line, sys.stdout))
 
     def info(self, text: str) -> None:
         """Say something on the way."""
         if not self.quiet:
-            print(visible(text), file=sys.stderr, flush=True)
+            print(_fitted(text, sys.stderr), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """Say something that should not be missed."""
@@ -93,7 +93,7 @@ class Output:
         marked = _marked("", "", error.message) if stopped else _marked("error: ", "red", error.message)
         console.print(marked, soft_wrap=True)
         if error.hint:
-            console.print(f"  {error.hint}", soft_wrap=True)
+            console.print(_marked("", "", f"  {error.hint}"), soft_wrap=True)
 
     def live(self) -> Live | None:
         """A place on the terminal that is drawn again and again; None where there is no terminal to draw on."""
@@ -165,24 +165,38 @@ def close_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def table(*headers: str, title: str | None = None) -> Table:
-    """An empty table in the house style: the first column to the left, numbers to the right."""
-    from rich import box
-    from rich.table import Table
+def table(*headers: str, title: str | None = None, text: Sequence[str] = ()) -> Table:
+    """An empty table in the house style, of which no cell is cut on a narrow screen; see `folding`.
 
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
-    for number, header in enumerate(headers):
-        made.add_column(header, justify="right" if number else "left", no_wrap=True)
-    return made
+    Args:
+        headers: The headings, the most important ones first.
+        title: Stands above it.
+        text: Headings of the columns that hold text, which is put to the left and may be wrapped.
+    """
+    from rsgrpo_cli.folding import FoldingTable
+
+    return FoldingTable(headers, title, text)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number for a table; an empty cell for none."""
+    """A number for a table, as people write it; an empty cell for none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{value:.{digits}f}"
-    return f"{value:.{max(digits - 2, 1)}e}"
+    if 1e5 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    mantissa, _, exponent = f"{value:.{max(digits - 2, 1)}e}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def p_value(value: float | None) -> str:
+    """A p-value as people write it: 0.34, 0.012, 0.0005, < 0.0001."""
+    if value is None or math.isnan(value):
+        return ""
+    if value < 1e-4:
+        return "< 0.0001"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}" if value >= 1e-3 else f"{value:.4f}"
 
 
 def size(amount: int) -> str:
@@ -224,14 +238,37 @@ def _console(stream: Any) -> Console:
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(visible(text), **options)
 
-    width = None if stream.isatty() else PLAIN_WIDTH
+    width = screen_width(stream) or PLAIN_WIDTH
     return _Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
+def screen_width(stream: Any) -> int | None:
+    """Columns of the terminal that a stream goes to; None where it goes to a file or a pipe."""
+    if not stream.isatty():
+        return None
+    try:
+        return int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _fitted(text: str, stream: Any) -> str:
+    """A text as it is printed: on a terminal, long lines are broken between words."""
+    width, text = screen_width(stream), visible(text)
+    if width is None or max(map(len, text.split("\n"))) <= width:
+        return text
+    from rsgrpo_cli.folding import wrapped
+
+    return wrapped(text, width)
+
+
 def _marked(word: str, colour: str, text: str) -> Text:
+    """A word in colour and a text, which is fitted as `_fitted` does it."""
     from rich.text import Text
 
-    return Text.assemble((word, colour), visible(text))
+    found = Text(_fitted(word + text, sys.stderr))
+    found.stylize(colour, 0, len(word))
+    return found
 
 
 def _try_to_print(text: str) -> None:

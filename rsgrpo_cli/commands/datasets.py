@@ -13,11 +13,12 @@ def datasets(as_json: options.JsonOption = False) -> None:
     from rsgrpo_cli.pipeline.catalogue import known_datasets
 
     rows = known_datasets()
-    made = table("name", "use", "rows", "from", "split there", "licence")
-    for column in made.columns[3:]:
-        column.justify = "left"
+    made = table(
+        "name", "use", "rows", "from", "split there", "licence", text=("use", "from", "split there", "licence")
+    )
     for row in rows:
-        made.add_row(*map(str, (row["name"], row["use"], row["rows"], row["repository"], row["split"], row["licence"])))
+        count = f"{row['rows']:,}"
+        made.add_row(row["name"], row["use"], count, row["repository"], row["split"], row["licence"])
     data: dict[str, Any] = {"datasets": rows}
     lines = ["any other: owner/name[@revision][:config[/split]], or a .jsonl or .parquet file"]
     Output(as_json=as_json).result(data, made, lines=lines)

@@ -74,7 +74,9 @@ def print_plan(
 
 
 def _settings_table(data: dict[str, Any]) -> Table:
-    made = table("setting", "value", "default", title="Settings, with the default where it differs")
+    made = table(
+        "setting", "value", "default", title="Settings, with the default where it differs", text=("value", "default")
+    )
     for name, row in data["settings"].items():
         default = "" if row["default"] in (row["value"], None) else _text(row["default"])
         made.add_row(name, _text(row["value"]), default)
@@ -83,7 +85,7 @@ def _settings_table(data: dict[str, Any]) -> Table:
 
 def _work_table(data: dict[str, Any]) -> Table:
     load = data["workload"]
-    made = table("what there is to do", "number", "how", title="Work")
+    made = table("what there is to do", "number", "how", title="Work", text=("what there is to do", "how"))
     made.add_row(
         "completions per step", f"{load['completions']:,}", f"{load['prompts_per_step']} x {load['group_size']}"
     )

@@ -36,8 +36,8 @@ def show(
         Output(as_json=as_json).result(data, lines=lines)
         return
     title = f"step {data['step']}: {first.get('group_status') or 'not compared yet'}, policy {first['policy_version']}"
-    made = table("sample", "reward", "status", "advantage", "tokens", "end", "log p", "completion", title=title)
-    made.columns[-1].justify, made.columns[-1].no_wrap = "left", not full
+    headers = ("sample", "reward", "status", "advantage", "tokens", "end", "log p", "completion")
+    made = table(*headers, title=title, text=("completion",))
     for row in data["completions"]:
         made.add_row(*_cells(row, full))
     Output(as_json=as_json).result(data, made, before=lines)

@@ -54,6 +54,7 @@ def bandit_table(rows: list[dict[str, Any]], samples: int) -> Table:
     """The summary, a row a beta."""
     made = table(
         *("beta", "final reward", "sd", "exact gradient", "escaped", "samples to 0.9", "best arm", "entropy"),
+        text=("best arm",),
         title=f"{samples:,} samples; median over seeds of the samples to 0.9",
     )
     for row in rows:

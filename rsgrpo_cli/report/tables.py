@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from rsgrpo_cli.console import number, table
+from rsgrpo_cli.console import number, p_value, table
 from rsgrpo_cli.report.evaluations import Evaluation, columns
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def comparison_table(result: dict[str, Any]) -> Table:
         f"{result['benchmark']}: {result['after']} against {result['before']}, {result['problems']} problems, "
         f"{result['compared_samples']} samples each, paired"
     )
-    made = table("", "before", "after", "difference", "95% over problems", "p", "better/worse/tied", title=title)
+    names = (result["before"], result["after"])
+    made = table("", *names, "difference", "95% over problems", "p", "better / worse / tied", title=title)
     for row in result["differences"]:
         made.add_row(
             f"pass@{row['k']}" if row["k"] else row["metric"],
@@ -92,8 +93,8 @@ def comparison_table(result: dict[str, Any]) -> Table:
             number(row["after"]),
             f"{row['difference']:+.3f}",
             f"{row['ci_low']:+.3f} .. {row['ci_high']:+.3f}",
-            number(row["p_value"], 4),
-            f"{row['better']}/{row['worse']}/{row['tied']}",
+            p_value(row["p_value"]),
+            f"{row['better']:,} / {row['worse']:,} / {row['tied']:,}",
         )
     return made
 

@@ -63,7 +63,7 @@ def test_a_comparison() -> None:
     assert rows[0] == ["puzzles: second@3 against first@3, 4 problems, 4 samples each, paired"]
     (row,) = [row for row in rows if row and row[0] == "pass@1"]
     assert row[1:4] == ["0.438", "0.438", "+0.000"]
-    assert row[-1] == "2/1/1"
+    assert row[-1] == "2 / 1 / 1"
 
 
 def test_a_mean_over_benchmarks() -> None:

@@ -1,0 +1,102 @@
+"""Nothing that a command prints is cut or broken on a narrow screen."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rsgrpo_cli import console
+from rsgrpo_cli.folding import wrapped
+from tests.conftest import SMALL, Cli, run_quietly
+
+RUN = "runs/a-run-with-a-name"
+TWO = ["--benchmark", "toy,held.jsonl", "--max-tokens", "16", "--tag", "short"]
+COMMANDS = {
+    "compare": ["compare", f"{RUN}@0", f"{RUN}@1", "--benchmark", "toy"],
+    "report": ["report", f"a-longer-label-than-most={RUN}@0", f"{RUN}@1", "--benchmark", "toy"],
+    "eval": ["eval", "--policy", "1", "-n", "4", "--k", "1,2,4"],
+    "several": ["eval", "--policy", "1", "-n", "4", "--k", "1,4", *TWO],
+    "status": ["status"],
+    "show": ["show"],
+    "whole": ["show", "--full"],
+    "what if": ["advantage", "--compare", "rs_grpo:beta=2,rs_grpo:beta=8,grpo,chen_passk:k=4"],
+    "plan": ["plan", "--beta", "8", "--eval-every", "60"],
+    "with an instruction": ["plan", "--set", "prepare.instruction=Reason in many steps, then put the answer in a box."],
+    "datasets": ["datasets"],
+    "bandit": ["bandit", "--samples", "1600", "--betas", "0,2,4", "--out", "bandit"],
+    "train": ["train", "--run", RUN, "--steps", "2"],
+    "export": ["export", "--policy", "1", "--out", "exported"],
+    "stage": ["score", "--step", "1"],
+    "error": ["compare", f"{RUN}@0", f"{RUN}@7"],
+}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two evaluations, in a folder with a benchmark of its own."""
+    folder = tmp_path_factory.mktemp("measured")
+    rows = ('{"problem": "Compute 2+3.", "answer": 5}', '{"problem": "Compute 2*3.", "answer": 6}')
+    (folder / "held.jsonl").write_text("\n".join(rows) + "\n")
+    run_quietly(folder, "train", "--run", RUN, "--steps", "2", "--keep-checkpoints", "9", *SMALL)
+    for policy in ("0", "1"):
+        run_quietly(folder, "eval", "--run", RUN, "--policy", policy, "-n", "4", "--k", "1,2,4")
+    run_quietly(folder, *COMMANDS["several"])
+    run_quietly(folder, *COMMANDS["bandit"])
+    return folder
+
+
+def words(text: str) -> set[str]:
+    """What stands between spaces, without rules."""
+    return set(re.findall(r"[^\s─]+", text))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_everything_is_whole_at_any_width(
+    cli: Cli, measured: Path, monkeypatch: pytest.MonkeyPatch, name: str, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(measured)
+    printed = {}
+    for width in (2000, 60, 80, 120):
+        monkeypatch.setattr(console, "screen_width", lambda stream, width=width: width)
+        place = [tmp_path / str(width)] if name == "export" else []
+        result = cli(*COMMANDS[name][: -1 if place else None], *place)
+        assert result.code == (1 if name == "error" else 0), result.err
+        printed[width] = (result.out + result.err * (name == "error")).replace(str(tmp_path / str(width)), "PLACE")
+    for width in (60, 80, 120):
+        assert "…" not in printed[width]
+        assert words(printed[2000]) <= words(printed[width])
+        # What cannot be broken may be too wide: one long word, or a command, which is there to be copied.
+        wide = [line for line in printed[width].splitlines() if len(line) > width and "rsgrpo " not in line]
+        assert not [line for line in wide if len(line.split()) > 1]
+
+
+def test_a_table_is_turned_where_not_even_two_columns_fit() -> None:
+    made = console.table("run", "what it says")
+    made.add_row("a-run-with-a-very-long-name-of-40-letter", "123,456,789 +/- 0.123456789")
+    printed = io.StringIO()
+    Console(width=40, file=printed).print(made)
+    assert "a-run-with-a-very-long-name-of-40-letter" in printed.getvalue().splitlines()
+    assert "  what it says  123,456,789 +/-" in printed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.5, "0.50"), (0.0123, "0.012"), (0.0005, "0.0005"), (3e-5, "< 0.0001"), (None, "")]
+)
+def test_a_p_value_as_people_write_it(value: float | None, text: str) -> None:
+    assert console.p_value(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(123456.7, "123,457"), (0.00012, "1.2e-4"), (2e20, "2.0e20"), (12.5, "12.500"), (0.0, "0.000")]
+)
+def test_a_number_as_people_write_it(value: float, text: str) -> None:
+    assert console.number(value) == text
+
+
+def test_lines_are_broken_between_words_and_commands_are_not() -> None:
+    assert wrapped("  one two three", 9) == "  one two\n  three"
+    assert wrapped("a-path/without/spaces", 9) == "a-path/without/spaces"
+    command = "measure it: rsgrpo eval --run runs/a-long-name --policy 7"
+    assert wrapped(command, 20) == command
