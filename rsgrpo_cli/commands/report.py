@@ -41,6 +41,9 @@ def report(
     """
     out = Output(as_json=as_json)
     if html is not None:
+        if figure is not None or k is not None:
+            what = "--figure" if figure is not None else "--k"
+            raise UsageError(f"{what} belongs to the table, not to the page", f"leave {what} out, or give two commands")
         _page(runs, benchmark, baseline, html, out)
         return
     if baseline is not None:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.report.html.problems import GOLD_SHOWN, asked, status_number
 from rsgrpo_cli.report.html.room import Room, Texts, cost, cut
@@ -22,6 +25,8 @@ RUNS_SHOWN = 6
 MOST_TOKENS = 600
 """Tokens of a completion that are shown."""
 
+_TOKEN_LISTS = ("completion_ids", "sampling_logprobs")
+
 Row = dict[str, Any]
 
 
@@ -34,7 +39,11 @@ class Groups:
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
-        self.steps = _chosen([number for number in run.steps() if _is_whole(Step(run, number))])
+        compared = [step for step in (Step(run, number) for number in run.steps()) if step.advantages]
+        whole = [step.number for step in compared if _is_whole(step)]
+        self.steps = _chosen(whole)
+        less = len(compared) - len(whole)
+        self.notes = [f"{less} steps of {run.name} have lost their samples, and are not shown"] if less else []
         self.vocabulary = Vocabulary(run, self.steps)
         self._prompts: dict[str, tuple[str, str]] | None = None
 
@@ -48,31 +57,28 @@ class Groups:
 
     def of(self, step: int) -> list[list[Row]]:
         """The groups of a step, those with a gradient first, the hardest first; rows of completions each."""
+        made = Step(self.run, step)
+        table = made.rollouts.table([*KEYS, "prompt_id", "completion", "finish_reason", *_TOKEN_LISTS])
+        rows: list[Row] = _shortened(table).to_pylist()
+        rewards = made.rewards.table([*KEYS, "reward", "reward_status", "extracted_answer"]).to_pylist()
+        advantages = made.advantages.table([*KEYS, "advantage", "group_status"]).to_pylist()
+        trained = self._policy_logprobs(step)
         groups: dict[str, list[Row]] = defaultdict(list)
-        for row in self._rows(step):
+        for row, graded, compared in zip(rows, rewards, advantages, strict=True):
+            row |= graded | compared
+            row["policy_logprobs"] = trained.get((row["group_id"], row["sample_index"]), [])
             groups[row["group_id"]].append(row)
         return sorted(groups.values(), key=_interest)
 
-    def _rows(self, step: int) -> list[Row]:
-        made = Step(self.run, step)
-        names = [*KEYS, "prompt_id", "completion", "completion_ids", "sampling_logprobs", "finish_reason"]
-        rows: list[Row] = made.rollouts.table(names).to_pylist()
-        rewards = made.rewards.table([*KEYS, "reward", "reward_status", "extracted_answer"]).to_pylist()
-        advantages = made.advantages.table([*KEYS, "advantage", "group_status"]).to_pylist()
-        for row, graded, compared in zip(rows, rewards, advantages, strict=True):
-            row |= graded | compared
-        return self._with_policy_logprobs(step, rows)
-
-    def _with_policy_logprobs(self, step: int, rows: list[Row]) -> list[Row]:
+    def _policy_logprobs(self, step: int) -> dict[tuple[str, int], list[float | None]]:
+        """What the trainer said of each completion's tokens, where that was kept."""
         path = self.run.policy_logprobs(step)
-        if path.is_file():
-            found = {
-                tuple(row[key] for key in KEYS): row["policy_logprobs"]
-                for row in read_table(path, POLICY_LOGPROBS).to_pylist()
-            }
-            for row in rows:
-                row["policy_logprobs"] = found.get((row["group_id"], row["sample_index"]))
-        return rows
+        if not path.is_file():
+            return {}
+        table = read_table(path, POLICY_LOGPROBS)
+        shortened = _first_tokens(table["policy_logprobs"]).to_pylist()
+        keys = zip(*(table[key].to_pylist() for key in KEYS), strict=True)
+        return dict(zip(keys, shortened, strict=True))
 
     def prompt(self, prompt_id: str) -> tuple[str, str]:
         """Text and reference answer of a problem; both empty where the problems are gone."""
@@ -87,7 +93,7 @@ class Groups:
 
 
 def shown(runs: Sequence[RunDir], texts: Texts, room: Room, token_room: Room, statuses: list[str]) -> dict[str, Any]:
-    """The groups of the page, by run and step, as far as there is room: the steps take turns.
+    """The groups of the page, by run and step, as far as there is room: each step gets as much.
 
     Args:
         runs: The runs.
@@ -98,23 +104,22 @@ def shown(runs: Sequence[RunDir], texts: Texts, room: Room, token_room: Room, st
     """
     sources = [Groups(run) for run in runs[:RUNS_SHOWN]]
     steps = [(number, source, step) for number, source in enumerate(sources) for step in source.steps]
-    pages = {(number, step): source.of(step) for number, source, step in steps}
-    kept: dict[tuple[int, int], list[dict[str, Any]]] = {key: [] for key in pages}
-    for turn in range(max(map(len, pages.values()), default=0)):
-        for number, source, step in steps:
-            if turn < len(pages[number, step]):
-                made = _group(source, pages[number, step][turn], texts, room, token_room, statuses)
-                kept[number, step] += [made] if made else []
     notes = [f"groups of the first {RUNS_SHOWN} runs only"] if len(runs) > RUNS_SHOWN else []
-    for (number, step), found in kept.items():
-        total = len(pages[number, step])
-        if len(found) < total:
-            notes.append(f"{total - len(found)} of {total} groups of step {step} of {runs[number].name} are left out")
+    notes += [note for source in sources for note in source.notes]
+    pages = []
+    for left, (number, source, step) in zip(range(len(steps), 0, -1), steps, strict=True):
+        own, own_tokens = room.share(left), token_room.share(left)
+        every = source.of(step)
+        made = [_group(source, rows, texts, own, own_tokens, statuses) for rows in every]
+        kept = [group for group in made if group]
+        pages.append({"run": number, "step": step, "settings": source.settings(step), "groups": kept})
+        room.give_back(own)
+        token_room.give_back(own_tokens)
+        if len(kept) < len(every):
+            less = len(every) - len(kept)
+            notes.append(f"{less} of {len(every)} groups of step {step} of {source.run.name} are left out")
     return {
-        "steps": [
-            {"run": number, "step": step, "settings": source.settings(step), "groups": kept[number, step]}
-            for number, source, step in steps
-        ],
+        "steps": pages,
         "pieces": [source.vocabulary.pieces for source in sources],
         "spelled": [source.vocabulary.is_known for source in sources],
         "notes": notes,
@@ -146,20 +151,31 @@ def _sample(row: Row, statuses: list[str]) -> list[Any]:
     """Text, reward, verdict, extracted answer, advantage, length in tokens, whether it was cut, its tokens."""
     answer = row["extracted_answer"]
     shown = None if answer is None else cut(answer, GOLD_SHOWN, 0)
-    verdict, length = status_number(row["reward_status"], statuses), len(row["completion_ids"])
+    verdict, length = status_number(row["reward_status"], statuses), row["length"]
     return [0, row["reward"], verdict, shown, row["advantage"], length, int(row["finish_reason"] == "length"), None]
 
 
 def _tokens(row: Row, vocabulary: Vocabulary) -> list[Any]:
     """Pieces, -log p of the sampler, and trainer minus sampler where the trainer's numbers were kept."""
-    ids, logprobs = row["completion_ids"][:MOST_TOKENS], row["sampling_logprobs"][:MOST_TOKENS]
+    logprobs = row["sampling_logprobs"]
     surprise = [_rounded(None if logprob is None else -logprob) for logprob in logprobs]
-    trained = (row.get("policy_logprobs") or [])[:MOST_TOKENS]
     difference = [
         _rounded(None if one is None or other is None else one - other)
-        for one, other in zip(trained, logprobs, strict=False)
+        for one, other in zip(row["policy_logprobs"], logprobs, strict=False)
     ]
-    return [vocabulary.numbers(ids), surprise, difference]
+    return [vocabulary.numbers(row["completion_ids"]), surprise, difference]
+
+
+def _shortened(table: pa.Table) -> pa.Table:
+    """Rollouts with the first tokens of each completion, and how many there are of it."""
+    table = table.append_column("length", pc.list_value_length(table["completion_ids"]))
+    for name in _TOKEN_LISTS:
+        table = table.set_column(table.schema.get_field_index(name), name, _first_tokens(table[name]))
+    return table
+
+
+def _first_tokens(lists: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.list_slice(lists, 0, MOST_TOKENS)
 
 
 def _rounded(value: float | None) -> float | None:

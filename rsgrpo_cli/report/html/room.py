@@ -38,6 +38,16 @@ class Room:
     def __init__(self, total: int) -> None:
         self.left = max(total, 0)
 
+    def share(self, parts: int) -> Room:
+        """One of so many equal parts of it, taken out of it."""
+        part = Room(self.left // parts)
+        self.left -= part.left
+        return part
+
+    def give_back(self, part: Room) -> None:
+        """Add what a part has left."""
+        self.left += part.left
+
     def take(self, amount: int) -> bool:
         """Take some of it, if so much is left."""
         if amount > self.left:

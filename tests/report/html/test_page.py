@@ -250,5 +250,7 @@ def test_the_command_writes_the_page(tmp_path: Path, cli: Cli) -> None:
     assert "page: out/page.html (" in cli("report", rs.path, "--html", "out/page.html").out
     refused = cli("report", rs.path, "--html", "page.pdf")
     assert (refused.code, "give a file that ends in .html" in refused.err) == (2, True)
+    refused = cli("report", rs.path, "--html", "page.html", "--k", "1")
+    assert (refused.code, "--k belongs to the table" in refused.err) == (2, True)
     refused = cli("report", rs.path, "--baseline", "x")
     assert (refused.code, "--baseline belongs to the page" in refused.err) == (2, True)

@@ -90,6 +90,9 @@ function groupBody() {
   return [
     el("div", { class: "card" }, el("code", {}, group.id), block(D.texts[group.prompt]), el("div", {}, el("span", { class: "mut" }, "reference answer: "), quoted(group.gold, "gold")),
       el("div", { class: "mut" }, `${rightOf(group)} of ${group.samples.length} right; the group is ${group.status.replace("_", " ")}. As trained: ${described(made)}. As chosen: ${label}.`)),
+    Estimators.names.includes(made.estimator) ? null : note(`The page cannot compute ${made.estimator}` +
+      `${Estimators.notInThePage[made.estimator] ? `: ${Estimators.notInThePage[made.estimator]}` : ", which is a function of your own"}. ${G.estimator} is chosen instead.`),
+    made.scale && made.scale !== "none" ? note(`The run scaled the advantages of each step (${made.scale}); those as chosen are not scaled.`) : null,
     now.problem ? el("p", { class: "note warn", id: "refused" }, `${G.estimator} refuses this group: ${now.problem}`) : null,
     el("div", { class: "scroll" }, el("table", { class: "stack group" },
       el("thead", {}, el("tr", {}, ["completion", "extracted answer", "verdict", "reward", "advantage as trained", "advantage as chosen"].map((h) => el("th", { scope: "col" }, h)))),

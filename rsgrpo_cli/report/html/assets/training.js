@@ -45,8 +45,25 @@ function evaluatedCurves() {
   const rows = D.runs.flatMap((run) => run.evaluated.map((e) => ({ run: run.name, ...e })));
   const policies = new Set(rows.map((r) => `${r.run} ${r.policy}`));
   if (policies.size < 2) return null;
-  return numbers(["run", "policy", "benchmark", "samples", "", "value", "95%"],
-    rows.map((r) => [r.run, r.policy, r.benchmark, count(r.samples), kName(r.k), short(r.value), bracket(r.low, r.high)]), "All evaluations of these runs");
+  return [evaluationCharts(rows), numbers(["run", "policy", "benchmark", "samples", "", "value", "95%"],
+    rows.map((r) => [r.run, r.policy, r.benchmark, count(r.samples), kName(r.k), short(r.value), bracket(r.low, r.high)]), "All evaluations of these runs")];
+}
+/* A chart for the smallest and one for the largest k, of the benchmark of the page. */
+function evaluationCharts(rows) {
+  const shown = rows.filter((r) => D.benchmark && r.benchmark === D.benchmark.name), ks = [...new Set(shown.map((r) => r.k))].sort((a, b) => a - b);
+  const curve = (arm, k) => shown.filter((r) => r.k === k && D.arms[arm].runs.some((run) => D.runs[run] && D.runs[run].name === r.run))
+    .map((r) => [r.policy, r.value, r.low, r.high]).sort((a, b) => a[0] - b[0]);
+  const cards = [...new Set([ks[0], ks.at(-1)])].map((k) => {
+    const series = D.arms.map((a, arm) => ({ arm, a })).filter(({ a }) => !a.base && a.runs.length === 1)
+      .map(({ arm }) => ({ ...seriesOf(arm), points: curve(arm, k) })).filter((s) => s.points.length > 1);
+    if (!series.length) return null;
+    const policies = [...new Set(series.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
+    const value = (s, policy) => { const p = s.points.find((q) => q[0] === policy); return p ? `${short(p[1])} ${bracket(p[2], p[3])}` : "–"; };
+    return el("div", { class: "card" }, el("h3", {}, `${kName(k)} on ${D.benchmark.name}, by policy`),
+      lines(series, { height: 190, xTicks: policies, xLabel: "updates behind the policy", xName: "policy", label: `${kName(k)} by policy` }),
+      numbers(["policy", ...series.map((s) => s.label)], policies.map((p) => [p, ...series.map((s) => value(s, p))])));
+  });
+  return el("div", { class: "small" }, cards);
 }
 
 const KINDS = [
