@@ -106,7 +106,8 @@ def shown(runs: Sequence[RunDir], texts: Texts, room: Room, token_room: Room, st
     steps = [(number, source, step) for number, source in enumerate(sources) for step in source.steps]
     notes = [f"groups of the first {RUNS_SHOWN} runs only"] if len(runs) > RUNS_SHOWN else []
     notes += [note for source in sources for note in source.notes]
-    pages = []
+    pages: list[dict[str, Any]] = []
+    total = 0
     for left, (number, source, step) in zip(range(len(steps), 0, -1), steps, strict=True):
         own, own_tokens = room.share(left), token_room.share(left)
         every = source.of(step)
@@ -115,9 +116,10 @@ def shown(runs: Sequence[RunDir], texts: Texts, room: Room, token_room: Room, st
         pages.append({"run": number, "step": step, "settings": source.settings(step), "groups": kept})
         room.give_back(own)
         token_room.give_back(own_tokens)
-        if len(kept) < len(every):
-            less = len(every) - len(kept)
-            notes.append(f"{less} of {len(every)} groups of step {step} of {source.run.name} are left out")
+        total += len(every)
+    less = total - sum(len(page["groups"]) for page in pages)
+    if less:
+        notes.append(f"{less:,} of {total:,} groups of these steps are left out, those without a gradient first")
     return {
         "steps": pages,
         "pieces": [source.vocabulary.pieces for source in sources],

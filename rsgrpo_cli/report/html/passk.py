@@ -161,9 +161,14 @@ def sentence(
         graded: Whether rewards are grades.
     """
     shown = rows[:1] if len(rows) < 2 else [rows[-1], rows[0]]
-    told = " and ".join(_told(row, graded) for row in shown)
+    verbs, places = zip(*(_told(row, graded) for row in shown), strict=True)
+    told = [
+        place if verb in verbs[:at] else f"{verb} {place}"
+        for at, (verb, place) in enumerate(zip(verbs, places, strict=True))
+    ]
     of = f"{problems:,} problems, {samples:,} samples each, {_count(seeds, 'seed')}"
-    return f"Against {labels[0]}, {labels[1]} {told}. {_between(rows)}Paired 95% intervals; {of}."
+    between = "" if graded else _between(rows)
+    return f"Against {labels[0]}, {labels[1]} {' and '.join(told)}. {between}Paired 95% intervals; {of}."
 
 
 def _between(rows: Sequence[dict[str, Any]]) -> str:
@@ -172,27 +177,32 @@ def _between(rows: Sequence[dict[str, Any]]) -> str:
         return ""
     better = [f"{row['k']:,}" for row in rows if row["low"] is not None and row["low"] > 0]
     worse = [f"{row['k']:,}" for row in rows if row["high"] is not None and row["high"] < 0]
+    for word, ks in (("higher", better), ("lower", worse)):
+        if len(ks) == len(rows):
+            return f"pass@k is clearly {word} at every k. "
     told = [f"{word} at k = {', '.join(ks)}" for word, ks in (("higher", better), ("lower", worse)) if ks]
     return f"pass@k is clearly {' and '.join(told)}. " if told else "pass@k differs clearly at no k. "
 
 
-def _told(row: dict[str, Any], graded: bool) -> str:
+def _told(row: dict[str, Any], graded: bool) -> tuple[str, str]:
+    """What the policy does, and where, with the size of the difference."""
     points = 1 if graded else 100
     unit = "" if graded else " points"
     low, high = row["low"], row["high"]
     between = "no interval: a single problem" if low is None else f"{_signed(low * points)} to {_signed(high * points)}"
-    size = f"{_signed(row['difference'] * points)}{unit} [{between}]"
-    where = "in mean reward" if graded else "at the first try" if row["k"] == 1 else f"in {row['k']:,} tries"
+    place = "in mean reward" if graded else "at the first try" if row["k"] == 1 else f"in {row['k']:,} tries"
+    where = f"{place} ({_signed(row['difference'] * points)}{unit} [{between}])"
     if low is None or low <= 0 <= high:
-        return f"shows no clear difference {where} ({size})"
-    verb = "is higher" if row["difference"] > 0 else "is lower"
-    if not graded:
-        verb = "solves more problems" if row["difference"] > 0 else "solves fewer problems"
-    return f"{verb} {where} ({size})"
+        return "shows no clear difference", where
+    if graded:
+        return ("is higher" if row["difference"] > 0 else "is lower"), where
+    return f"solves {'more' if row['difference'] > 0 else 'fewer'} problems", where
 
 
 def _signed(value: float) -> str:
-    text = f"{value:+.1f}" if abs(value) >= 0.05 or value == 0 else f"{value:+.2g}"
+    if value == 0:
+        return "0"
+    text = f"{value:+.1f}" if abs(value) >= 0.95 else f"{value:+.2g}"
     return text.replace("-", "−")
 
 

@@ -9,7 +9,7 @@ from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.report.html.passk import REWARD, Measured
 from rsgrpo_cli.report.html.room import Room, Texts, cost, cut
-from rsgrpo_cli.report.html.samples import Folded, Problem, fold
+from rsgrpo_cli.report.html.samples import Folded, Problem, fold, is_right
 from rsgrpo_cli.schemas import PROMPTS
 
 MOST_ROWS = 3000
@@ -32,21 +32,17 @@ def problems(measured: Measured, baseline: int, texts: Texts, room: Room, status
     """
     folded = [fold(arm.evaluations[: measured.seeds], measured.samples) for arm in measured.arms]
     rows = _rows(measured, folded)
-    order = sorted(range(len(rows)), key=lambda at: (not _changed(rows[at], baseline), _ease(rows[at]), at))
-    listed, prompts = sorted(order[:MOST_ROWS]), _prompts(measured.first)
-    without = 0
-    for at in order[:MOST_ROWS]:
-        row = rows[at]
-        own = [arm.get(row["id"], Problem()) for arm in folded]
-        shown = _shown(own, prompts.get(row["id"], ""), texts, room, statuses)
-        row |= shown or {}
-        without += shown is None
-    notes = []
-    if len(rows) > MOST_ROWS:
-        notes.append(f"{len(rows) - MOST_ROWS:,} of {len(rows):,} problems are left out: the easiest without a change")
-    if without:
-        notes.append(f"the completions of {without:,} problems are left out, of the easiest first")
-    return {"rows": [rows[at] for at in listed], "total": len(rows), "notes": notes}
+    order = sorted(range(len(rows)), key=lambda at: (-_change(rows[at], baseline), _ease(rows[at]), at))[:MOST_ROWS]
+    prompts = _prompts(measured.first)
+    for few in (True, False):  # a few completions of as many problems as possible, then all of them
+        for at in order:
+            own = [arm.get(rows[at]["id"], Problem()) for arm in folded]
+            rows[at] |= _shown(own, prompts.get(rows[at]["id"], ""), few, texts, room, statuses) or {}
+    notes = [f"{len(rows) - MOST_ROWS:,} of {len(rows):,} problems are left out: the easiest without a change"]
+    without = sum("samples" not in rows[at] for at in order)
+    told = f"the completions of {without:,} problems are left out, of the easiest without a change first"
+    notes = (notes if len(rows) > MOST_ROWS else []) + ([told] if without else [])
+    return {"rows": [rows[at] for at in sorted(order)], "total": len(rows), "notes": notes}
 
 
 def _rows(measured: Measured, folded: Sequence[Mapping[str, Problem]]) -> list[dict[str, Any]]:
@@ -69,10 +65,10 @@ def _rows(measured: Measured, folded: Sequence[Mapping[str, Problem]]) -> list[d
     return rows
 
 
-def _changed(row: Mapping[str, Any], baseline: int) -> bool:
-    """Whether an arm solves what the baseline does not, or the other way round."""
+def _change(row: Mapping[str, Any], baseline: int) -> int:
+    """How many right answers stand against none, where an arm solves what the baseline does not or the other way."""
     counts = row["right"] or []
-    return any((count > 0) != (counts[baseline] > 0) for count in counts)
+    return max((abs(count - counts[baseline]) for count in counts if not count or not counts[baseline]), default=0)
 
 
 def _ease(row: Mapping[str, Any]) -> float:
@@ -80,19 +76,28 @@ def _ease(row: Mapping[str, Any]) -> float:
     return float(sum(row["right"])) if row["right"] is not None else float(sum(one or 0 for one in row["value"]))
 
 
-def _shown(own: Sequence[Problem], prompt: str, texts: Texts, room: Room, statuses: list[str]) -> dict[str, Any] | None:
+def _shown(
+    own: Sequence[Problem], prompt: str, few: bool, texts: Texts, room: Room, statuses: list[str]
+) -> dict[str, Any] | None:
     """The problem's prompt and each arm's completions; None where there is no room for them."""
-    completions = [one for problem in own for one in problem.shown]
-    beside = sum(cost(["123456", one.count, "12", one.answer]) for one in completions) + 20 * len(own)
+    chosen = [_few(problem.shown) if few else problem.shown for problem in own]
+    completions = [one for listed in chosen for one in listed]
+    beside = sum(cost(["123456", one.count, "12", _short(one.answer)]) for one in completions) + 20 * len(own)
     numbers = texts.add([prompt, *(one.text for one in completions)], room, beside)
     if numbers is None:
         return None
     at = iter(numbers[1:])
     return {
         "prompt": numbers[0],
-        "samples": [[_entry(one, next(at), statuses) for one in problem.shown] for problem in own],
+        "samples": [[_entry(one, next(at), statuses) for one in listed] for listed in chosen],
         "distinct": [problem.distinct for problem in own],
     }
+
+
+def _few(shown: Sequence[Folded]) -> list[Folded]:
+    """The most frequent right completion, and the most frequent other one."""
+    right, wrong = ([one for one in shown if is_right(one.status) == wanted] for wanted in (True, False))
+    return right[:1] + wrong[:1]
 
 
 def _entry(one: Folded, text: int, statuses: list[str]) -> list[Any]:

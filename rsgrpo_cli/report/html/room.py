@@ -9,7 +9,7 @@ from rsgrpo_cli.report.html.page import embedded
 
 PAGE_BYTES = 2_000_000
 """The page gets no larger than this, whatever the runs hold."""
-HEAD, TAIL = 1200, 400
+HEAD, TAIL = 600, 300
 """Characters that are kept of a long text: of its beginning, and of its end."""
 
 Cut = str | list[Any]

@@ -14,6 +14,7 @@ import pytest
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.html import collect, room
 from rsgrpo_cli.report.html.page import embedded, policy, script_text
+from rsgrpo_cli.report.html.passk import sentence
 from rsgrpo_cli.run_dir import RunDir
 from tests.conftest import Cli
 from tests.report.html.written import (
@@ -88,6 +89,34 @@ def test_the_page_says_what_changed(tmp_path: Path) -> None:
     ]
     assert shown == [["a4", 2, "ok"], ["a1", 1, "wrong"], ["a5", 1, "no_box"]]
     assert data["texts"][rows["p-1"]["prompt"]] == "Make 1."
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([(1, -0.03, -0.04, -0.02), (4, 0.01, -0.01, 0.03), (8, 0.04, 0.01, 0.07)],
+         "solves more problems in 8 tries (+4.0 points [+1.0 to +7.0]) and solves fewer problems at the first try "
+         "(−3.0 points [−4.0 to −2.0]). pass@k is clearly higher at k = 8 and lower at k = 1."),
+        ([(1, 0.1, 0.05, 0.2), (2, 0.1, 0.05, 0.2), (1000, 0.1, 0.05, 0.2)],
+         "solves more problems in 1,000 tries (+10.0 points [+5.0 to +20.0]) and at the first try "
+         "(+10.0 points [+5.0 to +20.0]). pass@k is clearly higher at every k."),
+        ([(1, 0.0, 0.0, 0.0)], "shows no clear difference at the first try (0 points [0 to 0])."),
+        ([(2, 0.0001, None, None)], "shows no clear difference in 2 tries (+0.01 points [no interval: a single problem])."),
+    ],
+)  # fmt: skip
+def test_the_verdict_in_words(rows: list[tuple[Any, ...]], said: str) -> None:
+    told = [dict(zip(("k", "difference", "low", "high"), row, strict=True)) for row in rows]
+    assert sentence(["A", "B"], told, 30, 64, 2, False) == (
+        f"Against A, B {said} Paired 95% intervals; 30 problems, 64 samples each, 2 seeds."
+    )
+
+
+def test_a_verdict_on_grades() -> None:
+    row = {"k": 0, "difference": 0.25, "low": 0.1, "high": 0.4}
+    assert sentence(["A", "B"], [row], 30, 4, 1, True) == (
+        "Against A, B is higher in mean reward (+0.25 [+0.1 to +0.4]). Paired 95% intervals; 30 problems, 4 samples each, "
+        "1 seed."
+    )
 
 
 def test_groups_have_advantages_and_tokens(tmp_path: Path) -> None:
@@ -188,8 +217,10 @@ def test_a_large_run_is_cut_and_the_page_says_so(tmp_path: Path, monkeypatch: py
     assert 300_000 < len(page) <= 400_000 < len(whole)
     data, _ = read(page)
     (note,) = data["problems"]["notes"]
-    assert re.fullmatch(r"the completions of \d+ problems are left out, of the easiest first", note)
-    assert re.fullmatch(r"\d+ of 120 groups of step 0 of large are left out", data["groups"]["notes"][0])
+    assert re.fullmatch(r"the completions of \d+ problems are left out, of the easiest without a change first", note)
+    assert re.fullmatch(
+        r"\d+ of 120 groups of these steps are left out, those without a gradient first", data["groups"]["notes"][0]
+    )
     assert len(data["problems"]["rows"]) == 120
 
 

@@ -38,7 +38,7 @@ function changedBody(arm, choose) {
   if (first) open(first.row);
   return [
     el("p", {}, name(arm), " against ", name(base), `: ${many(gained.length, "problem")} newly solved and ${lost.length} newly lost, in ${count(n)} tries each. ` +
-      "A problem with one right answer in many tries may be chance; the evidence says how likely as clear a split is without a difference."),
+      "The evidence is how likely as clear a split is if both are equally good at the problem; of hundreds of problems, a few come out so by chance."),
     others().length > 1 ? choice("Policy", others().map((other) => [other, D.arms[other].label]), arm, choose) : null,
     el("div", { class: "two" }, picker("Newly solved", gained, 1), picker("Newly lost", lost, -1)), detail,
   ];
@@ -61,14 +61,15 @@ function completions(row, arm) {
     left > 0 ? note(`${many(left, "other completion")}, ${many(Math.max(0, tries() - total), "sample")}, not shown.`) : null);
 }
 
+const turned = (row, from, to) => row.right && to !== undefined && from !== undefined && row.right[from] === 0 && row.right[to] > 0;
 /* Truncated, or without a readable answer, in one of twenty samples or more. */
 const often = (times) => times > 0 && times >= tries() / 20;
 const FILTERS = [
   ["all", "all", () => true],
   ["never", "never solved", (row) => row.right && row.right.every((c) => c === 0)],
   ["always", "always solved", (row) => row.right && row.right.every((c) => c === tries())],
-  ["gained", "newly solved", (row) => row.right && row.right[state.baseline] === 0 && others().some((arm) => row.right[arm] > 0)],
-  ["lost", "newly lost", (row) => row.right && row.right[state.baseline] > 0 && others().some((arm) => row.right[arm] === 0)],
+  ["gained", "newly solved", (row) => turned(row, state.baseline, main())],
+  ["lost", "newly lost", (row) => turned(row, main(), state.baseline)],
   ["truncated", "truncated", (row) => row.truncated.some(often)],
   ["unreadable", "no readable answer", (row) => row.unreadable.some(often)],
 ];
