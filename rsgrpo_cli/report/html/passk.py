@@ -186,24 +186,25 @@ def _between(rows: Sequence[dict[str, Any]]) -> str:
 
 def _told(row: dict[str, Any], graded: bool) -> tuple[str, str]:
     """What the policy does, and where, with the size of the difference."""
-    points = 1 if graded else 100
-    unit = "" if graded else " points"
-    low, high = row["low"], row["high"]
-    between = "no interval: a single problem" if low is None else f"{_signed(low * points)} to {_signed(high * points)}"
+    size, low, high = (_signed(row[name], graded) for name in ("difference", "low", "high"))
+    between = "no interval: a single problem" if row["low"] is None else f"{low} to {high}"
     place = "in mean reward" if graded else "at the first try" if row["k"] == 1 else f"in {row['k']:,} tries"
-    where = f"{place} ({_signed(row['difference'] * points)}{unit} [{between}])"
-    if low is None or low <= 0 <= high:
+    where = f"{place} ({size}{'' if graded else ' points'} [{between}])"
+    if row["low"] is None or row["low"] <= 0 <= row["high"]:
         return "shows no clear difference", where
+    more = row["difference"] > 0
     if graded:
-        return ("is higher" if row["difference"] > 0 else "is lower"), where
-    return f"solves {'more' if row['difference'] > 0 else 'fewer'} problems", where
+        return f"is {'higher' if more else 'lower'}", where
+    return f"solves {'more' if more else 'fewer'} problems", where
 
 
-def _signed(value: float) -> str:
-    if value == 0:
+def _signed(value: float | None, graded: bool) -> str:
+    """A difference with its sign: of shares in points with one digit, of grades as it is with three."""
+    shown, digits = (value or 0.0) * (1 if graded else 100), 3 if graded else 1
+    if shown == 0:
         return "0"
-    text = f"{value:+.1f}" if abs(value) >= 0.95 else f"{value:+.2g}"
-    return text.replace("-", "−")
+    text = f"{shown:+.{digits}f}"
+    return (text if float(text) else f"{shown:+.2g}").replace("-", "−")
 
 
 def _count(number: int, what: str) -> str:

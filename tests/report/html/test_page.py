@@ -101,7 +101,8 @@ def test_the_page_says_what_changed(tmp_path: Path) -> None:
          "solves more problems in 1,000 tries (+10.0 points [+5.0 to +20.0]) and at the first try "
          "(+10.0 points [+5.0 to +20.0]). pass@k is clearly higher at every k."),
         ([(1, 0.0, 0.0, 0.0)], "shows no clear difference at the first try (0 points [0 to 0])."),
-        ([(2, 0.0001, None, None)], "shows no clear difference in 2 tries (+0.01 points [no interval: a single problem])."),
+        ([(2, 0.0001, None, None)],
+         "shows no clear difference in 2 tries (+0.01 points [no interval: a single problem])."),
     ],
 )  # fmt: skip
 def test_the_verdict_in_words(rows: list[tuple[Any, ...]], said: str) -> None:
@@ -114,8 +115,8 @@ def test_the_verdict_in_words(rows: list[tuple[Any, ...]], said: str) -> None:
 def test_a_verdict_on_grades() -> None:
     row = {"k": 0, "difference": 0.25, "low": 0.1, "high": 0.4}
     assert sentence(["A", "B"], [row], 30, 4, 1, True) == (
-        "Against A, B is higher in mean reward (+0.25 [+0.1 to +0.4]). Paired 95% intervals; 30 problems, 4 samples each, "
-        "1 seed."
+        "Against A, B is higher in mean reward (+0.250 [+0.100 to +0.400]). Paired 95% intervals; 30 problems, "
+        "4 samples each, 1 seed."
     )
 
 
