@@ -18,6 +18,7 @@ def _finite(value: float) -> float:
 
 
 Finite = Annotated[float, AfterValidator(_finite)]
+NonNegative = Annotated[Finite, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=1e-6), AfterValidator(_finite)]
 """What divides the logits; below this it divides by nothing in float32."""

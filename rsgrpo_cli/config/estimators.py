@@ -13,11 +13,10 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from rsgrpo_cli.config.base import Finite, Flag, Positive, StageConfig
+from rsgrpo_cli.config.base import Finite, Flag, NonNegative, Positive, StageConfig
 
 EPS: Mapping[str, Any] = MappingProxyType({"eps": 1e-6})
 """What guards a division, as in the functions of `core`; recorded with the settings."""
-NonNegative = Annotated[Finite, Field(ge=0)]
 AdvantageScale = Literal["none", "rms", "beta"]
 Schedule = Literal["constant", "linear", "cosine", "solve_rate"]
 MovingLaw = Literal["frontier", "frontier_sign", "solve_rate", "entropy", "per_prompt", "shrunk"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from rsgrpo_cli.config.base import Finite, Flag, Fraction, Positive, StageConfig, Temperature
+from rsgrpo_cli.config.base import Finite, Flag, Fraction, NonNegative, Positive, StageConfig, Temperature
 
 MOST_SAMPLES = 65_536
 """What the names of an evaluation's parts have room for, and more than anybody can wait for."""
@@ -142,6 +142,7 @@ class UpdateConfig(StageConfig):
     """One policy update from one step's rollouts."""
 
     SPEED_ONLY = frozenset({"micro_batch_tokens", "gradient_checkpointing"})
+    OPTIONAL = frozenset({"entropy_coef", "entropy_target"})
     FIXED = MappingProxyType({"min_lr_ratio": 0.0})
 
     minibatches: Annotated[Positive, Flag()] = 1
@@ -172,6 +173,12 @@ class UpdateConfig(StageConfig):
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     """Estimator of the KL penalty. As a loss, k2 follows the gradient of KL(policy || base), k3 that of
     KL(base || policy); k1 only adds noise."""
+    entropy_coef: NonNegative = 0.0
+    """Weight of an entropy bonus in the loss, per nat and token; 0 leaves it out. With entropy_target, where it
+    starts."""
+    entropy_target: Annotated[Finite, Field(gt=0)] | None = None
+    """Entropy in nats per token to keep: after an update that measured no more than this, entropy_coef rises by 0.005
+    and the next update has the bonus; after any other it falls by as much, and there is none."""
     loss_aggregation: Literal["token", "sequence", "constant"] = "token"
     """Average the loss over all tokens, over sequences first, or divide it by a constant (max_tokens)."""
     mask_truncated: bool = False
@@ -182,6 +189,11 @@ class UpdateConfig(StageConfig):
     """Padded tokens per forward and backward pass; fewer save memory and change no result."""
     gradient_checkpointing: Annotated[bool, Flag()] = False
     """Recompute activations in the backward pass: saves memory, costs time."""
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the loss has more than advantages in it, so that every group goes through the model."""
+        return self.kl_coef > 0 or self.entropy_coef > 0 or self.entropy_target is not None
 
     @property
     def optimizer_steps(self) -> int:

@@ -1,4 +1,6 @@
-"""How beta changes while a policy is trained: by the step, or by how much of the step's batch was solved.
+"""How beta, and the weight of an entropy bonus, change while a policy is trained.
+
+Beta goes by the step, or by how much of the step's batch was solved; the weight by the entropy that is measured.
 
 The paper (https://arxiv.org/abs/2509.24261, appendix A) tried annealing, adapting and raising beta, and none beat a
 fixed beta of 2. Its exact schedules could not be verified: these are the plain forms of the three ideas.
@@ -62,6 +64,33 @@ def beta_by_solve_rate(start: float, end: float, solve_rate: float) -> float:
     if not (isfinite(start) and isfinite(end)) or not 0 <= solve_rate <= 1:
         raise ValueError(f"no beta between {start} and {end} at a solve rate of {solve_rate}: it must lie in [0, 1]")
     return _between(start, end, solve_rate)
+
+
+ENTROPY_COEF_STEP, LARGEST_ENTROPY_COEF = 0.005, 1.0
+"""How fast and how far the weight of an adaptive entropy bonus moves, as in TRL."""
+
+
+def adaptive_entropy_coef(coef: float, entropy: float, target: float) -> tuple[float, float]:
+    """The weight of an entropy bonus after an update, and what of it the next update applies.
+
+        next = clip(coef + 0.005, 0, 1)   and applied, if entropy <= target
+        next = clip(coef - 0.005, 0, 1)   and not applied, otherwise
+
+    Skywork-OR1's control by He et al. (https://arxiv.org/abs/2505.22312), with the numbers of TRL
+    (https://github.com/huggingface/trl/pull/6140), once an update instead of once an optimizer step.
+
+    Args:
+        coef: The weight so far.
+        entropy: That the update measured, in nats per token.
+        target: The entropy to keep.
+
+    Returns:
+        The next weight, and the weight in the loss: that or 0.
+    """
+    low = entropy <= target
+    moved = coef + (ENTROPY_COEF_STEP if low else -ENTROPY_COEF_STEP)
+    moved = min(max(moved, 0.0), LARGEST_ENTROPY_COEF)
+    return moved, moved if low else 0.0
 
 
 def _between(start: float, end: float, share: float) -> float:

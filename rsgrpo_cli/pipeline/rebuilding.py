@@ -207,6 +207,7 @@ def _replay(
     assert policy.optimizer is not None
     for group in policy.optimizer.param_groups:
         group["weight_decay"] = cfg.weight_decay
+    cfg = updating.as_recorded(cfg, step)
     metrics = updating.change_policy(step, policy, cfg, rollouts, advantages, seed=recorded.get("seed", default_seed))
     return _difference(step, metrics)
 

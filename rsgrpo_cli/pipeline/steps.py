@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -250,7 +251,8 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     done again from the newest checkpoint and the rollouts that are there.
     """
     run, found = session.run, Step(session.run, step)
-    lineage = _update_lineage(session, found, cfg)
+    at_step, bonus = updating.with_entropy_bonus(cfg, found)
+    lineage = _update_lineage(session, found, cfg, bonus)
     require_fresh(run, step, "advantages")
     path, checkpoint = run.update_metrics(step), run.checkpoint(step + 1)
     state = freshness(path, UPDATE_METRICS, lineage)
@@ -261,10 +263,10 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         session.rest_sampler()
         policy = session.policy(step, train=True)
         rollouts, advantages, left_out = updating.counted(found, session.config.rollout.zero_variance)
-        metrics = _change_policy(session, found, policy, cfg, lineage, rollouts, advantages)
+        metrics = _change_policy(session, found, policy, at_step, lineage, rollouts, advantages)
         with new_checkpoint(policy, checkpoint, lineage) if save else nullcontext():
             write_table(path, metrics, UPDATE_METRICS, lineage)
-        facts = _update_facts(metrics, cfg)
+        facts = _update_facts(metrics, cfg) | {name: float(value) for name, value in bonus.items()}
         if dropped := facts.get("sampler_logprobs_dropped"):
             why = "the sampler's log-probabilities of them are not finite numbers"
             session.out.warn(f"step {step}: {dropped} tokens are left out of the loss: {why}")
@@ -284,7 +286,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     )
 
 
-def _update_lineage(session: Session, step: Step, cfg: UpdateConfig) -> Lineage:
+def _update_lineage(session: Session, step: Step, cfg: UpdateConfig, found: Mapping[str, str]) -> Lineage:
     mode = session.config.rollout.zero_variance
     settings = cfg.decisive() | {"model": session.config.model.decisive()}
     settings |= {"zero_variance": mode} if mode != "keep" else {}
@@ -297,7 +299,7 @@ def _update_lineage(session: Session, step: Step, cfg: UpdateConfig) -> Lineage:
     }
     # A policy is known by what it was made of, not by its bytes: that costs nothing and is there before they are.
     made = {"policy": hash_json({"settings": settings, "inputs": inputs})} | accepted(session.run)
-    return Lineage("update", settings, inputs, policy_version=step.number, outputs=made)
+    return Lineage("update", settings, inputs, policy_version=step.number, outputs=made | dict(found))
 
 
 def _change_policy(

@@ -9,10 +9,15 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.config import UpdateConfig
+from rsgrpo_cli.core.schedules import adaptive_entropy_coef
 from rsgrpo_cli.engines.registry import WITH_OWN_WEIGHTS
+from rsgrpo_cli.pipeline.metrics import mean_over_tokens
 from rsgrpo_cli.schemas import ROLLOUTS
 from rsgrpo_cli.stages import advantage as advantage_stage
 from rsgrpo_cli.step_dir import Step
+
+COEF, APPLIED = "entropy_coef", "entropy_bonus"
+"""What the lineage of an update calls the weight of an adaptive entropy bonus, and what of it was in the loss."""
 
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy
@@ -65,6 +70,31 @@ def sampling_of(step: Step) -> dict[str, Any]:
         "max_tokens": sampled["max_tokens"],
         "correct_sampler": sampled["engine"] in WITH_OWN_WEIGHTS,
     }
+
+
+def with_entropy_bonus(cfg: UpdateConfig, step: Step) -> tuple[UpdateConfig, dict[str, str]]:
+    """The settings of one update, and what its lineage is to say beside: an adaptive entropy bonus made a fixed one.
+
+    Its weight follows from the update before, by the weight and the entropy that this has recorded. The first update
+    has no bonus, as nothing has been measured.
+    """
+    if cfg.entropy_target is None:
+        return cfg, {}
+    coef, applied = cfg.entropy_coef, 0.0
+    if step.number:
+        before = Step(step.run, step.number - 1).updates
+        entropy = mean_over_tokens(before.table(), "entropy")
+        coef = float(before.first.outputs.get(COEF, coef))
+        if entropy is not None:
+            coef, applied = adaptive_entropy_coef(coef, entropy, cfg.entropy_target)
+    told = {COEF: repr(coef), APPLIED: repr(applied)}
+    return cfg.model_copy(update={"entropy_coef": applied}), told
+
+
+def as_recorded(cfg: UpdateConfig, step: Step) -> UpdateConfig:
+    """The settings of an update that was made, with the entropy bonus that it had."""
+    applied = step.updates.first.outputs.get(APPLIED)
+    return cfg if applied is None else cfg.model_copy(update={"entropy_coef": float(applied)})
 
 
 def change_policy(

@@ -30,7 +30,7 @@ class Experience:
         temperature: What they were sampled at.
         max_tokens: The longest a completion may be.
         correct_sampler: Whether the sampler was not the trainer, so that its probabilities may differ.
-        has_penalty: Whether a KL penalty gives every group a gradient.
+        has_penalty: Whether every group has a gradient, from a KL penalty or an entropy bonus.
         policy_logprobs: Of each completion token under the policy at the start of the update, empty for completions
             without a gradient. None where this is the update's only step: then they are what the step itself finds.
     """

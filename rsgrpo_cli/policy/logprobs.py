@@ -19,23 +19,28 @@ from rsgrpo_cli.policy.batches import Batch
 from rsgrpo_cli.policy.states import completion_states, distance, some_ids
 
 CHUNK_LOGITS = 2**25
-"""Numbers in one chunk of logits: 0.13 GB in float32. Its backward pass holds about five buffers of that size."""
+"""Numbers in one chunk of logits: 0.13 GB in float32. Its backward pass holds about five buffers of that size, with or
+without a gradient of the entropy."""
 
 
-def token_logprobs(lm: LanguageModel, batch: Batch, *, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+def token_logprobs(
+    lm: LanguageModel, batch: Batch, *, temperature: float, entropy_gradient: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability of every completion token under the policy, at the temperature it was sampled with.
 
     Args:
         lm: The policy.
         batch: Prompts and completions.
         temperature: Divides the logits.
+        entropy_gradient: Whether the entropies have a gradient as well, for a loss that they are part of.
 
     Returns:
-        Log-probabilities, shape (N,), float32, with gradient if enabled, and entropies in nats, shape (N,), without.
+        Log-probabilities, shape (N,), float32, with gradient if enabled, and entropies in nats, shape (N,), without
+        unless asked for.
     """
     hidden_ND = completion_states(lm, batch)
     targets_N = batch.ids_BT[batch.completion_BT]
-    head = _Head(lm, temperature)
+    head = _Head(lm, temperature, entropy_gradient=entropy_gradient)
     size = max(1, CHUNK_LOGITS // head.vocabulary)
     if len(targets_N) <= size or not torch.is_grad_enabled():
         parts = [head(hidden_ND[i : i + size], targets_N[i : i + size]) for i in range(0, len(targets_N), size)]
@@ -88,9 +93,9 @@ def compile_body(lm: LanguageModel) -> None:
 class _Head:
     """Output layer, softcap, temperature, log-softmax: from hidden states to log-probabilities of given tokens."""
 
-    def __init__(self, lm: LanguageModel, temperature: float) -> None:
+    def __init__(self, lm: LanguageModel, temperature: float, *, entropy_gradient: bool = False) -> None:
         config = lm.causal.config.get_text_config()
-        self.lm, self.temperature = lm, temperature
+        self.lm, self.temperature, self.entropy_gradient = lm, temperature, entropy_gradient
         self.layer = lm.causal.get_output_embeddings()
         self.vocabulary = self.layer.weight.shape[0]
         self.softcap = getattr(config, "final_logit_softcapping", None)
@@ -114,6 +119,8 @@ class _Head:
             logits_NV = logits_NV / self.temperature
         normaliser_N = logits_NV.logsumexp(dim=-1)
         logprobs_N = logits_NV.gather(-1, targets_N[:, None])[:, 0] - normaliser_N
+        if self.entropy_gradient:
+            return logprobs_N, normaliser_N - (torch.softmax(logits_NV, dim=-1) * logits_NV).sum(dim=-1)
         with torch.no_grad():
             # H = logZ - E[logit], from the same two numbers, without a second buffer of log-probabilities.
             expected_N = torch.softmax(logits_NV, dim=-1).mul_(logits_NV).sum(dim=-1)

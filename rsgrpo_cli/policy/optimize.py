@@ -159,7 +159,9 @@ def _loss(
     """A micro-batch's share of the loss, with gradient; its metrics are added to `running`."""
     device = policy.lm.device
     batch = assemble(experience.prompts, experience.completions, rows, device)
-    logprobs_N, entropy_N = token_logprobs(policy.lm, batch, temperature=experience.temperature)
+    bonus = cfg.entropy_coef > 0
+    temperature = experience.temperature
+    logprobs_N, entropy_N = token_logprobs(policy.lm, batch, temperature=temperature, entropy_gradient=bonus)
     at_start = experience.policy_logprobs
     policy_logprobs_N = logprobs_N.detach() if at_start is None else _end_to_end(at_start, rows, device)
     sampling_logprobs_N = _end_to_end(experience.sampling_logprobs, rows, device)
@@ -175,10 +177,12 @@ def _loss(
     if experience.correct_sampler:
         loss_N = loss_N * weight_N
     if cfg.kl_coef > 0:
-        ref_logprobs_N = _ref_logprobs(policy, batch, experience.temperature)
+        ref_logprobs_N = _ref_logprobs(policy, batch, temperature)
         kl_N = kl_penalty(logprobs_N, ref_logprobs_N, estimator=cfg.kl_estimator)
         loss_N = loss_N + cfg.kl_coef * kl_N
         running.add(kl=kl_N)
+    if bonus:
+        loss_N = loss_N - cfg.entropy_coef * entropy_N
     loss = (torch.where(kept_N, loss_N, 0.0) * _weights(experience, batch.lengths_B, cfg)).sum()
 
     difference_N = (policy_logprobs_N - sampling_logprobs_N).abs()

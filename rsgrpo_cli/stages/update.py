@@ -38,8 +38,8 @@ def update(
     """Change the policy, in place, by one optimizer step on all completions, or by several on parts of them.
 
     Groups without a gradient (all advantages zero) are left out of the forward pass and counted; their tokens still
-    count in the average, so leaving them out changes nothing. With a KL penalty they have a gradient and stay.
-    Truncated completions, where they are masked, neither have a gradient nor count.
+    count in the average, so leaving them out changes nothing. With a KL penalty or an entropy bonus they have a
+    gradient and stay. Truncated completions, where they are masked, neither have a gradient nor count.
 
     Args:
         rollouts: Columns `ROLLOUT_COLUMNS` of `schemas.ROLLOUTS`.
@@ -101,7 +101,7 @@ def decides_logprobs(settings: Mapping[str, Any]) -> dict[str, Any]:
         "model": settings["model"],
         "mask_truncated": settings["mask_truncated"],
         "zero_variance": settings.get("zero_variance", "keep"),
-        "kl": settings["kl_coef"] > 0,
+        "kl": settings["kl_coef"] > 0 or any(settings.get(name) for name in ("entropy_coef", "entropy_target")),
     }
 
 
@@ -150,7 +150,7 @@ def _experience(
         temperature=temperature,
         max_tokens=max_tokens,
         correct_sampler=correct_sampler,
-        has_penalty=cfg.kl_coef > 0,
+        has_penalty=cfg.has_penalty,
         policy_logprobs=None if policy_logprobs is None else ragged(policy_logprobs["policy_logprobs"]),
     )
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsgrpo_cli.core.schedules import TimedSchedule, beta_by_solve_rate, beta_by_step
+from rsgrpo_cli.core.schedules import TimedSchedule, adaptive_entropy_coef, beta_by_solve_rate, beta_by_step
 
 BETAS = st.floats(-1e6, 1e6)
 
@@ -63,3 +63,17 @@ def test_what_has_no_beta() -> None:
         beta_by_step("square", 2.0, 8.0, step=1, steps=5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="between nan"):
         beta_by_step("cosine", math.nan, 8.0, step=1, steps=5)
+
+
+@pytest.mark.parametrize(
+    ("coef", "entropy", "moved", "applied"),
+    [
+        (0.0, 0.3, 0.005, 0.005),  # at the target it rises, and counts
+        (0.01, 0.2, 0.015, 0.015),
+        (0.01, 0.31, 0.005, 0.0),  # above it falls, and does not count
+        (0.002, 0.4, 0.0, 0.0),
+        (0.999, 0.1, 1.0, 1.0),
+    ],
+)
+def test_an_adaptive_entropy_bonus_by_hand(coef: float, entropy: float, moved: float, applied: float) -> None:
+    assert adaptive_entropy_coef(coef, entropy, 0.3) == pytest.approx((moved, applied))

@@ -23,7 +23,8 @@ RESAMPLE = [*TRAIN, "--zero-variance", "resample"]
 """With rollouts and rewards in several rounds a step."""
 
 LOOKING_BACK = [*RARELY, "--estimator", "rs_grpo_moving", "--set", "advantage.law=per_prompt"]
-"""With an estimator that reads the steps before, some of whose updates are repeated."""
+LOOKING_BACK += ["--set", "update.entropy_target=1"]
+"""With an estimator and an entropy bonus that read the steps before, some of whose updates are repeated."""
 
 SEVERAL = [*TRAIN, "--minibatches", "2", "--epochs", "2", "--set", "update.lr_schedule=cosine"]
 """With several optimizer steps per update, and their old log-probabilities on the disk."""

@@ -114,6 +114,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "checkpointing": {"update.gradient_checkpointing": True},
     "lora": {"model.lora_rank": 8},
     "lora-checkpointing": {"model.lora_rank": 8, "update.gradient_checkpointing": True},
+    "entropy": {"update.entropy_coef": 0.01},
     "bfloat16": {"model.dtype": "bfloat16"},
     "bfloat16-lora": {"model.dtype": "bfloat16", "model.lora_rank": 8},
 }
@@ -137,6 +138,7 @@ MODELS = {
 QUICK = {
     ("words", "full"),
     ("logits", "checkpointing"),
+    ("logits", "entropy"),
     ("qwen3", "full"),
     ("qwen3", "bfloat16"),
     *(("toy", name) for name in SETTINGS),

@@ -28,6 +28,31 @@ def test_they_are_the_log_softmax_of_the_logits(open_toy: OpenPolicy, experience
     assert not entropy.requires_grad
 
 
+def test_an_entropy_with_a_gradient_has_that_of_its_definition(
+    open_toy: OpenPolicy, experience: Experience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # -sum p log p through the model's own logits, against the head's log Z - E[logit], whole and in chunks.
+    policy = open_toy()
+    weight = torch.linspace(-1, 1, experience.tokens)
+    definition = []
+    for prompt, completion in zip(experience.prompts, experience.completions, strict=True):
+        ids = torch.tensor([[*prompt, *completion]])
+        logits = policy.lm.causal(input_ids=ids).logits[0, len(prompt) - 1 : -1] / 0.9
+        logs = torch.log_softmax(logits, dim=-1)
+        definition.append(-(logs.exp() * logs).sum(dim=-1))
+    (torch.cat(definition) * weight).sum().backward()
+    expected = gradient(policy)
+    batch = assemble(experience.prompts, experience.completions, range(10), policy.lm.device)
+    for chunk in (logprobs.CHUNK_LOGITS, 27 * 7):
+        monkeypatch.setattr(logprobs, "CHUNK_LOGITS", chunk)
+        policy.lm.causal.zero_grad()
+        _, entropy = token_logprobs(policy.lm, batch, temperature=0.9, entropy_gradient=True)
+        torch.testing.assert_close(entropy, torch.cat(definition), rtol=1e-5, atol=1e-5)
+        (entropy * weight).sum().backward()
+        torch.testing.assert_close(gradient(policy), expected, rtol=1e-4, atol=1e-5)
+    assert float(expected.abs().max()) > 1e-2  # against which 1e-5 is small
+
+
 def test_chunks_change_neither_values_nor_gradients(
     open_toy: OpenPolicy, experience: Experience, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,32 @@ def test_the_gradient_is_the_policy_gradient(open_toy: OpenPolicy, experience: E
     assert optimizer_step(open_toy(), experience, CFG).grad_norm == pytest.approx(norm, rel=1e-4)
 
 
+@pytest.mark.parametrize("aggregation", ["token", "sequence", "constant"])
+def test_the_entropy_bonus_is_the_mean_entropy(open_toy: OpenPolicy, experience: Experience, aggregation: str) -> None:
+    # With the bonus alone, the gradient is -0.5 times that of the weighted mean entropy.
+    policy = open_toy()
+    total = torch.zeros(())
+    for prompt, completion in zip(experience.prompts, experience.completions, strict=True):
+        ids = torch.tensor([[*prompt, *completion]])
+        logs = torch.log_softmax(policy.lm.causal(input_ids=ids).logits[0, len(prompt) - 1 : -1] / 0.9, dim=-1)
+        weight = {"token": 1 / 65, "sequence": 1 / (10 * len(completion)), "constant": 1 / (10 * 16)}[aggregation]
+        total = total - weight * (logs.exp() * logs).sum()
+    (-0.5 * total).backward()
+    silent = replace(experience, advantages=np.zeros(10), has_penalty=True)
+    cfg = CFG.model_copy(update={"entropy_coef": 0.5, "loss_aggregation": aggregation})
+    found, sums = step(open_toy(), silent, cfg)
+    torch.testing.assert_close(found, gradient(policy), rtol=1e-4, atol=1e-6)
+    assert sums.loss == pytest.approx(-0.5 * total.item(), rel=1e-5)
+
+
+def test_an_entropy_bonus_adds_to_the_policy_gradient(open_toy: OpenPolicy, experience: Experience) -> None:
+    plain, _ = step(open_toy(), experience, CFG)
+    whole = replace(experience, has_penalty=True)
+    alone, _ = step(open_toy(), replace(whole, advantages=np.zeros(10)), CFG.model_copy(update={"entropy_coef": 0.1}))
+    both, _ = step(open_toy(), whole, CFG.model_copy(update={"entropy_coef": 0.1}))
+    torch.testing.assert_close(both, plain + alone, rtol=1e-4, atol=1e-6)
+
+
 def test_a_step_raises_what_was_good_and_lowers_what_was_bad(open_toy: OpenPolicy, experience: Experience) -> None:
     policy = open_toy()
     before = logprobs(policy, experience)
