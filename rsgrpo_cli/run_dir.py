@@ -9,6 +9,7 @@ RUN/
   steps/000000/policy_logprobs.parquet   where an update has several optimizer steps
   checkpoints/000001/             the policy after one update; complete when its manifest.json is there
   evals/000001/NAME/              rollouts/, rewards/ (the same parts), problems.parquet, summary.parquet
+  evals/000001at0.75/NAME/        the same of weights on the line from the base model (0) to that policy (1)
   metrics.parquet, solved.parquet   one row per step; what each step solved first
   checked.parquet, events.jsonl     which steps need not be checked again; what ran when
 """
@@ -32,6 +33,8 @@ from rsgrpo_cli.run_names import claim_fresh_path
 from rsgrpo_cli.schemas import UPDATE_METRICS
 
 RUNS = Path("runs")
+WHOLE = 1.0
+"""The place of a policy on the line from the base model's weights, at 0, to its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +117,23 @@ class RunDir:
         """The policy after `version` updates; there is none for 0, the base model."""
         return self.path / "checkpoints" / f"{version:06d}"
 
-    def evaluations(self, version: int) -> Path:
-        """The directory of all evaluations of policy `version`."""
-        return self.path / "evals" / f"{version:06d}"
+    def evaluations(self, version: int, at: float = WHOLE) -> Path:
+        """The directory of all evaluations of policy `version`, or of weights on the line to it from the base model."""
+        line = "" if at == WHOLE else f"at{at:.6f}".rstrip("0")
+        return self.path / "evals" / f"{version:06d}{line}"
 
-    def evaluation(self, version: int, benchmark: str) -> Path:
-        """The directory of an evaluation of policy `version`."""
-        return self.evaluations(version) / benchmark
+    def evaluation(self, version: int, benchmark: str, at: float = WHOLE) -> Path:
+        """The directory of an evaluation of policy `version`; `at` as of `evaluations`."""
+        return self.evaluations(version, at) / benchmark
+
+    def interpolated(self) -> list[tuple[int, float, str]]:
+        """Policy, place on the line and benchmark of evaluations between the base model and a policy, in order."""
+        found = []
+        for path in self.path.glob("evals/*at*/*/summary.parquet"):
+            name = _ON_THE_LINE.fullmatch(path.parent.parent.name)
+            if name:
+                found.append((int(name[1]), float(name[2]), path.parent.name))
+        return sorted(found)
 
     # -- what is there ------------------------------------------------------------------------------------------
 
@@ -335,5 +348,6 @@ def numbered(folder: Path) -> list[int]:
         return sorted(int(entry.name) for entry in entries if _NUMBER.fullmatch(entry.name) and entry.is_dir())
 
 
+_ON_THE_LINE = re.compile(r"([0-9]{6,9})at(0\.[0-9]{1,6})")
 _NUMBER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,8}")
 """How a step or a policy version is written; what has another name is not ours."""

@@ -18,7 +18,7 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
 from rsgrpo_cli.footers import REMAKE
 from rsgrpo_cli.identity import read_identity
-from rsgrpo_cli.run_dir import RunDir, numbered
+from rsgrpo_cli.run_dir import WHOLE, RunDir, numbered
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY, ArtifactSchema
 from rsgrpo_cli.step_dir import CHAIN, STAGES, Step, part_files
 
@@ -254,15 +254,16 @@ def policy_id(run: RunDir, version: int) -> str | None:
     return recorded or (first.first.inputs["policy"] if first else None)
 
 
-def why_stale(run: RunDir, version: int, name: str) -> str | None:
+def why_stale(run: RunDir, version: int, name: str, at: float = WHOLE) -> str | None:
     """Why an evaluation does not say what it seems to, None where it does.
 
     Args:
         run: The run.
         version: The policy.
         name: Of the evaluation: its benchmark, with its tag.
+        at: Where on the line from the base model to the policy its weights are.
     """
-    folder = run.evaluation(version, name)
+    folder = run.evaluation(version, name, at)
     summary = read_lineage(folder / "summary.parquet", SUMMARY)
     if not (folder / "problems.parquet").is_file() or not _alike(
         summary, read_lineage(folder / "problems.parquet", PROBLEMS)

@@ -40,6 +40,14 @@ def evaluate(
     ] = None,
     prompt_column: Annotated[str | None, typer.Option("--prompt-column", help="The benchmark's problems.")] = None,
     answer_column: Annotated[str | None, typer.Option("--answer-column", help="The benchmark's answers.")] = None,
+    interpolate: Annotated[
+        str | None,
+        typer.Option(
+            "--interpolate",
+            metavar="0,0.5,...",
+            help="Weights on the line from the base model (0) to the policy (1), an evaluation each.",
+        ),
+    ] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="Grade the stored samples again, sample nothing.")] = False,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
@@ -59,6 +67,7 @@ def evaluate(
     model = overrides.get("model.name")
     from rsgrpo_cli.pipeline import evaluation
     from rsgrpo_cli.report.evaluations import load
+    from rsgrpo_cli.run_dir import WHOLE
 
     out = Output(as_json=as_json)
     run = run or (_run_of_model(model) if model else None)
@@ -74,11 +83,32 @@ def evaluate(
         requests = [evaluation.Request(name, *columns[name], tag, rescore, force) for name in names]
         evaluation.warn_of_overlap(session, version, requests)
         evaluation.prepare_benchmarks(session, requests)
-        outcomes = [evaluation.evaluate(session, version, resolved.eval, request) for request in requests]
-        found = [load(target, version, request.name) for request in requests]
-    _print(out, resolved.eval, outcomes, found)
+        outcomes, found = [], []
+        for at in options.places_on_line(interpolate) if interpolate is not None else (WHOLE,):
+            # At 0 they are the base model's, which may have been evaluated already.
+            of, session.at = (version, at) if at else (0, WHOLE)
+            outcomes += [evaluation.evaluate(session, of, resolved.eval, request) for request in requests]
+            found += [load(target, of, request.name, session.at) for request in requests]
+    if interpolate is not None:
+        _print_line(out, resolved.eval, found)
+    else:
+        _print(out, resolved.eval, outcomes, found)
     for one in found:
         _refuse_timeouts(one)
+
+
+def _print_line(out: Output, cfg: EvalConfig, found: list[Evaluation]) -> None:
+    """The policies on the line, a row each; a table per benchmark."""
+    from rsgrpo_cli.report.tables import passk_table
+
+    names = list(dict.fromkeys(one.benchmark for one in found))
+    tables = [passk_table([(one.label, one) for one in found if one.benchmark == name], cfg.k) for name in names]
+    data = [
+        {"policy": one.version, "interpolation": one.at if one.version else 0.0, "benchmark": one.benchmark}
+        | {"summary": one.summary.to_pylist()}
+        for one in found
+    ]
+    out.result({"run": str(found[0].run.path), "line": data}, *tables)
 
 
 def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Evaluation]) -> None:

@@ -30,6 +30,16 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where to.  \\[default: RUN/exports/POLICY]")
     ] = None,
+    interpolate: Annotated[
+        float,
+        typer.Option(
+            "--interpolate",
+            min=0.0,
+            max=1.0,
+            metavar="0..1",
+            help="Weights on the line from the base model (0) to the policy (1).  \\[default: 1]",
+        ),
+    ] = 1.0,
     accept_changes: options.AcceptOption = False,
     accept_inexact: options.InexactOption = False,
     as_json: options.JsonOption = False,
@@ -41,7 +51,7 @@ def export(
     from rsgrpo_cli.models import licence
     from rsgrpo_cli.pipeline import export as exporting
     from rsgrpo_cli.pipeline.base_model import open_base
-    from rsgrpo_cli.pipeline.rebuilding import checkpoint_of
+    from rsgrpo_cli.pipeline.rebuilding import checkpoint_of, pulled_back
     from rsgrpo_cli.report.card import card
     from rsgrpo_cli.run_dir import RunDir
     from rsgrpo_cli.staleness import stale_evaluation
@@ -51,7 +61,8 @@ def export(
     version = source.newest_version() if policy is None else policy
     exporting.check_policy(source, version)
     complete = merge or not source.config().model.lora_rank
-    target = out or source.path / "exports" / (f"{version:06d}-merged" if merge else f"{version:06d}")
+    line = "" if interpolate == 1 else f"at{interpolate:g}"
+    target = out or source.path / "exports" / f"{version:06d}{line}{'-merged' if merge else ''}"
     exporting.require_free(target)
     model = source.config().model
     if merge and model.lora_rank:
@@ -62,8 +73,9 @@ def export(
             printed.warn(f"{stale}; it is left out of the model card")
     accept = {"accept_changes": accept_changes, "accept_inexact": accept_inexact}
     with checkpoint_of(source, version, target, printed, **accept) as (checkpoint, inexact):
-        text = card(source, version, complete=complete, licence=licence(model.name), inexact=inexact)
-        exporting.export(source, version, checkpoint, target, merge=merge, card=text)
+        text = card(source, version, complete=complete, licence=licence(model.name), inexact=inexact, at=interpolate)
+        with pulled_back(source, version, checkpoint, interpolate, target, accept_changes=accept_changes) as weights:
+            exporting.export(source, version, weights, target, merge=merge, card=text)
     _say(printed, source, version, target, complete=complete)
 
 

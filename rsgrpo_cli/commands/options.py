@@ -280,6 +280,22 @@ def ks(text: str) -> tuple[int, ...]:
     return tuple(sorted(set(values)))
 
 
+def places_on_line(text: str) -> tuple[float, ...]:
+    """The numbers of a list such as "0,0.5,1": places on the line from a base model to a policy.
+
+    Raises:
+        UsageError: If it is something else.
+    """
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--interpolate {text!r} is not a list of numbers", "write --interpolate 0,0.5,1") from error
+    if not all(0 <= found <= 1 and round(found, 6) == found for found in values):
+        hint = "0 is the base model and 1 the policy; six digits at most"
+        raise UsageError(f"--interpolate {text!r}: a place on the line lies between 0 and 1", hint)
+    return tuple(sorted(set(values)))
+
+
 def as_typed(found: Any) -> str:
     """A value as `value` reads it again."""
     return found if isinstance(found, str) and value(found) == found else json.dumps(found)

@@ -53,7 +53,7 @@ def sweep(
         raise UsageError("the sweep has no name", "give --name NAME")
     place = RUNS / options.file_name(chosen, "--name")
     kept = keep / chosen if keep else None
-    planned = Sweep(place, grid.cells(), kept)
+    planned = Sweep(place, grid.cells(), kept, line=tuple(grid.line))
     if dry_run:
         return _list(out, planned)
     _run(out, planned, jobs, threads)
@@ -67,7 +67,7 @@ def _grid(config: Path | None, seeds: str | None, overrides: Overrides) -> tuple
     settings, axes = split_axes(overrides)
     fixed = {axis: values for axis, values in grid.axes.items() if axis not in settings}
     chosen = read_seeds(seeds) if seeds else grid.seeds
-    return name, Grid(grid.settings | settings, {**fixed, **axes}, grid.arms, chosen)
+    return name, Grid(grid.settings | settings, {**fixed, **axes}, grid.arms, chosen, grid.line)
 
 
 def _list(out: Output, planned: Sweep) -> None:

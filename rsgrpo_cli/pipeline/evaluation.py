@@ -22,6 +22,7 @@ from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, carry_out
 from rsgrpo_cli.pipeline.waiting import waiting_for
 from rsgrpo_cli.prompt_tokens import chat_template_id
+from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
@@ -120,8 +121,9 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     """
     cfg = cfg.for_benchmark(source_name(request.benchmark))
     prompts = _benchmark_prompts(session, request)
-    folder = session.run.evaluation(version, request.name)
+    folder = session.run.evaluation(version, request.name, session.at)
     settings = session.sampling_settings(session.config.rollout.engine)
+    settings |= {} if session.at == WHOLE else {"interpolation": session.at}
     settings |= {"seed": session.config.seed, "chat_template": chat_template_id(session.base)}
     settings |= cfg.model_dump(mode="json", include={"temperature", "top_p", "max_tokens"})
     inputs = {"prompts": _prompts_id(session, request), "policy": session.policy_id(version)}
@@ -139,7 +141,12 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
         return facts | {f"pass@{row['k']}": row["value"] for row in asked}
 
     where: dict[str, int | str] = {"policy": version, "benchmark": request.name}
+    where |= {} if session.at == WHOLE else {"interpolation": f"{session.at:g}"}
     return carry_out(session, "eval", folder / "summary.parquet", work, where)
+
+
+def _named(version: int, at: float) -> str:
+    return f"policy {version}" if at == WHOLE else f"policy {version} at {at:g}"
 
 
 def prepare_benchmarks(session: Session, requests: Iterable[Request]) -> None:
@@ -181,7 +188,8 @@ def _check_parts(session: Session, version: int, request: Request, folder: Path,
         path for path in evaluation_parts(folder / SAMPLED) if freshness(path, ROLLOUTS, wanted) != Freshness.CURRENT
     ]
     if other and not request.force:
-        replace_it = eval_command(session.run, version, request.name, "--force")
+        line = [] if session.at == WHOLE else ["--interpolate", f"{session.at:g}"]
+        replace_it = eval_command(session.run, version, request.name, *line, "--force")
         raise StaleError(
             f"the samples in {folder} were drawn {_how_else(read_lineage(other[0], ROLLOUTS), wanted)}",
             f"keep both: --tag NAME; replace them: {replace_it}",
@@ -239,7 +247,7 @@ def _make_parts(
             lineage,
             seed_parts=(session.config.seed, "eval"),
             group_prefix="",
-            title=(f"eval of policy {version} on {request.name}", "the evaluation"),
+            title=(f"eval of {_named(version, session.at)} on {request.name}", "the evaluation"),
         )
         for path, table in made:
             grader.grade(path)

@@ -12,13 +12,18 @@ from rsgrpo_cli import disk
 from rsgrpo_cli.artifacts import write_json
 from rsgrpo_cli.engines.types import Weights
 from rsgrpo_cli.probe import Probe
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run_dir import WHOLE, RunDir
 
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy
 
 TRANSIENT = "weights"
 """Directory in the run for weights that no checkpoint has; it is there only while they are being loaded."""
+
+
+def weights_id(policy_id: str, at: float) -> str:
+    """The id of weights on the line from the base model to a policy."""
+    return policy_id if at == WHOLE else f"{policy_id} at {at:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,12 @@ class PolicyFiles:
     borrow: Callable[[int], AbstractContextManager[Policy]]
 
     @contextmanager
-    def of(self, version: int) -> Iterator[Weights]:
+    def of(self, version: int, at: float = WHOLE) -> Iterator[Weights]:
         """A policy as files: the base model's, a checkpoint's, or written out for as long as the block runs.
+
+        Args:
+            version: The policy.
+            at: Where on the line from the base model to it the weights are that are borrowed.
 
         Raises:
             MissingError: If there is no such policy (any more).
@@ -49,10 +58,10 @@ class PolicyFiles:
         from rsgrpo_cli.policy.checkpoints import save_weights
         from rsgrpo_cli.policy.fingerprint import PROBE, take_probe
 
-        policy_id = self.run.policy_id(version, self.base_id)
+        policy_id = weights_id(self.run.policy_id(version, self.base_id), at)
         if version == 0:
             yield Weights(policy_id, self.base, False, self._base_probe())
-        elif version in self.run.versions():
+        elif version in self.run.versions() and at == WHOLE:
             self.run.check_checkpoint(version, trainer=False)
             folder = self.run.checkpoint(version)
             yield Weights(policy_id, folder, self.adapter, Probe.load(folder / PROBE))

@@ -22,7 +22,7 @@ from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
 from rsgrpo_cli.pipeline import updating
 from rsgrpo_cli.pipeline.base_model import open_base
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import UPDATE_METRICS
 from rsgrpo_cli.staleness import stale_inputs
 from rsgrpo_cli.step_dir import Step
@@ -220,6 +220,40 @@ def _difference(step: Step, metrics: pa.Table) -> str | None:
             if name in old and repr(old[name]) != repr(value):
                 return f"the update of step {step.number} has {name} {value!r} now, and had {old[name]!r}"
     return None
+
+
+@contextmanager
+def pulled_back(
+    run: RunDir, version: int, checkpoint: Path, at: float, place: Path, *, accept_changes: bool
+) -> Iterator[Path]:
+    """A checkpoint's weights moved towards the base model, as a checkpoint beside `place` for the block.
+
+    Args:
+        run: The run.
+        version: The policy.
+        checkpoint: Its checkpoint.
+        at: Where on the line from the base model (0) to the policy (1); the checkpoint itself at 1.
+        place: Where the caller is going to write.
+        accept_changes: Go on although the base model has changed.
+    """
+    if at == WHOLE:
+        yield checkpoint
+        return
+    from rsgrpo_cli.policy.checkpoints import open_policy, save_with_companions
+    from rsgrpo_cli.policy.interpolation import pull_back
+
+    config = run.config()
+    base, _ = open_base(run, config.model.name, accept=accept_changes, record=False)
+    if checkpoint == run.checkpoint(version):
+        run.check_checkpoint(version, trainer=False)
+    policy = open_policy(config, base, checkpoint, version=version, train=False)
+    pull_back(policy, base, config.model, at)
+    with disk.explain_full_disk(place), disk.workshop(place) as folder:
+        save_with_companions(policy, folder)
+        manifests.seal(folder, read_lineage(run.update_metrics(version - 1), UPDATE_METRICS))
+        names = [*manifests.files_of(folder / manifests.NAME), manifests.NAME]
+        yield folder
+    disk.clear_leftovers(place, names)
 
 
 @contextmanager

@@ -22,13 +22,13 @@ from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.estimators.user import UserEstimator
 from rsgrpo_cli.identity import pinned
 from rsgrpo_cli.pipeline.base_model import open_base
-from rsgrpo_cli.pipeline.policy_files import PolicyFiles
+from rsgrpo_cli.pipeline.policy_files import PolicyFiles, weights_id
 from rsgrpo_cli.pipeline.rebuilding import find_route, rebuild
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.rewards.registry import open_reward
 from rsgrpo_cli.rewards.types import RewardFn, Wants
 from rsgrpo_cli.rewards.user import UserReward
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROMPTS
 
 if TYPE_CHECKING:
@@ -60,13 +60,15 @@ class Session:
         """Whether to continue where the base model, the reward or the estimator has changed."""
         self.accept_inexact = False
         """Whether to use a policy that could not be rebuilt bit for bit."""
+        self.at = WHOLE
+        """Where on the line from the base model's weights, at 0, to a policy's own the weights are that are used."""
         self.checked: set[str] = set()
         """What was compared with what the run was made with."""
         self.checked_history = -1
         """The last step whose history was found to be that of the steps before it: not to be compared again."""
         self._resources = ExitStack()
         self._policy: Policy | None = None
-        self._policy_trains = False
+        self._policy_trains, self._policy_at = False, WHOLE
         self._inexact: set[int] = set()  # policies that were rebuilt, but not bit for bit
         self._engines: dict[str, Engine] = {}  # those that sample from the trainer's own weights, or from none
         self._sampler: LoadableEngine | None = None  # one with weights of its own
@@ -188,11 +190,16 @@ class Session:
             MissingError, StaleError: If it has none and cannot be rebuilt.
         """
         at_hand = self._policy
-        if at_hand is not None and at_hand.version == version and (self._policy_trains or not train):
+        fits = at_hand is not None and at_hand.version == version and self._policy_at == self.at
+        if at_hand is not None and fits and (self._policy_trains or not train):
             return at_hand
         self._drop_policy()
         self._policy = self._open(version, train=train)
-        self._policy_trains = train
+        if self.at != WHOLE:
+            from rsgrpo_cli.policy.interpolation import pull_back
+
+            pull_back(self._policy, self.base, self.config.model, self.at)
+        self._policy_trains, self._policy_at = train, self.at
         return self._policy
 
     def _open(self, version: int, *, train: bool) -> Policy:
@@ -279,11 +286,11 @@ class Session:
 
     def _loaded_sampler(self, version: int) -> LoadableEngine:
         require_vllm()
-        if self._sampler is not None and self._sampler.policy == self.policy_id(version):
+        if self._sampler is not None and self._sampler.policy == weights_id(self.policy_id(version), self.at):
             return self._sampler
         adapter = self.config.model.lora_rank > 0
         files = PolicyFiles(self.run, self.base, self.base_id, adapter, self.borrowed_policy)
-        with files.of(version) as weights:
+        with files.of(version, self.at) as weights:
             free_memory()
             if self._sampler is None:
                 self._sampler = self._start_vllm(weights.probe)

@@ -90,10 +90,15 @@ def save_weights(policy: Policy, directory: Path) -> None:
         _save_model(policy.lm.causal, directory, policy.declared)
 
 
-def save_checkpoint(policy: Policy, directory: Path) -> None:
-    """Write weights, tokenizer, optimizer state and probe into an existing, empty directory."""
+def save_with_companions(policy: Policy, directory: Path) -> None:
+    """Write weights and tokenizer into an existing, empty directory."""
     save_weights(policy, directory)
     write_companions(policy.lm.companions, directory)
+
+
+def save_checkpoint(policy: Policy, directory: Path) -> None:
+    """Write weights, tokenizer, optimizer state and probe into an existing, empty directory."""
+    save_with_companions(policy, directory)
     (directory / OPTIMIZER).parent.mkdir()
     take_probe(policy).save(directory / PROBE)
     assert policy.optimizer is not None  # only a policy opened for training is saved

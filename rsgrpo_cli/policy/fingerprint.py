@@ -27,7 +27,7 @@ def take_probe(policy: Policy) -> Probe:
     Raises:
         DivergedError: If the policy says nothing, because an update has ruined it.
     """
-    ids, logprobs = probe_ids(policy.lm), _logprobs(policy.lm)
+    ids, logprobs = probe_ids(policy.lm), probe_logprobs(policy.lm)
     if not np.isfinite(logprobs).all():
         raise DivergedError("the update diverged: the new policy's probabilities are not finite numbers")
     base = policy.base_logprobs if policy.base_logprobs is not None else logprobs
@@ -43,8 +43,8 @@ def base_logprobs(policy: Policy, checkpoint: Path | None) -> list[float]:
     """
     if policy.lm.adapter is not None:
         with policy.as_reference() as reference:
-            return _logprobs(reference)
-    return _logprobs(policy.lm) if checkpoint is None else Probe.load(checkpoint / PROBE).base_logprobs
+            return probe_logprobs(reference)
+    return probe_logprobs(policy.lm) if checkpoint is None else Probe.load(checkpoint / PROBE).base_logprobs
 
 
 def probe_ids(lm: LanguageModel) -> list[int]:
@@ -54,7 +54,8 @@ def probe_ids(lm: LanguageModel) -> list[int]:
     return ids
 
 
-def _logprobs(lm: LanguageModel) -> list[float]:
+def probe_logprobs(lm: LanguageModel) -> list[float]:
+    """What a model says of the fixed text, token by token."""
     ids = np.array(probe_ids(lm))
     batch = assemble([ids[:1]], [ids[1:]], [0], lm.device)
     with torch.no_grad():

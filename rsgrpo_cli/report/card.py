@@ -9,11 +9,13 @@ from typing import Any
 from rsgrpo_cli.report.comparison import unlike
 from rsgrpo_cli.report.evaluations import Evaluation, columns, load
 from rsgrpo_cli.report.tables import with_interval
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.staleness import departures, why_stale
 
 
-def card(run: RunDir, version: int, *, complete: bool, licence: str | None, inexact: str | None = None) -> str:
+def card(
+    run: RunDir, version: int, *, complete: bool, licence: str | None, inexact: str | None = None, at: float = WHOLE
+) -> str:
     """A README.md with front matter that the Hugging Face Hub reads.
 
     Args:
@@ -21,6 +23,7 @@ def card(run: RunDir, version: int, *, complete: bool, licence: str | None, inex
         version: The policy.
         complete: Whether it is a model of its own, not an adapter.
         licence: Of the base model, None where it is not known.
+        at: Where on the line from the base model (0) to the policy (1) the weights are.
         inexact: How the policy, which was rebuilt, is not the same bit for bit, as a sentence, if it is not.
     """
     config = run.config()
@@ -33,8 +36,16 @@ def card(run: RunDir, version: int, *, complete: bool, licence: str | None, inex
         f"{config.prepare.dataset}, made with rsgrpo: Risk-Sensitive GRPO, https://arxiv.org/abs/2509.24261.",
         *([] if licence else ["", "Its licence is that of the base model."]),
         *(["", f"It was rebuilt from an earlier checkpoint, not bit for bit: {inexact}."] if inexact else []),
+        *(
+            [
+                "",
+                f"Its weights are not the policy's own, but at {at:g} on the line to it from the base model, at 0.",
+            ]
+            if at != WHOLE
+            else []
+        ),
         *_section("Training", [*_table(("setting", "value"), _settings(config)), *_others(run, version)]),
-        *_results(run, version),
+        *_results(run, version, at),
         *_section("Loading", ["```python", *_loading(base, complete=complete), "```"]),
     ]
     return "\n".join(parts) + "\n"
@@ -105,21 +116,28 @@ def _further(section: str, config: Any, names: Iterable[str]) -> list[tuple[str,
     return [(f"{section}.{name}", value) for name, value in rows if value != defaults[name].default]
 
 
-def _results(run: RunDir, version: int) -> list[str]:
+def _results(run: RunDir, version: int, at: float) -> list[str]:
     """pass@k of the policy, and of the base model where that was measured on the same benchmark."""
-    lines = _left_out(run, version)
-    for name in _own(run, version):
-        found = load(run, version, name)
+    whole = at == WHOLE
+    lines = _left_out(run, version) if whole else []
+    for name in _own(run, version) if whole else _on_the_line(run, version, at):
+        found = load(run, version, name, at)
         before = _base(run, name, found)
         shown = columns([found, *(each for _, each in before)], [row["k"] for row in found.curve()])
         cells = [
             [label, *(with_interval(each.value(metric, k)) for _, metric, k in shown)]
-            for label, each in [*before, (f"policy {version}", found)]
+            for label, each in [*before, (f"policy {version}" if whole else f"policy {version} at {at:g}", found)]
         ]
         lines += ["", _how(found), "", *_table(("", *(heading for heading, _, _ in shown)), cells)]
     if any(line.startswith("|") for line in lines):
         lines += ["", "In brackets: 95% intervals over problems."]
     return _section("Results", lines[1:]) if lines else []
+
+
+def _on_the_line(run: RunDir, version: int, at: float) -> list[str]:
+    """The benchmarks on which these weights were evaluated."""
+    found = [name for of, place, name in run.interpolated() if (of, place) == (version, at)]
+    return [name for name in found if why_stale(run, version, name, at) is None]
 
 
 def _left_out(run: RunDir, version: int) -> list[str]:

@@ -19,7 +19,7 @@ from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval
 from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run_dir import RunDir, numbered
+from rsgrpo_cli.run_dir import WHOLE, RunDir, numbered
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.staleness import (
     GRADED,
@@ -52,6 +52,7 @@ class Evaluation:
         verifier: What graded them.
         phrasing: How its problems were put, with the hashes of what decided it.
         stale: Why it is, from `find`; None where it is not.
+        at: Where on the line from the base model to the policy the weights are that were evaluated.
     """
 
     run: RunDir
@@ -65,10 +66,13 @@ class Evaluation:
     verifier: str
     phrasing: str
     stale: str | None = None
+    at: float = WHOLE
 
     @property
     def label(self) -> str:
         """Its run and policy in a few words."""
+        if self.at != WHOLE:
+            return f"{self.run.name}@{self.version} at {self.at:g}"
         return f"{self.run.name}@{self.version}" if self.version else f"{self.run.name}@0 (base)"
 
     def counts(self, samples: int) -> tuple[IntArray, IntArray]:
@@ -89,7 +93,7 @@ class Evaluation:
 
     def _rewards(self, samples: int) -> pa.Table:
         """The rewards of the first so many samples of each problem."""
-        parts = evaluation_parts(self.run.evaluation(self.version, self.benchmark) / GRADED, samples)
+        parts = evaluation_parts(self.run.evaluation(self.version, self.benchmark, self.at) / GRADED, samples)
         columns = ["group_id", "sample_index", "reward", "reward_status"]
         rewards = pa.concat_tables([read_table(path, REWARDS, columns) for path in parts])
         return rewards.filter(pc.less(rewards["sample_index"], samples))
@@ -204,9 +208,9 @@ def _missing_command(run: RunDir, version: int | None, benchmark: str | None, ev
     return eval_command(run, version, None, *benchmark_flags(run, newest, benchmark or run.benchmarks_of(newest)[0]))
 
 
-def load(run: RunDir, version: int, benchmark: str) -> Evaluation:
+def load(run: RunDir, version: int, benchmark: str, at: float = WHOLE) -> Evaluation:
     """An evaluation that is there; whether it is stale, `find` tells."""
-    folder = run.evaluation(version, benchmark)
+    folder = run.evaluation(version, benchmark, at)
     parts = evaluation_parts(folder / SAMPLED)
     if not parts:
         raise MissingError(
@@ -224,6 +228,7 @@ def load(run: RunDir, version: int, benchmark: str) -> Evaluation:
         {**sampled.config},
         _verifier([folder / GRADED / part.name for part in parts]),
         _phrasing(run.benchmark(benchmark), sampled.config),
+        at=at,
     )
 
 

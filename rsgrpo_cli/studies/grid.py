@@ -43,12 +43,14 @@ class Grid:
         axes: Dotted setting -> the values it takes.
         arms: Name -> dotted settings that go together.
         seeds: The seeds.
+        line: Places on the line from the base model to the last policy that are evaluated too.
     """
 
     settings: Overrides = field(default_factory=dict)
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     arms: Mapping[str, Overrides] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
+    line: Sequence[float] = ()
 
     def cells(self) -> list[Cell]:
         """Every cell, the seeds outermost: a sweep that is stopped early has whole seeds.
@@ -98,9 +100,9 @@ def read_grid(path: Path) -> tuple[str | None, Grid]:
         UsageError: If it is not such a file.
     """
     data = load_toml(path)
-    unknown = [key for key in data if key not in ("name", "seeds", "settings", "axes", "arms")]
+    unknown = [key for key in data if key not in ("name", "seeds", "line", "settings", "axes", "arms")]
     if unknown:
-        hint = "a sweep's file has name, seeds, and the tables settings, axes and arms"
+        hint = "a sweep's file has name, seeds, line, and the tables settings, axes and arms"
         raise UsageError(f"{path}: {unknown[0]} is not part of a sweep", hint)
     for table in ("settings", "axes", "arms"):
         if not isinstance(data.get(table, {}), dict):
@@ -116,7 +118,14 @@ def read_grid(path: Path) -> tuple[str | None, Grid]:
     name = data.get("name")
     if name is not None and not isinstance(name, str):
         raise UsageError(f"{path}: name is text, not {name!r}")
-    return name, Grid(flat(data.get("settings", {})), axes, arms, seeds)
+    return name, Grid(flat(data.get("settings", {})), axes, arms, seeds, _line(path, data.get("line", [])))
+
+
+def _line(path: Path, given: Any) -> tuple[float, ...]:
+    numbers = given if isinstance(given, list) else [given]
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) and 0 < one < 1 for one in numbers):
+        raise UsageError(f"{path}: line is a list of numbers between 0 and 1", "write line = [0.5, 0.75]")
+    return tuple(sorted({float(one) for one in numbers}))
 
 
 def read_seeds(given: str | Sequence[Any]) -> list[int]:

@@ -20,13 +20,11 @@ from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.evaluations import load, split_place
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
 from rsgrpo_cli.staleness import evaluations, why_stale
 
 IntArray = NDArray[np.int64]
-WHOLE = 1.0
-"""The interpolation of a policy's own weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +137,21 @@ def of_run(
         if version >= since and why_stale(run, version, name) is None
     ]
     done = run.newest_version()
+    found += [
+        _counts_at(run, *place) for place in run.interpolated() if why_stale(run, place[0], place[2], place[1]) is None
+    ]
     return Result(run.name, sweep, run.config(), varied or {}, metrics, found, done, tuple(canary), str(run.path))
 
 
 def _counts(run: RunDir, version: int, name: str) -> Counts:
-    one = load(run, version, name)
+    return _counts_at(run, version, WHOLE, name)
+
+
+def _counts_at(run: RunDir, version: int, at: float, name: str) -> Counts:
+    one = load(run, version, name, at)
     n_M, correct_M, distinct_M = (one.problems[name].to_numpy() for name in ("n", "correct", "distinct_answers"))
     ids = tuple(one.problems["prompt_id"].to_pylist())
-    return Counts(version, name, one.benchmark_id, ids, n_M, correct_M, distinct_M)
+    return Counts(version, name, one.benchmark_id, ids, n_M, correct_M, distinct_M, at)
 
 
 def write(path: Path, result: Result) -> None:

@@ -38,12 +38,14 @@ class Sweep:
         kept: Where each finished cell leaves a small result, `kept`/CELL.parquet; a cell that has one is done, also
             where its run directory is gone. None keeps none.
         canary: What a fixed small run came to with this code, for the results.
+        line: Places on the line from the base model to each cell's last policy that are evaluated too.
     """
 
     place: Path
     cells: Sequence[Cell]
     kept: Path | None = None
     canary: tuple[float, ...] = ()
+    line: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -85,7 +87,7 @@ class Sweep:
         if not RunDir.is_there(run.path):
             return False
         self._require_same(cell.name, run.config(), cell.config)
-        return run.newest_version() >= cell.config.train.steps and _is_evaluated(run, cell.config)
+        return run.newest_version() >= cell.config.train.steps and _is_evaluated(run, cell.config, self.line)
 
     def _lacks_base(self, name: str, needed: set[str]) -> bool:
         if self.kept is not None and not self._has_result(name, self.bases[name]):
@@ -123,6 +125,9 @@ class Sweep:
         run = RunDir(self.place / cell.name)
         base = RunDir(self.place / base_name(cell.config))
         commands = [["train", "--run", str(run.path)]]
+        if self.line and is_evaluated(cell.config):
+            places = ",".join(f"{place:g}" for place in self.line)
+            commands.append(["eval", "--run", str(run.path), "--interpolate", places])
 
         def end() -> None:
             self._keep(run, cell.varied)
@@ -190,10 +195,12 @@ def _base_is_done(run: RunDir, config: RunConfig) -> bool:
     return run.rewards(0).is_dir() and {(0, name) for name in names} <= set(evaluations(run))
 
 
-def _is_evaluated(run: RunDir, config: RunConfig) -> bool:
+def _is_evaluated(run: RunDir, config: RunConfig, line: Sequence[float]) -> bool:
     if not is_evaluated(config):
         return True
-    return {(config.train.steps, name) for name in _benchmarks(config)} <= set(evaluations(run))
+    names, steps = _benchmarks(config), config.train.steps
+    on_line = {(steps, place, name) for name in names for place in line} <= set(run.interpolated())
+    return on_line and {(steps, name) for name in names} <= set(evaluations(run))
 
 
 def _benchmarks(config: RunConfig) -> list[str]:

@@ -104,3 +104,12 @@ def test_several_values_make_an_axis() -> None:
     settings, axes = split_axes(given)
     assert settings == {"update.learning_rate": 1e-4}
     assert axes == {"advantage.beta": [0, 2, 4], "advantage.estimator": ["grpo", "rs_grpo"]}
+
+
+def test_places_on_the_line_are_between_the_ends(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text("line = [0.75, 0.5]")
+    assert read_grid(file)[1].line == (0.5, 0.75)
+    file.write_text("line = [0, 1]")
+    with pytest.raises(UsageError, match="line is a list of numbers between 0 and 1"):
+        read_grid(file)
