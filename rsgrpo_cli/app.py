@@ -23,6 +23,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("plan", RUNS, "rsgrpo plan --model Qwen/Qwen2.5-Math-1.5B --lora-rank 32 --dtype bfloat16 --memory 24"),
     ("fork", RUNS, "rsgrpo fork mine-beta8 --run mine --step 20 --beta 8"),
     ("export", RUNS, "rsgrpo export mine --merge --out mine-merged"),
+    ("watch", RUNS, "rsgrpo watch mine"),
     ("status", RUNS, "rsgrpo status --run mine"),
     ("datasets", RUNS, "rsgrpo datasets"),
     ("prepare", STAGES, "rsgrpo prepare --dataset problems.jsonl --answer-column solution --run mine"),

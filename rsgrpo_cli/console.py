@@ -11,9 +11,10 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.errors import Interrupted, RsgrpoError
 
@@ -30,16 +31,6 @@ PLAIN_WIDTH = 160
 """Columns of a table that goes to a file or a pipe, where there is no screen to fit."""
 
 
-class Ticker(Protocol):
-    """A progress display."""
-
-    def advance(self, amount: int = 1) -> None:
-        """Count this much as done."""
-
-    def describe(self, text: str) -> None:
-        """Say what is being done."""
-
-
 class Output:
     """The one way to the user.
 
@@ -51,6 +42,10 @@ class Output:
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
+        self.log: Callable[[str], None] | None = None
+        """Told all that is said on the way, for the log of a run."""
+        self.said_at = time.monotonic()
+        """When something was said last."""
 
     def result(
         self, data: Mapping[str, Any], *tables: Table, lines: Sequence[str] = (), before: Sequence[str] = ()
@@ -75,14 +70,28 @@ class Output:
             for line in lines:
                 print(_fitted(line, sys.stdout))
 
+    def item(self, data: Mapping[str, Any]) -> None:
+        """One of several results as a line of JSON, if that was asked for."""
+        if self.as_json:
+            with writing():
+                print(_json(data), flush=True)
+
     def info(self, text: str) -> None:
         """Say something on the way."""
+        self.note(text)
         if not self.quiet:
             print(_fitted(text, sys.stderr), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """Say something that should not be missed."""
+        self.note(f"warning: {text}")
         _console(sys.stderr).print(_marked("warning: ", "yellow", text), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Write something into the log of the run, if there is one."""
+        self.said_at = time.monotonic()
+        if self.log is not None:
+            self.log(visible(text))
 
     def error(self, error: RsgrpoError) -> None:
         """Say what went wrong, or that it was stopped, and what to do next."""
@@ -95,30 +104,23 @@ class Output:
         if error.hint:
             console.print(_marked("", "", f"  {error.hint}"), soft_wrap=True)
 
-    def live(self) -> Live | None:
-        """A place on the terminal that is drawn again and again; None where there is no terminal to draw on."""
+    @property
+    def draws(self) -> bool:
+        """Whether there is a terminal to draw on: one that can go back to where it was."""
+        console = _console(sys.stderr)
+        return not (self.quiet or self.as_json) and console.is_terminal and not console.is_dumb_terminal
+
+    def live(self, *, transient: bool = True) -> Live | None:
+        """A place on the terminal that is drawn again and again; None where there is no terminal to draw on.
+
+        Args:
+            transient: Whether it is gone at the end.
+        """
         from rich.live import Live
 
-        console = _console(sys.stderr)
-        if self.quiet or self.as_json or not console.is_terminal:
+        if not self.draws:
             return None
-        return Live(console=console, auto_refresh=False, transient=True)
-
-    @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Ticker]:
-        """A progress bar on a terminal; silence elsewhere, so that a log is not full of it."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        console = _console(sys.stderr)
-        silent = self.quiet or self.as_json or not console.is_terminal or total < 2
-        with Progress(*columns, console=console, transient=True, disable=silent) as bar:
-            yield _Bar(bar, bar.add_task(visible(what), total=total))
+        return Live(console=_console(sys.stderr), auto_refresh=False, transient=transient, vertical_overflow="crop")
 
 
 def visible(text: str) -> str:
@@ -218,17 +220,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {seconds % 60:.0f} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-class _Bar:
-    def __init__(self, bar: Any, task: Any) -> None:
-        self.bar, self.task = bar, task
-
-    def advance(self, amount: int = 1) -> None:
-        self.bar.advance(self.task, amount)
-
-    def describe(self, text: str) -> None:
-        self.bar.update(self.task, description=visible(text))
-
-
 def _console(stream: Any) -> Console:
     from rich.console import Console
 
@@ -237,6 +228,10 @@ def _console(stream: Any) -> Console:
 
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(visible(text), **options)
+
+        def show_cursor(self, show: bool = True) -> bool:
+            """Leave the cursor as it is: whoever is killed cannot bring it back."""
+            return False
 
     width = screen_width(stream) or PLAIN_WIDTH
     return _Console(file=stream, width=width, highlight=False, markup=False, emoji=False)

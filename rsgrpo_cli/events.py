@@ -21,8 +21,25 @@ def append(path: Path, event: Mapping[str, Any]) -> None:
     Raises:
         ArtifactError: If the log is a symbolic link: it would be written through.
     """
-    line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event})
-    with os.fdopen(disk.open_own(path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8") as file:
+    _append(path, json.dumps({"time": _now(), **event}))
+
+
+def write_line(path: Path, text: str) -> None:
+    """Add a line for people to a log, with the time.
+
+    Raises:
+        ArtifactError: As `append`.
+    """
+    _append(path, f"{_now()} {text}")
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _append(path: Path, line: str) -> None:
+    descriptor = disk.open_own(path, os.O_WRONLY | os.O_APPEND)
+    with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(line + "\n")
 
 
@@ -55,3 +72,24 @@ def _is_event(event: Any) -> bool:
         return False
     seconds, step = event.get("seconds"), event.get("step", 0)
     return isinstance(seconds, int | float) and 0 <= seconds < MAX_SECONDS and isinstance(step, int)
+
+
+class Tail:
+    """Reads the events of a log as they are added.
+
+    Args:
+        path: The log; it need not be there yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._read = path, 0
+
+    def new(self) -> list[dict[str, Any]]:
+        """The events since the last call; a line that is being written waits for the next one."""
+        if not self.path.is_file() or self.path.stat().st_size <= self._read:
+            return []
+        with open(self.path, "rb") as file:
+            file.seek(self._read)
+            whole, end, _ = file.read().rpartition(b"\n")
+        self._read += len(whole) + len(end)
+        return [event for event in _parsed(whole.decode(errors="replace").splitlines()) if _is_event(event)]

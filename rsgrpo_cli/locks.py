@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rsgrpo_cli.disk import NO_LOCKS, make_directory, open_own
 from rsgrpo_cli.errors import LockedError
 
+Note = Callable[[Mapping[str, Any]], None]
+"""Writes into a lock that is held what its process is doing, for `holder`."""
+ATTEMPTS, BETWEEN_SECONDS = 5, 0.01
+"""How often a lock is tried: `holder` has it for some microseconds."""
+
 
 @contextmanager
-def held(path: Path, what: str, hint: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock file for this process.
+def held(path: Path, what: str, hint: str, say: Callable[[str], None]) -> Iterator[Note]:
+    """Hold a lock file for this process; what it yields writes into it what the process is doing.
 
     Args:
         path: The file; it is made if it is not there, and stays.
@@ -36,10 +45,10 @@ def held(path: Path, what: str, hint: str, say: Callable[[str], None]) -> Iterat
     descriptor = open_own(path, os.O_RDWR)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(descriptor)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+                owner = _first_line(descriptor) or "another process"
                 verb = "are" if what.startswith("the evaluations") else "is"
                 raise LockedError(f"{what} {verb} in use by {owner}", hint) from error
             if error.errno not in NO_LOCKS:
@@ -48,11 +57,80 @@ def held(path: Path, what: str, hint: str, say: Callable[[str], None]) -> Iterat
                 f"the file system of {path.parent} has no locks ({error.strerror}): "
                 f"nothing will stop a second command from using {what}; start one at a time"
             )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        yield
+        owner, since = f"process {os.getpid()} on {socket.gethostname()}", time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+        def note(doing: Mapping[str, Any]) -> None:
+            text = f"{owner}\n{json.dumps({'since': since, **doing})}".encode()
+            os.ftruncate(descriptor, os.pwrite(descriptor, text, 0))
+
+        note({})
+        yield note
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int) -> None:
+    for attempt in range(ATTEMPTS):
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno != errno.EWOULDBLOCK or attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(BETWEEN_SECONDS)
+
+
+def _first_line(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode(errors="replace").partition("\n")[0].strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The living process that holds a lock.
+
+    Args:
+        owner: "process 17 on host".
+        since: When it took the lock, as ISO 8601; "" where it does not say.
+        doing: What it wrote with its `Note`.
+        age: Seconds since it wrote that.
+    """
+
+    owner: str
+    since: str
+    doing: Mapping[str, Any]
+    age: float
+
+
+MOST_BYTES = 10_000
+"""A lock file is shorter; a run directory may come from anyone."""
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds a lock; None if nobody does, or the file system has no locks. Changes nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:  # not there, a link, not to be read: nobody whom we could know of
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            return None
+        owner, _, rest = os.pread(descriptor, MOST_BYTES, 0).decode(errors="replace").partition("\n")
+        doing = _read_note(rest)
+        age = max(0.0, time.time() - os.fstat(descriptor).st_mtime)
+        return Holder(owner, str(doing.pop("since", "")), doing, age)
+    finally:
+        os.close(descriptor)
+
+
+def _read_note(text: str) -> dict[str, Any]:
+    """What a process is doing; nothing where it is being written this moment."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 LOCKS = ("lock", "evals.lock")
@@ -60,8 +138,8 @@ LOCKS = ("lock", "evals.lock")
 
 
 @contextmanager
-def hold_run(path: Path, name: str, say: Callable[[str], None], *, evaluating: int | None = None) -> Iterator[None]:
-    """Hold a run for this process, or only the evaluations of one policy, which goes beside a train.
+def hold_run(path: Path, name: str, say: Callable[[str], None], *, evaluating: int | None = None) -> Iterator[Note]:
+    """Hold a run for this process, or only the evaluations of one policy, which goes beside a train; yields as `held`.
 
     Args:
         path: The run's directory.
@@ -79,8 +157,8 @@ def hold_run(path: Path, name: str, say: Callable[[str], None], *, evaluating: i
     else:
         lock, what = path / LOCKS[0], f"run {name}"
         hint = "wait for it or stop it; rsgrpo status, eval, export and fork work beside it"
-    with held(lock, what, hint, say):
-        yield
+    with held(lock, what, hint, say) as note:
+        yield note
 
 
 @contextmanager

@@ -12,6 +12,7 @@ RUN/
   evals/000001at0.75/NAME/        the same of weights on the line from the base model (0) to that policy (1)
   metrics.parquet, solved.parquet   one row per step; what each step solved first
   checked.parquet, events.jsonl     which steps need not be checked again; what ran when
+  run.log                         what was said on the way
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from rsgrpo_cli import config_file, disk, events, manifests
 from rsgrpo_cli.artifacts import json_text, read_json, read_lineage, write_json
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
-from rsgrpo_cli.locks import LOCKS, free, hold_benchmarks, hold_run
+from rsgrpo_cli.locks import LOCKS, Holder, Note, free, hold_benchmarks, hold_run, holder
 from rsgrpo_cli.run_names import claim_fresh_path
 from rsgrpo_cli.schemas import UPDATE_METRICS
 
@@ -80,6 +81,11 @@ class RunDir:
     def events(self) -> Path:
         """What ran when, a JSON object per line."""
         return self.path / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What the commands that worked on the run said, a line with its time each."""
+        return self.path / "run.log"
 
     def benchmark(self, name: str) -> Path:
         """The problems of an evaluation."""
@@ -311,13 +317,22 @@ class RunDir:
 
     # -- lock, events -----------------------------------------------------------------------------------------------
 
-    def lock(self, say: Callable[[str], None], *, evaluating: int | None = None) -> AbstractContextManager[None]:
+    def lock(self, say: Callable[[str], None], *, evaluating: int | None = None) -> AbstractContextManager[Note]:
         """Hold the run for this process, or only the evaluations of a policy; see `locks.hold_run`."""
         return hold_run(self.path, self.name, say, evaluating=evaluating)
 
     def lock_benchmarks(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
         """Hold the problems of its evaluations; see `locks.hold_benchmarks`."""
         return hold_benchmarks(self.path, self.name, say)
+
+    def holder(self) -> Holder | None:
+        """The living process that holds the run."""
+        return holder(self.path / LOCKS[0])
+
+    def evaluator(self) -> Holder | None:
+        """A living process that holds the evaluations of a policy."""
+        found = (holder(path) for path in sorted((self.path / "evals").glob("*.lock")))
+        return next((one for one in found if one is not None), None)
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Append to the log of what ran when."""

@@ -40,8 +40,8 @@ class Result:
 
     @property
     def json(self) -> Any:
-        """Its one line of JSON."""
-        return json.loads(self.out)
+        """Its line of JSON; the last one, where a command prints a line per step before its result."""
+        return json.loads(self.out.splitlines()[-1])
 
 
 Cli = Callable[..., Result]

@@ -13,9 +13,11 @@ PACKAGE = ROOT / "rsgrpo_cli"
 
 # Each part of the package and what it may import of the others.
 ABOUT_MODELS = {"models", "companions", "prompt_tokens", "context_window"}
-BELOW = {*ABOUT_MODELS, "bundled", "schemas", "config", "seeding", "probe", "errors"}
+BELOW = {*ABOUT_MODELS, "activity", "bundled", "schemas", "config", "seeding", "probe", "errors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "activity": set(),
+    "health": set(),
     "seeding": set(),
     "probe": {"errors"},
     "schemas": set(),
@@ -29,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "prompt_tokens": {"errors", "schemas"},
     "context_window": {"errors", "models"},
     "models": {"errors", "config", "bundled", "companions", "prompt_tokens"},
-    "workers": {"errors"},
+    "workers": {"activity", "errors"},
     "user_code": set(),
     "user_function": {"errors", "workers"},
     "rewards": BELOW - ABOUT_MODELS | {"workers", "user_code", "user_function"},
@@ -55,16 +57,16 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "estimators", "engines", "policy", "stages"}
     | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file", "locks"}
-    | {"identity", "staleness", "step_dir", "checked_steps"},
+    | {"identity", "staleness", "step_dir", "checked_steps", "health"},
     "api": {"errors", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
     "report": {"errors", "schemas", "config", "bundled", "core", "artifacts", "run_dir", "console", "staleness"}
-    | {"step_dir", "checked_steps", "rewards"},
+    | {"step_dir", "checked_steps", "rewards", "activity", "health", "events", "locks"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},
     "studies": BELOW | {"tasks", "core", "pipeline", "report", "run_dir", "artifacts", "staleness", "console"},
     "commands": BELOW
     | {"pipeline", "planning", "report", "studies", "run_dir", "console", "experiments", "artifacts", "staleness"}
-    | {"step_dir", "disk", "locks"},
+    | {"step_dir", "disk", "locks", "events"},
     "app": {"commands", "console", "errors"},
 }
 

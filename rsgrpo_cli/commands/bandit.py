@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from rsgrpo_cli import activity
 from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands.live import shown
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import StaleError, UsageError
 
@@ -147,8 +149,8 @@ def _play(out: Path, settings: dict[str, Any], output: Output) -> dict[str, pa.T
 
     played = Bandit.of(settings["arms"])
     betas, seeds, samples = settings["betas"], settings["seeds"], settings["samples"]
-    with output.progress("playing", samples) as ticker:
-        runs = play(played, betas, seeds, samples, ticker.advance)
+    with shown(output), activity.doing("playing", samples, "samples") as bar:
+        runs = play(played, betas, seeds, samples, bar.advance)
     exact = np.repeat(play_exactly(played, betas, samples // GROUP_SIZE), len(seeds), axis=0)
     lineage = Lineage("bandit", settings | {"group_size": GROUP_SIZE, "learning_rate": LEARNING_RATE}, inputs={})
     made = tables(runs, exact)

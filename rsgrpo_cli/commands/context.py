@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsgrpo_cli import activity, events
+from rsgrpo_cli.commands.live import shown
 from rsgrpo_cli.commands.options import as_typed
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
 from rsgrpo_cli.console import Output, duration
@@ -23,25 +26,36 @@ _AGAIN = "the same command again"
 
 @contextmanager
 def at_work(
-    run: RunDir, config: RunConfig, out: Output, overrides: Overrides | None = None, *, evaluating: int | None = None
+    run: RunDir,
+    config: RunConfig,
+    out: Output,
+    overrides: Overrides | None = None,
+    *,
+    evaluating: int | None = None,
+    screen: bool = False,
 ) -> Iterator[Session]:
     """A session on a run that no other process can use in the block.
 
     One that only evaluates a policy goes beside a train, which does not remove that policy meanwhile.
 
+    What is said goes into the run's log too, and what is done is shown: on one screen where `screen` asks for it.
+
     A run that this command created and that fails before it has sampled anything is removed again, so that the same
     command with another flag starts again. Only what this process wrote goes; a run that was there is left as it is.
     """
     try:
-        from rsgrpo_cli.locks import in_use
-        from rsgrpo_cli.pipeline.session import Session
-        from rsgrpo_cli.pipeline.stopping import StopSignal
+        with activity.doing("starting"):
+            from rsgrpo_cli.locks import in_use
+            from rsgrpo_cli.pipeline.session import Session
+            from rsgrpo_cli.pipeline.stopping import StopSignal
 
         stop = StopSignal()
         asked = {value for name, value in (overrides or {}).items() if name in ("score.reward", "advantage.estimator")}
         with (
-            run.lock(out.warn, evaluating=evaluating),
+            run.lock(out.warn, evaluating=evaluating) as note,
             nullcontext() if evaluating is None else in_use(run.checkpoint(evaluating) / "manifest.json"),
+            _logged(out, run),
+            shown(out, note, run if screen else None),
             stop.installed(out.info),
             Session(run, config, out, stop, asked) as session,
         ):
@@ -54,6 +68,26 @@ def at_work(
         elif isinstance(error, RsgrpoError):
             error.hint = _with_the_run(error.hint, run)
         raise
+
+
+@contextmanager
+def _logged(out: Output, run: RunDir) -> Iterator[None]:
+    """Write all that is said into the run's log, with the command and how it ended."""
+    command = shlex.join(["rsgrpo", *sys.argv[1:]])
+
+    def log(text: str) -> None:
+        events.write_line(run.log, text)
+
+    out.log = log
+    out.note(command)
+    try:
+        yield
+        out.note("done")
+    except BaseException as error:
+        out.note(f"ended: {error}" if isinstance(error, RsgrpoError) else f"ended: {type(error).__name__}: {error}")
+        raise
+    finally:
+        out.log = None
 
 
 def _with_the_run(hint: str, run: RunDir) -> str:

@@ -6,13 +6,13 @@ import gc
 from typing import Any
 
 from rsgrpo_cli.commands import options
-from rsgrpo_cli.console import Output, duration, table
+from rsgrpo_cli.console import Output, duration, number, size, table
 
 STALE_SHOWN = 5
 
 
 def status(run: options.RunOption = None, as_json: options.JsonOption = False) -> None:
-    """Show what a run has done, what is stale, and where the time went."""
+    """Show whether a run is at work and how far it is, what it has, what is stale, and where the time went."""
     from rsgrpo_cli.report.inspect import state
 
     gc.freeze()  # a long run makes many objects: collections need not go through all that was imported
@@ -31,6 +31,7 @@ def _lines(data: dict[str, Any]) -> list[str]:
     lines += [f"forked from {origin['run']} at step {origin['step']}"] if origin else []
     total = max(data["steps_done"], data["steps_wanted"])  # a run may be resumed for more steps than it was created for
     lines.append(f"{data['steps_done']} of {total} steps done; checkpoints {data['checkpoints'] or 'none'}")
+    lines += _now(data)
     for step in data["at_work"]:
         done = [name for name in ("rollouts", "rewards", "advantages", "update") if step[name]]
         parts = "" if step["rollouts"] else f" ({step['rollout_parts']} parts of the rollouts)"
@@ -42,6 +43,23 @@ def _lines(data: dict[str, Any]) -> list[str]:
         stale = " (stale)" if entry["stale"] else ""
         lines.append(f"evaluated: policy {entry['policy']} on {entry['benchmark']}{stale}")
     return lines
+
+
+def _now(data: dict[str, Any]) -> list[str]:
+    """Whether it runs, what the newest step came to, and what it takes."""
+    doing = f": {data['doing']}" if data["doing"] else ""
+    left = f", {duration(data['seconds_left'])} left" if data["seconds_left"] is not None else ""
+    lines = [f"{data['state']}{doing}{left}"]
+    newest = data["newest"]
+    if newest:
+        told = ", ".join(f"{name} {number(value)}" for name, value in newest.items() if name != "step")
+        lines.append(f"step {newest['step']}: {told}")
+    measured = data["measured"]
+    for value in measured["values"] if measured else []:
+        interval = "" if value["ci_low"] is None else f" [{value['ci_low']:.3f}, {value['ci_high']:.3f}]"
+        where = f"policy {measured['policy']} on {measured['benchmark']}"
+        lines.append(f"{where}: {value['metric']} {value['value']:.3f}{interval}")
+    return [*lines, *(f"warning: {text}" for text in data["warnings"]), f"{size(data['bytes'])} on the disk"]
 
 
 def _more(told: list[str]) -> list[str]:

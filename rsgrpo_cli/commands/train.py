@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, exists, new_run, say_ks
 from rsgrpo_cli.commands.plan import print_plan
@@ -15,7 +19,9 @@ def train(
     config: options.ConfigOption = None,
     dry_run: options.DryRun = False,
     accept_changes: options.AcceptOption = False,
-    as_json: options.JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each step, and then the result, as a line of JSON.")
+    ] = False,
     *,
     overrides: Overrides,
 ) -> None:
@@ -25,8 +31,9 @@ def train(
     """
     if dry_run:
         return print_plan(run, overrides, config, as_json=as_json)
-    from rsgrpo_cli.commands.live import StepDisplay
+    from rsgrpo_cli.commands.live import StepLines
     from rsgrpo_cli.pipeline import evaluation, forking, training
+    from rsgrpo_cli.report.remaining import Clock
     from rsgrpo_cli.run_dir import RunDir
 
     out = Output(as_json=as_json)
@@ -37,13 +44,14 @@ def train(
         out.info(f"resuming {target.path} at step {target.newest_version()}")
     else:
         target, resolved = new_run(run, overrides, config, out)
-    with at_work(target, resolved, out, overrides) as session, StepDisplay(out, resolved.train.steps) as display:
+    lines = StepLines(out, Clock(target, resolved).left_after)
+    with at_work(target, resolved, out, overrides, screen=True) as session:
         session.accept_changes = accept_changes
         if resolved.train.eval_every:
             say_ks(out, resolved, overrides)
             evaluation.check_names(evaluation.benchmarks_of(session), options.named_benchmarks(overrides))
-        training.train(session, display.show)
+        training.train(session, lines.show)
     done, asked = target.newest_version(), resolved.train.steps
-    data = {"run": str(target.path), "steps": done, "policy": done, "last_step": display.last}
+    data = {"run": str(target.path), "steps": done, "policy": done, "last_step": lines.last}
     more = f", more than --steps {asked} asks for" if done > asked else ""
     out.result(data, lines=[f"{target.path}: {done} steps done, policy {done}{more}"])

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
+from rsgrpo_cli import activity
 from rsgrpo_cli.context_window import require_room, window_of
 from rsgrpo_cli.engines.hf_check import check_sampling
 from rsgrpo_cli.engines.sampler import sample_tokens
@@ -86,9 +87,11 @@ def _sample(
     results: list[list[Generation]],
 ) -> None:
     """Add each prompt's completions to its list."""
-    for batch in _batches(prompts, seeds, sampling.max_tokens):
-        for owner, generation in zip(batch.owners, _Decoding(lm, batch, sampling).run(), strict=True):
-            results[owner].append(generation)
+    with activity.doing("", sum(map(len, seeds)), "completions") as bar:
+        for batch in _batches(prompts, seeds, sampling.max_tokens):
+            for owner, generation in zip(batch.owners, _Decoding(lm, batch, sampling).run(), strict=True):
+                results[owner].append(generation)
+            bar.advance(len(batch.seeds))
 
 
 @dataclass(frozen=True, slots=True)

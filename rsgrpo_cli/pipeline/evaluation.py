@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rsgrpo_cli import activity
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, read_table, write_table
 from rsgrpo_cli.config import EvalConfig, PrepareConfig
 from rsgrpo_cli.engines.types import Sampling
@@ -308,7 +309,8 @@ def _sum_up(cfg: EvalConfig, request: Request, folder: Path, prompts: pa.Table) 
         return samples
     rollouts = _concatenated(folder / SAMPLED, used, ROLLOUTS, list(evaluate_stage.ROLLOUT_COLUMNS))
     rewards = _concatenated(folder / GRADED, used, REWARDS, None)
-    problems, summary = evaluate_stage.evaluate(rollouts, rewards, prompts, grown.k, samples)
+    with activity.doing(f"pass@k of {len(rollouts):,} completions"):
+        problems, summary = evaluate_stage.evaluate(rollouts, rewards, prompts, grown.k, samples)
     write_table(folder / "problems.parquet", problems, PROBLEMS, lineage)
     write_table(folder / "summary.parquet", summary, SUMMARY, lineage)
     return samples

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rsgrpo_cli import disk
+from rsgrpo_cli import activity, disk
 from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.checked_steps import CheckedSteps
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
@@ -42,11 +42,11 @@ def check_history(session: Session, upto: int) -> CheckedSteps:
     """
     run, checked = session.run, _read_checked(session)
     untouched = checked.untouched()
-    for step in range(upto):
-        if step in untouched:
-            continue
+    changed = [step for step in range(upto) if step not in untouched]
+    for done, step in enumerate(changed):
         try:
-            problems = checked.note(step)
+            with activity.doing(f"checking earlier steps, {done} of {len(changed)}"):
+                problems = checked.note(step)
         except (ArtifactError, MissingError) as error:
             session.out.warn(f"{error.message}; that step is done, and it is not needed to resume")
             continue

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsgrpo_cli import disk, manifests
+from rsgrpo_cli import activity, disk, manifests
 from rsgrpo_cli.artifacts import Lineage, read_table
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.locks import free
@@ -42,8 +42,9 @@ def new_checkpoint(policy: Policy, folder: Path, lineage: Lineage) -> Iterator[N
     from rsgrpo_cli.policy.checkpoints import save_checkpoint
 
     with disk.explain_full_disk(folder), disk.workshop(folder) as partial:
-        save_checkpoint(policy, partial)
-        manifests.seal(partial, lineage)
+        with activity.doing(f"saving policy {int(folder.name)}"):
+            save_checkpoint(policy, partial)
+            manifests.seal(partial, lineage)
         names = manifests.files_of(partial / MANIFEST)
         yield
         _publish(partial, folder)

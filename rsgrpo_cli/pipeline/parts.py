@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rsgrpo_cli import disk
+from rsgrpo_cli import activity, disk
 from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
 from rsgrpo_cli.engines.types import Engine, Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError
@@ -47,7 +47,7 @@ def sample_parts(
         lineage: Of every part; `policy_version` goes into its rows.
         seed_parts: As `stages.rollout.rollout`.
         group_prefix: As there.
-        title: What the progress bar says, and what the parts are of in the message of a stop.
+        title: What is said to be done, and what the parts are of in the message of a stop.
 
     Yields:
         Each part's file, once it is written, and its table.
@@ -57,12 +57,12 @@ def sample_parts(
     made = rollout_stage.rollout(
         prompts, parts, engine, sampling, seed_parts=seed_parts, group_prefix=group_prefix, policy_version=version
     )
-    with session.out.progress(title[0], len(parts)) as ticker:
+    with activity.doing(title[0], len(parts), "parts") as bar:
         for done, (part, table) in enumerate(made, start=1):
             path = folder / f"{part.name}.parquet"
             write_table(path, table, ROLLOUTS, replace(lineage, outputs=rollout_stage.notes(table)))
             yield path, table
-            ticker.advance()
+            bar.advance()
             if done < len(parts):
                 session.stop.check(f"part {done} of {len(parts)} of {title[1]}", again(session))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from rsgrpo_cli import disk, manifests
+from rsgrpo_cli import activity, disk, manifests
 from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.config import RunConfig, UpdateConfig
 from rsgrpo_cli.console import Output, duration
@@ -151,12 +151,12 @@ def rebuild(
     if checkpoint is not None:
         run.check_checkpoint(route.start, trainer=True)
     policy, inexact = open_policy(opening, base, checkpoint, version=route.start, train=True), None
-    with out.progress(f"rebuilding policy {route.version}", len(steps)) as ticker:
+    with activity.doing(f"rebuilding policy {route.version}", len(steps), "updates") as bar:
         for step in steps:
             inexact = inexact or _replay(Step(run, step), policy, *made[step], default_seed=config.seed)
             if inexact and not accept_inexact:
                 raise StaleError(f"{what} cannot be rebuilt bit for bit: {inexact}", _WHY)
-            ticker.advance()
+            bar.advance()
     if inexact:
         out.warn(f"{what} was not rebuilt bit for bit: {inexact}")
     if not train:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from rsgrpo_cli import activity
 from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.config import AdvantageConfig, OwnEstimatorConfig, RunConfig, ScoreConfig, override
 from rsgrpo_cli.console import Output
@@ -129,7 +130,8 @@ class Session:
 
     @cached_property
     def _base(self) -> tuple[Path, str]:
-        return open_base(self.run, self.config.model.name, accept=self.accept_changes)
+        with activity.doing(f"checking the base model {self.config.model.name}"):
+            return open_base(self.run, self.config.model.name, accept=self.accept_changes)
 
     def check_base(self) -> None:
         """Compare the base model with the run's now, and not when it is first used; raises as `base`."""
@@ -145,10 +147,11 @@ class Session:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base model's tokenizer."""
-        from rsgrpo_cli.models import load_tokenizer, quiet
+        with activity.doing("loading the tokenizer"):
+            from rsgrpo_cli.models import load_tokenizer, quiet
 
-        with quiet():
-            return load_tokenizer(self.description)
+            with quiet():
+                return load_tokenizer(self.description)
 
     @property
     def template_date(self) -> date | None:
@@ -203,14 +206,16 @@ class Session:
         return self._policy
 
     def _open(self, version: int, *, train: bool) -> Policy:
-        from rsgrpo_cli.policy.checkpoints import open_policy
-
         checkpoint = self.run.checkpoint(version) if version else None
         if checkpoint is not None and version not in self.run.versions():
             return self._rebuild(version, train=train)
         if checkpoint is not None:
             self.run.check_checkpoint(version, trainer=train)
-        return open_policy(self.config, self.base, checkpoint, version=version, train=train)
+        base = self.base
+        with activity.doing(f"loading policy {version}" if version else f"loading {self.config.model.name}"):
+            from rsgrpo_cli.policy.checkpoints import open_policy
+
+            return open_policy(self.config, base, checkpoint, version=version, train=train)
 
     def _rebuild(self, version: int, *, train: bool) -> Policy:
         route = find_route(self.run, version)
@@ -293,9 +298,11 @@ class Session:
         with files.of(version, self.at) as weights:
             free_memory()
             if self._sampler is None:
-                self._sampler = self._start_vllm(weights.probe)
+                with activity.doing("starting vLLM"):
+                    self._sampler = self._start_vllm(weights.probe)
                 self._resources.callback(self._sampler.close)
-            self._sampler.load(weights)
+            with activity.doing(f"giving policy {version} to vLLM"):
+                self._sampler.load(weights)
         return self._sampler
 
     def _start_vllm(self, probe: Probe) -> LoadableEngine:

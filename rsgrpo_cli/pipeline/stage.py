@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rsgrpo_cli import activity
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.staleness import Freshness, decide
 
@@ -71,10 +72,20 @@ def carry_out(
 ) -> Outcome:
     """Run a stage's work, whatever is there; time it and log it. Arguments as of `run_stage`."""
     started = time.perf_counter()
-    facts = work()
+    with activity.doing(_named(stage, where)):
+        facts = work()
     seconds = time.perf_counter() - started
     session.note_time({"stage": stage, **where}, seconds)
     return Outcome(stage, path, False, seconds, facts)
+
+
+def _named(stage: str, where: Mapping[str, int | str]) -> str:
+    """A stage and what it is of: update of step 3, eval of policy 5 on toy."""
+    if "step" in where:
+        return f"{stage} of step {where['step']}"
+    if "policy" in where:
+        return f"{stage} of policy {where['policy']} on {where.get('benchmark')}"
+    return " of ".join([stage, *map(str, where.values())])
 
 
 def again(session: Session) -> str:

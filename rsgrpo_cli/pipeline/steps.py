@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rsgrpo_cli import activity
 from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_json, read_lineage, read_table, write_table
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, RsGrpoConfig, ScoreConfig, UpdateConfig
 from rsgrpo_cli.engines.types import Sampling
@@ -170,7 +171,8 @@ def _grade(session: Session, step: Step, folder: Path, grading: Grading, *, forc
     missing = [(path, made) for path, made in wanted if force or freshness(path, REWARDS, made) != Freshness.CURRENT]
     keep = {path for path, _ in wanted} - {path for path, _ in missing}
     for done, (path, lineage) in enumerate(missing, start=1):
-        rewards = grading.grade(step.folder / path.name)
+        with activity.doing(f"score of step {step.number}, part {done} of {len(missing)}"):
+            rewards = grading.grade(step.folder / path.name)
         if done == 1:
             for old in {*part_files(folder), folder.with_name(f"{folder.name}.parquet")} - keep:
                 discard(old, REWARDS)

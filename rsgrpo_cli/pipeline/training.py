@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rsgrpo_cli import activity, health
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, override_afresh
 from rsgrpo_cli.errors import DivergedError, Interrupted, UsageError
 from rsgrpo_cli.pipeline import evaluation, preparation, prompt_checks, steps
@@ -63,7 +64,8 @@ def train(session: Session, report: Report) -> None:
     total = session.config.train.steps
     if session.run.newest_version() < total:
         session.check_base()
-        _prepare(session)
+        with activity.doing("preparing the problems"):
+            _prepare(session)
         _check_resources(session)
         prompt_checks.check_prompts(session, session.config.prepare, session.prompts, "rollout.max_tokens")
     if session.config.train.eval_every:
@@ -132,7 +134,8 @@ def _check_resources(session: Session) -> None:
     """Find out what is not there or cannot be loaded before anything is sampled for it."""
     session.require_engine(session.config.rollout.engine)
     score = session.config.score
-    check_reward(session, score.reward, session.require_reward(score))
+    with activity.doing(f"loading the reward {score.reward}"):
+        check_reward(session, score.reward, session.require_reward(score))
 
 
 class Training:
@@ -148,8 +151,9 @@ class Training:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.start = session.run.newest_version()
-        self._warned = False
+        self._warned: set[str] = set()
         self.history = History(session, upto=self.start, checked=check_history(session, self.start))
+        self._first: dict[str, Any] | None = next(iter(self.history.metrics.slice(0, 1).to_pylist()), None)
         if self.start < session.config.train.steps:
             session.policy(self.start, train=True)
         # The base model is what all others are compared with. A run that is resumed may have been stopped between its
@@ -171,7 +175,7 @@ class Training:
         with _way_back(session.run, step):
             steps.update(session, step, config.update, save=save)
         row = self.history.add(step, write=save)
-        self._warn_of_no_signal(row)
+        self._warn(row)
         if save:
             _maybe_evaluate(session, step + 1)
             self._prune()
@@ -188,13 +192,13 @@ class Training:
             session.stop.check(f"the rewards of step {step}", again(session))
             more = prompts_to_draw(session, step) > 0
 
-    def _warn_of_no_signal(self, row: dict[str, Any]) -> None:
-        """Say so, once, where a step has taught nothing: its metrics alone are easily overlooked."""
-        if row["advantage_rms"] or self._warned:
-            return
-        self._warned = True
-        what = "no completion has a reward" if row["reward_mean"] is None else "the rewards of every group are equal"
-        self.session.out.warn(f"step {row['step']}: {what}, so that nothing is learned from it")
+    def _warn(self, row: dict[str, Any]) -> None:
+        """Say, once each, what is wrong with a step: its metrics alone are easily overlooked."""
+        self._first = self._first or row
+        for warned in health.warnings(row, self._first):
+            if warned.about not in self._warned:
+                self._warned.add(warned.about)
+                self.session.out.warn(warned.text)
 
     def _prune(self) -> None:
         prune(self.session.run, keep=self.session.config.train.keep_checkpoints, warn=self.session.out.warn)

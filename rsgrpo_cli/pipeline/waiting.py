@@ -12,7 +12,7 @@ from rsgrpo_cli.pipeline.stage import again
 
 
 @contextmanager
-def waiting_for(session: Session, lock: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+def waiting_for(session: Session, lock: Callable[[], AbstractContextManager[object]]) -> Iterator[None]:
     """Hold a lock for the block, once whoever has it lets go of it; what is waited for is said once.
 
     Raises:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rsgrpo_cli import activity
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.core.losses import clipped_surrogate, kl_penalty, token_weights, truncated_importance_ratio
 from rsgrpo_cli.errors import DivergedError, EngineError
@@ -100,10 +101,11 @@ def optimizer_step(policy: Policy, experience: Experience, cfg: UpdateConfig) ->
         return Sums()
     running = _Running()
     update_mode(policy.lm.causal)
-    with _explained(cfg):
+    with _explained(cfg), activity.doing("", len(rows), "completions") as bar:
         for micro_batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
             loss = _loss(policy, experience, micro_batch, cfg, running)
             loss.backward()
+            bar.advance(len(micro_batch))
         running.add(grad_norm=torch.nn.utils.clip_grad_norm_(policy.trained().values(), cfg.max_grad_norm))
         sums = running.fetch()
         if not (isfinite(sums.grad_norm) and isfinite(sums.loss)):
@@ -130,13 +132,14 @@ def completion_logprobs(policy: Policy, experience: Experience, cfg: UpdateConfi
     made: list[NDArray[Any]] = [np.zeros(0, np.float32)] * len(experience.completions)
     rows = np.flatnonzero(experience.gradient_N).tolist()
     update_mode(policy.lm.causal)
-    with _explained(cfg), torch.no_grad():
+    with _explained(cfg), torch.no_grad(), activity.doing("", len(rows), "completions read first") as bar:
         for micro_batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
             batch = assemble(experience.prompts, experience.completions, micro_batch, policy.lm.device)
             logprobs_N = token_logprobs(policy.lm, batch, temperature=experience.temperature)[0].cpu().numpy()
             ends = np.cumsum([len(experience.completions[row]) for row in micro_batch])
             for row, own in zip(micro_batch, np.split(logprobs_N, ends[:-1]), strict=True):
                 made[row] = own
+            bar.advance(len(micro_batch))
     return made
 
 

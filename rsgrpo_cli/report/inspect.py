@@ -12,6 +12,8 @@ import pyarrow as pa
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.checked_steps import CheckedSteps
 from rsgrpo_cli.errors import ArtifactError, MissingError
+from rsgrpo_cli.report.snapshot import Reader
+from rsgrpo_cli.report.usage import bytes_used
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS
 from rsgrpo_cli.staleness import departures, evaluations, stale_evaluation, stale_inputs
@@ -55,7 +57,8 @@ def state(run_name: str | None) -> dict[str, Any]:
     config = run.config()
     newest = run.newest_version()
     steps, measured = run.steps(), evaluations(run)
-    untouched, damaged = _untouched(run)
+    checked, damaged = _checked(run)
+    untouched = checked.untouched()
     to_check = [step for step in steps if step not in untouched]
     old = {(version, name): _evaluation_problem(run, version, name) for version, name in measured}
     origin = run.origin()
@@ -82,15 +85,40 @@ def state(run_name: str | None) -> dict[str, Any]:
             {"policy": version, "benchmark": name, "stale": bool(problem)} for (version, name), problem in old.items()
         ],
         "seconds": dict(seconds),
+        "bytes": bytes_used(run, checked),
+        **_now(run),
     }
 
 
-def _untouched(run: RunDir) -> tuple[set[int], list[str]]:
-    """The steps that were found consistent before and are as they were; what is wrong with the list of them."""
+def _now(run: RunDir) -> dict[str, Any]:
+    """Whether a run is at work, and what its newest step and evaluation came to."""
+    seen = Reader(run).read(everything=False)
+    names = ("step", "reward_mean", "pass@1", "pass@G", "cumulative_solve_rate", "entropy", "truncated_fraction")
+    holder, doing, measured = seen.holder or seen.evaluator, seen.progress, seen.measured
+    fields = ("metric", "value", "ci_low", "ci_high")
+    return {
+        "state": seen.state,
+        "process": holder.owner if holder else None,
+        "since": holder.since if holder else None,
+        "doing": " ".join(part for part in (doing.what, doing.count) if part) if doing else None,
+        "seconds_left": seen.seconds_left,
+        "newest": {name: seen.last[name] for name in names if seen.last.get(name) is not None},
+        "measured": measured
+        and {
+            "policy": measured.policy,
+            "benchmark": measured.benchmark,
+            "values": [dict(zip(fields, row, strict=True)) for row in measured.values],
+        },
+        "warnings": [warned.text for warned in seen.warnings],
+    }
+
+
+def _checked(run: RunDir) -> tuple[CheckedSteps, list[str]]:
+    """The steps that were found consistent before; what is wrong with the list of them."""
     try:
-        return CheckedSteps.read(run).untouched(), []
+        return CheckedSteps.read(run), []
     except ArtifactError as error:
-        return set(), [error.message]
+        return CheckedSteps(run), [error.message]
 
 
 def _evaluation_problem(run: RunDir, version: int, name: str) -> str | None:

@@ -42,6 +42,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rsgrpo_cli import activity
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.workers.worker import PARENT_SIGNALS, Start
 
@@ -197,10 +198,12 @@ class WorkerPool:
             raise RuntimeError(f"the worker pool of {self._label} is closed")
         run = _Run(jobs, deque(range(len(jobs))))
         try:
-            while len(run.outcomes) < len(jobs):
-                self._assign(run)
-                self._listen(run)
-                self._expire(run)
+            with activity.doing("", len(jobs)) as bar:
+                while len(run.outcomes) < len(jobs):
+                    self._assign(run)
+                    self._listen(run)
+                    self._expire(run)
+                    bar.done = len(run.outcomes)
         except BaseException:
             # What these workers still report would be taken for results of the next map.
             for worker in [worker for worker in self._workers if worker.chunk or not worker.ready]:

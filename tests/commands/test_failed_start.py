@@ -10,7 +10,9 @@ from tests.conftest import SMALL, Cli
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("lock", "events.jsonl")]
+    files = [
+        path for path in folder.rglob("*") if path.is_file() and path.name not in ("lock", "events.jsonl", "run.log")
+    ]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

@@ -76,7 +76,7 @@ class Shell:
         return out, err
 
     def json(self, *arguments: Word) -> Any:
-        return json.loads(self.run(*arguments, "--json")[0])
+        return json.loads(self.run(*arguments, "--json")[0].splitlines()[-1])
 
 
 def environment(path: Path) -> dict[str, str]:
@@ -303,7 +303,7 @@ def test_beta_changes_for_one_step_and_for_a_fork(run: Path, copy: Path, shell: 
 
 def content(run: Path, without: str = "lock") -> dict[str, bytes]:
     files = [path for path in run.rglob("*") if path.is_file()]
-    timed = {"events.jsonl", "lock", without}
+    timed = {"events.jsonl", "lock", "run.log", without}
     return {path.relative_to(run).as_posix(): path.read_bytes() for path in files if path.name not in timed}
 
 

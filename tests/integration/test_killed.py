@@ -33,7 +33,7 @@ SEVERAL = [*TRAIN, "--minibatches", "2", "--epochs", "2", "--set", "update.lr_sc
 def content(run: Path) -> dict[str, bytes]:
     """Every artifact of a run but those with clock times in them."""
     files = [path for path in run.rglob("*") if path.is_file()]
-    timed = {"events.jsonl", "metrics.parquet", "checked.parquet", "lock"}
+    timed = {"events.jsonl", "metrics.parquet", "checked.parquet", "lock", "run.log"}
     kept = [path for path in files if path.name not in timed and path.suffix != ".lock"]
     return {path.relative_to(run).as_posix(): path.read_bytes() for path in kept}
 
