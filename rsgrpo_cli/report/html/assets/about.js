@@ -13,6 +13,7 @@ function time(run) {
   if (!total) return missing("No time was recorded yet. Steps are made by:", `rsgrpo train --run ${run.path}`);
   return el("div", {}, el("h4", {}, `Where the time went: ${seconds(total)}`),
     stacked(run.seconds.map(([stage, s], i) => [stage, s, `t${i % 7}`]), total, (stage, s) => `${stage} ${seconds(s)}`),
+    el("p", { class: "mut" }, run.seconds.map(([stage, s]) => `${stage} ${seconds(s)}`).join(" · ")),
     numbers(["stage", "time", "share"], run.seconds.map(([stage, s]) => [stage, seconds(s), percent(s / total)]), "Time in numbers"));
 }
 function settings() {

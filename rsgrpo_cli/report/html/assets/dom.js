@@ -73,7 +73,7 @@ const DASHES = [null, "10 3", "2 3", "10 3 2 3", "16 4", "5 2"];
 function seriesOf(arm) {
   const own = D.arms[arm], trained = D.arms.slice(0, arm).filter((other) => !other.base).length;
   if (own.base) return { label: own.label, colour: "c0", dash: "5 4", marker: "circle" };
-  return { label: own.label, colour: `c${1 + (trained % 6)}`, dash: DASHES[trained % 6], marker: MARKERS[(1 + trained) % 5] };
+  return { label: own.label, colour: `c${1 + (trained % 6)}`, dash: DASHES[(trained + Math.floor(trained / 6)) % 6], marker: MARKERS[(1 + trained) % 5] };
 }
 function name(arm) { return el("b", { class: seriesOf(arm).colour + " name" }, D.arms[arm].label); }
 

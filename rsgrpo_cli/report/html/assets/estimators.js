@@ -245,7 +245,8 @@ const Estimators = (() => {
     asym_grpo: { right: { from: 0, to: 2, step: 0.05, start: 0.9 }, wrong: { from: 0, to: 2, step: 0.05, start: 0.4 } },
   };
   /* Estimators of core that need more than the rewards of one group, each with the reason. */
-  const NOT_IN_THE_PAGE = {};
+  const HISTORY = "it weighs groups by what earlier steps of the run were like, which the page does not have";
+  const NOT_IN_THE_PAGE = { rs_grpo_moving: HISTORY, fade: HISTORY, curve_rl: HISTORY };
 
   /* Advantages of a group; null is a completion without a reward, which gets 0 and takes no part. */
   function compute(name, rewards, settings) {

@@ -54,7 +54,8 @@ function estimatorControls() {
       ? choice(key, control.map((v) => [v, v]), G.settings[key], (value) => { G.settings[key] = value; G.draw("values"); })
       : slider(key, control, size))),
     el("button", { type: "button", class: "chip", id: "as-trained", on: { click: () => { useTrained(); G.draw(); } } }, "as trained"),
-    Object.entries(Estimators.notInThePage).map(([n, why]) => note(`${n} cannot be computed here: ${why}`)),
+    el("details", { class: "numbers" }, el("summary", {}, "Estimators that are not here"),
+      Object.entries(Estimators.notInThePage).map(([n, why]) => note(`${n}: ${why}.`)), note("An estimator of your own: it is a Python function.")),
   ];
 }
 function slider(key, control, size) {
@@ -91,7 +92,7 @@ function groupBody() {
     el("div", { class: "card" }, el("code", {}, group.id), block(D.texts[group.prompt]), el("div", {}, el("span", { class: "mut" }, "reference answer: "), quoted(group.gold, "gold")),
       el("div", { class: "mut" }, `${rightOf(group)} of ${group.samples.length} right; the group is ${group.status.replace("_", " ")}. As trained: ${described(made)}. As chosen: ${label}.`)),
     Estimators.names.includes(made.estimator) ? null : note(`The page cannot compute ${made.estimator}` +
-      `${Estimators.notInThePage[made.estimator] ? `: ${Estimators.notInThePage[made.estimator]}` : ", which is a function of your own"}. ${G.estimator} is chosen instead.`),
+      `${Estimators.notInThePage[made.estimator] ? `: ${Estimators.notInThePage[made.estimator]}` : ", which is a Python function of yours"}. ${G.estimator} is chosen instead.`),
     made.scale && made.scale !== "none" ? note(`The run scaled the advantages of each step (${made.scale}); those as chosen are not scaled.`) : null,
     now.problem ? el("p", { class: "note warn", id: "refused" }, `${G.estimator} refuses this group: ${now.problem}`) : null,
     el("div", { class: "scroll" }, el("table", { class: "stack group" },

@@ -2,7 +2,7 @@
 const TITLES = [["verdict", "Verdict"], ["passk", "pass@k"], ["changed", "What changed"], ["problems", "Problems"], ["groups", "A group"],
   ["tokens", "Tokens"], ["curves", "Curves"], ["visits", "Prompts"], ["about", "The runs"]];
 function start() {
-  replace(document.getElementById("top"), el("div", { class: "title" }, el("b", {}, "rsgrpo report"), el("span", {}, " ", D.title)),
+  replace(document.getElementById("top"), el("h1", { class: "title" }, el("b", {}, "rsgrpo report"), " ", D.title),
     el("nav", { "aria-label": "Sections" }, TITLES.map(([id, text]) => el("a", { href: `#${id}` }, text))));
   replace(document.getElementById("page"), [verdictSection, passkSection, changedSection, problemsSection, groupsSection, curvesSection, visitsSection, aboutSection]
     .flatMap((make) => make()));
