@@ -12,6 +12,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, table_id, write_table
 from rsgrpo_cli.core.history import (
     DISCOUNT,
@@ -41,9 +43,10 @@ _RULES = {
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A history, and what its file has for a lineage, id included."""
+    """A history, its table, and what its file has for a lineage, id included."""
 
     history: History
+    table: pa.Table
     lineage: Lineage
 
     @property
@@ -76,7 +79,7 @@ def write(run: RunDir, known: Known) -> None:
     """Save a history, unless its file is there."""
     path = run.history(known.history.step)
     if not path.is_file() or read_lineage(path, HISTORY).id != known.id:
-        write_table(path, history_table.to_table(known.history), HISTORY, known.lineage)
+        write_table(path, known.table, HISTORY, known.lineage)
 
 
 def _last_sound(run: RunDir, step: int, checked: int) -> int | None:
@@ -98,12 +101,13 @@ def _rules_of(run: RunDir, step: int) -> dict[str, object]:
 def _read(run: RunDir, step: int) -> Known:
     path = run.history(step)
     lineage = read_lineage(path, HISTORY)
+    table = read_table(path, HISTORY)
     try:
-        history = history_table.from_table(read_table(path, HISTORY), lineage.outputs)
+        history = history_table.from_table(table, lineage.outputs)
     except (KeyError, ValueError) as error:
         hint = "remove it: it is made again from the steps before"
         raise ArtifactError(f"{path} is damaged: it does not hold what its step needs", hint) from error
-    return Known(history, lineage)
+    return Known(history, table, lineage)
 
 
 def _after(run: RunDir, known: Known) -> Known:
@@ -123,6 +127,6 @@ def _after(run: RunDir, known: Known) -> Known:
 
 
 def _named(history: History, inputs: dict[str, str]) -> Known:
-    outputs = history_table.means(history)
+    outputs, table = history_table.means(history), history_table.to_table(history)
     lineage = Lineage("advantage", _RULES, inputs, policy_version=history.step, outputs=outputs)
-    return Known(history, lineage.with_id(table_id(history_table.to_table(history), HISTORY, lineage)))
+    return Known(history, table, lineage.with_id(table_id(table, HISTORY, lineage)))

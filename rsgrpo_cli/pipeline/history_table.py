@@ -53,13 +53,16 @@ def outcome(rewards: pa.Table, entropy: float | None) -> Outcome:
 
 def to_table(history: History) -> pa.Table:
     """One row per prompt, of `schemas.HISTORY`; see `means` for the rest."""
-    rows = sorted(history.prompts.items())
+    prompts = sorted(history.prompts)
+    known = [history.prompts[prompt] for prompt in prompts]
+    recent = [visit for visits in known for visit in visits.recent]
+    offsets = pa.array(np.cumsum([0, *(len(visits.recent) for visits in known)], dtype=np.int32))
     columns = {
-        "prompt_id": [prompt for prompt, _ in rows],
-        "right": [visits.right for _, visits in rows],
-        "completions": [visits.completions for _, visits in rows],
-        "recent_steps": [[step for step, _ in visits.recent] for _, visits in rows],
-        "recent_rates": [[rate for _, rate in visits.recent] for _, visits in rows],
+        "prompt_id": prompts,
+        "right": [visits.right for visits in known],
+        "completions": [visits.completions for visits in known],
+        "recent_steps": pa.ListArray.from_arrays(offsets, pa.array([step for step, _ in recent], pa.int32())),
+        "recent_rates": pa.ListArray.from_arrays(offsets, pa.array([rate for _, rate in recent], pa.float64())),
     }
     return pa.table(columns, schema=HISTORY.schema)
 

@@ -27,6 +27,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "chen_passk": {"k": 3},
     "mahdavi_passk": {"k": 2},
     "passk_rloo": {"k": 2},
+    "power": {"alpha": 3.0},
+    "f_grpo": {"gamma": 2.0},
+    "bbg": {"k": 2},
+    "w_reinforce": {"right": 0.5},
 }
 """Of the estimators that have any; the others are taken as they are."""
 
