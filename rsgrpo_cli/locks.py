@@ -138,22 +138,24 @@ LOCKS = ("lock", "evals.lock")
 
 
 @contextmanager
-def hold_run(path: Path, name: str, say: Callable[[str], None], *, evaluating: int | None = None) -> Iterator[Note]:
+def hold_run(
+    path: Path, name: str, say: Callable[[str], None], *, evaluating: tuple[str, str] | None = None
+) -> Iterator[Note]:
     """Hold a run for this process, or only the evaluations of one policy, which goes beside a train; yields as `held`.
 
     Args:
         path: The run's directory.
         name: What it is called.
         say: Told where the file system has no locks.
-        evaluating: Hold the evaluations of this policy.
+        evaluating: Hold the evaluations of this policy: its name, and that of its directories.
 
     Raises:
         LockedError: If another live process holds it.
     """
     if evaluating is not None:
-        what, hint = f"the evaluations of policy {evaluating} of run {name}", "wait for it or stop it"
+        what, hint = f"the evaluations of policy {evaluating[0]} of run {name}", "wait for it or stop it"
         make_directory(path / "evals")
-        lock = path / "evals" / f"{evaluating:06d}.lock"
+        lock = path / "evals" / f"{evaluating[1]}.lock"
     else:
         lock, what = path / LOCKS[0], f"run {name}"
         hint = "wait for it or stop it; rsgrpo status, eval, export and fork work beside it"

@@ -13,6 +13,7 @@ RUN/
   metrics.parquet, solved.parquet   one row per step; what each step solved first
   checked.parquet, events.jsonl     which steps need not be checked again; what ran when
   run.log                         what was said on the way
+  NAME.TAG beside NAME              what a single stage made with --tag; nothing of the run itself goes by it
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,33 @@ WHOLE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """An update that `update --tag` made beside the run's own, and the policy that came of it.
+
+    Args:
+        step: The step that was updated from.
+        tag: What it is called.
+        advantages: The tag of the advantages that it used; None for the step's own.
+    """
+
+    step: int
+    tag: str
+    advantages: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunDir:
     """Paths of a run and the questions one can ask of them.
 
     Args:
         path: The directory.
         made_since: When this process created the run, as of `disk.mark`; None for a run that was there.
+        beside: Look at the run as if its last update had been this one; see `with_update`.
     """
 
     path: Path
     made_since: int | None = field(default=None, compare=False)
+    beside: Beside | None = None
 
     # -- paths --------------------------------------------------------------------------------------------------
 
@@ -105,6 +123,7 @@ class RunDir:
 
     def advantages(self, step: int, tag: str | None = None) -> Path:
         """A step's advantages."""
+        tag = tag or (self.beside.advantages if self.beside and step == self.beside.step else None)
         return self.step(step) / (f"advantages.{tag}.parquet" if tag else "advantages.parquet")
 
     def history(self, step: int) -> Path:
@@ -113,20 +132,20 @@ class RunDir:
 
     def policy_logprobs(self, step: int) -> Path:
         """What the policy said of a step's completions before several optimizer steps were taken on them."""
-        return self.step(step) / "policy_logprobs.parquet"
+        return self.step(step) / f"policy_logprobs{self._tag(step + 1)}.parquet"
 
     def update_metrics(self, step: int) -> Path:
         """A step's optimizer steps."""
-        return self.step(step) / "update_metrics.parquet"
+        return self.step(step) / f"update_metrics{self._tag(step + 1)}.parquet"
 
     def checkpoint(self, version: int) -> Path:
         """The policy after `version` updates; there is none for 0, the base model."""
-        return self.path / "checkpoints" / f"{version:06d}"
+        return self.path / "checkpoints" / self.folder_of(version)
 
     def evaluations(self, version: int, at: float = WHOLE) -> Path:
         """The directory of all evaluations of policy `version`, or of weights on the line to it from the base model."""
         line = "" if at == WHOLE else f"at{at:.6f}".rstrip("0")
-        return self.path / "evals" / f"{version:06d}{line}"
+        return self.path / "evals" / f"{self.folder_of(version)}{line}"
 
     def evaluation(self, version: int, benchmark: str, at: float = WHOLE) -> Path:
         """The directory of an evaluation of policy `version`; `at` as of `evaluations`."""
@@ -141,6 +160,21 @@ class RunDir:
                 found.append((int(name[1]), float(name[2]), path.parent.name))
         return sorted(found)
 
+    def with_update(self, step: int, tag: str, advantages: str | None = None) -> RunDir:
+        """The run as if an update with a tag had been its last: what came of it is in place of the run's own."""
+        return replace(self, beside=Beside(step, tag, advantages))
+
+    def policy_name(self, version: int) -> str:
+        """How a policy is named on the command line: 4, or 4.beta8 where an update with that tag made it."""
+        return f"{version}{self._tag(version)}"
+
+    def folder_of(self, version: int) -> str:
+        """The name of a policy's directories."""
+        return f"{version:06d}{self._tag(version)}"
+
+    def _tag(self, version: int) -> str:
+        return f".{self.beside.tag}" if self.beside and version == self.beside.step + 1 else ""
+
     # -- what is there ------------------------------------------------------------------------------------------
 
     def config(self) -> RunConfig:
@@ -153,11 +187,23 @@ class RunDir:
 
     def steps(self) -> list[int]:
         """Steps that have a directory, in order."""
-        return numbered(self.path / "steps")
+        return [step for step in numbered(self.path / "steps") if not self.beside or step <= self.beside.step]
 
     def checkpoint_folders(self) -> list[int]:
         """Policy versions that have a checkpoint's directory, complete or not, in order."""
-        return numbered(self.path / "checkpoints")
+        return self._policies(self.path / "checkpoints")
+
+    def evaluated(self) -> list[int]:
+        """Policy versions that have an evaluation with a summary, in order."""
+        return [version for version in self._policies(self.path / "evals") if self.benchmarks_of(version)]
+
+    def _policies(self, folder: Path) -> list[int]:
+        """The policies that have a directory in `folder`."""
+        found = numbered(folder)
+        if self.beside is None:
+            return found
+        last = self.beside.step + 1
+        return [version for version in found if version < last] + [last] * (folder / self.folder_of(last)).is_dir()
 
     def versions(self) -> list[int]:
         """Policy versions whose checkpoint is complete, in order; 0, the base model, is not among them."""
@@ -185,7 +231,8 @@ class RunDir:
             if recorded:
                 return recorded
         have = ", ".join(map(str, self.versions())) or "none"
-        raise MissingError(f"run {self.name} has no policy {version}", f"checkpoints: {have}; 0 is the base model")
+        what = f"run {self.name} has no policy {self.policy_name(version)}"
+        raise MissingError(what, f"checkpoints: {have}; 0 is the base model")
 
     def check_checkpoint(self, version: int, *, trainer: bool) -> None:
         """Make sure that a checkpoint is what was saved, and what the step before it made.
@@ -319,7 +366,8 @@ class RunDir:
 
     def lock(self, say: Callable[[str], None], *, evaluating: int | None = None) -> AbstractContextManager[Note]:
         """Hold the run for this process, or only the evaluations of a policy; see `locks.hold_run`."""
-        return hold_run(self.path, self.name, say, evaluating=evaluating)
+        policy = None if evaluating is None else (self.policy_name(evaluating), self.folder_of(evaluating))
+        return hold_run(self.path, self.name, say, evaluating=policy)
 
     def lock_benchmarks(self, say: Callable[[str], None]) -> AbstractContextManager[None]:
         """Hold the problems of its evaluations; see `locks.hold_benchmarks`."""

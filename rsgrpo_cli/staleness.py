@@ -18,7 +18,7 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
 from rsgrpo_cli.footers import REMAKE
 from rsgrpo_cli.identity import read_identity
-from rsgrpo_cli.run_dir import WHOLE, RunDir, numbered
+from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY, ArtifactSchema
 from rsgrpo_cli.step_dir import CHAIN, STAGES, Step, part_files
 
@@ -227,7 +227,7 @@ def _named(path: Path) -> str:
 
 def evaluations(run: RunDir) -> list[tuple[int, str]]:
     """Policy version and name of every evaluation that was summed up."""
-    return [(version, name) for version in numbered(run.path / "evals") for name in run.benchmarks_of(version)]
+    return [(version, name) for version in run.evaluated() for name in run.benchmarks_of(version)]
 
 
 def evaluation_parts(folder: Path, samples: int | None = None) -> list[Path]:
@@ -316,7 +316,7 @@ def eval_command(run: RunDir, version: int, name: str | None = None, *flags: str
         name: Of an evaluation, for its benchmark and its tag.
         flags: Further ones.
     """
-    words = ["rsgrpo", "eval", "--run", str(run.path), "--policy", str(version)]
+    words = ["rsgrpo", "eval", "--run", str(run.path), "--policy", run.policy_name(version)]
     if name is not None:
         words += benchmark_flags(run, version, name)
     return shlex.join([*words, *flags])
@@ -336,7 +336,8 @@ def stale_evaluation(run: RunDir, version: int, name: str) -> str | None:
     why = why_stale(run, version, name)
     if why is None:
         return None
-    return f"the evaluation of policy {version} on {name} {why}: {eval_command(run, version, name, '--force')}"
+    again = eval_command(run, version, name, "--force")
+    return f"the evaluation of policy {run.policy_name(version)} on {name} {why}: {again}"
 
 
 def require_own(run: RunDir, version: int, name: str) -> None:

@@ -293,6 +293,31 @@ def newest_step(run: RunDir, has: str) -> int:
     return found
 
 
+POLICY = re.compile(r"([0-9]{1,9})(?:\.([A-Za-z0-9_][A-Za-z0-9_.-]*))?")
+"""How a policy is named: its version, with the tag of the update that made it beside the run's own."""
+
+
+def with_policy(run: RunDir, name: str) -> tuple[RunDir, int]:
+    """The run, and the version, that a policy's name means: "4"; or "4.beta8", of an update with that tag.
+
+    Raises:
+        UsageError: If it is no such name.
+        MissingError: If there is no update with that tag.
+    """
+    found = POLICY.fullmatch(name)
+    if not found:
+        raise UsageError(f"{name!r} is not a policy", "give its number, or with the tag of an update: 4, 4.beta8")
+    version, tag = int(found[1]), found[2]
+    if tag is None:
+        return run, version
+    metrics = run.with_update(version - 1, tag).update_metrics(version - 1)
+    if version == 0 or not metrics.is_file():
+        make = stage_command(run, max(version - 1, 0), "updates", "--tag", tag)
+        raise MissingError(f"run {run.name} has no policy {name}", f"make it: {make}")
+    used = read_lineage(metrics, UPDATE_METRICS).outputs.get("advantages")
+    return run.with_update(version - 1, tag, used), version
+
+
 def stage_command(run: RunDir, step: int, what: str, *flags: str) -> str:
     """The command that makes an artifact of a step, one of CHAIN."""
     return shlex.join(["rsgrpo", STAGES[what], "--run", str(run.path), "--step", str(step), *flags])

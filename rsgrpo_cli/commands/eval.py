@@ -35,9 +35,7 @@ TRAINING_ONLY = ("dataset", "prompt_column", "answer_column", "limit", "max_prom
 )
 def evaluate(
     run: options.RunOption = None,
-    policy: Annotated[
-        int | None, typer.Option("--policy", min=0, help="Policy version.  \\[default: the newest]")
-    ] = None,
+    policy: options.PolicyOption = None,
     prompt_column: Annotated[str | None, typer.Option("--prompt-column", help="The benchmark's problems.")] = None,
     answer_column: Annotated[str | None, typer.Option("--answer-column", help="The benchmark's answers.")] = None,
     interpolate: Annotated[
@@ -68,13 +66,14 @@ def evaluate(
     from rsgrpo_cli.pipeline import evaluation
     from rsgrpo_cli.report.evaluations import load
     from rsgrpo_cli.run_dir import WHOLE
+    from rsgrpo_cli.step_dir import with_policy
 
     out = Output(as_json=as_json)
     run = run or (_run_of_model(model) if model else None)
     fresh = run is not None and model is not None and not exists(run)
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
     say_ks(out, resolved, overrides)
-    version = target.newest_version() if policy is None else policy
+    target, version = (target, target.newest_version()) if policy is None else with_policy(target, policy)
     with at_work(target, resolved, out, overrides, evaluating=version) as session:
         session.accept_changes, session.accept_inexact = accept_changes, accept_inexact
         names = evaluation.benchmarks_of(session)

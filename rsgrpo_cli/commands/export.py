@@ -21,9 +21,7 @@ def export(
         str | None, typer.Argument(metavar="[RUN]", help="Name or path, instead of --run.  \\[default: the newest]")
     ] = None,
     run: options.RunOption = None,
-    policy: Annotated[
-        int | None, typer.Option("--policy", min=0, help="Policy version.  \\[default: the newest]")
-    ] = None,
+    policy: options.PolicyOption = None,
     merge: Annotated[
         bool, typer.Option("--merge", help="One complete model, an adapter merged, in the base's own dtype.")
     ] = False,
@@ -55,14 +53,15 @@ def export(
     from rsgrpo_cli.report.card import card
     from rsgrpo_cli.run_dir import RunDir
     from rsgrpo_cli.staleness import stale_evaluation
+    from rsgrpo_cli.step_dir import with_policy
 
     printed = Output(as_json=as_json)
     source = RunDir.open(_one_of(name, run))
-    version = source.newest_version() if policy is None else policy
+    source, version = (source, source.newest_version()) if policy is None else with_policy(source, policy)
     exporting.check_policy(source, version)
     complete = merge or not source.config().model.lora_rank
     line = "" if interpolate == 1 else f"at{interpolate:g}"
-    target = out or source.path / "exports" / f"{version:06d}{line}{'-merged' if merge else ''}"
+    target = out or source.path / "exports" / f"{source.folder_of(version)}{line}{'-merged' if merge else ''}"
     exporting.require_free(target)
     model = source.config().model
     if merge and model.lora_rank:

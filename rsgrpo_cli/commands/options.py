@@ -53,17 +53,27 @@ def file_name(text: str, flag: str) -> str:
     return text
 
 
-def _tag(text: str | None) -> str | None:
+def tag(text: str | None) -> str | None:
+    """What `--tag` and whatever else names a tag may be; raises as `file_name`."""
     return None if text is None else file_name(text, "--tag")
 
 
 TagOption = Annotated[
     str | None,
     typer.Option(
-        "--tag", metavar="NAME", callback=_tag, help="Write beside the run's own artifact, disturbing nothing."
+        "--tag", metavar="NAME", callback=tag, help="Write beside the run's own artifact, disturbing nothing."
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make it again; what follows from it is then stale.")]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="N[.TAG]",
+        help="Policy version, 0 or more; with the tag of an update --tag, the policy that it made.  "
+        "\\[default: the newest]",
+    ),
+]
 AcceptOption = Annotated[
     bool,
     typer.Option(

@@ -10,6 +10,12 @@ from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output, number, table
 
 SHORT = 100
+Tag = Annotated[
+    str | None,
+    typer.Option(
+        "--tag", metavar="NAME", callback=options.tag, help="What was made with this tag, in place of the run's own."
+    ),
+]
 
 
 def show(
@@ -21,13 +27,14 @@ def show(
     ] = None,
     run: options.RunOption = None,
     step: options.StepOption = None,
+    tag: Tag = None,
     full: Annotated[bool, typer.Option("--full", help="Whole completions.")] = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Follow one prompt through the stages: its chat, its completions, their rewards and advantages."""
     from rsgrpo_cli.report.inspect import follow
 
-    data = follow(run, prompt, step)
+    data = follow(run, prompt, step, tag)
     first = data["completions"][0] if data["completions"] else {}
     lines = [] if prompt is not None else [f"prompt: {data['prompt_id']}"]
     lines += [f"{message['role']}: {message['content']}" for message in data["messages"]]
@@ -35,7 +42,9 @@ def show(
     if not first:
         Output(as_json=as_json).result(data, lines=lines)
         return
-    title = f"step {data['step']}: {first.get('group_status') or 'not compared yet'}, policy {first['policy_version']}"
+    tagged = f" ({', '.join(data['tagged'])} {tag})" if tag else ""
+    state = first.get("group_status") or "not compared yet"
+    title = f"step {data['step']}{tagged}: {state}, policy {first['policy_version']}"
     headers = ("sample", "reward", "status", "advantage", "tokens", "end", "log p", "completion")
     made = table(*headers, title=title, text=("completion",))
     for row in data["completions"]:

@@ -27,7 +27,7 @@ from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
-from rsgrpo_cli.staleness import GRADED, SAMPLED, Freshness, eval_command, evaluation_parts, evaluations, freshness
+from rsgrpo_cli.staleness import GRADED, SAMPLED, Freshness, eval_command, evaluation_parts, freshness
 from rsgrpo_cli.tasks.sources import has_held_out_problems, is_known_by_name, source_name
 
 
@@ -173,7 +173,8 @@ def _benchmark_prompts(session: Session, request: Request) -> pa.Table:
         }
     )
     path = session.run.benchmark(request.name)
-    made = [session.run.evaluation(version, name) for version, name in evaluations(session.run) if name == request.name]
+    folders = sorted((session.run.path / "evals").glob("*"))
+    made = [found for folder in folders if (found := folder / request.name) and (found / "summary.parquet").is_file()]
     with waiting_for(session, lambda: session.run.lock_benchmarks(session.out.warn)):
         prepare_prompts(session, cfg, "test", path, dependents=made, force=request.force, tagged=True)
     return read_table(path, PROMPTS)

@@ -108,7 +108,7 @@ class Session:
         """Step -> stage -> seconds it took the last time, in this process or an earlier one."""
         timings: dict[int, dict[str, float]] = {}
         for event in self.run.recorded():
-            if "step" in event:
+            if "step" in event and "tag" not in event:
                 _add_time(timings, event, event["seconds"])
         return timings
 
@@ -377,7 +377,7 @@ class Session:
     def note_time(self, event: Mapping[str, Any], seconds: float) -> None:
         """Log how long a stage took, and where."""
         self.run.record({**event, "seconds": round(seconds, 4)})
-        if isinstance(event.get("step"), int):
+        if isinstance(event.get("step"), int) and "tag" not in event:
             _add_time(self.timings, event, seconds)
 
 

@@ -274,7 +274,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
             session.out.warn(f"step {step}: {dropped} tokens are left out of the loss: {why}")
         return facts | {"groups_dropped": facts["groups_dropped"] + left_out}
 
-    dependents = [run.step(step + 1), *evaluations_of(run, step + 1)]
+    dependents = [*([] if run.beside else [run.step(step + 1)]), *evaluations_of(run, step + 1)]
     return run_stage(
         session,
         "update",
@@ -283,8 +283,8 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         work,
         dependents=dependents,
         force=force,
-        tagged=False,
-        where={"step": step},
+        tagged=run.beside is not None,
+        where={"step": step} | ({"tag": run.beside.tag} if run.beside else {}),
     )
 
 
@@ -301,6 +301,8 @@ def _update_lineage(session: Session, step: Step, cfg: UpdateConfig, found: Mapp
     }
     # A policy is known by what it was made of, not by its bytes: that costs nothing and is there before they are.
     made = {"policy": hash_json({"settings": settings, "inputs": inputs})} | accepted(session.run)
+    used = session.run.beside.advantages if session.run.beside else None
+    made |= {"advantages": used} if used else {}
     return Lineage("update", settings, inputs, policy_version=step.number, outputs=made | dict(found))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval
 from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run_dir import WHOLE, RunDir, numbered
+from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.staleness import (
     GRADED,
@@ -30,10 +29,9 @@ from rsgrpo_cli.staleness import (
     require_own,
     why_stale,
 )
+from rsgrpo_cli.step_dir import POLICY, with_policy
 
 IntArray = NDArray[np.int64]
-
-_POLICY = re.compile(r"[0-9]{1,9}")  # "²" is a digit too, and no number
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +69,9 @@ class Evaluation:
     @property
     def label(self) -> str:
         """Its run and policy in a few words."""
-        if self.at != WHOLE:
-            return f"{self.run.name}@{self.version} at {self.at:g}"
-        return f"{self.run.name}@{self.version}" if self.version else f"{self.run.name}@0 (base)"
+        base = "" if self.version else " (base)"
+        line = "" if self.at == WHOLE else f" at {self.at:g}"
+        return f"{self.run.name}@{self.run.policy_name(self.version)}{base}{line}"
 
     def counts(self, samples: int) -> tuple[IntArray, IntArray]:
         """Samples and right ones of each problem, among the first so many; both of shape (problems,).
@@ -162,13 +160,13 @@ def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Ev
         UsageError: If it is not clear which is meant.
     """
     run, wanted = split(place)
-    evaluated = [version for version in numbered(run.path / "evals") if run.benchmarks_of(version)]
+    evaluated = run.evaluated()
     if benchmark is not None:
         evaluated = [version for version in evaluated if benchmark in run.benchmarks_of(version)]
     version = max(evaluated, default=-1) if wanted is None else wanted
     if version not in evaluated:
         measure = f"measure it: {_missing_command(run, wanted, benchmark, evaluated)}"
-        what = f"run {run.name} has" if wanted is None else f"policy {wanted} of run {run.name} has"
+        what = f"run {run.name} has" if wanted is None else f"policy {run.policy_name(wanted)} of run {run.name} has"
         on = f" on {benchmark}" if benchmark else ""
         have = ", ".join(map(str, sorted(evaluated)))
         raise MissingError(f"{what} no evaluation{on}", f"{measure}; evaluated: {have}" if have else measure)
@@ -188,13 +186,14 @@ def split(place: str) -> tuple[RunDir, int | None]:
         MissingError: If there is no such run.
     """
     name, wanted = split_place(place)
-    return RunDir.open(name), int(wanted) if wanted else None
+    run = RunDir.open(name)
+    return with_policy(run, wanted) if wanted else (run, None)
 
 
 def split_place(place: str) -> tuple[str, str]:
     """The run and the policy that "RUN@POLICY" names; no policy, where there is none."""
     name, at, policy = place.rpartition("@")
-    return (name, policy) if at and _POLICY.fullmatch(policy) else (place, "")
+    return (name, policy) if at and POLICY.fullmatch(policy) else (place, "")
 
 
 def _missing_command(run: RunDir, version: int | None, benchmark: str | None, evaluated: list[int]) -> str:

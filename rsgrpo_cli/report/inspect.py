@@ -17,30 +17,68 @@ from rsgrpo_cli.report.usage import bytes_used
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS
 from rsgrpo_cli.staleness import departures, evaluations, stale_evaluation, stale_inputs
-from rsgrpo_cli.step_dir import Parts, Step, part_files
+from rsgrpo_cli.step_dir import Parts, Step, part_files, rewards_of
 
 
-def follow(run_name: str | None, prompt: str | None, step: int | None) -> dict[str, Any]:
+def follow(run_name: str | None, prompt: str | None, step: int | None, tag: str | None = None) -> dict[str, Any]:
     """A prompt with its completions of one step, joined with their rewards and advantages.
 
     Args:
         run_name: The run.
         prompt: A prompt_id, or the number that one ends in; None for the first of the step.
         step: The step; the newest that has the prompt unless given.
+        tag: Of rollouts, rewards or advantages that stand in place of the step's own, which "tagged" lists.
 
     Raises:
-        MissingError: If there is no such prompt, or it was not in that step.
+        MissingError: If there is no such prompt, or it was not in that step; or nothing with that tag.
     """
     run = RunDir.open(run_name)
+    step = _newest_tagged(run, tag) if tag and step is None else step
     row = _find(run, _first_prompt(run, step) if prompt is None else prompt)
     steps = [number for number in run.steps() if _parts_with(run, number, row["prompt_id"])]
     if step is not None and step not in steps:
         have = ", ".join(map(str, steps)) or "none yet"
         raise MissingError(f"prompt {row['prompt_id']} was not in step {step}", f"it was in steps: {have}")
     chosen = step if step is not None else max(steps, default=None)
-    completions = _completions(run, chosen, row["prompt_id"]) if chosen is not None else []
+    tagged = _tagged(run, chosen, tag) if tag and chosen is not None else []
+    completions = _completions(run, chosen, row["prompt_id"], tag, tagged) if chosen is not None else []
     kept = {name: row[name] for name in ("prompt_id", "task", "messages", "ground_truth")}
-    return kept | {"steps": steps, "step": chosen, "completions": completions}
+    return kept | {"steps": steps, "step": chosen, "tagged": tagged, "completions": completions}
+
+
+def _newest_tagged(run: RunDir, tag: str) -> int:
+    found = next((step for step in reversed(run.steps()) if _with_tag(run, step, tag)), None)
+    if found is None:
+        raise MissingError(f"run {run.name} has nothing with the tag {tag}", _tags_there(run, run.steps()))
+    return found
+
+
+def _tagged(run: RunDir, step: int, tag: str) -> list[str]:
+    """Which artifacts of a step there are with a tag.
+
+    Raises:
+        MissingError: If there are none.
+    """
+    found = _with_tag(run, step, tag)
+    if not found:
+        raise MissingError(f"step {step} has nothing with the tag {tag}", _tags_there(run, [step]))
+    return found
+
+
+def _with_tag(run: RunDir, step: int, tag: str) -> list[str]:
+    there = {
+        "rollouts": bool(part_files(run.rollouts(step, tag))),
+        "rewards": bool(rewards_of(run, step, tag)),
+        "advantages": run.advantages(step, tag).is_file(),
+    }
+    return [what for what, found in there.items() if found]
+
+
+def _tags_there(run: RunDir, steps: list[int]) -> str:
+    names = {path.name.removesuffix(".parquet") for step in steps for path in run.step(step).glob("*.*")}
+    stems = ("rollouts.", "rewards.", "advantages.")
+    tags = sorted({name.partition(".")[2] for name in names if name.startswith(stems)})
+    return f"tags there: {', '.join(tags)}" if tags else "make some: rsgrpo advantage --tag NAME"
 
 
 def _first_prompt(run: RunDir, step: int | None) -> str:
@@ -172,17 +210,20 @@ def _find(run: RunDir, prompt: str) -> dict[str, Any]:
     raise MissingError(f"run {run.name} has no prompt {prompt!r}", hint)
 
 
-def _parts_with(run: RunDir, step: int, prompt_id: str) -> list[Any]:
-    parts = part_files(run.rollouts(step))
+def _parts_with(run: RunDir, step: int, prompt_id: str, tag: str | None = None) -> list[Any]:
+    parts = part_files(run.rollouts(step, tag))
     return [part for part in parts if prompt_id in read_table(part, ROLLOUTS, ["prompt_id"])["prompt_id"].to_pylist()]
 
 
-def _completions(run: RunDir, step: int, prompt_id: str) -> list[dict[str, Any]]:
+def _completions(run: RunDir, step: int, prompt_id: str, tag: str | None, tagged: list[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for part in _parts_with(run, step, prompt_id):
+    drawn = tag if "rollouts" in tagged else None
+    for part in _parts_with(run, step, prompt_id, drawn):
         rows += _rows(read_table(part, ROLLOUTS), "prompt_id", prompt_id)
-    graded = _by_key(Step(run, step).rewards, rows)
-    compared = _by_key(Step(run, step).advantages, rows)
+    found = Step(run.with_update(step, tag, tag) if tag and "advantages" in tagged else run, step)
+    # Rewards and advantages are of the step's own completions: those with a tag have none.
+    graded = {} if drawn else _by_key(rewards_of(run, step, tag) if "rewards" in tagged else found.rewards, rows)
+    compared = {} if drawn else _by_key(found.advantages, rows)
     return [
         {
             "sample_index": row["sample_index"],

@@ -13,6 +13,7 @@ import pytest
 from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Generation
 from rsgrpo_cli.stages import update as stage
+from tests.commands.test_stages import artifacts
 from tests.conftest import SMALL, Cli
 
 SEVERAL = ["--minibatches", "2", "--epochs", "2"]
@@ -93,3 +94,78 @@ def test_a_sampler_without_a_number_for_some_tokens(
     told = cli("show", "--run", "runs/x", "--prompt", prompt, "--json")
     assert {made["logprob"] for made in json.loads(told.out)["completions"]} == {None}
     assert cli(*train).code == 0  # nothing is left to do
+
+
+TAGGED = ["--step", "1", "--advantages", "beta8", "--tag", "beta8"]
+
+
+@pytest.fixture
+def beside(cli: Cli, trained: Path) -> Path:
+    """The run of two steps with advantages of another beta beside those of step 1."""
+    assert cli("advantage", "--run", trained, "--step", "1", "--beta", "8", "--tag", "beta8").code == 0
+    return trained
+
+
+def untagged(run: Path) -> dict[str, bytes]:
+    """The artifacts that no tag is in the name of, and that training made."""
+    found = artifacts(run)
+    return {name: data for name, data in found.items() if "beta8" not in name and not name.startswith("evals")}
+
+
+def test_an_update_with_a_tag_is_measured_and_disturbs_nothing(cli: Cli, beside: Path) -> None:
+    before, metrics = untagged(beside), (beside / "metrics.parquet").read_bytes()
+    result = cli("update", "--run", beside, *TAGGED)
+    assert result.code == 0, result.err
+    assert "warning" not in result.err
+    missing = cli("compare", f"{beside}@2", f"{beside}@2.beta8")
+    for policy in ("2", "2.beta8"):
+        assert cli("eval", "--run", beside, "--policy", policy, "-n", "2", "--k", "1").code == 0
+        assert f"rsgrpo eval --run {beside} --policy 2" in missing.err
+    compared = cli("compare", f"{beside}@2", f"{beside}@2.beta8", "--json")
+    assert compared.code == 0, compared.err
+    assert (compared.json["before"], compared.json["after"]) == ("trained@2", "trained@2.beta8")
+    assert cli("update", "--run", beside, *TAGGED).out.startswith("update: nothing to do")
+    assert (untagged(beside), (beside / "metrics.parquet").read_bytes()) == (before, metrics)
+    status = cli("status", "--run", beside, "--json").json
+    assert (status["stale"], status["checkpoints"]) == ([], [1, 2])
+    assert cli("train", "--run", beside, "--steps", "3").code == 0
+    assert (beside / "checkpoints/000002.beta8/manifest.json").is_file()  # which is not pruned either
+
+
+def test_a_tagged_update_is_what_a_fork_comes_to(cli: Cli, beside: Path) -> None:
+    assert cli("update", "--run", beside, *TAGGED).code == 0
+    assert cli("fork", "runs/fork", "--run", beside, "--step", "1", "--beta", "8").code == 0
+    assert cli("train", "--run", "runs/fork").code == 0
+    places = (beside / "checkpoints/000002.beta8", Path("runs/fork/checkpoints/000002"))
+    weights = [folder / "model.safetensors" for folder in places]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert cli("export", "--run", beside, "--policy", "2.beta8", "--out", "exported").code == 0
+    assert Path("exported/model.safetensors").read_bytes() == weights[0].read_bytes()
+
+
+def test_tags_are_shown(cli: Cli, beside: Path) -> None:
+    own, tagged = (cli("show", "--run", beside, "--step", "1", *tag, "--json").json for tag in ([], ["--tag", "beta8"]))
+    assert tagged["tagged"] == ["advantages"]
+    for name in ("completion", "reward"):
+        assert [row[name] for row in own["completions"]] == [row[name] for row in tagged["completions"]]
+    shown = cli("show", "--run", beside, "--tag", "beta8")
+    assert (shown.code, "step 1 (advantages beta8)" in shown.out) == (0, True)
+    nothing = cli("show", "--run", beside, "--tag", "beta9")
+    assert (nothing.code, "tags there: beta8" in nothing.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "text"),
+    [
+        (["update", "--advantages", "beta8"], 2, "--advantages beta8 --tag beta8"),
+        (["update", "--advantages", "beta9", "--tag", "x"], 2, "has no advantages with the tag beta9"),
+        (["update", "--step", "0", "--advantages", "beta8", "--tag", "x"], 2, "--step 0 --tag beta8"),
+        (["eval", "--policy", "2.beta9"], 1, "rsgrpo update --run"),
+        (["eval", "--policy", "two"], 2, "'two' is not a policy"),
+        (["compare", "runs/trained@2.beta9", "runs/trained@2"], 1, "has no policy 2.beta9"),
+    ],
+)
+def test_what_is_not_there_is_named(cli: Cli, beside: Path, command: list[str], code: int, text: str) -> None:
+    run = [] if command[0] == "compare" else ["--run", str(beside)]
+    result = cli(*command, *run)
+    assert (result.code, text in result.err) == (code, True), result.err
