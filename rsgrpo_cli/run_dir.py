@@ -26,12 +26,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli import config_file, disk, events, manifests
+from rsgrpo_cli import config_file, disk, events, manifests, run_names
 from rsgrpo_cli.artifacts import json_text, read_json, read_lineage, write_json
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
-from rsgrpo_cli.locks import LOCKS, Holder, Note, free, hold_benchmarks, hold_run, holder
-from rsgrpo_cli.run_names import claim_fresh_path
+from rsgrpo_cli.locks import LOCKS, Holder, Note, hold_benchmarks, hold_run, holder
 from rsgrpo_cli.schemas import UPDATE_METRICS
 
 RUNS = Path("runs")
@@ -275,7 +274,7 @@ class RunDir:
         """
         since = disk.mark()
         if path is None:
-            path = claim_fresh_path(RUNS, config)
+            path = run_names.claim_fresh_path(RUNS, config)
         if path.exists() and not (path.is_dir() and all(_of_a_killed_start(entry) for entry in path.iterdir())):
             if cls.is_there(path):
                 raise UsageError(f"{path} is a run already", "choose another name")
@@ -340,27 +339,8 @@ class RunDir:
 
     @classmethod
     def newest(cls) -> RunDir:
-        """The run created last under runs/, of those that have problems to train on or are being started right now.
-
-        What `eval --model` made, or a start that was killed, is opened by its name only.
-
-        Raises:
-            MissingError: If there is none.
-        """
-        configs = sorted(RUNS.glob("[!.]*/config.json"), key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
-        found = next((run for path in reversed(configs) if (run := cls(path.parent)).is_trained_or_started()), None)
-        if found is not None:
-            return found
-        start = "start one: rsgrpo train, or rsgrpo prepare"
-        if configs:
-            others = ", ".join(path.parent.name for path in configs)
-            raise MissingError("no run under runs/ has problems to train on", f"{start}; or name one: --run ({others})")
-        raise MissingError("no run under runs/ yet", f"{start}; or name it: --run")
-
-    def is_trained_or_started(self) -> bool:
-        """Whether it has problems to train on, or a process at work that may be about to prepare them."""
-        lock = self.path / LOCKS[0]
-        return self.prompts.is_file() or (lock.is_file() and not free(lock))
+        """The run created last under runs/; see `run_names.newest`."""
+        return cls(run_names.newest(RUNS))
 
     # -- lock, events -----------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What a run is called that nobody named."""
+"""What a run is called that nobody named, and which one is meant where none is named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from rsgrpo_cli import disk
 from rsgrpo_cli.config import RunConfig
+from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.locks import LOCKS, holder
 
 
 def fresh_path(runs: Path, config: RunConfig) -> Path:
@@ -36,3 +38,27 @@ def claim_fresh_path(runs: Path, config: RunConfig) -> Path:
             continue
         disk.note(path)
         return path
+
+
+def newest(runs: Path) -> Path:
+    """The run created last under `runs`, of those that have problems to train on or are being started right now.
+
+    What `eval --model` made, or a start that was killed, is opened by its name only.
+
+    Raises:
+        MissingError: If there is none.
+    """
+    configs = sorted(runs.glob("[!.]*/config.json"), key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
+    found = next((path.parent for path in reversed(configs) if _is_trained_or_started(path.parent)), None)
+    if found is not None:
+        return found
+    start = "start one: rsgrpo train, or rsgrpo prepare"
+    if configs:
+        others = ", ".join(path.parent.name for path in configs)
+        raise MissingError("no run under runs/ has problems to train on", f"{start}; or name one: --run ({others})")
+    raise MissingError("no run under runs/ yet", f"{start}; or name it: --run")
+
+
+def _is_trained_or_started(run: Path) -> bool:
+    """Whether a run has problems to train on, or a process at work that may be about to prepare them."""
+    return (run / "prompts.parquet").is_file() or holder(run / LOCKS[0]) is not None

@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "locks": {"errors", "disk"},
     "events": {"disk"},
     "config_file": {"errors", "artifacts", "config"},
-    "run_names": {"config", "disk"},
+    "run_names": {"config", "disk", "errors", "locks"},
     "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names", "manifests"}
     | {"config_file"},
     "identity": {"errors", "artifacts"},
