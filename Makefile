@@ -20,10 +20,25 @@ VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: demo test test-browser test-day test-trl test-verl test-vllm lint slow rebuild clean
+.PHONY: demo study study-small test test-browser test-day test-trl test-verl test-vllm lint slow rebuild clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
+
+# docs/study.md from its sweeps: about a day on two cores; kill it whenever you like. JOBS= is how many runs at a time.
+JOBS ?= 1
+study: $(INSTALLED)
+	for name in validation puzzles; do \
+	  $(BIN)/rsgrpo sweep --config docs/study/$$name.toml --keep docs/study/results --jobs $(JOBS) || exit 1; done
+	$(BIN)/python scripts/study.py
+
+# The same in little, a quarter of an hour: runs/study-small/study.md. Its numbers are too noisy to conclude from.
+SMALL = --keep results --jobs $(JOBS) --set rollout.prompts_per_step=16 --steps 40 -n 32 --k 1,16,32
+study-small: $(INSTALLED)
+	mkdir -p runs/study-small
+	cd runs/study-small && for name in validation puzzles; do \
+	  $(abspath $(BIN))/rsgrpo sweep --config $(abspath docs/study)/$$name.toml --seeds 0 $(SMALL) || exit 1; done
+	$(BIN)/python scripts/study.py --results runs/study-small/results --out runs/study-small/study.md
 
 # Two processes, as CI has two cores: what one of them has finished first, it takes from the other.
 test: $(INSTALLED) lint

@@ -80,11 +80,11 @@ def crossed_difference_interval(
     blocks = []
     for start in range(0, resamples, _CHUNK_ROWS):
         rows = min(_CHUNK_ROWS, resamples - start)
-        weights = _weights(rng, rows, len(first[0]))
-        other = weights if paired_seeds or not second else _weights(rng, rows, len(second[0]))
+        weights = draw_weights(rng, rows, len(first[0]))
+        other = weights if paired_seeds or not second else draw_weights(rng, rows, len(second[0]))
         means = np.zeros(rows)
         for number, values in enumerate(first):
-            problems = _weights(rng, rows, values.shape[1])
+            problems = draw_weights(rng, rows, values.shape[1])
             means += ((weights @ values) * problems).sum(axis=1)
             if second:
                 means -= ((other @ second[number]) * problems).sum(axis=1)
@@ -93,7 +93,7 @@ def crossed_difference_interval(
     return Interval(float(low), float(high))
 
 
-def _weights(rng: np.random.Generator, rows: int, size: int) -> FloatArray:
+def draw_weights(rng: np.random.Generator, rows: int, size: int) -> FloatArray:
     """How often each of `size` things is drawn in as many draws, as shares, shape (rows, size)."""
     return rng.multinomial(size, np.full(size, 1 / size), size=rows) / size
 

@@ -86,12 +86,23 @@ def find_groups(places: Sequence[str]) -> list[Group]:
         UsageError: If a label has runs of different settings, or two runs of one group have one seed.
         MissingError: If there is nothing at a place.
     """
-    made: dict[str, list[Result]] = {}
+    found = []
     for place in places:
         label, equals, where = place.rpartition("=")
-        for result in results.find([where]):
-            made.setdefault(label if equals else _label(result), []).append(result)
-    groups = [_group(label, found) for label, found in made.items()]
+        found += [(label if equals else "", result) for result in results.find([where])]
+    return _grouped(found)
+
+
+def group_results(found: Sequence[Result]) -> list[Group]:
+    """The groups of some results, a base model first; raises as `find_groups`."""
+    return _grouped([("", result) for result in found])
+
+
+def _grouped(found: Sequence[tuple[str, Result]]) -> list[Group]:
+    made: dict[str, list[Result]] = {}
+    for label, result in found:
+        made.setdefault(label or _label(result), []).append(result)
+    groups = [_group(label, members) for label, members in made.items()]
     _require_alike_code([member for group in groups for member in group.members])
     return sorted(groups, key=lambda group: not group.is_base)
 

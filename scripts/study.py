@@ -1,0 +1,268 @@
+"""Writes docs/study.md and its figures from the results of the study's sweeps: `python scripts/study.py`.
+
+The sweeps are in docs/study/*.toml; `make study` runs them (a day on two cores) and then this. Of a sweep that is not
+complete yet, the seeds count that all of its methods have.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rsgrpo_cli.core.crossed_bootstrap import crossed_interval
+from rsgrpo_cli.core.passk import pass_at_k
+from rsgrpo_cli.errors import RsgrpoError
+from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.comparison import Comparison, compare_groups
+from rsgrpo_cli.studies.equal import AtEqual, at_equal
+from rsgrpo_cli.studies.formats import as_text
+from rsgrpo_cli.studies.groups import BASE, Group, group_results
+
+ROOT = Path(__file__).resolve().parents[1]
+VALIDATION, TEST = "toy-validation", "toy"
+KS = (1, 16, 64, 256)
+CHOOSE_BY = 16
+NAMES = {
+    BASE: "base model",
+    "grpo": "GRPO",
+    "dr_grpo": "Dr. GRPO (beta 0)",
+    "beta2": "RS-GRPO, beta 2",
+    "beta4": "RS-GRPO, beta 4",
+    "beta8": "RS-GRPO, beta 8",
+}
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "study" / "results")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "study.md")
+    arguments = parser.parse_args()
+    parts = [*introduction()]
+    for name, section in (("validation", validation), ("puzzles", puzzles)):
+        folder = arguments.results / name
+        if folder.is_dir():
+            parts += section(groups_in(folder))
+    arguments.out.write_text("\n".join([*parts, *(ROOT / "docs" / "study" / "notes.md").read_text().splitlines(), ""]))
+
+
+def groups_in(folder: Path) -> list[Group]:
+    """The groups of a sweep, cut to the seeds that all of its methods have."""
+    groups = group_results(results.find([str(folder)]))
+    shared = set.intersection(*(set(group.seeds) for group in groups))
+    if not shared:
+        raise RsgrpoError(f"{folder}: no seed is complete", "let the sweep go on")
+    return [
+        replace(group, members=tuple(member for member in group.members if member.config.seed in shared))
+        for group in groups
+    ]
+
+
+def introduction() -> Iterator[str]:
+    """What this is."""
+    yield "# Does RS-GRPO help, and at what cost?"
+    yield ""
+    yield (
+        "A study on the bundled puzzles with a model of 0.34 M parameters, made by `make study` and written by "
+        "`scripts/study.py` from the results under `docs/study/results/` (right answers per problem, metrics per step, "
+        "settings). Every number can be made again from there, and every result with `rsgrpo sweep --config "
+        "docs/study/NAME.toml`. All methods get the same rollouts: 120 steps of 32 prompts with 16 completions. The "
+        "advantages of every step are scaled to RMS 1 (`--advantage-scale rms`), so that a learning rate is the same "
+        "size of step for every method. Intervals are 95%, over problems and seeds ([how](sweeps.md#tables))."
+    )
+    yield ""
+
+
+# -- the learning rate ------------------------------------------------------------------------------------------------
+
+
+def validation(groups: Sequence[Group]) -> Iterator[str]:
+    """The table by which learning rates are chosen."""
+    seeds = groups[0].seeds
+    yield "## Each method's learning rate"
+    yield ""
+    yield (
+        f"128 validation puzzles, which are neither trained on nor tested on, 64 samples each, {counted(seeds)}; the "
+        f"last policy. Chosen by pass@{CHOOSE_BY}, halfway between 1 and 256 on the scale of k (bold); pass@1 alone "
+        "would choose another (italic)."
+    )
+    yield ""
+    ks = sampled_ks(groups, VALIDATION)
+    yield "| method | learning rate | " + " | ".join(f"pass@{k}" for k in ks) + " | entropy at the end |"
+    yield "|---" * (3 + len(ks)) + "|"
+    base = next(group for group in groups if group.is_base)
+    yield f"| base model | | {' | '.join(f'{mean(base, VALIDATION, k):.3f}' for k in ks)} | |"
+    for method, rates in by_method(groups).items():
+        best = max(rates, key=lambda rate: mean(rates[rate], VALIDATION, CHOOSE_BY))
+        first = max(rates, key=lambda rate: mean(rates[rate], VALIDATION, 1))
+        for rate, group in sorted(rates.items()):
+            mark = "**" if rate == best else "*" if rate == first else ""
+            cells = " | ".join(f"{mean(group, VALIDATION, k):.3f}" for k in ks)
+            yield f"| {named(method)} | {mark}{rate:g}{mark} | {cells} | {last_entropy(group):.2f} |"
+    yield ""
+
+
+def sampled_ks(groups: Sequence[Group], benchmark: str) -> list[int]:
+    """The values of k for which every run has the samples."""
+    fewest = min(int(one.n_M.min()) for group in groups for one in group.counts(benchmark))
+    return [k for k in KS if k <= fewest]
+
+
+def counted(seeds: Sequence[int]) -> str:
+    """1 seed, 8 seeds."""
+    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+
+
+def by_method(groups: Sequence[Group]) -> dict[str, dict[float, Group]]:
+    """Method -> learning rate -> group."""
+    found: dict[str, dict[float, Group]] = {}
+    for group in groups:
+        if not group.is_base:
+            rate = group.members[0].config.update.learning_rate
+            assert rate is not None
+            found.setdefault(group.label.partition("-learning_rate")[0], {})[rate] = group
+    return {
+        name: found[name] for name in sorted(found, key=lambda name: (name not in NAMES, [*NAMES, name].index(name)))
+    }
+
+
+def mean(group: Group, benchmark: str, k: int) -> float:
+    """pass@k over problems and seeds."""
+    return float(group.passed(benchmark, k).mean())
+
+
+def last_entropy(group: Group) -> float:
+    """Nats per token, over the last ten steps and the seeds."""
+    return float(np.mean([row["entropy"] for member in group.members for row in member.metrics[-10:]]))
+
+
+# -- the comparison ---------------------------------------------------------------------------------------------------
+
+
+def puzzles(groups: Sequence[Group]) -> Iterator[str]:
+    """What the methods do at the learning rate that was chosen."""
+    ordered = sorted(groups, key=lambda group: [*NAMES, group.label].index(group.label))
+    base, grpo = ordered[0], next(group for group in ordered if group.label == "grpo")
+    ks = sampled_ks(ordered, TEST)
+    samples = int(base.counts(TEST)[0].n_M.min())
+    columns = [("pass", float(k)) for k in ks]
+    shown = [replace(group, label=named(group.label)) for group in ordered]
+    by_label = dict(zip((group.label for group in ordered), shown, strict=True))
+    to_grpo = compare_groups(shown, [TEST], columns, by_label["grpo"])
+    to_base = compare_groups(shown, [TEST], columns, by_label[BASE])
+    rate = grpo.members[0].config.update.learning_rate
+    yield f"## 256 held-out puzzles, {samples} samples each, learning rate {rate:g}, {counted(grpo.seeds)}"
+    yield ""
+    yield as_text(to_grpo, "markdown")
+    yield "### Does GRPO fall below the base model?"
+    yield ""
+    yield verdicts(to_base, "GRPO", "the base model")
+    yield ""
+    yield "### Does RS-GRPO raise pass@k over GRPO, and what does it cost?"
+    yield ""
+    for group in shown:
+        if group.label not in ("base model", "GRPO"):
+            yield f"* {verdicts(to_grpo, group.label, 'GRPO')}"
+    yield ""
+    yield from equal_section(ordered, grpo, base, ks[1:])
+    yield from line_section(ordered, ks)
+    yield from how_section(ordered, to_base)
+
+
+def verdicts(found: Comparison, label: str, other: str) -> str:
+    """A sentence: the difference at each k, and where its interval excludes 0."""
+    told = []
+    for metric, k in found.columns:
+        entry = found.entry(label, TEST, (metric, k))
+        assert entry.difference is not None
+        interval = f"[{entry.difference_low:+.3f}, {entry.difference_high:+.3f}]"
+        star = r"\*" if entry.differs else ""
+        told.append(f"{entry.difference:+.3f} {interval}{star} at k = {k:g}")
+    return f"{label} minus {other}: {', '.join(told)}."
+
+
+def equal_section(groups: Sequence[Group], grpo: Group, base: Group, ks: Sequence[int]) -> Iterator[str]:
+    """Differences at equal pass@1."""
+    yield "### Is it more than GRPO stopped earlier, or pulled back?"
+    yield ""
+    yield (
+        "Each method's last policy against GRPO *where GRPO has the same pass@1*: on its way there (evaluated every 20 "
+        "steps), and on the line between the base model's weights and GRPO's. Positive: better than the other at equal "
+        "pass@1."
+    )
+    yield ""
+    yield "| method | pass@1 | GRPO's | " + " | ".join(f"pass@{k}" for k in ks) + " |"
+    yield "|---" * (3 + len(ks)) + "|"
+    for group in groups:
+        if group.is_base or group is grpo:
+            continue
+        for path, name in (("steps", "way"), ("line", "line")):
+            found = [at_equal(group, grpo, base, TEST, k, path) for k in ks]  # type: ignore[arg-type]
+            note = "" if found[0].reached else " (not reached)"
+            cells = " | ".join(map(difference, found))
+            yield f"| {named(group.label)} | {found[0].reference:.3f}{note} | {name} | {cells} |"
+    yield ""
+
+
+def difference(found: AtEqual) -> str:
+    """+0.012 [-0.003, +0.027]."""
+    return f"{found.difference:+.3f} [{found.interval.low:+.3f}, {found.interval.high:+.3f}]"
+
+
+def line_section(groups: Sequence[Group], ks: Sequence[int]) -> Iterator[str]:
+    """pass@k on the line between the base model and the last policies."""
+    yield "### Pulled back towards the base model"
+    yield ""
+    yield "Weights at a share of the way from the base model (0) to the last policy (1)."
+    yield ""
+    yield "| method | at | " + " | ".join(f"pass@{k}" for k in ks) + " |"
+    yield "|---" * (2 + len(ks)) + "|"
+    for group in groups:
+        for at in (0.5, 0.75, 1.0):
+            rows = [
+                one
+                for member in group.members
+                for one in member.evaluations
+                if not group.is_base
+                and one.benchmark == TEST
+                and one.interpolation == at
+                and one.policy == member.steps
+            ]
+            if rows:
+                cells = []
+                for k in ks:
+                    values = np.stack([pass_at_k(one.n_M, one.correct_M, k) for one in rows])
+                    interval = crossed_interval([values])
+                    cells.append(f"{values.mean():.3f} [{interval.low:.3f}, {interval.high:.3f}]")
+                yield f"| {named(group.label)} | {at:g} | {' | '.join(cells)} |"
+    yield ""
+
+
+def how_section(groups: Sequence[Group], to_base: Comparison) -> Iterator[str]:
+    """Entropy, distinct answers, problems won and lost."""
+    yield "### How it comes about"
+    yield ""
+    yield "| method | entropy at the end (nats per token) | distinct answers of 256 | newly solved | lost |"
+    yield "|---|---|---|---|---|"
+    for group in groups:
+        distinct = np.mean([one.distinct_M.mean() for one in group.counts(TEST)])
+        entropy = "" if group.is_base else f"{last_entropy(group):.2f}"
+        new, lost = to_base.changes.get(named(group.label), (None, None))
+        cells = ("", "") if new is None else (f"{new:.1f}", f"{lost:.1f}")
+        yield f"| {named(group.label)} | {entropy} | {distinct:.1f} | {cells[0]} | {cells[1]} |"
+    yield ""
+    yield "Newly solved and lost: problems per seed, against the base model with as many samples."
+    yield ""
+
+
+def named(label: str) -> str:
+    """A method as it is called on the page."""
+    return NAMES.get(label, label)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The page of the study, from results that are made by hand."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rsgrpo_cli.config import Overrides, resolve
+from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.results import Counts, Result
+
+ROOT = Path(__file__).parents[2]
+ARMS: dict[str, Overrides] = {"grpo": {"advantage.estimator": "grpo"}, "beta4": {"advantage.beta": 4}}
+
+
+def counts(policy: int, right: int, benchmark: str, at: float = 1.0) -> Counts:
+    ids = tuple(f"p{number}" for number in range(8))
+    correct = np.array([right, 8, 4, 2, 1, 1, 0, 0])
+    return Counts(policy, benchmark, "id", ids, np.full(8, 16), correct, np.full(8, 3), at)
+
+
+def keep(folder: Path, name: str, settings: Overrides, evaluations: list[Counts], steps: int = 4) -> None:
+    metrics = [{"step": step, "entropy": 0.5 - 0.1 * step} for step in range(steps)]
+    one = Result(name, folder.name, resolve(settings), {}, metrics, evaluations, steps)
+    results.write(folder / f"{name}.parquet", one)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Two methods and two seeds: at two learning rates on the validation set, at one on the test set."""
+    for seed in (0, 1):
+        base = [counts(0, 2, "toy-validation")], [counts(0, 2, "toy")]
+        for place, evaluations in zip(("validation", "puzzles"), base, strict=True):
+            keep(tmp_path / place, f"base-seed{seed}-0000", {"seed": seed}, evaluations, steps=0)
+        for number, (arm, own) in enumerate(ARMS.items()):
+            for rate, right in ((1e-4, 6), (3e-4, 3)):
+                settings = own | {"seed": seed, "update.learning_rate": rate}
+                name = f"{arm}-learning_rate{rate:g}-seed{seed}"
+                keep(tmp_path / "validation", name, settings, [counts(4, right + number, "toy-validation")])
+            path = [counts(2, 4, "toy"), counts(4, 8, "toy"), counts(4, 6, "toy", at=0.5)]
+            keep(tmp_path / "puzzles", f"{arm}-seed{seed}", own | {"seed": seed}, path)
+    return tmp_path
+
+
+def write_page(folder: Path) -> str:
+    """The page over the results in a folder."""
+    page = folder / "study.md"
+    command = [sys.executable, str(ROOT / "scripts" / "study.py"), "--results", str(folder), "--out", str(page)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return page.read_text()
+
+
+def test_the_page_says_what_the_results_say(study: Path) -> None:
+    page = write_page(study)
+    # (6 + 16) / 128 at the better learning rate, (3 + 16) / 128 at the other, for GRPO; the first is chosen.
+    assert "| GRPO | **0.0001** | 0.172 |" in page
+    assert "| GRPO | 0.0003 | 0.148 |" in page
+    assert "| RS-GRPO, beta 4 | **0.0001** | 0.180 |" in page
+    # The base has (2 + 16) / 128, both methods (8 + 16) / 128 at the end.
+    assert "GRPO minus the base model: +0.047 [" in page
+    assert "| GRPO | 0.188 (+0.047 [" in page or "| GRPO | 0.188 |" in page
+    assert "* RS-GRPO, beta 4 minus GRPO: +0.000 [+0.000, +0.000] at k = 1" in page
+    # Of two methods that are the same, nothing is left at equal pass@1.
+    assert "| RS-GRPO, beta 4 | 0.188 | way | +0.000 [+0.000, +0.000] |" in page
+    assert "| GRPO | 0.5 | 0.172 [" in page
+
+
+def test_only_seeds_that_all_methods_have_count(study: Path) -> None:
+    (study / "puzzles" / "beta4-seed1.parquet").unlink()
+    assert "learning rate 0.0001, 1 seed\n" in write_page(study)
