@@ -33,7 +33,7 @@ def visits(run: RunDir, room: Room) -> dict[str, Any]:
     for step in steps[-MOST_STEPS:]:
         counted = _counts(run, step)
         if counted is None:
-            return {"notes": ["rewards are grades, which are not right or wrong"]}
+            return {"notes": ["Rewards are grades here, which are neither right nor wrong."]}
         for prompt_id, (hits, total) in counted.items():
             found[prompt_id].append([step, hits, total])
     kinds = {prompt_id: kind(own) for prompt_id, own in found.items()}

@@ -121,9 +121,9 @@ class Measured:
             "k": k,
             "before": float(means[0].mean()),
             "after": float(means[1].mean()),
-            "difference": paired.mean,
-            "low": _finite(paired.interval.low),
-            "high": _finite(paired.interval.high),
+            "difference": _clean(paired.mean),
+            "low": _clean(paired.interval.low),
+            "high": _clean(paired.interval.high),
             "p": paired.p_value,
             "better": paired.improved,
             "worse": paired.worsened,
@@ -209,6 +209,11 @@ def _signed(value: float | None, graded: bool) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _clean(value: float) -> float | None:
+    """A difference without what rounding has left of 0; None where there is none."""
+    return _finite(0.0 if abs(value) < 1e-12 else value)
 
 
 def _finite(value: float) -> float | None:

@@ -15,7 +15,7 @@ from rsgrpo_cli.core.estimators import estimator_function
 from rsgrpo_cli.report.html import collect
 from tests.report.html import chromium
 from tests.report.html.chromium import Browser, written
-from tests.report.html.written import AFTER, HOSTILE, hostile_run, new_run, two_runs, write_step
+from tests.report.html.written import AFTER, HOSTILE, graded_runs, hostile_run, many_runs, new_run, two_runs, write_step
 
 pytestmark = [
     pytest.mark.browser,
@@ -40,6 +40,8 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "one": collect.page([str(rs.path)]),
         "hostile": collect.page([str(hostile_run(folder).path)]),
         "fresh": collect.page([str(fresh.path)]),
+        "graded": collect.page([str(run.path) for run in graded_runs(folder)]),
+        "many": collect.page([str(run.path) for run in many_runs(folder)]),
     }
     return {name: written(page, folder / f"{name}.html") for name, page in pages.items()}
 
@@ -54,14 +56,14 @@ def at(chrome: Browser, address: str, width: int = 1280) -> Browser:
     return chrome
 
 
-@pytest.mark.parametrize("name", ["two", "one", "hostile", "fresh"])
+@pytest.mark.parametrize("name", ["two", "one", "hostile", "fresh", "graded", "many"])
 def test_it_opens_without_a_complaint_and_asks_for_nothing(
     chrome: Browser, addresses: dict[str, str], name: str
 ) -> None:
     at(chrome, addresses[name])
     headings = chrome.run("return [...document.querySelectorAll('h2')].map(h => h.textContent)")
     assert headings[0] == "Verdict"
-    assert len(headings) == (8 if name == "fresh" else 9)
+    assert len(headings) == (8 if name in ("fresh", "many") else 9)
     assert not chrome.console()
     assert chrome.requests() == [addresses[name]]
 
@@ -80,7 +82,7 @@ def test_the_policy_is_at_work(chrome: Browser, addresses: dict[str, str]) -> No
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 768, 1280])
-@pytest.mark.parametrize("name", ["two", "hostile", "fresh"])
+@pytest.mark.parametrize("name", ["two", "hostile", "fresh", "graded", "many"])
 def test_nothing_sticks_out_sideways(
     chrome: Browser, addresses: dict[str, str], name: str, width: int, scheme: str
 ) -> None:

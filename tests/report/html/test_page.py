@@ -22,7 +22,9 @@ from tests.report.html.written import (
     ASKED,
     BEFORE,
     HOSTILE,
+    graded_runs,
     hostile_run,
+    many_runs,
     new_run,
     two_runs,
     write_evaluation,
@@ -245,6 +247,22 @@ def test_seeds_are_shown_as_one(tmp_path: Path) -> None:
     # pass@4 of the seeds: (1 + 0 + 1) / 3 and (0 + 1 + 1) / 3.
     assert data["arms"][1]["curve"][-1][1] == pytest.approx(2 / 3)
     assert data["benchmark"]["seeds"] == 1  # what every arm has: problems are compared over as many
+
+
+def test_grades_are_compared_by_their_mean(tmp_path: Path) -> None:
+    runs = graded_runs(tmp_path)
+    data, _ = read(collect.page([str(run.path) for run in runs]))
+    assert (data["benchmark"]["graded"], data["benchmark"]["ks"]) == (True, [0])
+    (row,) = data["pairs"]["0,1"]["rows"]
+    assert (row["before"], row["after"]) == (pytest.approx(0.3), pytest.approx(0.35))  # p-3 has no reward
+    assert data["pairs"]["0,1"]["sentence"].startswith("Against a@3, b@3 is higher in mean reward (+0.050 [")
+    assert [problem["value"] for problem in data["problems"]["rows"]] == [[0.3, 0.35], [0.3, 0.35], [None, None]]
+    assert data["visits"][0] == {"notes": ["Rewards are grades here, which are neither right nor wrong."]}
+
+
+def test_with_many_runs_each_is_compared_with_the_baseline(tmp_path: Path) -> None:
+    data, _ = read(collect.page([str(run.path) for run in many_runs(tmp_path)]))
+    assert set(data["pairs"]) == {f"0,{arm}" for arm in range(1, 8)} | {f"{arm},0" for arm in range(1, 8)}
 
 
 def test_the_baseline_can_be_named(tmp_path: Path) -> None:

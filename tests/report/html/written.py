@@ -152,7 +152,7 @@ def _rollouts(completions: Completions, prefix: str) -> pa.Table:
 
 def _rewards(completions: Completions, prefix: str) -> pa.Table:
     rows = [
-        key | {"reward": float(status == "ok"), "reward_status": status, "extracted_answer": text[-20:]}
+        key | {"reward": _reward(text, status), "reward_status": status, "extracted_answer": text[-20:]}
         for key, _, (text, status) in _keys(completions, prefix)
     ]
     return table_of(REWARDS, rows)
@@ -172,6 +172,28 @@ def two_runs(folder: Path) -> tuple[RunDir, RunDir]:
     return grpo, rs
 
 
+def graded_runs(folder: Path) -> list[RunDir]:
+    """Two runs whose rewards are grades; one problem got none."""
+    runs = [new_run(folder / name, ASKED, advantage__beta=beta) for name, beta in (("a", 1.0), ("b", 2.0))]
+    for run, more in zip(runs, ("", "x"), strict=True):
+        graded = {name: [(f"{name}{more}", "scored"), (name, "scored")] for name in ASKED}
+        graded["p-3"] = [("none", "skipped")] * 2
+        write_evaluation(run, 3, ASKED, graded)
+        write_step(run, 0, graded)
+    return runs
+
+
+def many_runs(folder: Path) -> list[RunDir]:
+    """More runs than are all compared with one another."""
+    runs = [
+        new_run(folder / f"run-{beta}-with-quite-a-long-name", ASKED, advantage__beta=float(beta)) for beta in range(8)
+    ]
+    for run in runs:
+        write_evaluation(run, 3, ASKED, AFTER)
+        write_metrics(run, [{"reward_mean": 0.1 * step, "entropy": 0.5 - 0.1 * step} for step in range(3)])
+    return runs
+
+
 def hostile_run(folder: Path) -> RunDir:
     """A run whose model, problems and ids try to become part of the page."""
     asked = {"</title><b>": HOSTILE[0], "p-2": HOSTILE[1]}
@@ -181,3 +203,8 @@ def hostile_run(folder: Path) -> RunDir:
     write_evaluation(run, 1, asked, right)
     write_step(run, 0, right)
     return run
+
+
+def _reward(text: str, status: str) -> float | None:
+    """1 or 0 by the verdict; where there is none (scored), a tenth of the length of the text."""
+    return {"ok": 1.0, "scored": len(text) / 10, "skipped": None}.get(status, 0.0)

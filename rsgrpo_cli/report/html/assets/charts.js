@@ -17,7 +17,7 @@ function ticks(low, high, most = 5) {
   const span = high - low || 1, raw = span / most, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
   const found = [];
-  for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step) found.push(Math.abs(v) < step * 1e-9 ? 0 : v);
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(12)));
   return found;
 }
 function extent(values, pad = 0.06) {
@@ -49,7 +49,7 @@ function lines(series, options) {
     const X = (v) => left + (right - left) * (xs[1] > xs[0] ? (scale(v) - scale(xs[0])) / (scale(xs[1]) - scale(xs[0])) : 0.5);
     const Y = (v) => top + (bottom - top) * (1 - (v - ys[0]) / (ys[1] - ys[0] || 1));
     const fits = Math.max(2, Math.floor((right - left) / 46));
-    let xTicks = options.xTicks || ticks(xs[0], xs[1], fits).filter(Number.isInteger);
+    let xTicks = options.xTicks || ticks(xs[0], xs[1], Math.min(fits, Math.max(xs[1] - xs[0], 1))).filter(Number.isInteger);
     if (xTicks.length > fits) xTicks = xTicks.filter((_, i) => (xTicks.length - 1 - i) % Math.ceil(xTicks.length / fits) === 0);
     return [
       yTicks.map((v, i) => [svg("line", { x1: left, x2: right, y1: Y(v), y2: Y(v), class: options.zero && v === 0 ? "axis" : "rule" }),

@@ -33,11 +33,18 @@ function starts(estimator) {
   return Object.fromEntries(Object.entries(Estimators.controls[estimator] || {}).map(([key, control]) =>
     [key, Array.isArray(control) ? control[0] : Math.min(control.start, control.to === "size" ? size : control.to)]));
 }
+const isGraded = (group) => group.samples.some((s) => D.statuses[s[VERDICT]] === "scored");
+/* How well a group did, in a few words. */
+function told(group) {
+  const known = rewardsOf(group).filter((r) => r !== null);
+  if (isGraded(group)) return `mean reward ${known.length ? short(known.reduce((a, b) => a + b, 0) / known.length) : "–"}`;
+  return `${rightOf(group)}/${group.samples.length} right`;
+}
 const rightOf = (group) => group.samples.filter((s) => isRight(D.statuses[s[VERDICT]])).length;
 
 function groupControls() {
   const runs = STEPS.map((s, i) => [i, `${D.runs[s.run].name}, step ${s.step}`]);
-  const list = STEPS[G.at].groups.map((g, i) => [i, `${rightOf(g)}/${g.samples.length} right · ${g.id}`]);
+  const list = STEPS[G.at].groups.map((g, i) => [i, `${told(g)} · ${g.id}`]);
   return [
     choice("Run and step", runs, G.at, (value) => { G.at = Number(value); G.group = 0; G.sample = 0; useTrained(); G.draw(); }),
     choice("Group", list, G.group, (value) => { G.group = Number(value); G.sample = 0; G.draw(); }),
@@ -90,7 +97,7 @@ function groupBody() {
   };
   return [
     el("div", { class: "card" }, el("code", {}, group.id), block(D.texts[group.prompt]), el("div", {}, el("span", { class: "mut" }, "reference answer: "), quoted(group.gold, "gold")),
-      el("div", { class: "mut" }, `${rightOf(group)} of ${group.samples.length} right; the group is ${group.status.replace("_", " ")}. As trained: ${described(made)}. As chosen: ${label}.`)),
+      el("div", { class: "mut" }, `${told(group)}; the group is ${group.status.replace("_", " ")}. As trained: ${described(made)}. As chosen: ${label}.`)),
     Estimators.names.includes(made.estimator) ? null : note(`The page cannot compute ${made.estimator}` +
       `${Estimators.notInThePage[made.estimator] ? `: ${Estimators.notInThePage[made.estimator]}` : ", which is a Python function of yours"}. ${G.estimator} is chosen instead.`),
     made.scale && made.scale !== "none" ? note(`The run scaled the advantages of each step (${made.scale}); those as chosen are not scaled.`) : null,

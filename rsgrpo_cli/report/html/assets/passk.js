@@ -78,6 +78,7 @@ function passkSection() {
   const draw = () => replace(body, passkPanel(), differencePanel());
   state.listeners.push(draw);
   draw();
+  if (D.benchmark.graded) return section("passk", title, "Brackets are 95% intervals over problems.", body);
   return section("passk", title, "Bands are 95% intervals over problems. The bands of two policies overlap even where " +
     "the policies differ clearly, because both contain the spread between easy and hard problems: read the paired difference.", body);
 }

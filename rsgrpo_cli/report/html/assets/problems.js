@@ -62,6 +62,8 @@ function completions(row, arm) {
 }
 
 const turned = (row, from, to) => row.right && to !== undefined && from !== undefined && row.right[from] === 0 && row.right[to] > 0;
+/* Grades are neither right nor wrong. */
+const usable = () => FILTERS.filter(([value]) => ROWS.some((row) => row.right) || ["all", "truncated", "unreadable"].includes(value));
 /* Truncated, or without a readable answer, in one of twenty samples or more. */
 const often = (times) => times > 0 && times >= tries() / 20;
 const FILTERS = [
@@ -86,7 +88,7 @@ function problemsSection() {
     on: { input: (event) => { browser.query = event.target.value; browser.shown = PAGE; draw(); } } });
   const draw = () => {
     browser.list = matching();
-    replace(filters, toggles(FILTERS.map(([value, text, test]) => [value, `${text} ${count(ROWS.filter(test).length)}`]), browser.filter,
+    replace(filters, toggles(usable().map(([value, text, test]) => [value, `${text} ${count(ROWS.filter(test).length)}`]), browser.filter,
       (value) => { browser.filter = value; browser.shown = PAGE; draw(); }));
     const rows = browser.list.slice(0, browser.shown);
     replace(body, rows.map(problemRow));

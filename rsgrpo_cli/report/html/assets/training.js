@@ -80,7 +80,7 @@ function visitsSection() {
   const about = "What became of each training prompt over the steps that drew it. ○ none right, ◐ some, ● all; the numbers are right answers of all.";
   return section("visits", title, about, D.visits.map((own, run) => el("div", {},
     D.visits.length > 1 ? el("h3", {}, D.runs[run].name) : null, notes(own.notes),
-    own.prompts && own.prompts.length ? visitsBody(own) : missing("No step has rewards yet. They are made by:", `rsgrpo train --run ${D.runs[run].path}`))));
+    own.prompts && own.prompts.length ? visitsBody(own) : own.notes.length ? null : missing("No step has rewards yet. They are made by:", `rsgrpo train --run ${D.runs[run].path}`))));
 }
 function visitsBody(own) {
   const total = own.kinds.reduce((a, b) => a + b, 0), list = el("div", {});
