@@ -201,12 +201,13 @@ def decide(state: Freshness, path: Path, *, dependents: Sequence[Path], force: b
 
 def _again(path: Path) -> str:
     """The command that makes an artifact again; `train` has no --force."""
-    name = path.name.partition(".")[0]
+    name, _, tag = path.name.removesuffix(".parquet").partition(".")
     stage = STAGES.get("updates" if name == "update_metrics" else name)
     if stage is None:
         return "the same command with --force"
     run, step = path.parents[2], int(path.parent.name)
-    return shlex.join(["rsgrpo", stage, "--run", str(run), "--step", str(step), "--force"])
+    tagged = ["--tag", tag] if tag else []
+    return shlex.join(["rsgrpo", stage, "--run", str(run), "--step", str(step), *tagged, "--force"])
 
 
 def _fork_at(path: Path) -> str:

@@ -42,7 +42,7 @@ def new_checkpoint(policy: Policy, folder: Path, lineage: Lineage) -> Iterator[N
     from rsgrpo_cli.policy.checkpoints import save_checkpoint
 
     with disk.explain_full_disk(folder), disk.workshop(folder) as partial:
-        with activity.doing(f"saving policy {int(folder.name)}"):
+        with activity.doing(f"saving policy {policy.version}"):
             save_checkpoint(policy, partial)
             manifests.seal(partial, lineage)
         names = manifests.files_of(partial / MANIFEST)
