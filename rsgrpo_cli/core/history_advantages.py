@@ -143,7 +143,7 @@ def rs_grpo_moving(
 
 
 def fade(batch: Batch, history: History) -> Weighing:
-    """FADE: `power` with an exponent that falls as more is solved, and softer or harder punishment by the entropy.
+    """FADE: `power` with an exponent that falls as more is solved, and harder punishment once the entropy is low.
 
         A_i = (1 - p)^(alpha - 1) (r_i - p),    negative ones divided by delta
         alpha = clip(3 (1 - P) / (2 P), 1, 3),  delta = clip(1 + H - H_0 / 2, 0.3, 1)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from rsgrpo_cli import activity
 from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_json, read_lineage, read_table, write_table
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, RsGrpoConfig, ScoreConfig, UpdateConfig
+from rsgrpo_cli.core.history import History
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.pipeline import earlier_steps, updating
 from rsgrpo_cli.pipeline.base_model import accepted
@@ -194,8 +195,7 @@ def advantage(
     path, own = run.advantages(step, tag), session.own_estimator(cfg)
     cfg = completed(cfg, own)
     settings = cfg.decisive() | ({"identity": own.identity} if own else {})
-    scheduled = isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant"
-    if scheduled:
+    if isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant":
         settings["step"] = step  # what the schedule goes by, beside the rewards
     known = _known_before(session, step) if cfg.LOOKS_BACK else None
     inputs = {"rewards": rewards_id} | ({"history": known.id} if known else {})
@@ -211,11 +211,9 @@ def advantage(
         if further:
             more = shlex.join(["rsgrpo", "rollout", "--run", str(run.path), "--step", str(step)])
             session.out.warn(f"step {step} is used without {further} further prompts that its rewards call for: {more}")
-        read = rewards.table(advantage_stage.COLUMNS)
-        at_step = advantage_stage.with_beta_of_step(cfg, step, read)
-        history = known.history if known else None
-        made = advantage_stage.advantage(read, at_step, partial(own, settings=cfg.knobs()) if own else None, history)
-        used = advantage_stage.used(read, at_step, history) | ({"beta": at_step.knobs()["beta"]} if scheduled else {})
+        ready = partial(own, settings=cfg.knobs()) if own else None
+        read, history = rewards.table(advantage_stage.COLUMNS), known.history if known else None
+        made, used = _made_advantages(read, step, cfg, ready, history)
         outputs = {name: repr(value) for name, value in used.items()}
         if known:
             earlier_steps.write(run, known)
@@ -233,6 +231,21 @@ def advantage(
         done=lambda: {"completions": count_rows(path)},
         where={"step": step},
     )
+
+
+def _made_advantages(
+    rewards: pa.Table,
+    step: int,
+    cfg: AdvantageConfig,
+    own: advantage_stage.OwnEstimator | None,
+    history: History | None,
+) -> tuple[pa.Table, dict[str, float]]:
+    """A step's advantages, and the numbers that a schedule or the steps before came to in it."""
+    at_step = advantage_stage.with_beta_of_step(cfg, step, rewards)
+    used = advantage_stage.used(rewards, at_step, history)
+    if at_step is not cfg:
+        used["beta"] = at_step.knobs()["beta"]
+    return advantage_stage.advantage(rewards, at_step, own, history), used
 
 
 def _known_before(session: Session, step: int) -> earlier_steps.Known:
