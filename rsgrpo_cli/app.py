@@ -34,6 +34,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("eval", STAGES, "rsgrpo eval --run mine --k 1,16,256 --num-samples 256"),
     ("show", REPORTS, "rsgrpo show --run mine --prompt toy-train-000017 --step 3"),
     ("compare", REPORTS, "rsgrpo compare runs/grpo runs/rs_grpo --k 1,32"),
+    ("figure", REPORTS, "rsgrpo figure passk runs/betas --out passk.pdf"),
     ("report", REPORTS, "rsgrpo report base=mine@0 trained=mine --html report.html"),
     ("view", REPORTS, "rsgrpo view mine"),
     ("bandit", REPORTS, "rsgrpo bandit --betas 0,2,4,8 --seeds 1,2,3 --figure bandit.png"),

@@ -93,6 +93,37 @@ def crossed_difference_interval(
     return Interval(float(low), float(high))
 
 
+def crossed_intervals(
+    values_LSM: ArrayLike, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Interval]:
+    """`crossed_interval` of many means on one benchmark, resampled all alike: the points of curves.
+
+    Args:
+        values_LSM: One array (S, M) per mean, finite.
+        confidence: Coverage aimed at, in (0, 1).
+        resamples: Number of resamples.
+        seed: Of the resampling.
+
+    Returns:
+        The interval that `crossed_interval` gives for each; NaN to NaN for a single problem.
+
+    Raises:
+        ValueError: As `crossed_interval`.
+    """
+    first = [_matrix(values) for values in np.asarray(values_LSM, dtype=np.float64)]
+    _check(first, [], False, confidence)
+    if first[0].shape[1] == 1:
+        return [Interval(np.nan, np.nan)] * len(first)
+    rng = np.random.default_rng(seed)
+    blocks = []
+    for start in range(0, resamples, _CHUNK_ROWS):
+        rows = min(_CHUNK_ROWS, resamples - start)
+        weights, problems = (draw_weights(rng, rows, size) for size in first[0].shape)
+        blocks.append([((weights @ values) * problems).sum(axis=1) for values in first])
+    lows, highs = np.quantile(np.concatenate(blocks, axis=1), [(1 - confidence) / 2, (1 + confidence) / 2], axis=1)
+    return [Interval(float(low), float(high)) for low, high in zip(lows, highs, strict=True)]
+
+
 def draw_weights(rng: np.random.Generator, rows: int, size: int) -> FloatArray:
     """How often each of `size` things is drawn in as many draws, as shares, shape (rows, size)."""
     return rng.multinomial(size, np.full(size, 1 / size), size=rows) / size

@@ -45,7 +45,10 @@ def check_drawable(path: Path) -> None:
 def save(figure: Any, path: Path) -> None:
     """Write a figure, with nothing in the file that would differ the next time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else {})
+    figure.savefig(path, dpi=160, metadata=_UNDATED.get(path.suffix, {}))
+
+
+_UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 
 def passk_figure(evaluations: Sequence[tuple[str, Evaluation]], path: Path) -> None:

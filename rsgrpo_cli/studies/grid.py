@@ -76,7 +76,7 @@ class Grid:
 
     def _cell(self, arm: str, varied: Overrides, seed: int) -> Cell:
         chosen = {name: varied[name] for name in self.axes}
-        parts = [arm, *(f"{name.rpartition('.')[2]}{_spelled(value)}" for name, value in chosen.items())]
+        parts = [arm, *(f"{name.rpartition('.')[2]}{spelled(value)}" for name, value in chosen.items())]
         name = "-".join(_file_name(part) for part in [*parts, f"seed{seed}"] if part)
         try:
             config = resolve(self.settings | varied | {"seed": seed})
@@ -168,7 +168,8 @@ def _values(path: Path, name: str, values: Any) -> list[Any]:
     return values
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """A setting's value as the name of a cell has it."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

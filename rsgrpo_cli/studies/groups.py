@@ -18,6 +18,7 @@ from rsgrpo_cli.config import decides_training
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.canary import alike
 from rsgrpo_cli.studies.results import Counts, Result
@@ -51,7 +52,10 @@ class Group:
 
     def policies(self, benchmark: str) -> list[int]:
         """The policies that were evaluated of every seed."""
-        found = [{one.policy for one in member.evaluations if one.benchmark == benchmark} for member in self.members]
+        found = [
+            {one.policy for one in member.evaluations if one.benchmark == benchmark and one.interpolation == WHOLE}
+            for member in self.members
+        ]
         return sorted(set.intersection(*found))
 
     def counts(self, benchmark: str, policy: int | None = None) -> list[Counts]:

@@ -1,0 +1,58 @@
+"""`rsgrpo figure`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.console import Output
+
+
+def figure(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="passk, frontier or transitions.")],
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[LABEL=]PLACE[@POLICY]...", help="Runs, sweeps and folders of results, grouped over seeds."
+        ),
+    ],
+    target: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="A .svg, .png or .pdf.  \\[default: KIND.svg]")
+    ] = None,
+    benchmark: options.EvaluatedOn = None,
+    k: options.K = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="LABEL", help="Of transitions: from it.  \\[default: the base model]"),
+    ] = None,
+    along: Annotated[
+        str | None,
+        typer.Option(
+            "--along", metavar="SECTION.FIELD", help="Of frontier: groups that differ in this alone are one line."
+        ),
+    ] = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Draw a figure of groups of runs: runs that differ only in their seed are one group.
+
+    passk: pass@k against k. frontier: pass@k at a small against a large k. transitions: how often problems are solved
+    by the base model and by each group.
+    """
+    from dataclasses import asdict
+
+    from rsgrpo_cli.report.figures import check_drawable
+    from rsgrpo_cli.studies.figures.inputs import Choices
+    from rsgrpo_cli.studies.figures.kinds import kind_of
+    from rsgrpo_cli.studies.groups import find_groups
+
+    out = Output(as_json=as_json)
+    chosen = kind_of(kind)
+    path = target or Path(f"{kind}.svg")
+    check_drawable(path)
+    ks = options.ks(k) if k else ()
+    found = chosen.collect(find_groups(places), Choices(benchmark, ks, baseline, along))
+    chosen.draw(found, path)
+    out.result({"figure": str(path), "kind": kind} | asdict(found), lines=[found.caption, f"figure: {path}"])

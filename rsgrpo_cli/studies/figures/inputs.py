@@ -1,0 +1,133 @@
+"""What figures are asked for, and what they need of the groups they are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.studies.groups import BASE, Group, differing, shared_benchmarks
+from rsgrpo_cli.studies.results import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What a user can choose of a figure.
+
+    Args:
+        benchmark: The benchmark; needed only where there are several.
+        ks: Values of k; those that suit the samples unless given.
+        baseline: Label of the group that others are compared with; the base model unless given.
+        along: A setting; groups that differ in it alone are one line.
+        smooth: Steps that a running mean is over.
+    """
+
+    benchmark: str | None = None
+    ks: tuple[int, ...] = ()
+    baseline: str | None = None
+    along: str | None = None
+    smooth: int = 5
+
+
+def one_benchmark(groups: Sequence[Group], asked: str | None) -> str:
+    """The benchmark of a figure.
+
+    Raises:
+        UsageError: If the groups share none, or several and none is asked for.
+    """
+    names = shared_benchmarks(groups, asked)
+    if len(names) > 1:
+        raise UsageError(f"these runs were evaluated on {', '.join(names)}", "choose one: --benchmark NAME")
+    return names[0]
+
+
+def with_base(groups: Sequence[Group]) -> list[Group]:
+    """The groups, with the base model first: where none is one, as the runs themselves evaluated it.
+
+    There is none if no run did, or the runs started from different models.
+    """
+    if any(group.is_base for group in groups):
+        return list(groups)
+    found: dict[int, Result] = {}
+    for member in (member for group in groups for member in group.members):
+        own = [one for one in member.evaluations if one.policy == 0]
+        if own:
+            base = replace(member, name=f"{member.name}@0", evaluations=own, metrics=[], steps=0)
+            found.setdefault(member.config.seed, base)
+    if not found or differing(list(found.values())):
+        return list(groups)
+    return [Group(BASE, tuple(found[seed] for seed in sorted(found))), *groups]
+
+
+def baseline_group(groups: Sequence[Group], label: str | None, kind: str) -> Group:
+    """The group that a figure compares the others with.
+
+    Raises:
+        UsageError: If no group is called so.
+        MissingError: If none is named, and nobody evaluated the base model.
+    """
+    if label is None:
+        base = next((group for group in groups if group.is_base), None)
+        if base is not None:
+            return base
+        first = groups[0].members[0]
+        raise MissingError(
+            f"{kind} needs the base model, and {first.name} has no evaluation of it",
+            f"measure it: rsgrpo eval --run {first.place or first.name} --policy 0; or name a group: --baseline LABEL",
+        )
+    named = next((group for group in groups if group.label == label), None)
+    if named is None:
+        raise UsageError(f"no group is called {label}", f"groups: {', '.join(group.label for group in groups)}")
+    return named
+
+
+def trained(groups: Sequence[Group], kind: str) -> list[Group]:
+    """The groups that are not the base model.
+
+    Raises:
+        MissingError: If there is none.
+    """
+    found = [group for group in groups if not group.is_base]
+    if not found:
+        name = groups[0].members[0].name
+        raise MissingError(f"{kind} needs trained runs, and {name} is a base model", "name the runs trained from it")
+    return found
+
+
+def fewest_samples(groups: Sequence[Group], benchmark: str) -> int:
+    """The smallest number of samples per problem."""
+    return min(int(one.n_M.min()) for group in groups for one in group.counts(benchmark))
+
+
+def require_equal_samples(groups: Sequence[Group], benchmark: str, what: str) -> int:
+    """The number of samples per problem, of which there must be one.
+
+    Raises:
+        UsageError: If some run has more than another, naming them.
+    """
+    sizes: dict[int, str] = {}
+    for group in groups:
+        for member, one in zip(group.members, group.counts(benchmark), strict=True):
+            for size in {int(n) for n in one.n_M}:
+                sizes.setdefault(size, member.place or member.name)
+    if len(sizes) > 1:
+        (few, fewer), *_, (many, more) = sorted(sizes.items())
+        raise UsageError(
+            f"{what} can only be compared at equal numbers of samples: {fewer} has {few} per problem, {more} {many}",
+            f"draw more: rsgrpo eval --run {fewer} -n {many}",
+        )
+    return next(iter(sizes))
+
+
+def about(groups: Sequence[Group], benchmark: str) -> str:
+    """The benchmark, its problems and the seeds, in words."""
+    problems = len(groups[0].counts(benchmark)[0].n_M)
+    return f"{benchmark}, {problems} problems, {told_seeds(groups)}"
+
+
+def told_seeds(groups: Sequence[Group]) -> str:
+    """For instance: 1 seed, 2 to 8 seeds."""
+    numbers = sorted({len(group.members) for group in groups})
+    if numbers == [1]:
+        return "1 seed"
+    return f"{numbers[0]} seeds" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"

@@ -1,0 +1,57 @@
+"""`rsgrpo figure`, as a user calls it."""
+
+from pathlib import Path
+
+import pytest
+
+from rsgrpo_cli.studies.figures.kinds import KINDS
+from tests.conftest import Cli
+from tests.studies.test_groups import keep, result
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> str:
+    """A base model and two methods, with two seeds each."""
+    made = [result(f"base-seed{seed}", seed, [1, 1, 1, 0], steps=0) for seed in (0, 1)]
+    made += [result(f"beta4-seed{seed}", seed, [4, 2, seed, 0], advantage__beta=4) for seed in (0, 1)]
+    made += [result(f"beta8-seed{seed}", seed, [4, 1, seed, 2], advantage__beta=8) for seed in (0, 1)]
+    return keep(tmp_path / "study", *made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [*((kind, ".svg") for kind in KINDS), ("passk", ".pdf"), ("passk", ".png")]
+)
+def test_equal_data_give_equal_bytes(cli: Cli, tmp_path: Path, study: str, kind: str, suffix: str) -> None:
+    for name in ("one", "two"):
+        drawn = cli("figure", kind, study, "--out", f"{name}{suffix}", "--json")
+        assert drawn.code == 0, drawn.err
+        assert drawn.json["figure"] == f"{name}{suffix}"
+        assert drawn.json["caption"]
+    assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
+
+
+def test_a_figure_has_a_name_unless_one_is_given(cli: Cli, tmp_path: Path, study: str) -> None:
+    assert "figure: passk.svg" in cli("figure", "passk", study).out
+    assert (tmp_path / "passk.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "hint"),
+    [
+        (["pie", "study/"], "pie is not a kind of figure", "choose one of: passk, "),
+        (["passk", "study/", "--out", "a.gif"], "cannot draw into a.gif", ".svg, .png or .pdf"),
+        (["passk", "none"], "no run, sweep or results at none", "rsgrpo ls"),
+        (["passk", "study/", "--k", "1,8"], "pass@8 needs 8 samples", "rsgrpo eval"),
+        (["frontier", "study/", "--k", "1"], "frontier draws one k against another", "--k 1,256"),
+        (["transitions", "study/beta4-seed0.parquet"], "beta4-seed0 has no evaluation of it", "--policy 0"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(
+    cli: Cli, tmp_path: Path, study: str, arguments: list[str], told: str, hint: str
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    refused = cli("figure", *arguments)
+    assert refused.code in (1, 2)
+    assert told in refused.err.splitlines()[0]
+    assert hint in refused.err.splitlines()[1]
+    assert sorted(tmp_path.rglob("*")) == before
