@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rsgrpo_cli.core.intervals import bootstrap_interval, paired_difference
+from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, crossed_interval
+from rsgrpo_cli.core.intervals import Interval, paired_difference
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.comparison import require_same_problems, unlike
@@ -81,10 +82,10 @@ class Measured:
             return [[row["k"] or REWARD, row["value"], row["ci_low"], row["ci_high"]] for row in rows]
         found = []
         for k in self.ks:
-            mean_M = np.mean(self.values(arm, k), axis=0)
-            mean_M = mean_M[np.isfinite(mean_M)]
-            interval = bootstrap_interval(mean_M)
-            found.append([k, float(mean_M.mean()), _finite(interval.low), _finite(interval.high)])
+            values_SM = np.stack(self.values(arm, k))
+            values_SM = values_SM[:, np.isfinite(values_SM).all(axis=0)]
+            interval = crossed_interval([values_SM])
+            found.append([k, float(values_SM.mean()), _finite(interval.low), _finite(interval.high)])
         return found
 
     def pairs(self, baseline: int) -> dict[str, Any]:
@@ -100,7 +101,9 @@ class Measured:
 
     def _pair(self, before: int, after: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
         labels = [self.arms[arm].label for arm in (before, after)]
-        seeds = min(len(self.arms[arm].evaluations) for arm in (before, after))
+        # The base model is one, whatever the seeds of those that were trained.
+        trained = [len(self.arms[arm].evaluations) for arm in (before, after) if not self.arms[arm].is_base]
+        seeds = min(trained, default=1)
         first = [(label, self.arms[arm].evaluations[0]) for label, arm in zip(labels, (before, after), strict=True)]
         return {
             "rows": rows,
@@ -109,27 +112,35 @@ class Measured:
         }
 
     def _row(self, before: int, after: int, k: int) -> dict[str, Any]:
-        seeds = [self.values(arm, k) for arm in (before, after)]
-        means = [np.mean(values, axis=0) for values in seeds]
-        known = np.isfinite(means[0]) & np.isfinite(means[1])
+        both = [np.stack(self.values(arm, k)) for arm in (before, after)]
+        known = np.isfinite(both[0]).all(axis=0) & np.isfinite(both[1]).all(axis=0)
         if not known.any():
             raise UsageError("no problem has a reward in both evaluations", "use a reward that grades them")
-        means = [mean[known] for mean in means]
-        paired = paired_difference(*means)
-        both = list(zip(*seeds, strict=False))
+        base_SM, own_SM = (values_SM[:, known] for values_SM in both)
+        paired = paired_difference(base_SM.mean(axis=0), own_SM.mean(axis=0))
+        several = max(len(base_SM), len(own_SM)) > 1
+        interval = self._over_seeds(before, after, base_SM, own_SM) if several else paired.interval
+        each = zip(base_SM, own_SM, strict=True) if self._same_seeds(before, after) else ()
         return {
             "k": k,
-            "before": float(means[0].mean()),
-            "after": float(means[1].mean()),
+            "before": float(base_SM.mean()),
+            "after": float(own_SM.mean()),
             "difference": _clean(paired.mean),
-            "low": _clean(paired.interval.low),
-            "high": _clean(paired.interval.high),
-            "p": paired.p_value,
+            "low": _clean(interval.low),
+            "high": _clean(interval.high),
+            "p": None if several else paired.p_value,
             "better": paired.improved,
             "worse": paired.worsened,
             "tied": paired.tied,
-            "seeds": [float(np.mean((other - one)[known])) for one, other in both] if len(both) > 1 else [],
+            "seeds": [float((other - one).mean()) for one, other in each] if several else [],
         }
+
+    def _over_seeds(self, before: int, after: int, base_SM: FloatArray, own_SM: FloatArray) -> Interval:
+        """The interval of a difference of several seeds, which are resampled as the problems are."""
+        return crossed_difference_interval([own_SM], [base_SM], paired_seeds=self._same_seeds(before, after))
+
+    def _same_seeds(self, before: int, after: int) -> bool:
+        return self.arms[before].seeds == self.arms[after].seeds
 
 
 def _turned(row: dict[str, Any]) -> dict[str, Any]:
@@ -167,8 +178,9 @@ def sentence(
         for at, (verb, place) in enumerate(zip(verbs, places, strict=True))
     ]
     of = f"{problems:,} problems, {samples:,} samples each, {_count(seeds, 'seed')}"
-    between = "" if graded else _between(rows)
-    return f"Against {labels[0]}, {labels[1]} {' and '.join(told)}. {between}Paired 95% intervals; {of}."
+    between, over = "" if graded else _between(rows), " and seeds" if seeds > 1 else ""
+    basis = f"Paired 95% intervals over problems{over}; {of}."
+    return f"Against {labels[0]}, {labels[1]} {' and '.join(told)}. {between}{basis}"
 
 
 def _between(rows: Sequence[dict[str, Any]]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError
@@ -49,6 +51,11 @@ class Arm:
         return [place.evaluation for place in self.places if place.evaluation is not None]
 
     @property
+    def seeds(self) -> list[int]:
+        """The seeds of the runs that were evaluated, in the order of `evaluations`."""
+        return [place.run.config().seed for place in self.places if place.evaluation is not None]
+
+    @property
     def is_base(self) -> bool:
         """Whether it is the model before training."""
         return all(one.version == 0 for one in self.evaluations) and bool(self.evaluations)
@@ -86,16 +93,21 @@ def runs_of(places: Sequence[Place]) -> list[RunDir]:
 
 
 def _base(places: Sequence[Place]) -> list[Place]:
-    """The base model, evaluated on what the others were, where nobody named it."""
+    """The base model, evaluated on what the others were, where nobody named it: once for each seed of the runs.
+
+    The seed of a run decides the samples: those of two runs with one seed would be the same.
+    """
     shown = [place.evaluation for place in places if place.evaluation is not None]
     if not shown or any(one.version == 0 for one in shown):
         return []
+    found: dict[int, Place] = {}
     for one in shown:
-        if one.benchmark in one.run.benchmarks_of(0):
+        seed = one.run.config().seed
+        if seed not in found and one.benchmark in one.run.benchmarks_of(0):
             base = evaluations.find(f"{one.run.path}@0", one.benchmark, stale=True)
             if base.benchmark_id == one.benchmark_id and base.is_graded == one.is_graded:
-                return [Place(f"{one.run.path}@0", "base model", one.run, base)]
-    return []
+                found[seed] = Place(f"{one.run.path}@0", "base model", one.run, base)
+    return list(found.values())
 
 
 def _key(place: Place) -> tuple[object, ...]:
@@ -115,9 +127,22 @@ def _without_seed(config: RunConfig) -> str:
 def _label(members: Sequence[Place]) -> str:
     first = members[0]
     name = first.label or (first.evaluation.label if first.evaluation else first.run.name)
+    if len(members) > 1 and not first.label:
+        shared = _SEED.sub("", _shared(members)) or first.run.name
+        policy = f"@{first.evaluation.version}" if first.evaluation else ""
+        name = f"{shared}{policy}, {len(members)} seeds"
     stale = " (stale)" if any(one.evaluation and one.evaluation.stale for one in members) else ""
-    alike = f" and {len(members) - 1} more" if len(members) > 1 and not first.label else ""
-    return f"{name}{alike}{stale}"
+    return f"{name}{stale}"
+
+
+def _shared(members: Sequence[Place]) -> str:
+    """What the names of the runs begin with."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*(one.run.name for one in members), strict=False))
+    return "".join(letters[0] for letters in alike)
+
+
+_SEED = re.compile(r"[-_. ]*(seed|s)?[-_. =]*0*$")
+"""What stands before the number of a seed at the end of a run's name."""
 
 
 def _distinct(arms: list[Arm]) -> list[Arm]:

@@ -218,7 +218,10 @@ def warnings(run: RunDir, config: RunConfig) -> list[str]:
         known = [row[name] for row in newest if row[name] is not None]
         return sum(known) / len(known) if known else 0.0
 
-    if newest and all(not row["groups_mixed"] and not row["groups_shaped"] for row in newest):
+    learnt_from = [
+        row["groups_mixed"] + (row["groups_shaped"] or 0) for row in newest if row["groups_mixed"] is not None
+    ]
+    if learnt_from and not any(learnt_from):
         told.append("no group of the newest steps has a gradient: all answers of each prompt got the same reward")
     if mean("truncated_fraction") > 0.2:
         told.append(f"{mean('truncated_fraction'):.0%} of the completions were cut at max_tokens: raise --max-tokens")

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.html import collect, room
 from rsgrpo_cli.report.html.page import embedded, policy, script_text
 from rsgrpo_cli.report.html.passk import sentence
-from rsgrpo_cli.run_dir import RunDir
 from tests.conftest import Cli
 from tests.report.html.written import (
     AFTER,
@@ -110,15 +111,15 @@ def test_the_page_says_what_changed(tmp_path: Path) -> None:
 def test_the_verdict_in_words(rows: list[tuple[Any, ...]], said: str) -> None:
     told = [dict(zip(("k", "difference", "low", "high"), row, strict=True)) for row in rows]
     assert sentence(["A", "B"], told, 30, 64, 2, False) == (
-        f"Against A, B {said} Paired 95% intervals; 30 problems, 64 samples each, 2 seeds."
+        f"Against A, B {said} Paired 95% intervals over problems and seeds; 30 problems, 64 samples each, 2 seeds."
     )
 
 
 def test_a_verdict_on_grades() -> None:
     row = {"k": 0, "difference": 0.25, "low": 0.1, "high": 0.4}
     assert sentence(["A", "B"], [row], 30, 4, 1, True) == (
-        "Against A, B is higher in mean reward (+0.250 [+0.100 to +0.400]). Paired 95% intervals; 30 problems, "
-        "4 samples each, 1 seed."
+        "Against A, B is higher in mean reward (+0.250 [+0.100 to +0.400]). Paired 95% intervals over problems; "
+        "30 problems, 4 samples each, 1 seed."
     )
 
 
@@ -205,7 +206,7 @@ def test_json_cannot_end_its_element() -> None:
 
 
 def test_a_large_run_is_cut_and_the_page_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = {f"p-{number:03d}": f"Make {number}." for number in range(120)}
+    asked = {f"p-{number:03d}": f"Make {number}." for number in range(60)}
     run = new_run(tmp_path / "large", asked)
     long = {
         name: [(f"{name} {index} " + "word " * 300, "ok" if index else "wrong") for index in range(4)] for name in asked
@@ -215,16 +216,16 @@ def test_a_large_run_is_cut_and_the_page_says_so(tmp_path: Path, monkeypatch: py
     write_step(run, 0, long)
     whole = collect.page([str(run.path)])
     assert not read(whole)[0]["problems"]["notes"]
-    monkeypatch.setattr(collect, "PAGE_BYTES", 400_000)
+    monkeypatch.setattr(collect, "PAGE_BYTES", 250_000)
     page = collect.page([str(run.path)])
-    assert 300_000 < len(page) <= 400_000 < len(whole)
+    assert 200_000 < len(page) <= 250_000 < len(whole)
     data, _ = read(page)
     (note,) = data["problems"]["notes"]
     assert re.fullmatch(r"the completions of \d+ problems are left out, of the easiest without a change first", note)
     assert re.fullmatch(
-        r"\d+ of 120 groups of these steps are left out, those without a gradient first", data["groups"]["notes"][0]
+        r"\d+ of 60 groups of these steps are left out, those without a gradient first", data["groups"]["notes"][0]
     )
-    assert len(data["problems"]["rows"]) == 120
+    assert len(data["problems"]["rows"]) == 60
 
 
 def test_a_run_without_evaluations_says_what_makes_them(tmp_path: Path) -> None:
@@ -236,17 +237,41 @@ def test_a_run_without_evaluations_says_what_makes_them(tmp_path: Path) -> None:
 
 
 def test_seeds_are_shown_as_one(tmp_path: Path) -> None:
-    runs = [new_run(tmp_path / f"seed{seed}", ASKED, seed=seed) for seed in (1, 2)]
+    runs = [new_run(tmp_path / f"beta2-seed{seed}", ASKED, seed=seed) for seed in (1, 2)]
     other = new_run(tmp_path / "other", ASKED, advantage__estimator="grpo")
     for run, completions in zip([*runs, other], [AFTER, BEFORE, BEFORE], strict=True):
         write_evaluation(run, 3, ASKED, completions, ks=(1, 4))
         write_metrics(run, [{"reward_mean": 0.25 * run.config().seed}])
     data, _ = read(collect.page([str(other.path), *(str(run.path) for run in runs)]))
-    assert [(arm["label"], arm["seeds"]) for arm in data["arms"]] == [("other@3", 1), ("seed1@3 and 1 more", 2)]
+    assert [(arm["label"], arm["seeds"]) for arm in data["arms"]] == [("other@3", 1), ("beta2@3, 2 seeds", 2)]
     assert [curve["series"]["reward_mean"] for curve in data["curves"]] == [[[0.0]], [[0.375], [0.25], [0.5]]]
     # pass@4 of the seeds: (1 + 0 + 1) / 3 and (0 + 1 + 1) / 3.
     assert data["arms"][1]["curve"][-1][1] == pytest.approx(2 / 3)
     assert data["benchmark"]["seeds"] == 1  # what every arm has: problems are compared over as many
+
+
+def test_seeds_of_both_sides_are_paired(tmp_path: Path) -> None:
+    names = []
+    for beta, by_seed in ((1.0, (BEFORE, BEFORE)), (2.0, (AFTER, BEFORE))):
+        for seed, completions in enumerate(by_seed):
+            run = new_run(tmp_path / f"beta{beta:g}-seed{seed}", ASKED, advantage__beta=beta, seed=seed)
+            write_evaluation(run, 0, ASKED, BEFORE, ks=(1, 4))
+            write_evaluation(run, 3, ASKED, completions, ks=(1, 4))
+            names.append(str(run.path))
+    data, _ = read(collect.page(names))
+    assert [(arm["label"], arm["seeds"]) for arm in data["arms"]] == [
+        ("base model", 2), ("beta1@3, 2 seeds", 2), ("beta2@3, 2 seeds", 2),
+    ]  # fmt: skip
+    row = data["pairs"]["1,2"]["rows"][0]  # pass@1: 1.25 / 3, and 1.5 / 3 in one of two seeds
+    assert row["seeds"] == [pytest.approx(0.25 / 3), 0.0]
+    assert row["difference"] == pytest.approx(0.125 / 3)
+    assert row["p"] is None
+    assert row["low"] < row["difference"] < row["high"]
+    assert "intervals over problems and seeds; 3 problems, 4 samples each, 2 seeds." in data["pairs"]["1,2"]["sentence"]
+    assert "3 problems, 4 samples each, 2 seeds." in data["pairs"]["0,2"]["sentence"]
+    assert data["benchmark"]["seeds"] == 2
+    rows = {problem["id"]: problem["right"] for problem in data["problems"]["rows"]}
+    assert rows == {"p-1": [0, 0, 2], "p-2": [2, 2, 1], "p-3": [8, 8, 8]}  # of 8: four samples by two seeds
 
 
 def test_grades_are_compared_by_their_mean(tmp_path: Path) -> None:
@@ -275,7 +300,7 @@ def test_the_baseline_can_be_named(tmp_path: Path) -> None:
         collect.page(["runs/none"])
 
 
-def test_the_commands_make_the_same_run(tmp_path: Path, cli: Cli) -> None:
+def test_the_commands_make_the_same_run(tmp_path: Path) -> None:
     settings = {
         "rollout__group_size": 4,
         "update__learning_rate": 3e-4,
@@ -286,10 +311,9 @@ def test_the_commands_make_the_same_run(tmp_path: Path, cli: Cli) -> None:
     (command,) = read(collect.page([str(run.path)]))[0]["runs"][0]["commands"]
     words = shlex.split(command)
     assert words[:4] == ["rsgrpo", "train", "--run", "first"]
-    assert cli("prepare", "--run", "again", *words[4:], "--set", "prepare.limit=2").code == 0
-    again = RunDir.open("again").config().model_dump()
-    own = run.config().model_dump()
-    assert again | {"prepare": None} == own | {"prepare": None}
+    assert set(words[4::2]) == {"--set"}
+    again = resolve(options.given({}, words[5::2]))
+    assert again == run.config()
 
 
 def test_the_command_writes_the_page(tmp_path: Path, cli: Cli) -> None:

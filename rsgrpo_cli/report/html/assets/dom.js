@@ -60,7 +60,7 @@ function short(value, digits = 3) {
 }
 const signed = (value, digits = 3) => (value > 0 ? "+" : "") + short(value, digits);
 const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)}%`;
-function chance(p) { return p < 0.001 ? "< 0.001" : p.toFixed(p < 0.1 ? 3 : 2); }
+function chance(p) { return p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(p < 0.1 ? 3 : 2); }
 function seconds(value) {
   if (value < 60) return `${value.toFixed(value < 10 ? 1 : 0)} s`;
   const minutes = Math.floor(value / 60);

@@ -34,10 +34,16 @@ function verdictBody() {
   const unlike = [...new Set(others().flatMap((other) => pair(other).unlike))];
   return [
     chooser(), el("p", { class: "verdict", id: "sentence" }, pair(arm).sentence),
-    rest.map((other) => el("p", {}, pair(other).sentence)),
+    rest.length > 2 ? allDifferences() : rest.map((other) => el("p", {}, pair(other).sentence)),
     unlike.map((text) => el("p", { class: "note warn" }, `Not alike, beside the policy: ${text}`)),
     cards(arm, pair(arm)), seedNote(arm),
   ];
+}
+/* Every policy against the baseline, at the smallest and the largest k. */
+function allDifferences() {
+  const at = (row) => [signed(row.difference), " ", bracket(row.low, row.high)], ends = (rows) => [...new Set([rows[0], rows.at(-1)])];
+  return table(["policy", ...ends(pair(main()).rows).map((row) => `${kName(row.k)}, difference to ${D.arms[state.baseline].label}`)],
+    others().map((other) => [name(other), ...ends(pair(other).rows).map(at)]), { label: "Every policy against the baseline" });
 }
 function chooser() {
   const options = evaluated.filter((arm) => evaluated.some((other) => D.pairs[`${arm},${other}`]));
@@ -66,8 +72,9 @@ function change(row) {
 function seedNote(arm) {
   const last = pair(arm).rows.at(-1);
   if (last.seeds.length) {
-    return note(`${kName(last.k)}, seed by seed: ${last.seeds.map((v) => signed(v)).join(", ")}. The intervals are over problems.`);
+    return note(`${kName(last.k)}, seed by seed: ${last.seeds.map((v) => signed(v)).join(", ")}.`);
   }
+  if (D.arms[arm].seeds > 1 || D.arms[state.baseline].seeds > 1) return null;
   return note("One training run on each side: the intervals are over problems, and say nothing about another seed.");
 }
 
@@ -79,7 +86,7 @@ function passkSection() {
   state.listeners.push(draw);
   draw();
   if (D.benchmark.graded) return section("passk", title, "Brackets are 95% intervals over problems.", body);
-  return section("passk", title, "Bands are 95% intervals over problems. The bands of two policies overlap even where " +
+  return section("passk", title, "Bands are 95% intervals over problems, and over seeds where there are several. The bands of two policies overlap even where " +
     "the policies differ clearly, because both contain the spread between easy and hard problems: read the paired difference.", body);
 }
 function passkPanel() {

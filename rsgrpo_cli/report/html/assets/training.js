@@ -78,9 +78,17 @@ const MARKS = ["○", "◐", "●"];
 function visitsSection() {
   const title = "Prompts by visits";
   const about = "What became of each training prompt over the steps that drew it. ○ none right, ◐ some, ● all; the numbers are right answers of all.";
-  return section("visits", title, about, D.visits.map((own, run) => el("div", {},
-    D.visits.length > 1 ? el("h3", {}, D.runs[run].name) : null, notes(own.notes),
-    own.prompts && own.prompts.length ? visitsBody(own) : own.notes.length ? null : missing("No step has rewards yet. They are made by:", `rsgrpo train --run ${D.runs[run].path}`))));
+  const runs = D.visits.map((_, run) => run), seen = runs.filter((run) => D.visits[run].prompts && D.visits[run].prompts.length);
+  const some = seen.length ? seen : runs.slice(0, 1), body = el("div", {});
+  const draw = (shown) => replace(body, shown.map((run) => el("div", {}, shown.length > 1 ? el("h3", {}, D.runs[run].name) : null, visitsOf(run))));
+  draw(some.length > 2 ? some.slice(0, 1) : some);
+  return section("visits", title, about,
+    some.length > 2 ? choice("Run", some.map((run) => [run, D.runs[run].name]), some[0], (value) => draw([Number(value)])) : null, body);
+}
+function visitsOf(run) {
+  const own = D.visits[run];
+  if (own.prompts && own.prompts.length) return [notes(own.notes), visitsBody(own)];
+  return own.notes.length ? notes(own.notes) : missing("No step has rewards yet. They are made by:", `rsgrpo train --run ${D.runs[run].path}`);
 }
 function visitsBody(own) {
   const total = own.kinds.reduce((a, b) => a + b, 0), list = el("div", {});
