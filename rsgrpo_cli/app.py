@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from rsgrpo_cli import __version__
-from rsgrpo_cli.console import Output, close_stdout, open_streams, writing
+from rsgrpo_cli.console import Output, close_stdout, open_streams, show, writing
 from rsgrpo_cli.errors import Interrupted, RsgrpoError
 
 STAGES, RUNS, REPORTS = "Stages, in order", "Runs", "Results"
@@ -49,7 +49,7 @@ def load(name: str) -> Any:
     function = getattr(import_module(f"rsgrpo_cli.commands.{name}"), _FUNCTIONS.get(name, name))
     example = next(example for listed, _, example in COMMANDS if listed == name)
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-    alone.command(name, epilog=f"Example: {example}")(function)
+    alone.command(name, cls=Helping, epilog=f"Example: {example}")(function)
     return typer.main.get_command(alone)
 
 
@@ -60,8 +60,26 @@ def help_of(name: str) -> str:
     return next(ast.get_docstring(node) or "" for node in functions if node.name == _FUNCTIONS.get(name, name))
 
 
+def _print_help(command: Any, context: Any) -> None:
+    from rsgrpo_cli.helping import help_text
+
+    show(help_text(command, context))
+
+
+class Helping(TyperCommand):
+    """A command whose help is whole at any width."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        _print_help(self, ctx)
+
+
 class OnDemand(TyperGroup):
     """Imports a command's module when the command is called; `rsgrpo --help` needs none of them."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        _print_help(self, ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A stand-in that has the command's help."""
@@ -80,7 +98,6 @@ app = typer.Typer(
     name="rsgrpo",
     cls=OnDemand,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -147,7 +164,7 @@ def main() -> None:
 def _run() -> None:
     """The app. What it printed goes out here, where an error still has someone to tell it."""
     try:
-        app()
+        app(prog_name="rsgrpo")
     except SystemExit:
         with writing():
             sys.stdout.flush()

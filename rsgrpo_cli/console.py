@@ -123,6 +123,12 @@ class Output:
         return Live(console=_console(sys.stderr), auto_refresh=False, transient=transient, vertical_overflow="crop")
 
 
+def show(text: Text) -> None:
+    """Print a text that is laid out already."""
+    with writing():
+        _console(sys.stdout).print(text, soft_wrap=True, end="")
+
+
 def visible(text: str) -> str:
     r"""A text in which what a terminal would obey can be seen: an escape as \x1b, a change of direction as \u202e."""
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\u0100" else _escape(found[0]), text)

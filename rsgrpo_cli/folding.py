@@ -134,19 +134,23 @@ def _turned(columns: Sequence[_Column], width: int) -> Iterator[Text]:
             yield Text(wrapped(line, width, indent=headings + 4), overflow="fold")
 
 
-def wrapped(text: str, width: int, *, indent: int | None = None) -> str:
+def wrapped(text: str, width: int, *, indent: int | None = None, commands: bool = False) -> str:
     """A text with its lines broken at spaces; one with a command stays as it is, to be copied.
 
     Args:
         text: One or more lines.
         width: Columns of the screen.
         indent: Of what a line goes on with; as the line itself unless given.
+        commands: Break lines with commands, too.
     """
-    return "\n".join(_wrapped_line(line, width, indent) for line in text.split("\n"))
+    lines = text.split("\n")
+    return "\n".join(
+        _wrapped_line(line, width, indent) if commands or not _COMMAND.search(line) else line for line in lines
+    )
 
 
 def _wrapped_line(line: str, width: int, indent: int | None) -> str:
-    if len(line) <= width or _COMMAND.search(line):
+    if len(line) <= width:
         return line
     own = len(line) - len(line.lstrip())
     after = " " * (own if indent is None else indent)

@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "companions": set(),
     "bundled": set(),
     "folding": set(),
+    "helping": {"console", "folding"},
     "console": {"errors", "folding"},
     "core": set(),
     "tasks": BELOW - ABOUT_MODELS,
@@ -67,7 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands": BELOW
     | {"pipeline", "planning", "report", "studies", "run_dir", "console", "experiments", "artifacts", "staleness"}
     | {"step_dir", "disk", "locks", "events"},
-    "app": {"commands", "console", "errors"},
+    "app": {"commands", "console", "errors", "helping"},
 }
 
 

@@ -22,6 +22,7 @@ def compare(
         list[str],
         typer.Argument(
             metavar="[LABEL=]PLACE[@POLICY]...",
+            autocompletion=options.complete_run,
             help="Two runs; or any number of runs, sweeps and folders of results, grouped over seeds.",
         ),
     ],

@@ -36,14 +36,14 @@ TRAINING_ONLY = ("dataset", "prompt_column", "answer_column", "limit", "max_prom
 def evaluate(
     run: options.RunOption = None,
     policy: options.PolicyOption = None,
-    prompt_column: Annotated[str | None, typer.Option("--prompt-column", help="The benchmark's problems.")] = None,
-    answer_column: Annotated[str | None, typer.Option("--answer-column", help="The benchmark's answers.")] = None,
+    prompt_column: options.ProblemColumn = None,
+    answer_column: options.AnswerColumn = None,
     interpolate: Annotated[
         str | None,
         typer.Option(
             "--interpolate",
             metavar="0,0.5,...",
-            help="Weights on the line from the base model (0) to the policy (1), an evaluation each.",
+            help="Weights on the line from the base model (0) to the policy (1), an evaluation each; by default 1.",
         ),
     ] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="Grade the stored samples again, sample nothing.")] = False,

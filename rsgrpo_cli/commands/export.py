@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 def export(
     name: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Name or path, instead of --run.  \\[default: the newest]")
+        str | None,
+        typer.Argument(
+            metavar="[RUN]",
+            autocompletion=options.complete_run,
+            help="Name or path, instead of --run.  \\[default: the newest]",
+        ),
     ] = None,
     run: options.RunOption = None,
     policy: options.PolicyOption = None,

@@ -35,9 +35,23 @@ def named_run(name: str | None) -> str | None:
     return name
 
 
+def complete_run(incomplete: str) -> list[str]:
+    """The runs under runs/ that a name which is being typed may mean; behind LABEL= too."""
+    label, equals, begun = incomplete.rpartition("=")
+    names = sorted(path.parent.name for path in Path("runs").glob("[!.]*/config.json"))
+    return [f"{label}{equals}{name}" for name in names if name.startswith(begun)]
+
+
 RunOption = Annotated[
     str | None,
-    typer.Option("--run", envvar="RSGRPO_RUN", metavar="NAME|PATH", callback=named_run, help="The run directory."),
+    typer.Option(
+        "--run",
+        envvar="RSGRPO_RUN",
+        metavar="NAME|PATH",
+        callback=named_run,
+        autocompletion=complete_run,
+        help="The run: a name under runs/, or a path. By default the newest; train, sweep and prepare start a new one.",
+    ),
 ]
 StepOption = Annotated[int | None, typer.Option("--step", min=0, help="The training step.  \\[default: the newest]")]
 
@@ -103,9 +117,20 @@ SetOption = Annotated[
     ),
 ]
 EvaluatedOn = Annotated[
-    str | None, typer.Option("--benchmark", metavar="NAME", help="Which benchmark, if there are several.")
+    str | None,
+    typer.Option("--benchmark", metavar="NAME", help="Which benchmark, if there are several; by default the only one."),
 ]
-K = Annotated[str | None, typer.Option("--k", metavar="1,32,...", help="Values of k.")]
+K = Annotated[
+    str | None, typer.Option("--k", metavar="1,32,...", help="Values of k; by default those that were asked for.")
+]
+ProblemColumn = Annotated[
+    str | None,
+    typer.Option("--prompt-column", help="The benchmark's problems; by default the usual names are tried."),
+]
+AnswerColumn = Annotated[
+    str | None,
+    typer.Option("--answer-column", help="The benchmark's answers; by default the usual names are tried."),
+]
 
 PANELS = {
     "seed": "Data",
@@ -184,18 +209,33 @@ def _option(setting: Setting, defaults: bool) -> Any:
         *setting.flags,
         metavar=setting.flag.metavar or "|".join(setting.choices) or None,
         envvar=setting.flag.env,
+        autocompletion=_completion(setting),
         rich_help_panel=PANELS[setting.name.partition(".")[0]],
         help=_help(setting, defaults),
     )
     return Annotated[kind | None, option]
 
 
+def _completion(setting: Setting) -> Callable[[str], list[str]] | None:
+    if not setting.choices:
+        return None
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in setting.choices if choice.startswith(incomplete)]
+
+    return complete
+
+
 def _help(setting: Setting, defaults: bool) -> str:
     """The setting's own help, with its choices unless the metavar shows them, its limits and its default."""
     choices = setting.choices if setting.flag and setting.flag.metavar else ()
     facts = [setting.limits] if setting.limits else []
-    if defaults and setting.default not in (None, "", ()):
+    if not defaults:
+        facts.append("default: the run's own")
+    elif setting.default not in (None, "", ()):
         facts.append(f"default: {shown(setting.default)}")
+    elif "by default" not in setting.help:
+        facts.append("default: none")
     parts = [setting.help, f"One of {', '.join(choices)}." if choices else "", f"[{'; '.join(facts)}]" if facts else ""]
     return escape(" ".join(part for part in parts if part))
 
@@ -206,7 +246,7 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple | list):
         return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return re.sub(r"e-0(?=\d)", "e-", f"{value:g}") if isinstance(value, float) else str(value)
 
 
 def given(flags: Mapping[str, Any], settings: list[str] | None = None) -> Overrides:

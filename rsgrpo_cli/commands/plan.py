@@ -78,8 +78,8 @@ def _settings_table(data: dict[str, Any]) -> Table:
         "setting", "value", "default", title="Settings, with the default where it differs", text=("value", "default")
     )
     for name, row in data["settings"].items():
-        default = "" if row["default"] in (row["value"], None) else _text(row["default"])
-        made.add_row(name, _text(row["value"]), default)
+        default = "" if row["default"] in (row["value"], None) else options.shown(row["default"])
+        made.add_row(name, options.shown(row["value"]), default)
     return made
 
 
@@ -152,16 +152,6 @@ def _verdict(data: dict[str, Any]) -> list[str]:
         return [f"fits: {peak} of the {free} free on {data['device']}"]
     remedy = f"would fit with {data['remedy']}" if data["remedy"] else "take a smaller model or a larger machine"
     return [f"does not fit: {peak}, and {free} are free on {data['device']}", f"  {remedy}"]
-
-
-def _text(value: Any) -> str:
-    return (
-        ",".join(map(str, value))
-        if isinstance(value, list)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
 
 
 def _count(value: int | None) -> str:

@@ -14,7 +14,10 @@ from rsgrpo_cli.errors import UsageError
 if TYPE_CHECKING:
     from rsgrpo_cli.report.evaluations import Evaluation
 
-Places = Annotated[list[str], typer.Argument(metavar="[LABEL=]RUN[@POLICY]...", help="Evaluated policies.")]
+Places = Annotated[
+    list[str],
+    typer.Argument(metavar="[LABEL=]RUN[@POLICY]...", autocompletion=options.complete_run, help="Evaluated policies."),
+]
 BaselineOption = Annotated[
     str | None,
     typer.Option("--baseline", metavar="LABEL", help="What the page compares the others with, by its label."),

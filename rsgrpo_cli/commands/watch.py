@@ -19,7 +19,12 @@ WIDTH = 80
 
 
 def watch(
-    name: Annotated[str | None, typer.Argument(metavar="RUN", help="The run; the newest one unless given.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN", autocompletion=options.complete_run, help="The run; the newest one unless given."
+        ),
+    ] = None,
     run: options.RunOption = None,
     once: Annotated[bool, typer.Option("--once", help="Print the screen once and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of each step as a line of JSON.")] = False,

@@ -6,6 +6,7 @@ The command line's flags, docs/settings.md and the error about an unknown settin
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -134,10 +135,15 @@ def _limits(notes: list[Any]) -> str:
     least = None if low is None else (low.gt if isinstance(low, Gt) else low.ge)
     most = None if high is None else (high.lt if isinstance(high, Lt) else high.le)
     if least is not None and most is not None:
-        return f"above {least:g}, at most {most:g}" if above else f"{least:g} to {most:g}"
+        return f"above {_plain(least)}, at most {_plain(most)}" if above else f"{_plain(least)} to {_plain(most)}"
     if least is not None:
-        return f"above {least:g}" if above else f"{least:g} or more"
-    return "" if most is None else f"at most {most:g}"
+        return f"above {_plain(least)}" if above else f"{_plain(least)} or more"
+    return "" if most is None else f"at most {_plain(most)}"
+
+
+def _plain(value: Any) -> str:
+    """A number as people write it: 1e-6."""
+    return re.sub(r"e-0(?=\d)", "e-", f"{value:g}")
 
 
 def _docstring(model: type[StageConfig], field: str) -> str:

@@ -65,4 +65,4 @@ def test_help_shows_defaults_where_they_apply(cli: Cli) -> None:
 
 
 def test_values_are_shown_as_one_types_them() -> None:
-    assert [shown(each) for each in (True, (1, 8), 1e-6, "auto")] == ["true", "1,8", "1e-06", "auto"]
+    assert [shown(each) for each in (True, (1, 8), 1e-6, "auto")] == ["true", "1,8", "1e-6", "auto"]
