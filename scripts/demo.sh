@@ -17,3 +17,4 @@ rsgrpo eval --run runs/demo-rs_grpo         --num-samples "$samples" > /dev/null
 rsgrpo compare runs/demo-grpo runs/demo-rs_grpo --k 1,16,64,256
 rsgrpo report "base=runs/demo-grpo@0" "GRPO=runs/demo-grpo" "RS-GRPO, beta 4=runs/demo-rs_grpo" \
     --figure runs/demo-passk.svg
+rsgrpo report "base=runs/demo-grpo@0" "GRPO=runs/demo-grpo" "RS-GRPO, beta 4=runs/demo-rs_grpo" --html runs/demo.html

@@ -131,6 +131,8 @@ def test_the_wheel_carries_all_that_training_needs(tmp_path: Path) -> None:
         names = archive.namelist()
     assert "rsgrpo_cli/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assets = (ROOT / "rsgrpo_cli" / "report" / "html" / "assets").iterdir()
+    assert {path.relative_to(ROOT).as_posix() for path in assets} <= set(names)
     assert wheel.stat().st_size < 5e6
     empty.mkdir()
     # -S and -P would hide the installed packages; what must not be found is the checkout.

@@ -181,7 +181,8 @@ def _first_tokens(lists: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None or not isfinite(value) else round(value, 3) + 0.0
+    """To three digits; also of the smallest differences, which tell rounding from nothing at all."""
+    return None if value is None or not isfinite(value) else float(f"{value:.3g}") + 0.0
 
 
 def _chosen(steps: Sequence[int]) -> list[int]:

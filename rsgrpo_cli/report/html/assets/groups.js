@@ -96,7 +96,7 @@ function groupBody() {
       el("td", { "data-label": "as chosen", class: "chosen", "data-value": now.values ? now.values[i] : null }, now.values ? signedBar(now.values[i], top) : "–"));
   };
   return [
-    el("div", { class: "card" }, el("code", {}, group.id), block(D.texts[group.prompt]), el("div", {}, el("span", { class: "mut" }, "reference answer: "), quoted(group.gold, "gold")),
+    el("div", { class: "card" }, el("code", {}, group.id), D.texts[group.prompt] === "" ? null : block(D.texts[group.prompt]), el("div", {}, el("span", { class: "mut" }, "reference answer: "), quoted(group.gold, "gold")),
       el("div", { class: "mut" }, `${told(group)}; the group is ${group.status.replace("_", " ")}. As trained: ${described(made)}. As chosen: ${label}.`)),
     Estimators.names.includes(made.estimator) ? null : note(`The page cannot compute ${made.estimator}` +
       `${Estimators.notInThePage[made.estimator] ? `: ${Estimators.notInThePage[made.estimator]}` : ", which is a Python function of yours"}. ${G.estimator} is chosen instead.`),

@@ -21,7 +21,9 @@ function verdictSection() {
   return section("verdict", "Verdict", measured(), noEvaluations(), body);
 }
 function noEvaluations() {
-  return [D.missing.map(([label, command]) => missing(`${label} has no evaluation to show yet:`, command)),
+  const going = D.runs.filter((run) => run.steps[1] < run.steps[2]);
+  return [going.length ? note(going.map((run) => `${run.name} has done ${run.steps[1]} of ${many(run.steps[2], "step")}`).join("; ") + ".") : null,
+    D.missing.map(([label, command]) => missing(`${label} has no evaluation to show yet:`, command)),
     D.stale.map((text) => el("p", { class: "note warn" }, `Stale: ${text}`))];
 }
 function verdictBody() {

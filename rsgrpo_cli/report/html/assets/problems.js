@@ -45,7 +45,7 @@ function changedBody(arm, choose) {
 }
 function problemHead(row) {
   return el("div", { class: "head" }, el("code", {}, row.id), " ", el("a", { href: `#problem=${encodeURIComponent(row.id)}`, class: "perma", title: "A link to this problem" }, "link"),
-    row.prompt === undefined ? null : block(D.texts[row.prompt]), el("div", {}, el("span", { class: "mut" }, "reference answer: "), quoted(row.gold, "gold")));
+    row.prompt === undefined || D.texts[row.prompt] === "" ? null : block(D.texts[row.prompt]), el("div", {}, el("span", { class: "mut" }, "reference answer: "), quoted(row.gold, "gold")));
 }
 function sideBySide(row, arms) {
   return el("div", { class: "card" }, problemHead(row),
