@@ -28,7 +28,7 @@ def refused(result: Result, code: int, *texts: str) -> None:
     [
         (["train", "--model", "none/such"], 1, ["model none/such is not in the local cache", "--model"]),
         (["train", "--model", "nowhere"], 1, ["no model at 'nowhere'", "give a directory"]),
-        (["train", "--dataset", "foo"], 2, ["unknown dataset 'foo'", "toy, sums"]),
+        (["train", "--dataset", "foo"], 2, ["unknown dataset 'foo'", "known: toy, "]),
         (["train", "--dataset", "foo.jsonl"], 1, ["no dataset file at foo.jsonl"]),
         (["train", "--estimator", "foo"], 2, ["unknown estimator 'foo'", "rs_grpo, grpo"]),
         (["train", "--engine", "foo"], 2, ["rollout.engine"]),

@@ -55,7 +55,7 @@ def test_a_fork_starts_from_the_same_bits(cli: Cli, runs: Path, tmp_path: Path, 
     result = cli("fork", "runs/fork", "--run", pruned, "--step", "3", "--beta", "8")
     assert result.code == 0, result.err
     origin = f"checkpoint {first}" if first else "the base model"
-    assert f"rebuilding it from {origin} with {3 - first} updates, about 0." in result.err
+    assert f"rebuilding it from {origin} with {3 - first} updates, about " in result.err
     assert content(tmp_path / "runs/fork/checkpoints/000003") == content(runs / kind / "checkpoints/000003")
     assert own_files(pruned) == before
     assert not list(tmp_path.rglob("*.partial"))
