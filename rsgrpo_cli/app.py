@@ -16,7 +16,7 @@ from rsgrpo_cli import __version__
 from rsgrpo_cli.console import Output, close_stdout, open_streams, show, writing
 from rsgrpo_cli.errors import Interrupted, RsgrpoError
 
-STAGES, RUNS, REPORTS = "Stages, in order", "Runs", "Results"
+START, STAGES, RUNS, REPORTS = "To start with", "Stages, in order", "Runs", "Results"
 COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("train", RUNS, "rsgrpo train --model toy --beta 4 --steps 60"),
     ("sweep", RUNS, "rsgrpo sweep --name betas --set advantage.beta=0,2,4,8 --seeds 0-7 --steps 60"),
@@ -25,7 +25,13 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("export", RUNS, "rsgrpo export mine --merge --out mine-merged"),
     ("watch", RUNS, "rsgrpo watch mine"),
     ("status", RUNS, "rsgrpo status --run mine"),
-    ("datasets", RUNS, "rsgrpo datasets"),
+    ("diff", RUNS, "rsgrpo diff runs/grpo runs/rs_grpo"),
+    ("du", RUNS, "rsgrpo du"),
+    ("gc", RUNS, "rsgrpo gc mine --dry-run"),
+    ("datasets", START, "rsgrpo datasets"),
+    ("recipes", START, "rsgrpo recipes toy --copy mine.toml"),
+    ("doctor", START, "rsgrpo doctor --offline"),
+    ("demo", START, "rsgrpo demo --steps 30 --samples 64"),
     ("prepare", STAGES, "rsgrpo prepare --dataset problems.jsonl --answer-column solution --run mine"),
     ("rollout", STAGES, "rsgrpo rollout --run mine --group-size 16"),
     ("score", STAGES, "rsgrpo score --run mine --reward my_package.rewards:exact"),

@@ -5,6 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def pins() -> Path:
+    """The file of versions that work together: in the package when installed, at the top of a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "data" / "constraints.txt"
+    return installed if installed.is_file() else package.parent / "constraints.txt"
+
+
 def bundled_data() -> Path:
     """The folder of the bundled model and problems: in the package when installed, at the top of a checkout."""
     package = Path(__file__).resolve().parent

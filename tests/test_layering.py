@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "engines": BELOW,
     "policy": BELOW | {"core"},
     "stages": BELOW | {"core", "tasks", "rewards", "engines", "policy"},
-    "planning": BELOW | {"tasks", "engines", "policy", "stages"},
+    "planning": BELOW | {"console", "tasks", "engines", "policy", "stages"},
     "disk": {"errors"},
     "footers": {"errors"},
     "artifacts": {"errors", "schemas", "disk", "footers"},

@@ -43,18 +43,19 @@ def check_history(session: Session, upto: int) -> CheckedSteps:
     run, checked = session.run, _read_checked(session)
     untouched = checked.untouched()
     changed = [step for step in range(upto) if step not in untouched]
-    for done, step in enumerate(changed):
-        try:
-            with activity.doing(f"checking earlier steps, {done} of {len(changed)}"):
+    with activity.doing("checking earlier steps", len(changed), "steps") as bar:
+        for step in changed:
+            bar.advance()
+            try:
                 problems = checked.note(step)
-        except (ArtifactError, MissingError) as error:
-            session.out.warn(f"{error.message}; that step is done, and it is not needed to resume")
-            continue
-        if problems:
-            raise StaleError(
-                f"{problems[0]}; what follows it is stale",
-                f"branch off before it: rsgrpo fork NEW --run {run.path} --step {step}",
-            )
+            except (ArtifactError, MissingError) as error:
+                session.out.warn(f"{error.message}; that step is done, and it is not needed to resume")
+                continue
+            if problems:
+                raise StaleError(
+                    f"{problems[0]}; what follows it is stale",
+                    f"branch off before it: rsgrpo fork NEW --run {run.path} --step {step}",
+                )
     return checked
 
 

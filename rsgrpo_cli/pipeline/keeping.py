@@ -106,7 +106,7 @@ def prune(run: RunDir, *, keep: int, warn: Callable[[str], None]) -> None:
         warn: Told of a checkpoint that stays because nothing tells what belongs to it.
     """
     versions = run.versions()
-    stay = {*versions[-keep:], *_best(run, warn)}
+    stay = {*versions[-keep:], *best(run, warn)}
     for version in run.checkpoint_folders():
         folder = run.checkpoint(version)
         try:
@@ -118,7 +118,7 @@ def prune(run: RunDir, *, keep: int, warn: Callable[[str], None]) -> None:
             warn(f"{error.message}; checkpoint {version} stays where it is")
 
 
-def _best(run: RunDir, warn: Callable[[str], None]) -> set[int]:
+def best(run: RunDir, warn: Callable[[str], None]) -> set[int]:
     """The checkpoint that was evaluated best, by pass@1 or mean reward over its benchmarks; those not readable."""
     scores: dict[int, float] = {}
     unknown = set()

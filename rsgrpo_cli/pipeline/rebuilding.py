@@ -86,7 +86,7 @@ def find_route(run: RunDir, version: int) -> Route:
         raise MissingError(f"run {run.name} has no policy {version}", f"checkpoints: {have}; 0 is the base model")
     start = max((kept for kept in run.versions() if kept <= version), default=0)
     for step in range(start, version):
-        _require_whole(run, version, step)
+        require_whole(run, version, step)
     times = {event["step"]: event["seconds"] for event in run.recorded() if _is_update(event)}
     known = [times[step] for step in range(start, version) if step in times]
     seconds = sum(known) / len(known) * (version - start) if known else None
@@ -97,8 +97,13 @@ def _is_update(event: dict[str, Any]) -> bool:
     return event["stage"] == "update" and isinstance(event.get("step"), int) and "tag" not in event
 
 
-def _require_whole(run: RunDir, version: int, step: int) -> None:
-    """Refuse a route over a step that cannot be made again."""
+def require_whole(run: RunDir, version: int, step: int) -> None:
+    """Refuse a route to a policy over a step that cannot be made again.
+
+    Raises:
+        MissingError: If something of the step is gone.
+        StaleError: If something that it was made from has been replaced.
+    """
     found = Step(run, step)
     try:
         gone = next((what for what in ("updates", "advantages", "rollouts") if not found.artifact(what)), None)

@@ -172,7 +172,8 @@ def _grade(session: Session, step: Step, folder: Path, grading: Grading, *, forc
     missing = [(path, made) for path, made in wanted if force or freshness(path, REWARDS, made) != Freshness.CURRENT]
     keep = {path for path, _ in wanted} - {path for path, _ in missing}
     for done, (path, lineage) in enumerate(missing, start=1):
-        with activity.doing(f"score of step {step.number}, part {done} of {len(missing)}"):
+        with activity.doing(f"score of step {step.number}", len(missing), "parts") as bar:
+            bar.done = done - 1
             rewards = grading.grade(step.folder / path.name)
         if done == 1:
             for old in {*part_files(folder), folder.with_name(f"{folder.name}.parquet")} - keep:

@@ -123,7 +123,7 @@ def state(run_name: str | None) -> dict[str, Any]:
             {"policy": version, "benchmark": name, "stale": bool(problem)} for (version, name), problem in old.items()
         ],
         "seconds": dict(seconds),
-        "bytes": bytes_used(run, checked),
+        "bytes": bytes_used(run, checked, untouched),
         **_now(run),
     }
 

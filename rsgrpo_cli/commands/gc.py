@@ -1,0 +1,75 @@
+"""`rsgrpo gc`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rsgrpo_cli import events
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.console import Output, size, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from rsgrpo_cli.pipeline.tidying import Candidate
+
+
+def gc(
+    name: Annotated[str | None, typer.Argument(metavar="RUN", help="The run; the newest one unless given.")] = None,
+    run: options.RunOption = None,
+    rollouts: Annotated[
+        bool,
+        typer.Option("--rollouts", help="The completions of finished steps, too; then checkpoints stay."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what may go.")] = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Say what of a run may go to save space, and remove it when asked to.
+
+    By default that is only what nothing is lost with: checkpoints that can be rebuilt, and log-probabilities of
+    finished updates. What resuming needs is never offered. Without a terminal to ask, nothing is removed without --yes.
+    """
+    from rsgrpo_cli.pipeline import tidying
+    from rsgrpo_cli.run_dir import RunDir
+
+    out, target = Output(as_json=as_json), RunDir.open(name or run)
+    found = tidying.candidates(target, out, rollouts=rollouts)
+    listed = [{"kind": one.kind, "what": one.what, "lost": one.lost, "bytes": one.bytes} for one in found]
+    total = sum(one.bytes for one in found)
+    data = {"run": str(target.path), "candidates": listed, "bytes": total, "removed": False}
+    if not found:
+        return out.result(data, lines=[_nothing(rollouts)])
+    if dry_run or not (yes or _asked(out, found, total)):
+        more = "" if dry_run else "; --yes removes it"
+        return out.result(data, _table(found), lines=[f"nothing was removed{more}"])
+    with target.lock(out.warn):
+        tidying.remove(target, found)
+        events.write_line(target.log, f"rsgrpo gc removed {', '.join(one.what for one in found)}")
+    lines = [f"removed {', '.join(one.what for one in found)}: {size(total)}"]
+    out.result(data | {"removed": True}, lines=lines)
+
+
+def _nothing(rollouts: bool) -> str:
+    return "nothing may go" + ("" if rollouts else "; --rollouts asks for the completions of finished steps too")
+
+
+def _asked(out: Output, found: Sequence[Candidate], total: int) -> bool:
+    """Ask, where there is somebody to ask."""
+    if out.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    for one in found:
+        out.info(f"{one.what}, {size(one.bytes)}{f': without it, {one.lost}' if one.lost else ''}")
+    return typer.confirm(f"Remove {size(total)}?", err=True)
+
+
+def _table(found: Sequence[Candidate]) -> Table:
+    made = table("what", "size", "what is lost", text=("what is lost",))
+    for one in found:
+        made.add_row(one.what, size(one.bytes), one.lost or "nothing")
+    return made

@@ -1,0 +1,128 @@
+"""What of a run may go to save space, and its removal.
+
+Nothing that resuming needs is ever offered: the newest checkpoint, the problems, the rewards and the metrics of all
+steps, and all of a step that is not done. The best evaluated checkpoint stays too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rsgrpo_cli import manifests
+from rsgrpo_cli.artifacts import read_lineage
+from rsgrpo_cli.console import Output
+from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
+from rsgrpo_cli.locks import free
+from rsgrpo_cli.pipeline.keeping import MANIFEST, best, remove_checkpoint
+from rsgrpo_cli.pipeline.rebuilding import require_whole
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import POLICY_LOGPROBS, ROLLOUTS
+from rsgrpo_cli.step_dir import part_files
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Something that may go.
+
+    Args:
+        kind: "log-probabilities", "checkpoints" or "rollouts".
+        what: What it is, in words.
+        lost: What cannot be done any more without it; empty if nothing.
+        paths: Its files; of a checkpoint, its directory.
+        bytes: What its removal frees: files that another run has too free nothing.
+    """
+
+    kind: str
+    what: str
+    lost: str
+    paths: Sequence[Path]
+    bytes: int
+
+
+def candidates(run: RunDir, out: Output, *, rollouts: bool) -> list[Candidate]:
+    """What may go.
+
+    Args:
+        run: The run.
+        out: Told of a checkpoint that cannot be read, and stays.
+        rollouts: Offer the completions of the steps that are done, too; checkpoints then stay, as they cannot be
+            rebuilt without these.
+    """
+    done = [step for step in run.steps() if step < run.newest_version()]
+    found = _logprobs(run, done)
+    found += _rollouts(run, done) if rollouts else _checkpoints(run, out)
+    return found
+
+
+def remove(run: RunDir, chosen: Sequence[Candidate]) -> int:
+    """Remove what was offered; the caller holds the run.
+
+    Returns:
+        How many bytes that frees.
+    """
+    for candidate in chosen:
+        for path in candidate.paths:
+            if candidate.kind != "checkpoints":
+                path.unlink(missing_ok=True)
+            elif (path / MANIFEST).is_file() and free(path / MANIFEST):
+                remove_checkpoint(path)
+    return sum(candidate.bytes for candidate in chosen)
+
+
+def _logprobs(run: RunDir, done: Sequence[int]) -> list[Candidate]:
+    """What the policy said of the completions before an update with several optimizer steps: for resuming it only."""
+    paths = [run.policy_logprobs(step) for step in done if _is_ours(run.policy_logprobs(step), POLICY_LOGPROBS)]
+    if not paths:
+        return []
+    what = f"log-probabilities that {len(paths)} finished updates began with"
+    return [Candidate("log-probabilities", what, "", paths, _freed(paths))]
+
+
+def _checkpoints(run: RunDir, out: Output) -> list[Candidate]:
+    """All but the newest and the best, of those that can be rebuilt from what stays."""
+    stay = {run.newest_version(), *best(run, out.warn)}
+    found = []
+    for version in run.versions():
+        start = max((kept for kept in stay if kept <= version), default=0)
+        if version in stay or not _can_be_rebuilt(run, start, version):
+            continue
+        folder = run.checkpoint(version)
+        files = [folder / name for name in manifests.files_of(folder / MANIFEST)]
+        origin = f"checkpoint {start}" if start else "the base model"
+        lost = f"eval, fork and export rebuild it from {origin}: {version - start} updates"
+        found.append(Candidate("checkpoints", f"checkpoint {version}", lost, [folder], _freed(files)))
+    return found
+
+
+def _can_be_rebuilt(run: RunDir, start: int, version: int) -> bool:
+    try:
+        for step in range(start, version):
+            require_whole(run, version, step)
+    except RsgrpoError:
+        return False
+    return True
+
+
+def _rollouts(run: RunDir, done: Sequence[int]) -> list[Candidate]:
+    parts = [path for step in done for path in part_files(run.rollouts(step)) if _is_ours(path, ROLLOUTS)]
+    if not parts:
+        return []
+    lost = "show, report and view have no completions of these steps; policies without a checkpoint cannot be rebuilt"
+    what = f"completions of {len({path.parent for path in parts})} finished steps"
+    return [Candidate("rollouts", what, lost, parts, _freed(parts))]
+
+
+def _is_ours(path: Path, kind: object) -> bool:
+    """Whether a file is what its name says: another one is not removed."""
+    try:
+        read_lineage(path, kind)  # type: ignore[arg-type]
+    except (ArtifactError, MissingError):
+        return False
+    return not path.is_symlink()
+
+
+def _freed(paths: Sequence[Path]) -> int:
+    stats = [path.stat() for path in paths if path.is_file()]
+    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)

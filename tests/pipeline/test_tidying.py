@@ -1,0 +1,91 @@
+"""`rsgrpo gc`: what may go, and that nothing goes that resuming needs."""
+
+import os
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from rsgrpo_cli.console import Output
+from rsgrpo_cli.pipeline.tidying import candidates, remove
+from rsgrpo_cli.run_dir import RunDir
+from tests.conftest import SMALL, Cli
+
+
+@pytest.fixture
+def run(trained: Path) -> RunDir:
+    """Two steps and both of their checkpoints."""
+    return RunDir(trained)
+
+
+def test_only_what_can_be_made_again_is_offered(run: RunDir) -> None:
+    (found,) = candidates(run, Output(), rollouts=False)
+    files = [path for path in run.checkpoint(1).rglob("*") if path.is_file() and path.name != "manifest.json"]
+    assert (found.kind, found.what, list(found.paths)) == ("checkpoints", "checkpoint 1", [run.checkpoint(1)])
+    assert "rebuild it from the base model: 1 updates" in found.lost
+    assert found.bytes == sum(path.stat().st_size for path in files)
+
+
+def test_a_checkpoint_that_cannot_be_rebuilt_stays(run: RunDir) -> None:
+    next(run.rollouts(0).glob("part-*")).unlink()
+    assert candidates(run, Output(), rollouts=False) == []
+
+
+def test_with_the_rollouts_the_checkpoints_stay(run: RunDir) -> None:
+    (found,) = candidates(run, Output(), rollouts=True)
+    assert found.kind == "rollouts"
+    assert {path.parent for path in found.paths} == {run.rollouts(0), run.rollouts(1)}
+
+
+def test_a_step_that_is_not_done_keeps_all(cli: Cli, run: RunDir) -> None:
+    assert cli("rollout", "--run", run.path).code == 0
+    (found,) = candidates(run, Output(), rollouts=True)
+    assert run.rollouts(2) not in {path.parent for path in found.paths}
+
+
+def test_what_is_not_ours_or_shared_is_not_counted(run: RunDir, tmp_path: Path) -> None:
+    ours = next(run.rollouts(0).glob("part-*"))
+    (run.rollouts(0) / "part-00009.parquet").write_text("a user's own")
+    os.link(ours, tmp_path / "shared")
+    (found,) = candidates(run, Output(), rollouts=True)
+    assert "part-00009.parquet" not in {path.name for path in found.paths}
+    assert found.bytes == next(run.rollouts(1).glob("part-*")).stat().st_size
+
+
+def test_log_probabilities_of_finished_updates(cli: Cli) -> None:
+    assert cli("train", "--run", "runs/m", "--steps", "2", *SMALL, "--minibatches", "2").code == 0
+    run = RunDir(Path("runs/m"))
+    found = candidates(run, Output(), rollouts=False)
+    assert [one.kind for one in found] == ["log-probabilities", "checkpoints"]
+    assert remove(run, found) == sum(one.bytes for one in found)
+    assert (run.policy_logprobs(0).exists(), run.versions()) == (False, [2])
+    assert cli("status", "--run", run.path, "--json").json["stale"] == []
+    assert cli("eval", "--run", run.path, "--policy", "1", "-n", "1", "--k", "1").code == 0  # rebuilt
+
+
+@pytest.mark.parametrize("flags", [["--rollouts"], []])
+def test_a_run_goes_on_as_if_nothing_had_gone(cli: Cli, run: RunDir, flags: list[str], tmp_path: Path) -> None:
+    whole = tmp_path / "runs" / "whole"
+    assert cli("train", "--run", whole, "--steps", "3", *SMALL).code == 0
+    assert cli("gc", run.path, *flags, "--yes", "--json").json["removed"] is True
+    result = cli("train", "--run", run.path, "--steps", "3")
+    assert (result.code, "warning" in result.err) == (0, False), result.err
+    for name in ("steps/000002/rollouts/part-00000.parquet", "steps/000002/update_metrics.parquet"):
+        assert pq.read_table(run.path / name).equals(pq.read_table(whole / name))
+    metrics = [pq.read_table(path / "metrics.parquet")["cumulative_solve_rate"] for path in (run.path, whole)]
+    assert metrics[0].equals(metrics[1])
+
+
+def test_nobody_to_ask_removes_nothing(cli: Cli, run: RunDir) -> None:
+    for flags in ([], ["--dry-run"], ["--dry-run", "--yes"], ["--json"]):
+        result = cli("gc", run.path, *flags)
+        assert result.code == 0
+        assert "nothing was removed" in result.out or '"removed": false' in result.out
+    assert run.versions() == [1, 2]
+
+
+def test_a_run_at_work_is_left_alone(cli: Cli, run: RunDir) -> None:
+    with run.lock(print):
+        result = cli("gc", run.path, "--yes")
+    assert (result.code, "is in use by process" in result.err) == (1, True)
+    assert run.versions() == [1, 2]
