@@ -31,7 +31,7 @@ def view(
 
     out = Output(as_json=as_json)
     folders = [run.path for run in runs_of([find(name, benchmark) for name in runs])]
-    with PageServer(lambda: page(runs, benchmark, baseline), folders, port) as server:
+    with PageServer(lambda: page(runs, benchmark, baseline), folders, port, out.warn) as server:
         out.result({"url": server.url}, lines=[f"{server.url}   Ctrl-C ends it; reload the page for new data"])
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:

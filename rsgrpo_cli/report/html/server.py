@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import os
+import sys
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +30,7 @@ class PageServer(ThreadingHTTPServer):
         make: Makes the page.
         runs: Directories of the runs; the page is made again when a file in them has changed.
         port: The port; 0 for a free one.
+        say: Takes a line about a request that went wrong.
 
     Raises:
         UsageError: If the port is taken.
@@ -36,13 +38,21 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, make: Callable[[], bytes], runs: Sequence[Path], port: int = 0) -> None:
+    def __init__(
+        self, make: Callable[[], bytes], runs: Sequence[Path], port: int = 0, say: Callable[[str], None] = print
+    ) -> None:
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
             raise UsageError(f"cannot listen on port {port}: {error}", "leave --port out for a free one") from error
-        self._make, self._runs = make, list(runs)
+        self._make, self._runs, self._say = make, list(runs), say
         self._lock, self._made = Lock(), (None, b"")  # type: tuple[Lock, tuple[Signature | None, bytes]]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that has gone is no error; anything else is said, and the server goes on."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            self._say(f"the page could not be sent: {type(error).__name__}: {error}")
 
     @property
     def url(self) -> str:
@@ -64,6 +74,7 @@ class PageServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
+    timeout = 60  # seconds that a browser may take to ask
     server_version, sys_version = "rsgrpo", ""
 
     def do_GET(self) -> None:
@@ -82,6 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
             page = self.server.page()
         except RsgrpoError as error:
             self._answer(500, _plain(error.message, error.hint))
+            return
+        except OSError as error:  # a run at work replaces files
+            self._answer(500, _plain(f"a file changed while it was read: {error}", "reload the page"))
             return
         self._answer(200, page)
 

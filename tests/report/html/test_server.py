@@ -3,6 +3,8 @@
 import http.client
 import json
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,16 +27,28 @@ def made() -> list[int]:
 
 
 @pytest.fixture
-def server(tmp_path: Path, made: list[int]) -> Iterator[PageServer]:
+def said() -> list[str]:
+    """What the server complained of."""
+    return []
+
+
+@pytest.fixture
+def server(tmp_path: Path, made: list[int], said: list[str]) -> Iterator[PageServer]:
     (tmp_path / "run").mkdir()
 
     def make() -> bytes:
         made.append(len(made))
         if (tmp_path / "run" / "gone").exists():
             raise MissingError("the run is <gone>", "look again")
+        if (tmp_path / "run" / "replaced").exists():
+            raise FileNotFoundError("part-00000.parquet")
+        if (tmp_path / "run" / "large").exists():
+            return b"x" * 50_000_000
+        if (tmp_path / "run" / "wrong").exists():
+            raise KeyError("made")
         return b"<!doctype html>page %d" % made[-1]
 
-    with PageServer(make, [tmp_path / "run"]) as running:
+    with PageServer(make, [tmp_path / "run"], say=said.append) as running:
         Thread(target=running.serve_forever, daemon=True).start()
         yield running
         running.shutdown()
@@ -85,6 +99,37 @@ def test_an_error_is_a_page_that_says_so(server: PageServer, tmp_path: Path) -> 
     status, text, _ = get(server)
     assert status == 500
     assert "<p>the run is &lt;gone&gt;<p>look again" in text
+
+
+def test_a_file_that_is_replaced_meanwhile(server: PageServer, tmp_path: Path) -> None:
+    (tmp_path / "run" / "replaced").write_text("")
+    status, text, _ = get(server)
+    assert (status, "a file changed while it was read" in text, "reload" in text) == (500, True, True)
+
+
+def test_a_browser_that_leaves_is_no_error(
+    server: PageServer, said: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "large").write_text("")
+    with socket.create_connection(("127.0.0.1", server.server_address[1])) as left:
+        left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # gone without a word
+        left.sendall(f"GET / HTTP/1.1\r\nHost: localhost:{server.server_address[1]}\r\n\r\n".encode())
+        left.recv(1000)
+    (tmp_path / "run" / "large").unlink()
+    assert get(server)[0] == 200
+    assert (said, capfd.readouterr().err) == ([], "")
+
+
+def test_a_defect_is_one_line_and_the_server_goes_on(
+    server: PageServer, said: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "wrong").write_text("")
+    with pytest.raises(http.client.RemoteDisconnected):
+        get(server)
+    (tmp_path / "run" / "wrong").unlink()
+    assert get(server)[0] == 200
+    assert said == ["the page could not be sent: KeyError: 'made'"]
+    assert capfd.readouterr().err == ""
 
 
 def test_a_port_that_is_taken(server: PageServer) -> None:
