@@ -33,16 +33,16 @@ def problems(measured: Measured, baseline: int, texts: Texts, room: Room, status
     folded = [fold(arm.evaluations[: measured.seeds], measured.samples) for arm in measured.arms]
     rows = _rows(measured, folded)
     order = sorted(range(len(rows)), key=lambda at: (-_change(rows[at], baseline), _ease(rows[at]), at))[:MOST_ROWS]
+    order = [at for at in order if room.take(cost(rows[at]))]
     prompts = _prompts(measured.first)
     for few in (True, False):  # a few completions of as many problems as possible, then all of them
         for at in order:
             own = [arm.get(rows[at]["id"], Problem()) for arm in folded]
             rows[at] |= _shown(own, prompts.get(rows[at]["id"], ""), few, texts, room, statuses) or {}
-    notes = [f"{len(rows) - MOST_ROWS:,} of {len(rows):,} problems are left out: the easiest without a change"]
-    without = sum("samples" not in rows[at] for at in order)
+    less, without = len(rows) - len(order), sum("samples" not in rows[at] for at in order)
+    notes = [f"{less:,} of {len(rows):,} problems are left out: the easiest without a change"] if less else []
     told = f"the completions of {without:,} problems are left out, of the easiest without a change first"
-    notes = (notes if len(rows) > MOST_ROWS else []) + ([told] if without else [])
-    return {"rows": [rows[at] for at in sorted(order)], "total": len(rows), "notes": notes}
+    return {"rows": [rows[at] for at in sorted(order)], "total": len(rows), "notes": notes + [told] * bool(without)}
 
 
 def _rows(measured: Measured, folded: Sequence[Mapping[str, Problem]]) -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ CURVES = (
 """Columns of metrics.parquet that are drawn, in this order."""
 POINTS, ALL_POINTS = 400, 90_000
 """Points of a curve, and of all curves of the page together."""
+EVALUATIONS, MOST_EVALUATIONS = 8, 200
+"""Evaluations of a run whose commands are shown, and whose results are; the newest."""
 STAGES = ("prepare", "rollout", "score", "advantage", "update", "eval")
 
 
@@ -80,9 +82,9 @@ def _short(value: float) -> float | None:
 
 
 def evaluated(run: RunDir) -> list[dict[str, Any]]:
-    """pass@k of every policy of a run that was evaluated, at the smallest and the largest k of each evaluation."""
+    """pass@k of the policies of a run that were evaluated, at the smallest and the largest k of each evaluation."""
     rows = []
-    for version, name in evaluations(run):
+    for version, name in evaluations(run)[-MOST_EVALUATIONS:]:
         table = read_table(run.evaluation(version, name) / "summary.parquet", SUMMARY).to_pylist()
         found = sorted((row for row in table if row["metric"] == "pass"), key=lambda row: row["k"])
         for row in found[:1] + found[1:][-1:]:
@@ -170,7 +172,7 @@ def _value(value: Any) -> str:
 
 def _eval_commands(run: RunDir) -> list[str]:
     found = []
-    for version, name in evaluations(run):
+    for version, name in evaluations(run)[-EVALUATIONS:]:
         lineage = read_lineage(run.evaluation(version, name) / "summary.parquet", SUMMARY)
         found.append(eval_command(run, version, name, "--num-samples", str(lineage.config["num_samples"])))
     return found

@@ -222,10 +222,24 @@ def test_a_large_run_is_cut_and_the_page_says_so(tmp_path: Path, monkeypatch: py
     data, _ = read(page)
     (note,) = data["problems"]["notes"]
     assert re.fullmatch(r"the completions of \d+ problems are left out, of the easiest without a change first", note)
-    assert re.fullmatch(
-        r"\d+ of 60 groups of these steps are left out, those without a gradient first", data["groups"]["notes"][0]
-    )
+    told = r"\d+ of 60 groups of these steps are left out, those without a gradient first"
+    assert re.fullmatch(told, data["groups"]["notes"][0])
     assert len(data["problems"]["rows"]) == 60
+
+
+def test_even_the_list_of_problems_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {f"p-{number:04d}": "?" for number in range(1500)}
+    run = new_run(tmp_path / "many", asked)
+    write_evaluation(run, 0, asked, {name: [("a", "ok"), ("b", "wrong")] for name in asked})
+    monkeypatch.setattr(collect, "PAGE_BYTES", 200_000)
+    page = collect.page([str(run.path)])
+    data, _ = read(page)
+    kept = len(data["problems"]["rows"])
+    assert 100 < kept < 1500
+    assert (
+        data["problems"]["notes"][0] == f"{1500 - kept:,} of 1,500 problems are left out: the easiest without a change"
+    )
+    assert len(page) <= 200_000
 
 
 def test_a_run_without_evaluations_says_what_makes_them(tmp_path: Path) -> None:
