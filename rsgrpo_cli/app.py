@@ -20,6 +20,8 @@ START, STAGES, RUNS, REPORTS = "To start with", "Stages, in order", "Runs", "Res
 COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("train", RUNS, "rsgrpo train --model toy --beta 4 --steps 60"),
     ("sweep", RUNS, "rsgrpo sweep --name betas --set advantage.beta=0,2,4,8 --seeds 0-7 --steps 60"),
+    ("ls", RUNS, "rsgrpo ls betas --sort pass@1"),
+    ("rm", RUNS, "rsgrpo rm betas"),
     ("plan", RUNS, "rsgrpo plan --model Qwen/Qwen2.5-Math-1.5B --lora-rank 32 --dtype bfloat16 --memory 24"),
     ("fork", RUNS, "rsgrpo fork mine-beta8 --run mine --step 20 --beta 8"),
     ("export", RUNS, "rsgrpo export mine --merge --out mine-merged"),

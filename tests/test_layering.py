@@ -64,7 +64,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"step_dir", "checked_steps", "rewards", "activity", "health", "events", "locks"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},
-    "studies": BELOW | {"tasks", "core", "pipeline", "report", "run_dir", "artifacts", "staleness", "console"},
+    "studies": BELOW
+    | {"tasks", "core", "pipeline", "report", "run_dir", "artifacts", "staleness", "console", "locks", "disk"},
     "commands": BELOW
     | {"pipeline", "planning", "report", "studies", "run_dir", "console", "experiments", "artifacts", "staleness"}
     | {"step_dir", "disk", "locks", "events"},

@@ -12,7 +12,7 @@ from rsgrpo_cli.console import Output
 
 
 def figure(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="passk, frontier or transitions.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="passk, training, diversity, frontier or transitions.")],
     places: Annotated[
         list[str],
         typer.Argument(
@@ -34,12 +34,15 @@ def figure(
             "--along", metavar="SECTION.FIELD", help="Of frontier: groups that differ in this alone are one line."
         ),
     ] = None,
+    smooth: Annotated[
+        int, typer.Option("--smooth", metavar="N", min=1, help="Of training: running means over this many steps.")
+    ] = 10,
     as_json: options.JsonOption = False,
 ) -> None:
     """Draw a figure of groups of runs: runs that differ only in their seed are one group.
 
-    passk: pass@k against k. frontier: pass@k at a small against a large k. transitions: how often problems are solved
-    by the base model and by each group.
+    passk: pass@k against k. training: solve rates and rewards against the step. diversity: distinct answers. frontier:
+    pass@k at a small against a large k. transitions: how often problems are solved by the base model and each group.
     """
     from dataclasses import asdict
 
@@ -53,6 +56,6 @@ def figure(
     path = target or Path(f"{kind}.svg")
     check_drawable(path)
     ks = options.ks(k) if k else ()
-    found = chosen.collect(find_groups(places), Choices(benchmark, ks, baseline, along))
+    found = chosen.collect(find_groups(places), Choices(benchmark, ks, baseline, along, smooth))
     chosen.draw(found, path)
     out.result({"figure": str(path), "kind": kind} | asdict(found), lines=[found.caption, f"figure: {path}"])

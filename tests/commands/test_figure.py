@@ -1,12 +1,16 @@
 """`rsgrpo figure`, as a user calls it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rsgrpo_cli.schemas import CELL_METRICS
 from rsgrpo_cli.studies.figures.kinds import KINDS
 from tests.conftest import Cli
 from tests.studies.test_groups import keep, result
+
+METRICS = dict.fromkeys(CELL_METRICS, 0.5)
 
 
 @pytest.fixture
@@ -15,7 +19,10 @@ def study(tmp_path: Path) -> str:
     made = [result(f"base-seed{seed}", seed, [1, 1, 1, 0], steps=0) for seed in (0, 1)]
     made += [result(f"beta4-seed{seed}", seed, [4, 2, seed, 0], advantage__beta=4) for seed in (0, 1)]
     made += [result(f"beta8-seed{seed}", seed, [4, 1, seed, 2], advantage__beta=8) for seed in (0, 1)]
-    return keep(tmp_path / "study", *made)
+    trained = [
+        one if one.is_base else replace(one, metrics=[METRICS | {"step": step} for step in (0, 1)]) for one in made
+    ]
+    return keep(tmp_path / "study", *trained)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class Choices:
     ks: tuple[int, ...] = ()
     baseline: str | None = None
     along: str | None = None
-    smooth: int = 5
+    smooth: int = 10
 
 
 def one_benchmark(groups: Sequence[Group], asked: str | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.studies.figures import frontier, passk, transitions
+from rsgrpo_cli.studies.figures import diversity, frontier, passk, training, transitions
 from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.groups import Group
 
@@ -28,6 +28,8 @@ class Kind:
 
 KINDS = {
     "passk": Kind(passk.collect, passk.draw),
+    "training": Kind(training.collect, training.draw),
+    "diversity": Kind(diversity.collect, diversity.draw),
     "frontier": Kind(frontier.collect, frontier.draw),
     "transitions": Kind(transitions.collect, transitions.draw),
 }

@@ -1,0 +1,86 @@
+"""`rsgrpo ls`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.console import Output, number, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rsgrpo_cli.studies.listing import Listing, Row
+
+SETTINGS_SHOWN = 5
+
+
+def ls(
+    place: Annotated[
+        str | None, typer.Argument(metavar="[SWEEP|FOLDER]", help="Where to look.  \\[default: runs]")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="COLUMN", help="name, steps, reward, pass@K, or a setting.")
+    ] = "name",
+    k: options.K = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """List runs: the settings in which they differ, steps done, last reward, newest evaluation, and who is at work.
+
+    The runs of a sweep or of any folder, or the small results in it; in runs/, the sweeps are named below the table.
+    """
+    from rsgrpo_cli.studies.listing import listing, ordered, shared_ks
+
+    found = listing(place)
+    rows = ordered(found, sort)
+    ks = shared_ks(rows, options.ks(k) if k else ())
+    Output(as_json=as_json).result(_data(found, rows), *_tables(found, rows, ks), lines=_lines(found, rows))
+
+
+def _data(found: Listing, rows: list[Row]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    differing = list(found.differing())
+    runs = [asdict(row) | {"settings": {name: row.settings.get(name) for name in differing}} for row in rows]
+    return {"place": str(found.place), "runs": runs, "sweeps": found.sweeps}
+
+
+def _tables(found: Listing, rows: list[Row], ks: list[int]) -> list[Table]:
+    if not rows:
+        return []
+    names = _shown(found)
+    short = [name.rpartition(".")[2] for name in names]
+    headings = [one if short.count(one) == 1 else name for one, name in zip(short, names, strict=True)]
+    made = table("run", "steps", "reward", *(f"pass@{k}" for k in ks), *headings)
+    for row in rows:
+        made.add_row(
+            f"{row.name} *" if row.holder else row.name,
+            f"{row.steps}/{row.wanted}" if row.wanted else "base",
+            number(row.reward),
+            *(number(row.passed.get(k)) for k in ks),
+            *(_told(row.settings.get(name)) for name in names),
+        )
+    return [made]
+
+
+def _shown(found: Listing) -> list[str]:
+    """The settings that have a column: the seed, and as many of the others as there is room for."""
+    differing = list(found.differing())
+    others = [name for name in differing if name != "seed"][: SETTINGS_SHOWN - 1]
+    return [*others, *(["seed"] if "seed" in differing else [])]
+
+
+def _told(value: Any) -> str:
+    return "" if value is None else options.shown(value)
+
+
+def _lines(found: Listing, rows: list[Row]) -> list[str]:
+    hidden = len(found.differing()) - len(_shown(found))
+    policies = {row.policy for row in rows if row.policy is not None and row.policy != row.steps}
+    lines = [f"* {row.name} is in use by {row.holder}" for row in rows if row.holder]
+    lines += [f"{row.name} cannot be read: {row.damage}" for row in rows if row.damage]
+    lines += ["pass@k is of the newest policy that was evaluated, not always of the last step"] if policies else []
+    lines += [f"{hidden} more settings differ: rsgrpo ls --json lists them"] if hidden > 0 else []
+    return lines + [f"sweep {found.place / name}: {count} runs" for name, count in found.sweeps.items()]

@@ -1,0 +1,205 @@
+"""The runs of a folder at a glance: settings in which they differ, steps, last reward, newest evaluation, who is at it.
+
+Only configurations, metrics and summaries are read, so that hundreds of runs take a moment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.artifacts import read_table
+from rsgrpo_cli.config import RunConfig, decides_training
+from rsgrpo_cli.config.sources import flat
+from rsgrpo_cli.core.passk import pass_at_k
+from rsgrpo_cli.errors import MissingError, RsgrpoError, UsageError
+from rsgrpo_cli.locks import LOCKS, holder
+from rsgrpo_cli.run_dir import RUNS, RunDir
+from rsgrpo_cli.schemas import METRICS, SUMMARY
+from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.results import Result
+
+BEST_FIRST = ("steps", "reward", "pass@")
+"""Columns that are sorted from the largest value down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run.
+
+    Args:
+        name: The run's.
+        settings: Its dotted settings; only what decides the model where nothing is trained.
+        steps: Updates done.
+        wanted: Updates asked for; 0 where only the base model is evaluated.
+        reward: Mean reward of the last step; None before the first.
+        policy: The newest that was evaluated; None where none was.
+        benchmark: On what; the first by name of several.
+        passed: k -> pass@k of that evaluation.
+        holder: The process that works on it; "" if none does.
+        damage: Why it cannot be read; "" if it can.
+    """
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    steps: int = 0
+    wanted: int = 0
+    reward: float | None = None
+    policy: int | None = None
+    benchmark: str = ""
+    passed: dict[int, float] = field(default_factory=dict)
+    holder: str = ""
+    damage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is in a folder.
+
+    Args:
+        place: The folder.
+        rows: Its runs, or the results in it.
+        sweeps: Folders in it that have runs in them, and how many.
+    """
+
+    place: Path
+    rows: list[Row]
+    sweeps: dict[str, int]
+
+    def differing(self) -> dict[str, list[Any]]:
+        """The settings that decide training in which the runs differ, and the value of each row; the seed last.
+
+        A setting that an estimator does not have is no difference.
+        """
+        names = dict.fromkeys(name for row in self.rows for name in row.settings if name != "seed")
+        return {
+            name: [row.settings.get(name) for row in self.rows]
+            for name in [*names, "seed"]
+            if _differ(row.settings[name] for row in self.rows if name in row.settings and row.wanted)
+        }
+
+
+def _differ(values: Iterable[Any]) -> bool:
+    return len({json.dumps(value) for value in values}) > 1
+
+
+def listing(place: str | None) -> Listing:
+    """The runs of a sweep or a folder, or the results in it; of runs/ unless named.
+
+    Raises:
+        MissingError: If there is no such folder, or nothing of the kind in it.
+    """
+    folder = RUNS if place is None else RunDir.locate(place)
+    if RunDir.is_there(folder):
+        return Listing(folder, [_row(folder)], {})
+    if not folder.is_dir():
+        where = "no runs here yet" if place is None else f"no run, sweep or folder at {folder}"
+        raise MissingError(where, "start one: rsgrpo train --model toy; or change to the folder that has runs/ in it")
+    rows = [_row(path) for path in _runs_in(folder)]
+    inside = {path.name: len(_runs_in(path)) for path in sorted(folder.glob("[!.]*")) if path.is_dir()}
+    sweeps = {name: count for name, count in inside.items() if count and not RunDir.is_there(folder / name)}
+    if not rows and not sweeps:
+        rows = [_of_result(result) for path in sorted(folder.glob("*.parquet")) for result in results.read(path)]
+    if not rows and not sweeps:
+        raise MissingError(f"{folder} has no runs and no results in it", "start some: rsgrpo sweep --help")
+    return Listing(folder, rows, sweeps)
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    return [path.parent for path in sorted(folder.glob("[!.]*/config.json")) if RunDir.is_there(path.parent)]
+
+
+def _row(path: Path) -> Row:
+    run = RunDir(path)
+    try:
+        return _of_run(run)
+    except RsgrpoError as error:
+        return Row(run.name, damage=error.message, holder=_holder(run))
+
+
+def _of_run(run: RunDir) -> Row:
+    config, steps, reward = run.config(), run.newest_version(), None
+    if run.metrics.is_file():
+        rewards = read_table(run.metrics, METRICS, ["step", "reward_mean"])["reward_mean"].to_pylist()
+        reward = rewards[-1] if rewards else None
+    policy, benchmark, passed = _evaluation(run)
+    trains = run.prompts.is_file() and not run.name.startswith("base-seed")
+    wanted = max(config.train.steps, steps) if trains or steps else 0
+    return Row(
+        run.name, _settings(config, wanted), steps, wanted, reward, policy, benchmark, passed, holder=_holder(run)
+    )
+
+
+def _evaluation(run: RunDir) -> tuple[int | None, str, dict[int, float]]:
+    evaluated = [version for version in run.evaluated() if run.benchmarks_of(version)]
+    if not evaluated:
+        return None, "", {}
+    name = run.benchmarks_of(max(evaluated))[0]
+    summary = read_table(run.evaluation(max(evaluated), name) / "summary.parquet", SUMMARY, ["metric", "k", "value"])
+    return max(evaluated), name, {row["k"]: row["value"] for row in summary.to_pylist() if row["metric"] == "pass"}
+
+
+def _of_result(result: Result) -> Row:
+    """The row of a small result."""
+    wanted = 0 if result.is_base else max(result.config.train.steps, result.steps)
+    reward = result.metrics[-1]["reward_mean"] if result.metrics else None
+    whole = sorted(result.counts_of(), key=lambda one: (-one.policy, one.benchmark))[:1] if result.evaluations else []
+    row = Row(result.name, _settings(result.config, wanted), result.steps, wanted, reward)
+    if not whole:
+        return row
+    newest, fewest = whole[0], int(whole[0].n_M.min())
+    ks = [1 << power for power in range(fewest.bit_length())]
+    passed = {k: float(pass_at_k(newest.n_M, newest.correct_M, k).mean()) for k in ks}
+    return Row(row.name, row.settings, row.steps, row.wanted, row.reward, newest.policy, newest.benchmark, passed)
+
+
+def _settings(config: RunConfig, wanted: int) -> dict[str, Any]:
+    found = flat(config.model_dump(mode="json"))
+    return {
+        name: value
+        for name, value in found.items()
+        if name == "seed" or (decides_training(name) and (wanted or name.startswith("model.")))
+    }
+
+
+def _holder(run: RunDir) -> str:
+    locks = [run.path / LOCKS[0], *sorted(run.path.glob("evals/*.lock"))]
+    return next((found.owner for found in map(holder, locks) if found), "")
+
+
+def shared_ks(rows: Sequence[Row], asked: Sequence[int] = ()) -> list[int]:
+    """The values of k to show: those asked for, else the smallest and the largest that every evaluated row has."""
+    every = [set(row.passed) for row in rows if row.passed]
+    common = sorted(set.intersection(*every)) if every else []
+    return list(asked) or sorted({*common[:1], *common[-1:]})
+
+
+def ordered(found: Listing, column: str) -> list[Row]:
+    """The rows by a column: name, steps, reward, pass@K, a setting by its name or the last part of it.
+
+    What was measured is sorted from the best down, settings and names from the smallest up; rows without come last.
+
+    Raises:
+        UsageError: If there is no such column.
+    """
+    settings = found.differing()
+    short = {name.rpartition(".")[2]: name for name in settings}
+    kept = settings.get(short.get(column, column))
+    if column in ("name", "steps", "reward"):
+        keys = [getattr(row, column) for row in found.rows]
+    elif column.startswith("pass@") and column[5:].isdigit():
+        keys = [row.passed.get(int(column[5:])) for row in found.rows]
+    elif kept is not None:
+        keys = kept
+    else:
+        raise UsageError(
+            f"no column is called {column}",
+            f"columns: name, steps, reward, pass@K{''.join(f', {one}' for one in short)}",
+        )
+    best_first = column.startswith(BEST_FIRST)
+    there = [pair for pair in zip(keys, found.rows, strict=True) if pair[0] is not None]
+    there.sort(key=lambda pair: (isinstance(pair[0], str), pair[0]), reverse=best_first)
+    return [row for _, row in there] + [row for key, row in zip(keys, found.rows, strict=True) if key is None]

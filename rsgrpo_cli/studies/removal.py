@@ -1,0 +1,181 @@
+"""Removing runs and sweeps: only what rsgrpo itself writes, never through a link, never under a process at work.
+
+A fork shares files with the run that it came from by hard links. Removing one name of a file leaves the other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rsgrpo_cli.disk import is_temporary, remove_if_empty
+from rsgrpo_cli.errors import LockedError, MissingError, UsageError
+from rsgrpo_cli.locks import LOCKS, holder
+from rsgrpo_cli.run_dir import RUNS, RunDir
+
+_FILES = {
+    *("config.json", "prompts.parquet", "metrics.parquet", "solved.parquet", "checked.parquet", "events.jsonl"),
+    *("identity.json", "run.log", *LOCKS),
+}
+_NUMBER = r"[0-9]{6,9}"
+_INSIDE = {
+    "benchmarks": re.compile(r"[^/]+\.parquet"),
+    "steps": re.compile(rf"{_NUMBER}/.+"),
+    "checkpoints": re.compile(rf"{_NUMBER}(\.[\w.-]+)?/.+|\.{_NUMBER}[\w.-]*\.partial/.+"),
+    "evals": re.compile(rf"{_NUMBER}[\w.-]*(/.+|\.lock)"),
+}
+"""Folders of a run -> what in them is the run's."""
+_ASIDE = re.compile(r"(.+)\.aside-[0-9]+")
+_CELL = re.compile(r"(?:.+-)?seed[0-9]+|base-seed[0-9]+-[0-9a-f]{4}")
+_BASE = "base-seed*-????"
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What is to go.
+
+    Args:
+        runs: Run directories.
+        logs: Log files of sweeps.
+        sweeps: Folders of sweeps; they go if nothing else is in them.
+        files: Every file, the configuration of each run last: what is killed half-way is still a run.
+        kept: What lies among them and is not rsgrpo's.
+        size: Bytes of the files.
+        freed: Bytes of those that have no other name, for instance in a fork.
+    """
+
+    runs: list[Path]
+    logs: list[Path]
+    sweeps: list[Path]
+    files: list[Path]
+    kept: list[Path]
+    size: int
+    freed: int
+
+
+def plan(places: Sequence[str]) -> Removal:
+    """What removing runs and sweeps would take.
+
+    Raises:
+        MissingError: If there is nothing at a place.
+        UsageError: If it is something else, or a symbolic link.
+        LockedError: If a process holds one of the runs.
+    """
+    runs: dict[Path, None] = {}
+    logs: dict[Path, None] = {}
+    sweeps: dict[Path, None] = {}
+    kept: dict[Path, None] = {}
+    for place in places:
+        folder = RunDir.locate(place)
+        if _is_run(folder, place):
+            runs[folder] = None
+            continue
+        sweeps[folder] = None
+        for entry in sorted(folder.iterdir()):
+            if entry.name == "logs" and entry.is_dir() and not entry.is_symlink():
+                logs |= dict.fromkeys(path for path in sorted(entry.glob("*.log")) if _is_plain(path))
+            elif _CELL.fullmatch(entry.name) and not entry.is_symlink() and RunDir.is_there(entry):
+                runs[entry] = None
+            else:
+                kept[entry] = None
+    for run in runs:
+        _require_free(RunDir(run))
+    found = [_sorted(run) for run in runs]
+    files = [*logs, *(path for own, _ in found for path in own)]
+    kept |= dict.fromkeys(path for _, others in found for path in others)
+    return Removal(list(runs), list(logs), list(sweeps), files, list(kept), *_sizes(files))
+
+
+def _is_run(folder: Path, place: str) -> bool:
+    """Whether a place is a run; else it is a sweep."""
+    if folder.is_symlink():
+        raise UsageError(f"{folder} is a symbolic link", f"name what it points to: {folder.resolve()}")
+    if RunDir.is_there(folder):
+        return True
+    if not folder.is_dir():
+        raise MissingError(f"no run and no sweep at {folder}", "rsgrpo ls lists what is there")
+    is_sweep = (folder / "logs").is_dir() or any(folder.glob(f"{_BASE}/config.json"))
+    if not is_sweep or folder.resolve() == RUNS.resolve() or not any(folder.glob("*/config.json")):
+        raise UsageError(f"{place} is neither a run nor a sweep", f"rsgrpo ls {place} lists the runs in it; name these")
+    return False
+
+
+def _require_free(run: RunDir) -> None:
+    locks = [*(run.path / name for name in LOCKS), *sorted(run.path.glob("evals/*.lock"))]
+    found = next((one for one in map(holder, locks) if one), None)
+    if found:
+        raise LockedError(f"run {run.name} is in use by {found.owner}; nothing was removed", "wait for it or stop it")
+
+
+def _sorted(run: Path) -> tuple[list[Path], list[Path]]:
+    """The files of a run that are rsgrpo's, its locks and its configuration last; and what else is in it."""
+    own: list[Path] = []
+    others: list[Path] = []
+    for path in _walk(run):
+        (own if _is_own(path.relative_to(run).as_posix(), path) else others).append(path)
+    last = [run / name for name in (*reversed(LOCKS), "config.json")]
+    return [path for path in own if path not in last] + [path for path in last if path in own], others
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that is not a directory; links are not followed."""
+    for root, folders, files in os.walk(folder):
+        links = [name for name in folders if (Path(root) / name).is_symlink()]
+        yield from (Path(root) / name for name in sorted([*files, *links]))
+
+
+def _is_own(name: str, path: Path) -> bool:
+    if not _is_plain(path):
+        return False
+    aside = _ASIDE.fullmatch(name)
+    if aside:
+        name = aside[1]
+    first, slash, rest = name.partition("/")
+    if not slash:
+        return first in _FILES or is_temporary(path) or name == ".config.json.tmp"
+    return first in _INSIDE and (_INSIDE[first].fullmatch(rest) is not None or is_temporary(path))
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _sizes(files: Sequence[Path]) -> tuple[int, int]:
+    """Bytes of files, each counted once; and of those that have no name but these."""
+    found = [path.stat() for path in files]
+    names = Counter((one.st_dev, one.st_ino) for one in found)
+    once = {(one.st_dev, one.st_ino): one for one in found}
+    freed = sum(one.st_size for key, one in once.items() if names[key] >= one.st_nlink)
+    return sum(one.st_size for one in once.values()), freed
+
+
+def carry_out(planned: Removal, say: Callable[[str], None]) -> None:
+    """Remove what was planned, and then the folders that are empty.
+
+    Raises:
+        LockedError: If a process has taken one of the runs meanwhile; nothing is removed then.
+    """
+    with ExitStack() as held:
+        for run in planned.runs:
+            _require_free(RunDir(run))
+            held.enter_context(RunDir(run).lock(say))
+        for path in planned.files:
+            path.unlink(missing_ok=True)
+        for run in planned.runs:
+            (run / LOCKS[0]).unlink(missing_ok=True)  # which holding it has made, where there was none
+            _remove_empty(run)
+    for folder in planned.sweeps:
+        if (folder / "logs").is_dir():
+            remove_if_empty(folder / "logs")
+        remove_if_empty(folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    for root, _, _ in os.walk(folder, topdown=False):
+        if not Path(root).is_symlink():
+            remove_if_empty(Path(root))

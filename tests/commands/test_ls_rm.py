@@ -1,0 +1,159 @@
+"""`rsgrpo ls` and `rsgrpo rm`, as a user calls them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rsgrpo_cli.config import resolve
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.studies import removal
+from tests.conftest import Cli
+from tests.run_on_disk import new_run, write_step
+from tests.studies.test_groups import keep, result
+
+
+@pytest.fixture
+def sweep(cli: Cli, tmp_path: Path) -> Path:
+    """A sweep with a base model, two cells and a log; the first cell has a step."""
+    place = tmp_path / "runs" / "s"
+    RunDir.create(place / "base-seed0-1a2b", resolve({"seed": 0}))
+    for beta in (2, 4):
+        write_step(new_run(place / f"beta{beta}-seed0", advantage__beta=beta, train__steps=3), 0)
+    (place / "logs").mkdir()
+    (place / "logs" / "beta2-seed0.log").write_text("step 0\n")
+    return place
+
+
+def everything(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_runs_are_listed_with_the_settings_in_which_they_differ(cli: Cli, sweep: Path) -> None:
+    listed = cli("ls", "s", "--json").json
+    assert [run["name"] for run in listed["runs"]] == ["base-seed0-1a2b", "beta2-seed0", "beta4-seed0"]
+    assert [run["settings"] for run in listed["runs"][1:]] == [{"advantage.beta": 2}, {"advantage.beta": 4}]
+    assert [(run["steps"], run["wanted"]) for run in listed["runs"]] == [(0, 0), (0, 3), (0, 3)]
+    assert "beta4-seed0" in cli("ls", "s").out
+    assert "sweep runs/s: 3 runs" in cli("ls").out
+
+
+def test_a_run_has_its_last_reward_and_its_newest_evaluation(cli: Cli, trained: Path) -> None:
+    (row,) = cli("ls", "--json").json["runs"]
+    metrics = cli("status", "--run", trained, "--json").json
+    assert (row["steps"], row["wanted"], row["holder"]) == (metrics["steps_done"], metrics["steps_wanted"], "")
+    assert 0 <= row["reward"] <= 1
+    assert row["passed"] == {}
+    with RunDir(trained).lock(print):
+        assert "trained *" in (held := cli("ls").out)
+        assert "* trained is in use by process" in held
+
+
+def test_small_results_are_listed_and_sorted(cli: Cli, tmp_path: Path) -> None:
+    made = [result(f"beta{beta}-seed0", 0, right, advantage__beta=beta) for beta, right in ((2, [1, 0]), (4, [4, 1]))]
+    keep(tmp_path / "kept", *made, result("base-seed0-1a2b", 0, [2, 1], steps=0))
+
+    def order(column: str) -> list[str]:
+        return [run["name"][:5] for run in cli("ls", "./kept", "--sort", column, "--json").json["runs"]]
+
+    assert order("name") == ["base-", "beta2", "beta4"]
+    assert order("pass@1") == ["beta4", "base-", "beta2"]  # .625, .375, .125
+    assert order("beta") == order("advantage.beta") == ["beta2", "beta4", "base-"]
+    assert [run["passed"] for run in cli("ls", "./kept", "--json").json["runs"]][1]["1"] == pytest.approx(0.125)
+    refused = cli("ls", "./kept", "--sort", "colour")
+    assert (refused.code, "no column is called colour" in refused.err) == (2, True)
+
+
+def test_a_damaged_run_hides_no_other(cli: Cli, sweep: Path) -> None:
+    (sweep / "beta2-seed0" / "config.json").write_text("{")
+    shown = cli("ls", "s")
+    assert shown.code == 0
+    assert "beta2-seed0 cannot be read: " in shown.out
+    assert "beta4-seed0" in shown.out
+
+
+def test_where_nothing_is_ls_says_how_to_start(cli: Cli, tmp_path: Path) -> None:
+    assert "no runs here yet" in cli("ls").err
+    (tmp_path / "empty").mkdir()
+    assert "has no runs and no results" in cli("ls", "./empty").err
+
+
+def test_a_sweep_goes_whole_and_a_run_alone(cli: Cli, sweep: Path) -> None:
+    gone = cli("rm", "runs/s/beta2-seed0", "--yes")
+    assert (gone.code, "removed 1 run (" in gone.out) == (0, True)
+    assert everything(sweep)[0].startswith("base-seed0")
+    assert not (sweep / "beta2-seed0").exists()
+    told = cli("rm", "s", "--yes", "--json").json
+    assert told["removed"] == ["runs/s/base-seed0-1a2b", "runs/s/beta4-seed0", "runs/s"]
+    assert not sweep.exists()
+
+
+def test_nobody_to_ask_is_a_refusal(cli: Cli, sweep: Path) -> None:
+    before = everything(sweep)
+    refused = cli("rm", "s")
+    assert refused.code == 2
+    assert "this would remove 3 runs (" in refused.err
+    assert "--yes" in refused.err
+    assert everything(sweep) == before
+
+
+def test_a_run_at_work_is_not_removed_and_neither_is_its_sweep(cli: Cli, sweep: Path) -> None:
+    with RunDir(sweep / "beta4-seed0").lock(print):
+        before = everything(sweep)
+        refused = cli("rm", "s", "--yes")
+        assert refused.code == 1
+        assert "run beta4-seed0 is in use by process" in refused.err
+        assert everything(sweep) == before
+    run = RunDir(sweep / "beta2-seed0")
+    with run.lock(print, evaluating=1):
+        assert "beta2-seed0 is in use" in cli("rm", str(run.path), "--yes").err
+
+
+def test_what_is_not_ours_stays(cli: Cli, sweep: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "part-00000.parquet").write_text("mine")
+    (sweep / "beta2-seed0" / "notes.txt").write_text("mine")
+    (sweep / "beta2-seed0" / "steps" / "000001").symlink_to(outside, target_is_directory=True)
+    (sweep / "beta4-seed0" / "metrics.parquet").symlink_to(outside / "part-00000.parquet")
+    (sweep / "linked-seed1").symlink_to(sweep / "beta4-seed0", target_is_directory=True)
+    (sweep / "mine").mkdir()
+    told = cli("rm", "s", "--yes", "--json").json
+    left = ["beta2-seed0/notes.txt", "beta2-seed0/steps/000001", "beta4-seed0/metrics.parquet", "linked-seed1", "mine"]
+    assert sorted(told["kept"]) == [f"runs/s/{name}" for name in left]
+    assert set(left) <= set(everything(sweep))
+    assert not (sweep / "beta2-seed0" / "config.json").exists()
+    assert (outside / "part-00000.parquet").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("none", "no run and no sweep at runs/none"),
+        ("runs/", "runs/ is neither a run nor a sweep"),
+        ("./other", "./other is neither a run nor a sweep"),
+        ("./link", "link is a symbolic link"),
+    ],
+)
+def test_what_is_no_run_and_no_sweep_is_refused(cli: Cli, sweep: Path, tmp_path: Path, place: str, told: str) -> None:
+    shutil.copytree(sweep / "beta2-seed0", tmp_path / "runs" / "single")
+    (tmp_path / "runs" / "logs").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years of work")
+    (tmp_path / "link").symlink_to(sweep, target_is_directory=True)
+    before = everything(tmp_path)
+    refused = cli("rm", place, "--yes")
+    assert refused.code in (1, 2)
+    assert told in refused.err
+    assert everything(tmp_path) == before
+
+
+def test_a_fork_stays_whole(cli: Cli, trained: Path) -> None:
+    assert cli("fork", "branch", "--run", trained, "--step", "1").code == 0
+    before = {path: path.read_bytes() for path in (trained.parent / "branch").rglob("*") if path.is_file()}
+    planned = removal.plan([str(trained)])
+    assert 0 < planned.freed < planned.size
+    assert "stay in other runs" in cli("rm", trained, "--yes").out
+    assert {path: path.read_bytes() for path in before} == before
+    assert not trained.exists()
+    assert cli("status", "--run", "branch").code == 0
