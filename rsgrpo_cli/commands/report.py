@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 Places = Annotated[
     list[str],
-    typer.Argument(metavar="[LABEL=]RUN[@POLICY]...", autocompletion=options.complete_run, help="Evaluated policies."),
+    typer.Argument(
+        metavar="[LABEL=]RUN[@POLICY]...", autocompletion=options.complete_run, help="Runs, or policies of them."
+    ),
 ]
 BaselineOption = Annotated[
     str | None,
-    typer.Option("--baseline", metavar="LABEL", help="What the page compares the others with, by its label."),
+    typer.Option(
+        "--baseline",
+        metavar="LABEL",
+        help="What the page compares the others with, by its label; by default the first that was trained.",
+    ),
 ]
 
 
@@ -33,7 +39,9 @@ def report(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page with all there is to see: one file, no network."),
+        typer.Option(
+            "--html", metavar="FILE", help="Write a page with all there is to see: one file that needs no network."
+        ),
     ] = None,
     baseline: BaselineOption = None,
     as_json: options.JsonOption = False,
