@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import math
+import shlex
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rsgrpo_cli.commands import options
-from rsgrpo_cli.console import Output, number, table
+from rsgrpo_cli.console import Output, number, table, visible
+from rsgrpo_cli.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from rsgrpo_cli.report.problems import Source
+    from rsgrpo_cli.run_dir import RunDir
 
 SHORT = 100
+BAR, NATS_PER_MARK = 20, 0.5
+"""Most marks of a token's bar, and what one stands for."""
 Tag = Annotated[
     str | None,
     typer.Option(
@@ -18,50 +29,193 @@ Tag = Annotated[
 ]
 
 
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt", metavar="ID", help="One problem, by its prompt_id or the number it ends in.  \\[default: all]"
+    ),
+]
+Policy = Annotated[
+    int | None, typer.Option("--policy", min=0, help="What was sampled to evaluate this policy, not in training.")
+]
+NewlySolved = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        "--newly-solved", metavar="A B", help="List what evaluation B solves and A never did; each is RUN[@POLICY]."
+    ),
+]
+Search = Annotated[
+    str | None, typer.Option("--search", metavar="TEXT", help="List only where this is in problem or completion.")
+]
+Tokens = Annotated[
+    int | None, typer.Option("--tokens", metavar="SAMPLE", min=0, help="The tokens of one completion of --prompt.")
+]
+
+
 def show(
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            "--prompt", metavar="ID", help="A prompt_id, or the number it ends in.  \\[default: one of the newest step]"
-        ),
-    ] = None,
+    prompt: Prompt = None,
     run: options.RunOption = None,
     step: options.StepOption = None,
+    policy: Policy = None,
+    benchmark: options.EvaluatedOn = None,
     tag: Tag = None,
-    full: Annotated[bool, typer.Option("--full", help="Whole completions.")] = False,
+    hardest: Annotated[bool, typer.Option("--hardest", help="List the least solved problems first.")] = False,
+    wrong: Annotated[bool, typer.Option("--wrong", help="List only problems that were never solved.")] = False,
+    solved: NewlySolved = None,
+    search: Search = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many problems to list.")] = 20,
+    tokens: Tokens = None,
+    full: Annotated[bool, typer.Option("--full", help="Whole completions, of one problem.")] = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Follow one prompt through the stages: its chat, its completions, their rewards and advantages."""
+    """List the problems of the newest step or of an evaluation; or show one with its completions and their rewards."""
+    from rsgrpo_cli.report import problems
+    from rsgrpo_cli.run_dir import RunDir
+
+    out = Output(as_json=as_json)
+    if solved is not None:
+        source, only = problems.newly_solved(*solved, benchmark)
+        return _list(out, source, only, hardest=hardest, wrong=wrong, search=search, limit=limit)
+    target = RunDir.open(run)
+    one = prompt is not None or full or tag is not None or tokens is not None
+    if policy is None and benchmark is not None:
+        raise UsageError("--benchmark is of an evaluation", "say which: --policy K")
+    evaluated = None if policy is None else problems.of_evaluation(target, policy, benchmark)
+    if not one:
+        source = evaluated or problems.of_step(target, step)
+        return _list(out, source, None, hardest=hardest, wrong=wrong, search=search, limit=limit)
+    data = _one(target, evaluated, prompt, step, tag)
+    if tokens is not None:
+        return _tokens(out, target, data, tokens)
+    _show(out, data, prompt, tag, full=full)
+
+
+# -- problems ---------------------------------------------------------------------------------------------------------
+
+
+def _list(
+    out: Output, source: Source, only: set[str] | None, *, hardest: bool, wrong: bool, search: str | None, limit: int
+) -> None:
+    """List problems: in the order of their ids, or by how often they were solved."""
+    from rsgrpo_cli.report.problems import problems
+
+    rows = [row for row in problems(source, search) if only is None or row["prompt_id"] in only]
+    rows = [row for row in rows if not (wrong and row["right"])]
+    rows.sort(key=lambda row: (_ease(row) if hardest else 0.0, row["prompt_id"]))
+    data = {"source": source.label, "total": len(rows), "problems": rows[:limit]}
+    graded = any(not row["right"] and row["reward_mean"] for row in rows)
+    heads = ("problem", "right", *(["reward"] if graded else []), "cut off", "answer", "text")
+    made = table(*heads, title=source.label, text=("text",))
+    for row in rows[:limit]:
+        right = f"{row['right']}/{row['samples']}"
+        reward = [number(row["reward_mean"], 2)] if graded else []
+        texts = (_short(row["ground_truth"], SHORT // 3), _short(row["problem"]))
+        made.add_row(row["prompt_id"], right, *reward, str(row["truncated"] or ""), *texts)
+    more = [f"{len(rows) - limit:,} more: --limit"] if len(rows) > limit else []
+    if not rows:
+        return out.result(data, lines=[f"{source.label}: no problem is like that"])
+    one = shlex.join(["rsgrpo", "show", *source.flags, "--prompt", rows[0]["prompt_id"]])
+    out.result(data, made, lines=[*more, f"its completions: {one}"])
+
+
+def _ease(row: dict[str, Any]) -> float:
+    """The share of right ones; where rewards are grades, their mean."""
+    return float(row["right"] / row["samples"] if row["right"] else row["reward_mean"] or 0.0)
+
+
+# -- one problem ------------------------------------------------------------------------------------------------------
+
+
+def _one(
+    run: RunDir, evaluated: Source | None, prompt: str | None, step: int | None, tag: str | None
+) -> dict[str, Any]:
+    """A problem with its completions, the best first."""
+    from rsgrpo_cli.report import problems
     from rsgrpo_cli.report.inspect import follow
 
-    data = follow(run, prompt, step, tag)
+    if evaluated is None:
+        data = follow(str(run.path), prompt, step, tag)
+    elif prompt is None:
+        raise UsageError("of an evaluation, one problem has to be named", "name it: --prompt ID")
+    else:
+        data = problems.completions(evaluated, prompt)
+    data["completions"].sort(key=lambda row: (-_reward(row), row["sample_index"]))
+    return data
+
+
+def _reward(row: dict[str, Any]) -> float:
+    reward = row.get("reward")
+    return -math.inf if reward is None else float(reward)
+
+
+def _show(out: Output, data: dict[str, Any], prompt: str | None, tag: str | None, *, full: bool) -> None:
+    for row in data["completions"]:
+        del row["completion_ids"], row["sampling_logprobs"]
     first = data["completions"][0] if data["completions"] else {}
     lines = [] if prompt is not None else [f"prompt: {data['prompt_id']}"]
     lines += [f"{message['role']}: {message['content']}" for message in data["messages"]]
-    lines += [f"ground truth: {data['ground_truth']}", f"in steps: {', '.join(map(str, data['steps'])) or 'none yet'}"]
+    lines.append(f"ground truth: {data['ground_truth']}")
+    if "steps" in data:
+        lines.append(f"in steps: {', '.join(map(str, data['steps'])) or 'none yet'}")
     if not first:
-        Output(as_json=as_json).result(data, lines=lines)
-        return
-    tagged = f" ({', '.join(data['tagged'])} {tag})" if tag else ""
-    state = first.get("group_status") or "not compared yet"
-    title = f"step {data['step']}{tagged}: {state}, policy {first['policy_version']}"
-    headers = ("sample", "reward", "status", "advantage", "tokens", "end", "log p", "completion")
-    made = table(*headers, title=title, text=("completion",))
+        return out.result(data, lines=lines)
+    out.result(data, _completions(data, first, tag, full=full), before=lines)
+
+
+def _completions(data: dict[str, Any], first: dict[str, Any], tag: str | None, *, full: bool) -> Table:
+    title = data.get("source")
+    if title is None:
+        tagged = f" ({', '.join(data['tagged'])} {tag})" if tag else ""
+        state = first.get("group_status") or "not compared yet"
+        title = f"step {data['step']}{tagged}: {state}, policy {first['policy_version']}"
+    trained = "advantage" in first
+    answers = any(row.get("extracted_answer") for row in data["completions"])
+    heads = ("sample", "reward", "status", *(["answer"] if answers else []), *(["advantage"] if trained else []))
+    made = table(*heads, "tokens", "end", "log p", "completion", title=title, text=("completion",))
     for row in data["completions"]:
-        made.add_row(*_cells(row, full))
-    Output(as_json=as_json).result(data, made, before=lines)
+        answer = [_short(row.get("extracted_answer") or "", SHORT // 3)] if answers else []
+        advantage = [number(row.get("advantage"))] if trained else []
+        text = row["completion"] if full else _short(row["completion"])
+        about = (str(row["sample_index"]), number(row.get("reward"), 2), row.get("reward_status") or "")
+        cells = (str(row["tokens"]), row["finish_reason"], number(row["logprob"], 1), text)
+        made.add_row(*about, *answer, *advantage, *cells)
+    return made
 
 
-def _cells(row: dict[str, Any], full: bool) -> list[str]:
-    text = row["completion"] if full else " ".join(row["completion"].split())
-    text = text if full or len(text) <= SHORT else "..." + text[-SHORT:]
-    return [
-        str(row["sample_index"]),
-        number(row.get("reward"), 2),
-        row.get("reward_status") or "",
-        number(row.get("advantage")),
-        str(row["tokens"]),
-        row["finish_reason"],
-        number(row["logprob"], 1),
-        text,
-    ]
+def _short(text: str, width: int = SHORT) -> str:
+    """A text in one line, of a long one its end: there the answer is."""
+    text = " ".join(text.split())
+    return text if len(text) <= width else "..." + text[-width:]
+
+
+def _tokens(out: Output, run: RunDir, data: dict[str, Any], sample: int) -> None:
+    """The tokens of a completion with how unlikely each was to the sampler.
+
+    Raises:
+        MissingError: If there is no such completion.
+    """
+    from rsgrpo_cli.report.html.vocabulary import Vocabulary
+
+    row = next((row for row in data["completions"] if row["sample_index"] == sample), None)
+    if row is None:
+        have = ", ".join(str(row["sample_index"]) for row in data["completions"])
+        raise MissingError(f"{data['prompt_id']} has no sample {sample}", f"it has: {have or 'none yet'}")
+    words = Vocabulary(run, [data["step"]] if data.get("step") is not None else [])
+    pieces = [words.pieces[number] for number in words.numbers(row["completion_ids"])]
+    costs = [None if logprob is None else -logprob for logprob in row["sampling_logprobs"]]
+    listed = [{"token": piece, "nats": cost} for piece, cost in zip(pieces, costs, strict=True)]
+    made = table("token", "-log p", "", title=f"sample {sample} of {data['prompt_id']}", text=("",))
+    for piece, cost in zip(pieces, costs, strict=True):
+        made.add_row(_quoted(piece), number(cost, 2), _marks(cost))
+    out.result({"prompt_id": data["prompt_id"], "sample_index": sample, "tokens": listed}, made)
+
+
+def _quoted(piece: str) -> str:
+    """A token with its spaces and line breaks in sight."""
+    return visible(piece.replace("\n", "\\n").replace("\t", "\\t").replace(" ", "·"))
+
+
+def _marks(cost: float | None) -> str:
+    if cost is None or not math.isfinite(cost):
+        return ""
+    return "#" * min(BAR, round(cost / NATS_PER_MARK))

@@ -198,16 +198,21 @@ def step_state(run: RunDir, number: int) -> dict[str, Any]:
 
 def _find(run: RunDir, prompt: str) -> dict[str, Any]:
     rows: list[dict[str, Any]] = read_table(run.prompts, PROMPTS).to_pylist()
-    # Numbers as we write them: what else counts as a digit somewhere ("²") is no number of a prompt.
-    number = prompt.lstrip("0") or "0" if re.fullmatch(r"[0-9]+", prompt) else None
     for row in rows:
-        ends_in = row["prompt_id"].rpartition("-")[2]
-        if row["prompt_id"] == prompt or (number is not None and (ends_in.lstrip("0") or "0") == number):
+        if numbered(row["prompt_id"], prompt):
             return row
     if not rows:
         raise MissingError(f"run {run.name} has no prompts", f"rsgrpo prepare --run {run.path}")
     hint = f"prompts go from {rows[0]['prompt_id']} to {rows[-1]['prompt_id']}"
     raise MissingError(f"run {run.name} has no prompt {prompt!r}", hint)
+
+
+def numbered(prompt_id: str, prompt: str) -> bool:
+    """Whether a prompt is the one that is meant: by its id, or by the number that this ends in."""
+    # Numbers as we write them: what else counts as a digit somewhere ("²") is no number of a prompt.
+    number = prompt.lstrip("0") or "0" if re.fullmatch(r"[0-9]+", prompt) else None
+    ends_in = prompt_id.rpartition("-")[2]
+    return prompt_id == prompt or (number is not None and (ends_in.lstrip("0") or "0") == number)
 
 
 def _parts_with(run: RunDir, step: int, prompt_id: str, tag: str | None = None) -> list[Any]:
@@ -230,8 +235,10 @@ def _completions(run: RunDir, step: int, prompt_id: str, tag: str | None, tagged
             "policy_version": row["policy_version"],
             "completion": row["completion"],
             "tokens": len(row["completion_ids"]),
-            "logprob": _total(row["sampling_logprobs"]),
+            "logprob": total(row["sampling_logprobs"]),
             "finish_reason": row["finish_reason"],
+            "completion_ids": row["completion_ids"],
+            "sampling_logprobs": row["sampling_logprobs"],
         }
         | {name: graded.get(_key(row), {}).get(name) for name in ("reward", "reward_status", "extracted_answer")}
         | {name: compared.get(_key(row), {}).get(name) for name in ("advantage", "group_mean", "group_status")}
@@ -239,7 +246,7 @@ def _completions(run: RunDir, step: int, prompt_id: str, tag: str | None, tagged
     ]
 
 
-def _total(logprobs: list[float | None]) -> float | None:
+def total(logprobs: list[float | None]) -> float | None:
     """The completion's log-probability; None if the sampler gave no finite number for one of its tokens."""
     known = [value for value in logprobs if value is not None and isfinite(value)]
     return sum(known) if len(known) == len(logprobs) else None

@@ -57,12 +57,12 @@ def test_what_was_left_out_of_the_training_set_is_said_by_train(cli: Cli) -> Non
     assert "prepare: 1 prompts, 1 without answer, 1 duplicates" in result.err
 
 
-def test_show_without_a_prompt_shows_one_of_the_newest_step(cli: Cli) -> None:
+def test_show_names_the_command_that_shows_a_problem(cli: Cli) -> None:
     assert cli("train", "--run", "runs/x", "--steps", "2", *SMALL).code == 0
-    shown = cli("show", "--run", "runs/x", "--json").json
-    assert shown["step"] == 1
-    assert shown["prompt_id"].startswith("toy-train-")
-    assert cli("show", "--run", "runs/x", "--step", "0", "--json").json["step"] == 0
+    assert cli("show", "--run", "runs/x", "--step", "0", "--json").json["source"] == "step 0"
+    command = cli("show", "--run", "runs/x").out.rpartition("its completions: rsgrpo ")[2].split()
+    shown = cli(*command, "--json").json
+    assert (shown["step"], shown["prompt_id"]) == (1, command[-1])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,182 @@
+"""The problems of a step or of an evaluation, with what their completions came to."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rsgrpo_cli.artifacts import read_table
+from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.report.comparison import compare
+from rsgrpo_cli.report.evaluations import Evaluation, find
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS
+from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts
+from rsgrpo_cli.step_dir import Step
+
+COLUMNS = ["group_id", "sample_index", "prompt_id", "finish_reason"]
+GRADES = ["group_id", "sample_index", "reward", "reward_status", "extracted_answer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Completions and their verdicts.
+
+    Args:
+        label: "step 3", or "policy 5 on toy".
+        prompts: The file of their problems.
+        rollouts: Part files.
+        rewards: Part files.
+        flags: Those of `rsgrpo show` that mean it.
+    """
+
+    label: str
+    prompts: Path
+    rollouts: Sequence[Path]
+    rewards: Sequence[Path]
+    flags: Sequence[str]
+
+
+def of_step(run: RunDir, step: int | None) -> Source:
+    """The completions of a step, the newest that has rewards unless given.
+
+    Raises:
+        MissingError: If it has none.
+    """
+    numbers = [step] if step is not None else sorted(run.steps(), reverse=True)
+    for number in numbers:
+        found = Step(run, number)
+        if found.rewards and found.rollouts:
+            flags = ("--run", str(run.path), "--step", str(number))
+            return Source(f"step {number}", run.prompts, found.rollouts.paths, found.rewards.paths, flags)
+    name = f"run {run.name}"
+    what = f"no step of {name} has rewards yet" if step is None else f"step {step} of {name} has no rewards"
+    one = shlex.join(["rsgrpo", "show", "--run", str(run.path), "--prompt", "0"])
+    raise MissingError(
+        what,
+        f"make some: {shlex.join(['rsgrpo', 'score', '--run', str(run.path)])}; or look at one problem: {one}",
+    )
+
+
+def of_evaluation(run: RunDir, policy: int, benchmark: str | None) -> Source:
+    """The completions of an evaluation; errors as of `evaluations.find`."""
+    return _source(find(f"{run.path}@{policy}", benchmark, stale=True))
+
+
+def _source(found: Evaluation) -> Source:
+    folder = found.run.evaluation(found.version, found.benchmark)
+    label = f"policy {found.version} on {found.benchmark}"
+    parts = (evaluation_parts(folder / SAMPLED), evaluation_parts(folder / GRADED))
+    flags = ("--run", str(found.run.path), "--policy", str(found.version), "--benchmark", found.benchmark)
+    return Source(label, found.run.benchmark(found.benchmark), *parts, flags)
+
+
+def newly_solved(before: str, after: str, benchmark: str | None) -> tuple[Source, set[str]]:
+    """The completions of an evaluation, and the problems that it solves and another one never did."""
+    one, other = find(before, benchmark), find(after, benchmark)
+    return _source(other), set(compare(one, other, None)["newly_solved"])
+
+
+def problems(source: Source, search: str | None = None) -> list[dict[str, Any]]:
+    """A row per problem: its id, text and answer, its samples, how many are right or cut off, their mean reward.
+
+    Args:
+        source: Whose problems.
+        search: Only those that have this in their id, text or answer, or in a completion; case does not matter.
+    """
+    sampled = _joined(source.rollouts, ROLLOUTS, [*COLUMNS, *(["completion"] if search else [])])
+    graded = {_key(row): row for row in _joined(source.rewards, REWARDS, GRADES)}
+    texts = {row["prompt_id"]: row for row in read_table(source.prompts, PROMPTS).to_pylist()}
+    rows: dict[str, dict[str, Any]] = {}
+    wanted = search.casefold() if search else ""
+    hits = set()
+    for sample in sampled:
+        prompt_id = sample["prompt_id"]
+        row = rows.setdefault(prompt_id, _empty(prompt_id, texts.get(prompt_id, {})))
+        _count(row, sample, graded.get(_key(sample), {}))
+        if wanted and wanted in sample["completion"].casefold():
+            hits.add(prompt_id)
+    made = [_finished(row) for row in rows.values()]
+    said = ("prompt_id", "problem", "ground_truth")
+    return [row for row in made if row["prompt_id"] in hits or any(wanted in row[name].casefold() for name in said)]
+
+
+def _joined(paths: Sequence[Path], kind: Any, columns: list[str]) -> list[dict[str, Any]]:
+    tables = [read_table(path, kind, columns).replace_schema_metadata(None) for path in paths]
+    rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist() if tables else []
+    return rows
+
+
+def _empty(prompt_id: str, prompt: Mapping[str, Any]) -> dict[str, Any]:
+    messages = prompt.get("messages") or [{"content": ""}]
+    about = {"problem": messages[-1]["content"], "ground_truth": prompt.get("ground_truth", "")}
+    return {"prompt_id": prompt_id, "samples": 0, "right": 0, "truncated": 0, "rewards": [], **about}
+
+
+def _count(row: dict[str, Any], sample: Mapping[str, Any], graded: Mapping[str, Any]) -> None:
+    row["samples"] += 1
+    row["right"] += is_right(graded)
+    row["truncated"] += sample["finish_reason"] == "length"
+    if graded.get("reward") is not None:
+        row["rewards"].append(graded["reward"])
+
+
+def is_right(graded: Mapping[str, Any]) -> bool:
+    """Whether a verifier says so, or a user's function that gives 1."""
+    return graded.get("reward_status") == "ok" or (
+        graded.get("reward_status") == "scored" and graded.get("reward") == 1.0
+    )
+
+
+def _finished(row: dict[str, Any]) -> dict[str, Any]:
+    rewards = row.pop("rewards")
+    return row | {"reward_mean": sum(rewards) / len(rewards) if rewards else None}
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["group_id"], row["sample_index"]
+
+
+def completions(source: Source, prompt: str) -> dict[str, Any]:
+    """A problem with its completions, as `inspect.follow` has them; here of an evaluation.
+
+    Args:
+        source: Whose.
+        prompt: A prompt_id, or the number that one ends in.
+
+    Raises:
+        UsageError: If it has no such problem.
+    """
+    from rsgrpo_cli.report.inspect import numbered, total
+
+    texts = read_table(source.prompts, PROMPTS).to_pylist()
+    row = next((row for row in texts if numbered(row["prompt_id"], prompt)), None)
+    if row is None:
+        hint = f"they go from {texts[0]['prompt_id']} to {texts[-1]['prompt_id']}" if texts else ""
+        raise UsageError(f"{source.label} has no problem {prompt!r}", hint)
+    graded = {_key(one): one for one in _of_prompt(source.rewards, REWARDS, "group_id", row["prompt_id"])}
+    found = _of_prompt(source.rollouts, ROLLOUTS, "prompt_id", row["prompt_id"])
+    names = ("sample_index", "policy_version", "completion", "finish_reason", "completion_ids", "sampling_logprobs")
+    made = [
+        {name: one[name] for name in names}
+        | {"tokens": len(one["completion_ids"]), "logprob": total(one["sampling_logprobs"])}
+        | {name: graded.get(_key(one), {}).get(name) for name in GRADES[2:]}
+        for one in sorted(found, key=lambda one: one["sample_index"])
+    ]
+    kept = {name: row[name] for name in ("prompt_id", "task", "messages", "ground_truth")}
+    return kept | {"source": source.label, "completions": made}
+
+
+def _of_prompt(paths: Sequence[Path], kind: Any, column: str, value: str) -> list[dict[str, Any]]:
+    import pyarrow.compute as pc
+
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        table = read_table(path, kind)
+        rows += table.filter(pc.equal(table[column], value)).to_pylist()
+    return rows

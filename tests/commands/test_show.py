@@ -1,0 +1,120 @@
+"""`show`: problems of a step or of an evaluation, found by what became of them; and one with its completions."""
+
+from pathlib import Path
+
+import pytest
+
+from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import REWARDS, ROLLOUTS
+from tests import run_on_disk
+from tests.conftest import Cli
+from tests.test_console import HOSTILE
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """One step: p-000001 is right once, p-000002 both times, of which one was cut off."""
+    made = run_on_disk.new_run(tmp_path / "run")
+    run_on_disk.write_step(made, 0)
+    return made
+
+
+@pytest.fixture
+def evaluated(cli: Cli, trained: Path) -> Path:
+    """Policies 0 and 2, on the bundled benchmark."""
+    for policy in ("0", "2"):
+        assert cli("eval", "--run", trained, "--policy", policy, "-n", "4", "--k", "1,4").code == 0
+    return trained
+
+
+def test_problems_of_the_newest_step(cli: Cli, run: RunDir) -> None:
+    data = cli("show", "--run", run.path, "--json").json
+    assert (data["source"], data["total"]) == ("step 0", 2)
+    told = [(row["prompt_id"], row["right"], row["samples"], row["truncated"]) for row in data["problems"]]
+    assert told == [("p-000001", 1, 2, 0), ("p-000002", 2, 2, 1)]
+    out = cli("show", "--run", run.path, "--limit", "1").out
+    assert "1/2" in out
+    assert "1 more: --limit" in out
+
+
+def test_the_hardest_first_and_those_never_solved(cli: Cli, run: RunDir) -> None:
+    run_on_disk.write_rewards(run, 0, {"p-000001": [1, 1], "p-000002": [0, 0]})
+    hardest = cli("show", "--run", run.path, "--hardest", "--json").json["problems"]
+    assert [row["prompt_id"] for row in hardest] == ["p-000002", "p-000001"]
+    wrong = cli("show", "--run", run.path, "--wrong", "--json").json
+    assert [row["prompt_id"] for row in wrong["problems"]] == ["p-000002"]
+
+
+def test_a_search_looks_into_problems_and_completions(cli: Cli, run: RunDir) -> None:
+    def found(text: str) -> list[str]:
+        rows = cli("show", "--run", run.path, "--search", text, "--json").json["problems"]
+        return [row["prompt_id"] for row in rows]
+
+    assert found("P-000002") == ["p-000002"]  # its answer, in any case of letters
+    assert found("xxxx") == ["p-000002"]  # its second completion alone is as long
+    assert found("nowhere") == []
+    assert "no problem is like that" in cli("show", "--run", run.path, "--search", "nowhere").out
+
+
+def test_a_step_without_rewards_says_what_makes_them(cli: Cli, run: RunDir) -> None:
+    (run.rewards(0) / "part-00000.parquet").unlink()
+    result = cli("show", "--run", run.path)
+    assert (result.code, "no step of run run has rewards yet" in result.err) == (1, True)
+    assert "step 0 of run run has no rewards" in cli("show", "--run", run.path, "--step", "0").err
+    assert "rsgrpo score --run" in result.err
+
+
+def test_an_evaluation_is_looked_at_like_a_step(cli: Cli, evaluated: Path) -> None:
+    data = cli("show", "--run", evaluated, "--policy", "2", "--hardest", "--limit", "1", "--json").json
+    assert (data["source"], data["total"], data["problems"][0]["samples"]) == ("policy 2 on toy", 256, 4)
+    one = cli("show", "--run", evaluated, "--policy", "2", "--prompt", "5", "--json").json
+    assert [row["policy_version"] for row in one["completions"]] == [2] * 4
+    rewards = [row["reward"] for row in one["completions"]]
+    assert rewards == sorted(rewards, reverse=True)
+    assert {"extracted_answer", "reward_status", "logprob"} <= one["completions"][0].keys()
+    unknown = cli("show", "--run", evaluated, "--policy", "2", "--prompt", "99999")
+    assert (unknown.code, "they go from toy-test-000000" in unknown.err) == (2, True)
+    missing = cli("show", "--run", evaluated, "--policy", "1")
+    assert (missing.code, "policy 1 of run trained has no evaluation" in missing.err) == (1, True)
+
+
+def test_newly_solved_are_those_of_compare(cli: Cli, evaluated: Path) -> None:
+    places = (f"{evaluated}@0", f"{evaluated}@2")
+    compared = cli("compare", *places, "--json").json["newly_solved"]
+    shown = cli("show", "--newly-solved", *places, "--limit", "999", "--json").json["problems"]
+    assert [row["prompt_id"] for row in shown] == sorted(compared)
+    assert all(row["right"] for row in shown)
+
+
+def test_the_best_completion_comes_first_with_its_answer(cli: Cli, run: RunDir) -> None:
+    run_on_disk.write_rewards(run, 0, {"p-000001": [0, 1], "p-000002": [1, 1]})
+    data = cli("show", "--run", run.path, "--prompt", "1", "--json").json
+    assert [row["sample_index"] for row in data["completions"]] == [1, 0]
+    assert "completion_ids" not in data["completions"][0]
+
+
+def test_the_tokens_of_a_completion(cli: Cli, evaluated: Path) -> None:
+    where = ("--run", evaluated, "--policy", "2", "--prompt", "5")
+    completion = next(row for row in cli("show", *where, "--json").json["completions"] if row["sample_index"] == 3)
+    data = cli("show", *where, "--tokens", "3", "--json").json
+    assert len(data["tokens"]) == completion["tokens"]
+    assert sum(token["nats"] for token in data["tokens"]) == pytest.approx(-completion["logprob"])
+    text = "".join(token["token"] for token in data["tokens"])
+    assert text.startswith(completion["completion"])
+    assert "-log p" in cli("show", *where, "--tokens", "3").out
+    none = cli("show", *where, "--tokens", "9")
+    assert (none.code, "has no sample 9" in none.err) == (1, True)
+
+
+def test_a_hostile_completion_stays_text(cli: Cli, run: RunDir) -> None:
+    path = run.rollouts(0) / "part-00000.parquet"
+    table, made = read_table(path, ROLLOUTS), read_lineage(path, ROLLOUTS)
+    column = table.schema.get_field_index("completion")
+    table = table.set_column(column, table.schema.field(column), [[HOSTILE] * len(table)])
+    write_table(path, table, ROLLOUTS, Lineage(made.stage, made.config, made.inputs, policy_version=0))
+    rewards = read_table(run.rewards(0) / "part-00000.parquet", REWARDS)
+    assert len(rewards) == 4
+    for flags in (["--search", "]52"], ["--prompt", "1"], ["--prompt", "1", "--full"]):
+        out = cli("show", "--run", run.path, *flags).out
+        assert not set("\x1b\x07\x9b\x7f\u202e") & set(out)
