@@ -32,7 +32,8 @@ def help_text(command: Any, context: Any) -> Text:
         command: typer's command or group.
         context: The context that it is called in.
     """
-    width = min(screen_width(sys.stdout) or WIDTH, PLAIN_WIDTH)
+    # In a pager stdout is a pipe, and the errors still go to the screen.
+    width = min(screen_width(sys.stdout) or screen_width(sys.stderr) or WIDTH, PLAIN_WIDTH)
     made = Text()
     made.append(f"Usage: {context.command_path} {' '.join(command.collect_usage_pieces(context))}\n\n")
     made.append(_paragraphs(command.help or "", width))
@@ -93,18 +94,21 @@ _KINDS = {"int": "N", "float": "X", "path": "PATH", "str": "TEXT"}
 def _about(param: Any, context: Any) -> str:
     """A flag's help, and in brackets what it may be, what it is if not given, and where else it can be set."""
     text = render(" ".join((getattr(param, "help", "") or "").split())).plain
-    facts = [limits] if (limits := _limits(param)) else []
-    if (
-        not re.search(r"\bdefault:|\bby default\b", text, re.IGNORECASE)
-        and not _is_switch(param, context)
-        and param.opts[0][0] == "-"
-    ):
-        default = param._extract_default_help_str(ctx=context)
-        shown = param._get_default_string(ctx=context, show_default_is_str=False, default_value=default)
-        facts.append(f"default: {shown if default is not None else 'none'}")
-    if getattr(param, "envvar", None):
-        facts.append(f"env: {param.envvar}")
-    return f"{text} [{'; '.join(facts)}]" if facts else text
+    found = re.fullmatch(r"(.*\S) +\[([^\[\]]*)\]", text)
+    text, said = (found[1], found[2]) if found else (text, _default(param, context, text))
+    facts = [_limits(param), said]
+    facts.append(f"env: {param.envvar}" if getattr(param, "envvar", None) else "")
+    told = "; ".join(fact for fact in facts if fact)
+    return f"{text} [{told}]" if told else text
+
+
+def _default(param: Any, context: Any, text: str) -> str:
+    """The default of a flag that takes a value, unless its help says it in words."""
+    if param.opts[0][0] != "-" or _is_switch(param, context) or re.search(r"\bby default\b", text, re.IGNORECASE):
+        return ""
+    default = param._extract_default_help_str(ctx=context)
+    shown = param._get_default_string(ctx=context, show_default_is_str=False, default_value=default)
+    return f"default: {shown if default is not None else 'none'}"
 
 
 def _limits(param: Any) -> str:
