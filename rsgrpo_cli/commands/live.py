@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EVERY_SECONDS = 1.0
 """How often there is a new drawing."""
-MOST_SHARE, MOST_PAUSE = 0.01, 10.0
+MOST_SHARE, MOST_PAUSE = 0.01, 5.0
 """Of the time that drawing may take: what takes long is drawn less often, but every so many seconds."""
 SILENCE_SECONDS = 30.0
 """Off a terminal, something is said at least this often."""
@@ -60,8 +60,8 @@ class Pulse:
                 if started >= due:
                     self._draw()
                     took = time.perf_counter() - started
-                    # Of two drawings the cheaper one: what is read after an evaluation is read once.
-                    due = started + min(MOST_PAUSE, min(took, before) / MOST_SHARE)
+                    # Of two drawings the mean: new completions are read in few of them only.
+                    due = started + min(MOST_PAUSE, (took + before) / 2 / MOST_SHARE)
                     before = took
             self._note({"stack": [], "ending": True})
             self._draw()

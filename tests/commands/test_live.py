@@ -58,6 +58,21 @@ def test_a_drawing_that_fails_is_said_once_and_stops_nothing(
     assert capsys.readouterr().err.count("progress is not shown any more (ValueError: no pencil)") == 1
 
 
+def test_what_takes_long_is_drawn_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+
+    def slow(out: Output) -> None:
+        drawn.append(time.monotonic())
+        time.sleep(0.02)
+
+    monkeypatch.setattr(live, "EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(live, "_say_after_silence", slow)
+    with shown(Output()):
+        time.sleep(0.5)
+    # It may take a hundredth of the time: after 0.02 seconds of it nothing for a second, and one at the end.
+    assert 2 <= len(drawn) <= 3
+
+
 def test_a_line_per_step(capsys: pytest.CaptureFixture[str]) -> None:
     lines = StepLines(Output(), lambda row: 90.0)
     lines.show({"step": 3, "reward_mean": 0.25, "pass@G": None})
