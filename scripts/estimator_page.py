@@ -131,7 +131,7 @@ def page(text: str) -> str:
 def draw(path: Path) -> None:
     """Advantages against accuracy, and the weight of a prompt against its probability of being solved."""
     from rsgrpo_cli.report.figures import BASE_COLOUR, pyplot, save
-    from rsgrpo_cli.report.weights import look
+    from rsgrpo_cli.studies.figures.style import look
 
     plt = pyplot()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
@@ -139,9 +139,8 @@ def draw(path: Path) -> None:
     for number, index in enumerate(DRAWN):
         name, settings = SHOWN[index]
         estimate = estimator_function(name, **settings)
-        style = (
-            look(number - 1) if number else look(0) | {"color": BASE_COLOUR, "marker": "X", "linestyle": (0, (6, 2))}
-        )
+        grey = {"color": BASE_COLOUR, "marker": "X", "linestyle": (0, (6, 2))}
+        style = look(number - 1).line() if number else look(0).line(**grey)
         for values, extra in zip(right_and_wrong(estimate), ({}, {"markerfacecolor": "white"}), strict=True):
             left.plot(accuracy, values, **style, **extra)
         weights = prompt_weight(estimate, p, GROUP)

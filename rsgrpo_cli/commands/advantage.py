@@ -93,9 +93,9 @@ def _compare(
     from rsgrpo_cli.pipeline import whatif
     from rsgrpo_cli.report.figures import check_drawable
     from rsgrpo_cli.report.tables import estimators_table
-    from rsgrpo_cli.report.weights import weights_figure
     from rsgrpo_cli.run_dir import RunDir
     from rsgrpo_cli.step_dir import newest_step
+    from rsgrpo_cli.studies.figures import weights
 
     if figure is not None:
         check_drawable(figure)
@@ -105,7 +105,7 @@ def _compare(
     path = figure or run.path.parent / f"{run.name}-step{number}-estimators.svg"
     lines, drawn = [_LEGEND, f"figure: {path}"], str(path)
     try:
-        weights_figure(result, path)
+        weights.draw(weights.of_step(result), path)
     except DependencyError as error:
         if figure is not None:
             raise

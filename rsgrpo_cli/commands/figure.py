@@ -12,7 +12,9 @@ from rsgrpo_cli.console import Output
 
 
 def figure(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="passk, training, diversity, frontier or transitions.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="passk, training, diversity, frontier, transitions or weights.")
+    ],
     places: Annotated[
         list[str],
         typer.Argument(
@@ -43,6 +45,7 @@ def figure(
 
     passk: pass@k against k. training: solve rates and rewards against the step. diversity: distinct answers. frontier:
     pass@k at a small against a large k. transitions: how often problems are solved by the base model and each group.
+    weights: what the estimators give to a group of answers.
     """
     from dataclasses import asdict
 

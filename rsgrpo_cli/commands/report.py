@@ -77,15 +77,15 @@ def _page(runs: list[str], benchmark: str | None, baseline: str | None, path: Pa
 def _table(runs: list[str], benchmark: str | None, k: str | None, figure: Path | None, out: Output) -> None:
     """Print the table, and draw the figure."""
     from rsgrpo_cli.report.comparison import require_same_problems, unlike
-    from rsgrpo_cli.report.figures import passk_figure
     from rsgrpo_cli.report.tables import passk_table
+    from rsgrpo_cli.studies.figures import passk
 
     found = [_labelled(text, benchmark) for text in runs]
     require_same_problems([evaluation for _, evaluation in found])
     differences = unlike(found)
     ks = options.ks(k) if k else found[0][1].asked_ks()
     if figure is not None:
-        passk_figure(found, figure)
+        passk.draw(passk.of_evaluations(found), figure)
     data: dict[str, Any] = {
         "benchmark": found[0][1].benchmark,
         "policies": [

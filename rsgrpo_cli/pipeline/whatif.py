@@ -59,15 +59,26 @@ def compare(run: RunDir, step: int, methods: Sequence[tuple[str, AdvantageConfig
     """
     require_fresh(run, step, "rewards")
     rewards = Step(run, step).rewards.table(advantage_stage.COLUMNS)
-    scored = rewards.filter(pc.is_valid(rewards["reward"]))
-    if not len(scored):
+    if not pc.any(pc.is_valid(rewards["reward"])).as_py():
         raise DataError(f"no completion of step {step} has a reward", "choose another step with --step")
-    batch = _Batch(scored)
     looks_back = any(cfg.LOOKS_BACK for _, cfg in methods)
     history = known_before(run, step).history if looks_back else None
+    return {"run": str(run.path), "step": step} | of_rewards(rewards, methods, history)
+
+
+def of_rewards(
+    rewards: pa.Table, methods: Sequence[tuple[str, AdvantageConfig]], history: History | None = None
+) -> dict[str, Any]:
+    """Apply several estimators to rewards; as `compare`, without what is of the run.
+
+    Args:
+        rewards: Table of `schemas.REWARDS`, or the columns that the stage reads; at least one is there.
+        methods: Label and settings of each estimator.
+        history: What the steps before came to, where an estimator looks at them.
+    """
+    scored = rewards.filter(pc.is_valid(rewards["reward"]))
+    batch = _Batch(scored)
     return {
-        "run": str(run.path),
-        "step": step,
         "completions": len(scored),
         "groups": batch.groups,
         "binary": batch.binary,

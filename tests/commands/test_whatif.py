@@ -176,10 +176,10 @@ def test_without_matplotlib_there_is_a_table(cli: Cli, trained: Path, monkeypatc
 
 
 def test_the_figure_comes_from_the_result_alone(tmp_path: Path) -> None:
-    from rsgrpo_cli.report.weights import weights_figure
+    from rsgrpo_cli.studies.figures import weights
 
     run = run_with(tmp_path / "x", {"a": [0.3, 0.5, 0.1], "b": [0.9, 0.7, 0.2]}, status="scored")
     result = whatif.compare(run, 0, [("mean", DrGrpoConfig()), ("best of 2", PkpoConfig(k=2))])
     for name in ("one", "two"):
-        weights_figure(result, tmp_path / f"{name}.svg")
+        weights.draw(weights.of_step(result), tmp_path / f"{name}.svg")
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.studies.figures import diversity, frontier, passk, training, transitions
+from rsgrpo_cli.studies.figures import diversity, frontier, passk, training, transitions, weights
 from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.groups import Group
 
@@ -32,6 +32,7 @@ KINDS = {
     "diversity": Kind(diversity.collect, diversity.draw),
     "frontier": Kind(frontier.collect, frontier.draw),
     "transitions": Kind(transitions.collect, transitions.draw),
+    "weights": Kind(weights.collect, weights.draw),
 }
 
 

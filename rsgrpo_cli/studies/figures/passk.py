@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from rsgrpo_cli.core.crossed_bootstrap import crossed_intervals
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.studies.figures.inputs import Choices, about, one_benchmark, with_base
 from rsgrpo_cli.studies.figures.style import beside, canvas, clean, legend, looks
 from rsgrpo_cli.studies.groups import Group
@@ -71,6 +73,36 @@ def _curve(group: Group, benchmark: str, asked: tuple[int, ...]) -> Curve:
     known = [] if np.isnan(intervals[0].low) else intervals
     lows, highs = tuple(one.low for one in known), tuple(one.high for one in known)
     return Curve(group.label, group.is_base, ks, tuple(values_LSM.mean(axis=(1, 2)).tolist()), lows, highs)
+
+
+def of_evaluations(found: Sequence[tuple[str, Evaluation]]) -> PassK:
+    """The curves of single evaluations as their summaries have them, with the intervals over problems.
+
+    Args:
+        found: Label and evaluation, all of one benchmark.
+
+    Raises:
+        UsageError: If one was graded, of which there is no pass@k.
+    """
+    graded = next((evaluation.label for _, evaluation in found if evaluation.is_graded), None)
+    if graded:
+        raise UsageError(f"{graded} was graded, and grades have no pass@k to draw", "leave --figure out")
+    first = found[0][1]
+    caption = f"{first.benchmark}, {len(first.problems)} held-out problems; bands: 95% intervals over problems."
+    return PassK(tuple(_of_summary(label, one) for label, one in found), caption)
+
+
+def _of_summary(label: str, evaluation: Evaluation) -> Curve:
+    rows = evaluation.curve()
+    known = rows if all(row["ci_low"] is not None for row in rows) else []
+    return Curve(
+        label,
+        evaluation.version == 0,
+        ks=tuple(row["k"] for row in rows),
+        values=tuple(row["value"] for row in rows),
+        lows=tuple(row["ci_low"] for row in known),
+        highs=tuple(row["ci_high"] for row in known),
+    )
 
 
 def powers_of_two(samples: int) -> tuple[int, ...]:

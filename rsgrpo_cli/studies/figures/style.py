@@ -11,8 +11,8 @@ from typing import Any
 
 from rsgrpo_cli.report.figures import BASE_COLOUR, COLOURS, check_drawable, pyplot, save
 
-MARKERS = "osD^vPX<>"
-STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), "-.", (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5, 1.2, 1.5)))
+MARKERS = "osD^vPX<"
+STYLES = ("-", "--", "-.", ":")
 CAPTION = 7.5
 """Points of the caption's letters."""
 _PER_INCH = 16
