@@ -18,7 +18,9 @@ def figure(
     places: Annotated[
         list[str],
         typer.Argument(
-            metavar="[LABEL=]PLACE[@POLICY]...", help="Runs, sweeps and folders of results, grouped over seeds."
+            metavar="[LABEL=]PLACE[@POLICY]...",
+            autocompletion=options.complete_run,
+            help="Runs, sweeps and folders of results, grouped over seeds.",
         ),
     ],
     target: Annotated[

@@ -18,7 +18,10 @@ SHOWN = 10
 
 
 def rm(
-    places: Annotated[list[str], typer.Argument(metavar="RUN|SWEEP...", help="What to remove.")],
+    places: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN|SWEEP...", autocompletion=options.complete_run, help="What to remove."),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: options.JsonOption = False,
 ) -> None:
