@@ -150,8 +150,8 @@ def _resampled(values: FloatArray, rng: np.random.Generator) -> FloatArray:
     seeds, problems = values.shape[-2:]
     weights_RS = draw_weights(rng, RESAMPLES, seeds)
     weights_RM = draw_weights(rng, RESAMPLES, problems)
-    means: FloatArray = np.einsum("rs,...sm,rm->...r", weights_RS, values, weights_RM, optimize=True)
-    return means[..., None]
+    means = [((weights_RS @ one) * weights_RM).sum(axis=-1) for one in values.reshape(-1, seeds, problems)]
+    return np.stack(means).reshape(*values.shape[:-2], RESAMPLES, 1)
 
 
 def _compare(
