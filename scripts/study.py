@@ -19,6 +19,8 @@ from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparison import Comparison, compare_groups
 from rsgrpo_cli.studies.equal import AtEqual, at_equal
+from rsgrpo_cli.studies.figures.inputs import Choices
+from rsgrpo_cli.studies.figures.kinds import kind_of
 from rsgrpo_cli.studies.formats import as_text
 from rsgrpo_cli.studies.groups import BASE, Group, group_results
 
@@ -42,11 +44,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=ROOT / "docs" / "study" / "results")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "study.md")
     arguments = parser.parse_args()
-    parts = [*introduction()]
+    parts, figures = [*introduction()], arguments.out.with_suffix("")
     for name, section in (("validation", validation), ("puzzles", puzzles)):
         folder = arguments.results / name
         if folder.is_dir():
-            parts += section(groups_in(folder))
+            parts += section(groups_in(folder), figures)
     arguments.out.write_text("\n".join([*parts, *(ROOT / "docs" / "study" / "notes.md").read_text().splitlines(), ""]))
 
 
@@ -80,7 +82,7 @@ def introduction() -> Iterator[str]:
 # -- the learning rate ------------------------------------------------------------------------------------------------
 
 
-def validation(groups: Sequence[Group]) -> Iterator[str]:
+def validation(groups: Sequence[Group], figures: Path) -> Iterator[str]:
     """The table by which learning rates are chosen."""
     seeds = groups[0].seeds
     yield "## Each method's learning rate"
@@ -143,7 +145,7 @@ def last_entropy(group: Group) -> float:
 # -- the comparison ---------------------------------------------------------------------------------------------------
 
 
-def puzzles(groups: Sequence[Group]) -> Iterator[str]:
+def puzzles(groups: Sequence[Group], figures: Path) -> Iterator[str]:
     """What the methods do at the learning rate that was chosen."""
     ordered = sorted(groups, key=lambda group: [*NAMES, group.label].index(group.label))
     base, grpo = ordered[0], next(group for group in ordered if group.label == "grpo")
@@ -158,6 +160,9 @@ def puzzles(groups: Sequence[Group]) -> Iterator[str]:
     yield f"## 256 held-out puzzles, {samples} samples each, learning rate {rate:g}, {counted(grpo.seeds)}"
     yield ""
     yield as_text(to_grpo, "markdown")
+    yield from figure(
+        "passk", "passk", shown, figures, Choices(benchmark=TEST), "pass@k against k, one line per method"
+    )
     yield "### Does GRPO fall below the base model?"
     yield ""
     yield verdicts(to_base, "GRPO", "the base model")
@@ -168,6 +173,12 @@ def puzzles(groups: Sequence[Group]) -> Iterator[str]:
         if group.label not in ("base model", "GRPO"):
             yield f"* {verdicts(to_grpo, group.label, 'GRPO')}"
     yield ""
+    yield "### The whole way: pass@1 against pass@k"
+    yield ""
+    for k in (CHOOSE_BY, ks[-1]):
+        chosen = Choices(benchmark=TEST, ks=(1, k))
+        alt = f"the policies of each method in the plane of pass@1 and pass@{k}, from the base model on"
+        yield from figure("frontier", f"frontier-{k}", shown, figures, chosen, alt)
     yield from equal_section(ordered, grpo, base, ks[1:])
     yield from line_section(ordered, ks)
     yield from how_section(ordered, to_base)
@@ -183,6 +194,17 @@ def verdicts(found: Comparison, label: str, other: str) -> str:
         star = r"\*" if entry.differs else ""
         told.append(f"{entry.difference:+.3f} {interval}{star} at k = {k:g}")
     return f"{label} minus {other}: {', '.join(told)}."
+
+
+def figure(kind: str, name: str, groups: Sequence[Group], folder: Path, choices: Choices, alt: str) -> Iterator[str]:
+    """Draw a figure and show it."""
+    chosen, path = kind_of(kind), folder / f"{name}.svg"
+    found = chosen.collect(groups, choices)
+    chosen.draw(found, path)
+    yield f"![{alt}]({folder.name}/{path.name})"
+    yield ""
+    yield found.caption
+    yield ""
 
 
 def equal_section(groups: Sequence[Group], grpo: Group, base: Group, ks: Sequence[int]) -> Iterator[str]:
