@@ -74,7 +74,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[report]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[report,sql]"
 	touch $(INSTALLED)
 
 test-verl: $(VERL)/installed

@@ -45,6 +45,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("figure", REPORTS, "rsgrpo figure passk runs/betas --out passk.pdf"),
     ("report", REPORTS, "rsgrpo report base=mine@0 trained=mine --html report.html"),
     ("view", REPORTS, "rsgrpo view mine"),
+    ("sql", REPORTS, 'rsgrpo sql mine "SELECT step, reward_mean, entropy FROM metrics ORDER BY step"'),
     ("bandit", REPORTS, "rsgrpo bandit --betas 0,2,4,8 --seeds 1,2,3 --figure bandit.png"),
 )
 """Each command, which has a module of its name; the panel that lists it; the example that its help ends with."""

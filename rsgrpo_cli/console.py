@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +127,13 @@ def show(text: Text) -> None:
     """Print a text that is laid out already."""
     with writing():
         _console(sys.stdout).print(text, soft_wrap=True, end="")
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print data as it comes: lines that end in a line break."""
+    with writing():
+        for line in lines:
+            print(visible(line), end="")
 
 
 def visible(text: str) -> str:

@@ -58,7 +58,7 @@ def needs_of_vllm(python: Path) -> list[str]:
 
 def main_and_vllm(python: Path) -> dict[str, dict[str, str]]:
     """The versions of the two files that are installed together: resolved together, then told apart."""
-    ours = ("--group", "dev", ".[report]")
+    ours = ("--group", "dev", ".[report,sql]")
     together = versions(resolve(python, *ours, "gguf", *needs_of_vllm(python)))
     bounds = python.with_name("together.txt")
     bounds.write_text(render("", together))

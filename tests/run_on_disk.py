@@ -9,9 +9,9 @@ from typing import Any
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, write_json, write_table
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS
+from rsgrpo_cli.schemas import ADVANTAGES, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY, UPDATE_METRICS
 from rsgrpo_cli.step_dir import rewards_of
-from tests.tables import advantages, prompts, rewards, rollouts, update_metrics
+from tests.tables import advantages, problems, prompts, rewards, rollouts, summary, update_metrics
 
 LENGTHS = {"p-000001": [1, 2], "p-000002": [3, 9]}
 VALUES = {"p-000001": [1, 0], "p-000002": [1, 1]}
@@ -83,3 +83,26 @@ def write_update(run: RunDir, number: int, made: str) -> None:
         "update", run.config().update.decisive(), {"advantages": made_from}, number, outputs={"policy": made}
     )
     write_table(run.update_metrics(number), update_metrics(UPDATE), UPDATE_METRICS, lineage)
+
+
+def write_evaluation(run: RunDir, version: int, right: Mapping[str, Sequence[int]], at: float = 1.0) -> None:
+    """An evaluation of the first two samples of each problem, whatever more the parts hold.
+
+    Args:
+        run: The run.
+        version: The policy.
+        right: Whether each sample of a problem is right.
+        at: Where on the line from the base model to the policy.
+    """
+    folder = run.evaluation(version, "toy", at)
+    lineage = Lineage("eval", {"num_samples": 2}, {"policy": "base", "prompts": "x", "rollouts": "x", "rewards": "x"})
+    part = "part-00000-00003-00000.parquet"
+    counts = {name: sum(values[:2]) for name, values in right.items()}
+    values: dict[tuple[str, int | None], float] = {
+        ("pass", 1): sum(counts.values()) / len(counts) / 2,
+        ("pass", 256): 1.0,
+    }
+    write_table(folder / "rollouts" / part, rollouts(right, step=None), ROLLOUTS, lineage)
+    write_table(folder / "rewards" / part, rewards(right, step=None), REWARDS, lineage)
+    write_table(folder / "problems.parquet", problems(counts, 2), PROBLEMS, lineage)
+    write_table(folder / "summary.parquet", summary(2, values), SUMMARY, lineage)
