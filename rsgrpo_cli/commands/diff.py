@@ -18,7 +18,7 @@ def diff(
     other: Annotated[str, typer.Argument(metavar="RUN", help="Another run.")],
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show in what settings two runs differ, and what each came to.
+    """Show which settings two runs differ in, and the results of each.
 
     Differences of pass@k with intervals, problem by problem: rsgrpo compare.
     """

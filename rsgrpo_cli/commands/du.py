@@ -16,7 +16,7 @@ def du(
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show what runs take on the disk, and for what.
+    """Show how much disk space runs use, and what for.
 
     Files that a run shares with its forks (hard links) are counted in each, and in the total once.
     """

@@ -30,7 +30,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what may go.")] = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Say what of a run may go to save space, and remove it when asked to.
+    """List what can be deleted from a run to save space, and delete it when told to.
 
     By default that is only what nothing is lost with: checkpoints that can be rebuilt, and log-probabilities of
     finished updates. What resuming needs is never offered. Without a terminal to ask, nothing is removed without --yes.

@@ -20,7 +20,7 @@ def recipes(
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """List the models that have a recipe: settings that apply where nothing else is asked for; or print or copy one.
+    """List the models that have a recipe, the default settings for them; or print or copy one recipe.
 
     A copy is used with --config FILE, with this model or with another one.
     """

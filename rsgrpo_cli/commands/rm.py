@@ -25,7 +25,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Remove runs and sweeps; says what goes and how large it is, and asks.
+    """Delete runs and sweeps: lists what goes and how large it is, then asks.
 
     Only what rsgrpo wrote is removed, and no run that another process works on. Forks of a run stay whole.
     """

@@ -39,7 +39,7 @@ def sweep(
     *,
     overrides: Overrides,
 ) -> None:
-    """Train and evaluate a grid of settings and seeds, each cell a run; the same command again does what is left.
+    """Train and evaluate a grid of settings and seeds, each cell a run; run it again to finish what is left.
 
     Several values make an axis: --set advantage.beta=0,2,4,8. Named arms go into a --config file.
     """
