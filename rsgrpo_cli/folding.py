@@ -140,7 +140,7 @@ def wrapped(text: str, width: int, *, indent: int | None = None, commands: bool 
     Args:
         text: One or more lines.
         width: Columns of the screen.
-        indent: Of what a line goes on with; as the line itself unless given.
+        indent: Spaces before a continued line; as many as before the line itself unless given.
         commands: Break lines with commands, too.
     """
     lines = text.split("\n")

@@ -1,8 +1,8 @@
 """A policy without a checkpoint, rebuilt: the updates since the nearest earlier one are made again, in memory.
 
-Whatever these updates learned from is on disk, and how they were made stands in their lineage. On one CPU they come to
-the same bits. Whether they did is checked: every update must leave the metrics that it left the first time. Nothing in
-the run is written.
+What these updates learned from is on disk, and their lineage says how they were made. On one CPU the result is the same
+bit for bit. This is checked: every update must leave the metrics that it left the first time. Nothing is written into
+the run.
 """
 
 from __future__ import annotations

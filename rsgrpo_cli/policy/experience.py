@@ -108,7 +108,7 @@ class Experience:
 def minibatches(experience: Experience, cfg: UpdateConfig, *, seed: int, version: int) -> Iterator[Experience]:
     """Deal the groups out to the optimizer steps of an update, anew in every epoch; a group is never split.
 
-    Groups with a gradient are dealt first, so that each optimizer step gets the same number of them, give or take one.
+    Groups with a gradient are dealt first: the numbers that two optimizer steps get of them differ by one at most.
     A step that gets none changes nothing, but is there: the learning rate depends on the number of optimizer steps
     before it.
 

@@ -248,7 +248,7 @@ def _without_rollouts(step: Step, rewards: Parts) -> list[Path]:
 
 
 def _tagged_step(run: RunDir, number: int, tag: str, where: Values) -> Iterator[tuple[str, Piece]]:
-    """What was made with a tag stands in place of the step's own, as in `show --tag`."""
+    """Prefers what was made with a tag to the step's own, as `show --tag` does."""
     step = Step(run, number)
     drawn, rewards = part_files(run.rollouts(number, tag)), rewards_of(run, number, tag)
     advantages = run.advantages(number, tag)

@@ -1,4 +1,4 @@
-"""What there is to say about the runs themselves: curves, time, settings, lineage, versions, commands, warnings."""
+"""The page's section about the runs: curves, time, settings, lineage, versions, commands, warnings."""
 
 from __future__ import annotations
 
