@@ -38,6 +38,11 @@ WHOLE = 1.0
 """The place of a policy on the line from the base model's weights, at 0, to its own."""
 
 
+def is_on_line(place: float) -> bool:
+    """Whether a number is a place on that line, with no more digits than a folder's name has."""
+    return 0 <= place <= WHOLE and round(place, 6) == place
+
+
 @dataclass(frozen=True, slots=True)
 class Beside:
     """An update that `update --tag` made beside the run's own, and the policy that came of it.
@@ -152,12 +157,9 @@ class RunDir:
 
     def interpolated(self) -> list[tuple[int, float, str]]:
         """Policy, place on the line and benchmark of evaluations between the base model and a policy, in order."""
-        found = []
-        for path in self.path.glob("evals/*at*/*/summary.parquet"):
-            name = _ON_THE_LINE.fullmatch(path.parent.parent.name)
-            if name:
-                found.append((int(name[1]), float(name[2]), path.parent.name))
-        return sorted(found)
+        folders = [path.parent for path in self.path.glob("evals/*at*/*/summary.parquet")]
+        names = [(_ON_THE_LINE.fullmatch(folder.parent.name), folder.name) for folder in folders]
+        return sorted((int(found[1]), float(found[2]), benchmark) for found, benchmark in names if found)
 
     def with_update(self, step: int, tag: str, advantages: str | None = None) -> RunDir:
         """The run as if an update with a tag had been its last: what came of it is in place of the run's own."""

@@ -18,14 +18,7 @@ FORMATS = ("terminal", "markdown", "latex", "csv")
 
 
 def compare(
-    places: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[LABEL=]PLACE[@POLICY]...",
-            autocompletion=options.complete_run,
-            help="Two runs; or any number of runs, sweeps and folders of results, grouped over seeds.",
-        ),
-    ],
+    places: options.Places,
     benchmark: options.EvaluatedOn = None,
     k: options.K = None,
     baseline: Annotated[
@@ -93,7 +86,7 @@ def _compare_groups(
     if out.as_json or form == "terminal":
         out.result(formats.as_data(found), *formats.tables(found), lines=[found.caption()])
     else:
-        print(formats.as_text(found, form), end="")
+        out.result({}, lines=formats.as_text(found, form).splitlines())
 
 
 def _usual_ks(groups: list[Group], benchmarks: list[str]) -> list[int]:

@@ -14,7 +14,11 @@ from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rsgrpo_cli.config import EvalConfig
+    from rsgrpo_cli.pipeline.evaluation import Request
+    from rsgrpo_cli.pipeline.session import Session
     from rsgrpo_cli.pipeline.stage import Outcome
     from rsgrpo_cli.report.evaluations import Evaluation
 
@@ -64,11 +68,10 @@ def evaluate(
     overrides = _for_evaluation(overrides)
     model = overrides.get("model.name")
     from rsgrpo_cli.pipeline import evaluation
-    from rsgrpo_cli.report.evaluations import load
-    from rsgrpo_cli.run_dir import WHOLE
     from rsgrpo_cli.step_dir import with_policy
 
     out = Output(as_json=as_json)
+    line = options.places_on_line(interpolate) if interpolate is not None else ()
     run = run or (_run_of_model(model) if model else None)
     fresh = run is not None and model is not None and not exists(run)
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
@@ -82,18 +85,31 @@ def evaluate(
         requests = [evaluation.Request(name, *columns[name], tag, rescore, force) for name in names]
         evaluation.warn_of_overlap(session, version, requests)
         evaluation.prepare_benchmarks(session, requests)
-        outcomes, found = [], []
-        for at in options.places_on_line(interpolate) if interpolate is not None else (WHOLE,):
-            # At 0 they are the base model's, which may have been evaluated already.
-            of, session.at = (version, at) if at else (0, WHOLE)
-            outcomes += [evaluation.evaluate(session, of, resolved.eval, request) for request in requests]
-            found += [load(target, of, request.name, session.at) for request in requests]
-    if interpolate is not None:
+        outcomes, found = _evaluate_all(session, version, requests, line)
+    if line:
         _print_line(out, resolved.eval, found)
     else:
         _print(out, resolved.eval, outcomes, found)
     for one in found:
         _refuse_timeouts(one)
+
+
+def _evaluate_all(
+    session: Session, version: int, requests: Sequence[Request], line: Sequence[float]
+) -> tuple[list[Outcome], list[Evaluation]]:
+    """Evaluate a policy on each benchmark; with places on the line to it, the weights there."""
+    from rsgrpo_cli.pipeline import evaluation
+    from rsgrpo_cli.report.evaluations import load
+    from rsgrpo_cli.run_dir import WHOLE
+
+    outcomes, found = [], []
+    for at in line or (WHOLE,):
+        # At 0 they are the base model's, which may have been evaluated already.
+        of, session.at = (version, at) if at else (0, WHOLE)
+        for request in requests:
+            outcomes.append(evaluation.evaluate(session, of, session.config.eval, request))
+            found.append(load(session.run, of, request.name, session.at))
+    return outcomes, found
 
 
 def _print_line(out: Output, cfg: EvalConfig, found: list[Evaluation]) -> None:

@@ -15,14 +15,7 @@ def figure(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help="passk, training, diversity, frontier, transitions or weights.")
     ],
-    places: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[LABEL=]PLACE[@POLICY]...",
-            autocompletion=options.complete_run,
-            help="Runs, sweeps and folders of results, grouped over seeds.",
-        ),
-    ],
+    places: options.Places,
     target: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="A .svg, .png or .pdf.  \\[default: KIND.svg]")
     ] = None,

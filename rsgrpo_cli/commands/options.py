@@ -120,6 +120,14 @@ EvaluatedOn = Annotated[
     str | None,
     typer.Option("--benchmark", metavar="NAME", help="Which benchmark, if there are several; by default the only one."),
 ]
+Places = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[LABEL=]PLACE[@POLICY]...",
+        autocompletion=complete_run,
+        help="Runs, sweeps and folders of results; runs that differ only in their seed are one group.",
+    ),
+]
 K = Annotated[
     str | None, typer.Option("--k", metavar="1,32,...", help="Values of k; by default those that were asked for.")
 ]
@@ -340,7 +348,9 @@ def places_on_line(text: str) -> tuple[float, ...]:
         values = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UsageError(f"--interpolate {text!r} is not a list of numbers", "write --interpolate 0,0.5,1") from error
-    if not all(0 <= found <= 1 and round(found, 6) == found for found in values):
+    from rsgrpo_cli.run_dir import is_on_line
+
+    if not all(map(is_on_line, values)):
         hint = "0 is the base model and 1 the policy; six digits at most"
         raise UsageError(f"--interpolate {text!r}: a place on the line lies between 0 and 1", hint)
     return tuple(sorted(set(values)))

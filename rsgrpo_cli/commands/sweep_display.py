@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rsgrpo_cli.console import Output, duration, table
 from rsgrpo_cli.run_dir import RunDir
@@ -87,5 +87,5 @@ class SweepDisplay:
             return "base model"
         return f"{steps_done(RunDir(self.sweep.place / job.name))} of {self.steps[job.name]}"
 
-    def _time(self, job: Job) -> Any:
+    def _time(self, job: Job) -> str:
         return duration(job.seconds or job.running_seconds())

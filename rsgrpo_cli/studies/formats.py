@@ -72,8 +72,7 @@ def difference(entry: Entry) -> str:
     """+0.025 [+0.007, +0.044]*."""
     if entry.difference is None:
         return ""
-    star = "*" if entry.differs else ""
-    return f"{entry.difference:+.3f} [{entry.difference_low:+.3f}, {entry.difference_high:+.3f}]{star}"
+    return _bare(entry) + ("*" if entry.differs else "")
 
 
 def _rows(found: Comparison, cell: Callable[[Entry], str]) -> Iterator[tuple[str, list[str]]]:
@@ -98,7 +97,7 @@ def _markdown(found: Comparison) -> str:
     head = ["", *_headings(found)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     lines += [f"| {' | '.join([label, *cells])} |" for label, cells in _rows(found, cell)]
-    return "\n".join([*lines, "", _bold(found.caption(), "bold")]) + "\n"
+    return "\n".join([*lines, "", _caption(found)]) + "\n"
 
 
 def _latex(found: Comparison) -> str:
@@ -112,7 +111,7 @@ def _latex(found: Comparison) -> str:
     top = " & ".join(rf"\multicolumn{{{columns}}}{{c}}{{{_escaped(place)}}}" for place in places)
     names = " & ".join(_escaped(heading(column)) for _ in places for column in found.columns)
     rows = [" & ".join([_escaped(label), *cells]) + r" \\" for label, cells in _rows(found, cell)]
-    caption = _bold(found.caption(), "bold") + f" In percent; small: minus {found.baseline.label}."
+    caption = _caption(found) + f" In percent; small: minus {found.baseline.label}."
     return "\n".join(
         [
             rf"% {caption}",
@@ -141,8 +140,8 @@ def _bare(entry: Entry) -> str:
     return f"{entry.difference:+.3f} [{entry.difference_low:+.3f}, {entry.difference_high:+.3f}]"
 
 
-def _bold(caption: str, how: str) -> str:
-    return caption.replace("marked *", how)
+def _caption(found: Comparison) -> str:
+    return found.caption().replace("marked *", "bold")
 
 
 def _escaped(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from rsgrpo_cli.config import Overrides, RunConfig, resolve
 from rsgrpo_cli.config.sources import flat, load_toml
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.run_dir import WHOLE, is_on_line
 from rsgrpo_cli.tasks.sources import has_held_out_problems
 
 MOST_CELLS = 10_000
@@ -123,8 +124,9 @@ def read_grid(path: Path) -> tuple[str | None, Grid]:
 
 def _line(path: Path, given: Any) -> tuple[float, ...]:
     numbers = given if isinstance(given, list) else [given]
-    if not all(isinstance(one, int | float) and not isinstance(one, bool) and 0 < one < 1 for one in numbers):
-        raise UsageError(f"{path}: line is a list of numbers between 0 and 1", "write line = [0.5, 0.75]")
+    if not all(isinstance(one, float) and 0 < one < WHOLE and is_on_line(one) for one in numbers):
+        hint = "write line = [0.5, 0.75], with six digits at most"
+        raise UsageError(f"{path}: line is a list of numbers between 0 and 1", hint)
     return tuple(sorted({float(one) for one in numbers}))
 
 

@@ -1,4 +1,4 @@
-"""Groups of runs that differ in their seed alone, and what there is to say of a group: pass@k over problems and seeds.
+"""Groups of runs that differ only in their seed, and the pass@k of a group over problems and seeds.
 
 Shape suffixes: S seeds, M problems of a benchmark.
 """
@@ -71,10 +71,10 @@ class Group:
         counts = self.counts(benchmark, policy)
         fewest = min(int(one.n_M.min()) for one in counts)
         if k > fewest:
-            run = next(m.name for m, one in zip(self.members, counts, strict=True) if one.n_M.min() == fewest)
+            lacking = next(m for m, one in zip(self.members, counts, strict=True) if one.n_M.min() == fewest)
             raise UsageError(
-                f"pass@{k} needs {k} samples per problem; {run} has {fewest}",
-                f"draw more: rsgrpo eval --run {run} -n {k}",
+                f"pass@{k} needs {k} samples per problem; {lacking.name} has {fewest}",
+                f"draw more: rsgrpo eval --run {lacking.run} -n {k}",
             )
         return np.stack([pass_at_k(one.n_M, one.correct_M, k) for one in counts])
 
@@ -84,7 +84,7 @@ def find_groups(places: Sequence[str]) -> list[Group]:
 
     Args:
         places: Runs, sweeps, files or folders of results. What is under one label is one group; without a label, runs
-            of the same settings are.
+            of the same settings are. The label of a whole sweep stands before the names of its groups.
 
     Raises:
         UsageError: If a label has runs of different settings, or two runs of one group have one seed.
@@ -92,8 +92,10 @@ def find_groups(places: Sequence[str]) -> list[Group]:
     """
     found = []
     for place in places:
-        label, equals, where = place.rpartition("=")
-        found += [(label if equals else "", result) for result in results.find([where])]
+        label, _, where = place.rpartition("=")
+        there = results.find([where])
+        several = len({result.is_base for result in there}) > 1 or bool(differing(there))
+        found += [(f"{label} {_label(result)}" if label and several else label, result) for result in there]
     return _grouped(found)
 
 
@@ -181,8 +183,8 @@ def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
     if not names:
         lacking = _lacking(groups, asked)
         raise UsageError(
-            f"{lacking} has no evaluation{f' on {asked}' if asked else ' on what the others were evaluated on'}",
-            f"make one: rsgrpo eval --run {lacking}{f' --benchmark {asked}' if asked else ''}",
+            f"{lacking.name} has no evaluation{f' on {asked}' if asked else ' on what the others were evaluated on'}",
+            f"make one: rsgrpo eval --run {lacking.run}{f' --benchmark {asked}' if asked else ''}",
         )
     for name in names:
         if len({one[name] for one in found}) > 1:
@@ -193,7 +195,7 @@ def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
     return names
 
 
-def _lacking(groups: Sequence[Group], asked: str | None) -> str:
+def _lacking(groups: Sequence[Group], asked: str | None) -> Result:
     members = [member for group in groups for member in group.members]
     wanted = asked or next((one.benchmark for one in members[0].evaluations), "")
-    return next((m.name for m in members if wanted not in {one.benchmark for one in m.evaluations}), members[0].name)
+    return next((m for m in members if wanted not in {one.benchmark for one in m.evaluations}), members[0])

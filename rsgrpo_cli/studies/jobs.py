@@ -71,7 +71,7 @@ class Jobs:
         self.jobs, self.slots, self.say = jobs, slots, say
         self.environment = {**os.environ, **environment}
         self.stopping = False
-        self._looked = -BUSY_SECONDS
+        self._looked = 0.0
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
         """Run them all. After a Ctrl-C or a SIGTERM those at work are asked to stop, and no others start.
@@ -84,8 +84,9 @@ class Jobs:
                 self._start_some()
                 for job in self.running:
                     self._look_after(job)
+                self._give_up_some()
                 tick()
-                if not self.running and (self.stopping or not self._waiting()):
+                if not self.running and (self.stopping or not self.waiting):
                     return
                 time.sleep(POLL_SECONDS)
 
@@ -94,31 +95,30 @@ class Jobs:
         """Those at work."""
         return [job for job in self.jobs if job.state == "running"]
 
-    def _waiting(self) -> list[Job]:
-        for job in self.jobs:
-            if job.state == "waiting" and job.after is not None and job.after.state == "failed":
-                job.state, job.why = "failed", f"{job.after.name}, which it needs, failed"
-                self.say(job)
+    @property
+    def waiting(self) -> list[Job]:
+        """Those that have not begun."""
         return [job for job in self.jobs if job.state == "waiting"]
 
+    def _give_up_some(self) -> None:
+        """Those whose first job failed cannot begin."""
+        for job in self.waiting:
+            if job.after is not None and job.after.state == "failed":
+                job.state, job.why = "failed", f"{job.after.name}, which it needs, failed"
+                self.say(job)
+
     def _start_some(self) -> None:
-        if self.stopping or len(self.running) >= self.slots:
-            return
-        again, self_looks = time.monotonic() - self._looked > BUSY_SECONDS, False
-        for job in self._waiting():
-            if len(self.running) >= self.slots:
-                break
-            if job.after is not None and job.after.state != "done":
+        look_again = time.monotonic() - self._looked > BUSY_SECONDS
+        for job in self.waiting:
+            if self.stopping or len(self.running) >= self.slots:
+                return
+            held_just_now = bool(job.why) and not look_again
+            if held_just_now or (job.after is not None and job.after.state != "done"):
                 continue
-            if job.why and not again:  # it was busy when looked at last
-                continue
-            self_looks = True
             if job.busy():
-                job.why = "another process is at work on it"
-                continue
-            self._start(job)
-        if self_looks and again:
-            self._looked = time.monotonic()
+                job.why, self._looked = "another process is at work on it", time.monotonic()
+            else:
+                self._start(job)
 
     def _start(self, job: Job) -> None:
         job.state, job.why, job._started = "running", "", time.monotonic()

@@ -20,7 +20,7 @@ from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.evaluations import load, split_place
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
 from rsgrpo_cli.staleness import evaluations, why_stale
 
@@ -108,9 +108,14 @@ class Result:
             raise MissingError(f"{self.name} has no evaluation of {what}; evaluated: {have}", self._measure(policy))
         return fitting
 
+    @property
+    def run(self) -> str:
+        """What --run takes to mean it: its directory, or where its sweep had it."""
+        return self.place or (str(RUNS / self.sweep / self.name) if self.sweep else self.name)
+
     def _measure(self, policy: int | None) -> str:
         which = "" if policy is None else f" --policy {policy}"
-        return f"measure it: rsgrpo eval --run {self.place or self.name}{which}"
+        return f"measure it: rsgrpo eval --run {self.run}{which}"
 
 
 def of_run(

@@ -109,6 +109,14 @@ def test_a_run_at_work_is_not_removed_and_neither_is_its_sweep(cli: Cli, sweep: 
         assert "beta2-seed0 is in use" in cli("rm", str(run.path), "--yes").err
 
 
+def test_what_a_sampler_of_its_own_leaves_goes_too(cli: Cli, sweep: Path) -> None:
+    run = next(path.parent for path in sorted(sweep.glob("*/config.json")))
+    for name in ("vllm.log", "base_probe.0123456789abcdef.json"):
+        (run / name).write_text("{}")
+    assert cli("rm", run, "--yes").code == 0
+    assert not run.exists()
+
+
 def test_what_is_not_ours_stays(cli: Cli, sweep: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

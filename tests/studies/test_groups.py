@@ -155,9 +155,16 @@ def test_benchmarks_that_are_not_shared_are_named_with_the_command(tmp_path: Pat
     groups = [Group("a", (one,)), Group("b", (other,))]
     with pytest.raises(UsageError, match="b has no evaluation on toy") as caught:
         shared_benchmarks(groups, "toy")
-    assert caught.value.hint == "make one: rsgrpo eval --run b --benchmark toy"
+    assert caught.value.hint == "make one: rsgrpo eval --run runs/s/b --benchmark toy"
     with pytest.raises(UsageError, match="pass@5 needs 5 samples per problem; a has 4"):
         groups[0].passed("toy", 5)
+
+
+def test_the_label_of_a_whole_sweep_stands_before_its_groups(study: str) -> None:
+    groups = find_groups([f"mine={study}"])
+    assert {group.label: group.seeds for group in groups} == dict.fromkeys(
+        ("mine base", "mine beta4", "mine grpo"), (0, 1)
+    )
 
 
 def test_an_earlier_policy_can_be_named(tmp_path: Path) -> None:
