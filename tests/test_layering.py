@@ -60,7 +60,18 @@ ALLOWED: dict[str, set[str]] = {
     | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file", "locks"}
     | {"identity", "staleness", "step_dir", "checked_steps", "health"},
     "api": {"errors", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
-    "report": {"errors", "schemas", "config", "bundled", "core", "artifacts", "run_dir", "console", "staleness"}
+    "report": {
+        "errors",
+        "schemas",
+        "config",
+        "bundled",
+        "core",
+        "tasks",
+        "artifacts",
+        "run_dir",
+        "console",
+        "staleness",
+    }
     | {"step_dir", "checked_steps", "rewards", "activity", "health", "events", "locks"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},

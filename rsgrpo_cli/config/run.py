@@ -48,6 +48,11 @@ class RunConfig(StageConfig):
     train: TrainConfig = Field(default_factory=TrainConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
 
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """What policies are evaluated on: the benchmarks that are named, else the held-out problems of the data set."""
+        return self.eval.benchmarks or (self.prepare.dataset,)
+
     @model_validator(mode="before")
     @classmethod
     def _resolve(cls, data: Any) -> Any:

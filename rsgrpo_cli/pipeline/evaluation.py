@@ -65,7 +65,7 @@ def benchmarks_of(session: Session) -> tuple[str, ...]:
         UsageError: If its dataset has none, or two benchmarks have the same short name.
     """
     dataset = session.config.prepare.dataset
-    names = session.config.eval.benchmarks or (dataset,)
+    names = session.config.benchmarks
     if dataset in names and not has_held_out_problems(dataset):
         raise UsageError(
             f"{dataset} was trained on and has no held-out problems",

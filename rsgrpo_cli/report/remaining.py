@@ -68,12 +68,14 @@ class Clock:
         steps = max(0.0, (train.steps - done) * step - begun)
         if not count and evaluating is None:
             return float(steps)
-        each = sum(self._evaluation_seconds(name, rows[-1]) for name in _benchmarks(self.config))
+        each = sum(self._evaluation_seconds(name, rows[-1]) for name in self.config.benchmarks)
         return float(steps + count * each + (0.0 if evaluating is None else max(0.0, each - evaluating)))
 
     def _evaluation_seconds(self, dataset: str, row: Mapping[str, Any]) -> float:
         """What an evaluation took; before the first one, what as many completions take in training."""
-        name = dataset.rpartition("/")[2].removesuffix(".jsonl").removesuffix(".parquet")
+        from rsgrpo_cli.tasks.sources import source_name  # here: status is asked often, and needs it seldom
+
+        name = source_name(dataset)
         taken = self.evaluated.get(name)
         if taken:
             return max(taken[-RECENT_EVALUATIONS:])  # one that found its samples there took no time
@@ -90,7 +92,3 @@ def evaluations_left(done: int, steps: int, every: int) -> int:
     if not every or done >= steps:
         return 0
     return steps // every - done // every + bool(steps % every)
-
-
-def _benchmarks(config: RunConfig) -> Sequence[str]:
-    return config.eval.benchmarks or (config.prepare.dataset,)

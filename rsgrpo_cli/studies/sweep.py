@@ -204,4 +204,4 @@ def _is_evaluated(run: RunDir, config: RunConfig, line: Sequence[float]) -> bool
 
 
 def _benchmarks(config: RunConfig) -> list[str]:
-    return [source_name(name) for name in config.eval.benchmarks or (config.prepare.dataset,)]
+    return [source_name(name) for name in config.benchmarks]
