@@ -57,10 +57,10 @@ def write_rollouts(run: RunDir, number: int, lengths: Mapping[str, Sequence[int]
     write_json(folder / "manifest.json", {"id": combined_id(parts.values()), "rows": len(table), "parts": parts})
 
 
-def write_rewards(run: RunDir, number: int, values: Mapping[str, Sequence[Any]]) -> None:
+def write_rewards(run: RunDir, number: int, values: Mapping[str, Sequence[Any]], *, own: bool = False) -> None:
     made_from = read_lineage(run.rollouts(number) / "part-00000.parquet", ROLLOUTS).id
     lineage = Lineage("score", run.config().score.decisive(), {"rollouts": made_from})
-    write_table(run.rewards(number) / "part-00000.parquet", rewards(values, step=number), REWARDS, lineage)
+    write_table(run.rewards(number) / "part-00000.parquet", rewards(values, step=number, own=own), REWARDS, lineage)
 
 
 def write_older_rewards(run: RunDir, number: int, values: Mapping[str, Sequence[Any]]) -> None:

@@ -103,14 +103,13 @@ def _list(
     rows = [row for row in rows if not (wrong and row["right"])]
     rows.sort(key=lambda row: (_ease(row) if hardest else 0.0, row["prompt_id"]))
     data = {"source": source.label, "total": len(rows), "problems": rows[:limit]}
-    graded = any(not row["right"] and row["reward_mean"] for row in rows)
-    heads = ("problem", "right", *(["reward"] if graded else []), "cut off", "answer", "text")
+    graded = any(row["right"] is None for row in rows)
+    heads = ("problem", "reward" if graded else "right", "cut off", "answer", "text")
     made = table(*heads, title=source.label, text=("text",))
     for row in rows[:limit]:
-        right = f"{row['right']}/{row['samples']}"
-        reward = [number(row["reward_mean"], 2)] if graded else []
+        right = number(row["reward_mean"], 2) if graded else f"{row['right']}/{row['samples']}"
         texts = (_short(row["ground_truth"], SHORT // 3), _short(row["problem"]))
-        made.add_row(row["prompt_id"], right, *reward, str(row["truncated"] or ""), *texts)
+        made.add_row(row["prompt_id"], right, str(row["truncated"] or ""), *texts)
     more = [f"{len(rows) - limit:,} more: --limit"] if len(rows) > limit else []
     if not rows:
         return out.result(data, lines=[f"{source.label}: no problem is like that"])
@@ -120,7 +119,7 @@ def _list(
 
 def _ease(row: dict[str, Any]) -> float:
     """The share of right ones; where rewards are grades, their mean."""
-    return float(row["right"] / row["samples"] if row["right"] else row["reward_mean"] or 0.0)
+    return float((row["reward_mean"] or 0.0) if row["right"] is None else row["right"] / row["samples"])
 
 
 # -- one problem ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The problems of a step or of an evaluation, with what their completions came to."""
+"""The problems of a step or of an evaluation, each with the results of its completions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.comparison import compare
 from rsgrpo_cli.report.evaluations import Evaluation, find
+from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS
 from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts
@@ -85,12 +86,14 @@ def newly_solved(before: str, after: str, benchmark: str | None) -> tuple[Source
 def problems(source: Source, search: str | None = None) -> list[dict[str, Any]]:
     """A row per problem: its id, text and answer, its samples, how many are right or cut off, their mean reward.
 
+    Where the rewards are grades, none is right or wrong, and "right" is None.
+
     Args:
         source: Whose problems.
         search: Only those that have this in their id, text or answer, or in a completion; case does not matter.
     """
     sampled = _joined(source.rollouts, ROLLOUTS, [*COLUMNS, *(["completion"] if search else [])])
-    graded = {_key(row): row for row in _joined(source.rewards, REWARDS, GRADES)}
+    graded = {_key(row): row for row in _judged(source.rewards)}
     texts = {row["prompt_id"]: row for row in read_table(source.prompts, PROMPTS).to_pylist()}
     rows: dict[str, dict[str, Any]] = {}
     wanted = search.casefold() if search else ""
@@ -106,10 +109,24 @@ def problems(source: Source, search: str | None = None) -> list[dict[str, Any]]:
     return [row for row in made if row["prompt_id"] in hits or any(wanted in row[name].casefold() for name in said)]
 
 
-def _joined(paths: Sequence[Path], kind: Any, columns: list[str]) -> list[dict[str, Any]]:
-    tables = [read_table(path, kind, columns).replace_schema_metadata(None) for path in paths]
-    rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist() if tables else []
+def _judged(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Rewards with "right", whether the completion is; None for all of them where they are grades."""
+    if not paths:
+        return []
+    rewards = pa.concat_tables(_tables(paths, REWARDS, list(dict.fromkeys((*GRADES, *verdicts.COLUMNS)))))
+    said = verdicts.right(rewards)
+    right = pa.nulls(len(rewards), pa.bool_()) if said is None else said
+    rows: list[dict[str, Any]] = rewards.select(GRADES).append_column("right", right).to_pylist()
     return rows
+
+
+def _joined(paths: Sequence[Path], kind: Any, columns: list[str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pa.concat_tables(_tables(paths, kind, columns)).to_pylist() if paths else []
+    return rows
+
+
+def _tables(paths: Sequence[Path], kind: Any, columns: list[str]) -> list[pa.Table]:
+    return [read_table(path, kind, columns).replace_schema_metadata(None) for path in paths]
 
 
 def _empty(prompt_id: str, prompt: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,17 +137,13 @@ def _empty(prompt_id: str, prompt: Mapping[str, Any]) -> dict[str, Any]:
 
 def _count(row: dict[str, Any], sample: Mapping[str, Any], graded: Mapping[str, Any]) -> None:
     row["samples"] += 1
-    row["right"] += is_right(graded)
+    if graded.get("right", False) is None or row["right"] is None:
+        row["right"] = None
+    else:
+        row["right"] += graded.get("right", False)
     row["truncated"] += sample["finish_reason"] == "length"
     if graded.get("reward") is not None:
         row["rewards"].append(graded["reward"])
-
-
-def is_right(graded: Mapping[str, Any]) -> bool:
-    """Whether a verifier says so, or a user's function that gives 1."""
-    return graded.get("reward_status") == "ok" or (
-        graded.get("reward_status") == "scored" and graded.get("reward") == 1.0
-    )
 
 
 def _finished(row: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,14 @@ def test_the_hardest_first_and_those_never_solved(cli: Cli, run: RunDir) -> None
     assert [row["prompt_id"] for row in wrong["problems"]] == ["p-000002"]
 
 
+def test_grades_are_no_right_answers_even_where_one_is_1(cli: Cli, run: RunDir) -> None:
+    run_on_disk.write_rewards(run, 0, {"p-000001": [1, 0.2], "p-000002": [0.8, 0.9]}, own=True)
+    hardest = cli("show", "--run", run.path, "--hardest", "--json").json["problems"]
+    assert [(row["prompt_id"], row["right"]) for row in hardest] == [("p-000001", None), ("p-000002", None)]
+    assert [row["reward_mean"] for row in hardest] == pytest.approx([0.6, 0.85])
+    assert "0/2" not in cli("show", "--run", run.path).out
+
+
 def test_a_search_looks_into_problems_and_completions(cli: Cli, run: RunDir) -> None:
     def found(text: str) -> list[str]:
         rows = cli("show", "--run", run.path, "--search", text, "--json").json["problems"]
