@@ -49,6 +49,10 @@ class StopSignal:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            if self.requested:
+                # The command is ending. Another Ctrl-C would interrupt what says how it ended, or, while Python shuts
+                # down and has put the default back, end it with another exit code.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def check(self, done: str, again: str) -> None:
         """Stop here if asked to.
