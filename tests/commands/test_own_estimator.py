@@ -67,6 +67,7 @@ def largest(run: str, step: int) -> float:
     return float(max(map(abs, pq.read_table(advantages(run, step))["advantage"].to_pylist())))
 
 
+@pytest.mark.slow
 def test_a_run_in_processes_of_its_own_and_its_resumption(cli: Cli, tmp_path: Path) -> None:
     def rsgrpo(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "rsgrpo_cli", *arguments]

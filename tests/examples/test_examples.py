@@ -106,6 +106,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
 
 
+@pytest.mark.slow
 def test_a_slurm_job_that_is_told_to_end_goes_back_into_the_queue(tmp_path: Path, slurm: dict[str, str]) -> None:
     train = ["bash", str(EXAMPLES / "train.slurm"), "--run", "runs/x", *SMALL]
     job = subprocess.Popen([*train, "--steps", "500"], cwd=tmp_path, env=slurm, stderr=subprocess.PIPE, text=True)

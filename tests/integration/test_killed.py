@@ -70,8 +70,12 @@ def killed_at(start: Start, command: list[str], write: int) -> int:
 
 @pytest.mark.parametrize(
     "command",
-    [TRAIN, RARELY, SEVERAL, LOOKING_BACK],
-    ids=["checkpoints", "no checkpoints", "several steps", "looking back"],
+    [
+        pytest.param(TRAIN, id="checkpoints"),
+        pytest.param(RARELY, id="no checkpoints", marks=pytest.mark.slow),
+        pytest.param(SEVERAL, id="several steps", marks=pytest.mark.slow),
+        pytest.param(LOOKING_BACK, id="looking back"),
+    ],
 )
 def test_killed_at_random_writes(
     cli: Cli, start: Start, tmp_path: Path, command: list[str], whole: dict[str, bytes]
