@@ -2,6 +2,7 @@
 # make test        linter, type checker, tests
 # make test-day    a user's first day in real processes
 # make slow        the tests that take minutes
+# make docs        the documentation as a site, in build/site; a broken link or a page outside the navigation is an error
 # make rebuild     train the bundled model again
 # make test-browser  the page of `report --html` in headless Chromium, which must be installed with its chromedriver
 # make test-trl    our estimators inside TRL
@@ -20,7 +21,7 @@ VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: demo study study-small test test-browser test-day test-trl test-verl test-vllm lint slow rebuild clean
+.PHONY: demo docs study study-small test test-browser test-day test-trl test-verl test-vllm lint slow rebuild clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -64,6 +65,13 @@ test-trl: $(INSTALLED)
 # What takes minutes: a kill at every kind of write, estimates of memory at a real model's shape, torch.compile.
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+# The generated pages are compared with the code first; then the site is built and looked through.
+docs: $(INSTALLED)
+	for name in cli_reference settings_page estimator_page reference_pages; do \
+	  $(BIN)/python scripts/$$name.py --check || exit 1; done
+	PYTHONPATH=scripts $(BIN)/zensical build --clean --strict
+	$(BIN)/python -m pytest -m docs tests/test_site.py
 
 # The bundled model, trained again by the script that made it.
 rebuild: $(INSTALLED)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+
+from page_writer import DOCS, finish, heading
 
 from rsgrpo_cli.app import COMMANDS
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-HEADING = """# Commands
-
-Written by `python scripts/cli_reference.py` from the commands' own help; a test keeps it so.
-"""
+PAGE = DOCS / "cli.md"
 
 
 def help_of(*command: str) -> str:
@@ -30,14 +27,12 @@ def page() -> str:
     """The whole page."""
     names = ["", *(name for name, *_ in COMMANDS)]
     parts = [f"## rsgrpo {name}".rstrip() + f"\n\n```text\n{help_of(*name.split())}\n```\n" for name in names]
-    return "\n".join([HEADING, *parts])
+    return "\n".join([heading("Commands", "cli_reference.py", "the commands' own help"), *parts])
 
 
 def main() -> None:
     """Write the page, or say that it is out of date."""
-    if "--check" in sys.argv:
-        sys.exit(0 if PAGE.read_text(encoding="utf-8") == page() else f"{PAGE.name} is out of date: {__doc__}")
-    PAGE.write_text(page(), encoding="utf-8")
+    finish({PAGE: page()})
 
 
 if __name__ == "__main__":

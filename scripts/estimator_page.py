@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from page_writer import DOCS, fill, finish, table
 
 from rsgrpo_cli.core.estimators import Estimator, estimator_function
 from rsgrpo_cli.core.history_advantages import beta_of_rate
 from rsgrpo_cli.core.risk import advantage_rms, prompt_weight, scale_advantages
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "estimators.md"
+PAGE = DOCS / "estimators.md"
 PICTURE = PAGE.with_name("estimators.svg")
 GROUP = 16
 SHOWN: list[tuple[str, dict[str, Any]]] = [
@@ -118,13 +118,9 @@ TABLES = {"frontier": frontier_table, "advantages": advantages_table, "weights":
 
 
 def page(text: str) -> str:
-    """The page with its tables computed again; they are between <!-- table NAME --> and <!-- end -->."""
+    """The page with its tables computed again."""
     for name, make in TABLES.items():
-        begin, end = f"<!-- table {name} -->\n", "<!-- end -->"
-        before, place, rest = text.partition(begin)
-        if not place:
-            sys.exit(f"{PAGE.name} has no place for the table {name}")
-        text = before + begin + make() + end + rest.partition(end)[2]
+        text = fill(text, name, make())
     return text
 
 
@@ -166,16 +162,12 @@ def _number(value: float) -> str:
 
 
 def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headers, ["---", *("---:" for _ in headers[1:])], *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return table(headers, rows, "---:")
 
 
 def main() -> None:
     """Write the page and the picture, or say that the page is out of date."""
-    text = PAGE.read_text(encoding="utf-8")
-    if "--check" in sys.argv:
-        sys.exit(0 if text == page(text) else f"{PAGE.name} is out of date: {__doc__}")
-    PAGE.write_text(page(text), encoding="utf-8")
+    finish({PAGE: page(PAGE.read_text(encoding="utf-8"))})
     draw(PICTURE)
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from pathlib import Path
+
+from page_writer import DOCS, finish, heading, table
 
 from rsgrpo_cli.commands.options import shown
 from rsgrpo_cli.config import ESTIMATORS, VARIANTS
 from rsgrpo_cli.config.reference import Setting, estimator_settings, sections, settings
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
-HEADING = """# Settings
-
-Written by `python scripts/settings_page.py` from the configuration models; a test keeps it so.
-
+PAGE = DOCS / "settings.md"
+HEADING = (
+    heading("Settings", "settings_page.py", "the configuration models")
+    + """
 Values come from, each winning over the one before: the defaults below, the recipe of the model
 (`rsgrpo_cli/recipes/`), a TOML file (`--config FILE`), and the command line: the setting's own flag, or
 `--set SECTION.FIELD=VALUE`. A run's `config.json` holds the result.
@@ -31,6 +30,7 @@ estimator = "rs_grpo"
 beta = 4.0
 ```
 """
+)
 ABOUT = {
     "model": "The model that is trained.",
     "prepare": "Which problems, and how they are put to the model.",
@@ -63,9 +63,7 @@ def page() -> str:
 
 
 def _table(rows: Iterable[Setting]) -> str:
-    lines = ["| setting | default | values | what it does | flag |", "|---|---|---|---|---|"]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    return table(["setting", "default", "values", "what it does", "flag"], [_cells(row) for row in rows])
 
 
 def _cells(row: Setting) -> list[str]:
@@ -77,9 +75,7 @@ def _cells(row: Setting) -> list[str]:
 
 def main() -> None:
     """Write the page, or say that it is out of date."""
-    if "--check" in sys.argv:
-        sys.exit(0 if PAGE.read_text(encoding="utf-8") == page() else f"{PAGE.name} is out of date: {__doc__}")
-    PAGE.write_text(page(), encoding="utf-8")
+    finish({PAGE: page()})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 INHERITED = ("encode", "decode", "generate", "load", "sleep", "close")
 
 
-@pytest.mark.parametrize("script", ["cli_reference.py", "settings_page.py"])
+@pytest.mark.parametrize("script", ["cli_reference.py", "settings_page.py", "reference_pages.py"])
 def test_the_generated_pages_are_up_to_date(script: str) -> None:
     check = [sys.executable, str(ROOT / "scripts" / script), "--check"]
     result = subprocess.run(check, capture_output=True, text=True, check=False)
