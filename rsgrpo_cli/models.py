@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsgrpo_cli.bundled import bundled_data
+from rsgrpo_cli.bundled import BUNDLED_MODELS, bundled_model
 from rsgrpo_cli.companions import Companions, read_companions
 from rsgrpo_cli.config import ModelConfig
 from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError, UsageError
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BUNDLED_MODEL = "toy"
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 WEIGHT_PATTERNS = ("*.safetensors",)
-_GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {BUNDLED_MODEL!r}"
+_GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {' or '.join(map(repr, BUNDLED_MODELS))}"
 _TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "README.md"]
 
@@ -84,14 +83,14 @@ def model_directory(name: str, *, hub_files: Sequence[str] = _HUB_FILES) -> Path
     """The local directory of a model: bundled, local, or downloaded (from the cache when offline).
 
     Args:
-        name: "toy", a directory, or a Hugging Face id, with "@revision" if wanted.
+        name: "toy" or another bundled one, a directory, or a Hugging Face id, with "@revision" if wanted.
         hub_files: What to download of a model on the Hub.
 
     Raises:
         MissingError: If there is no such model, or it is not in the cache and the Hub cannot be reached.
     """
-    if name == BUNDLED_MODEL:
-        return bundled_data() / "model"
+    if bundled := bundled_model(name):
+        return bundled
     path = Path(name)
     if name and path.is_dir():
         if not (path / "config.json").is_file():

@@ -57,14 +57,15 @@ def test_the_tokenizer_comes_from_the_script(build: ModuleType, tmp_path: Path) 
         assert (tmp_path / name).read_text() == (TOY / "model" / name).read_text()
 
 
-def test_training_validation_and_test_problems_are_disjoint(build: ModuleType) -> None:
+@pytest.mark.parametrize("files", ["puzzles", "hard"])
+def test_training_validation_and_test_problems_are_disjoint(build: ModuleType, files: str) -> None:
     def keys(name: str) -> set[str]:
         return {
             build.puzzle_key(sorted(map(int, r["answer"].split(" -> ")[0].split())), int(r["answer"].split()[-1]))
-            for r in rows(name)
+            for r in rows(f"{files}_{name}")
         }
 
-    train, validation, test = keys("puzzles_train"), keys("puzzles_validation"), keys("puzzles_test")
+    train, validation, test = keys("train"), keys("validation"), keys("test")
     assert (len(train), len(validation), len(test)) == (768, 128, 256)
     assert len(train | validation | test) == 768 + 128 + 256
     assert {build.part_of(key) for key in train} == {"train"}
@@ -73,11 +74,13 @@ def test_training_validation_and_test_problems_are_disjoint(build: ModuleType) -
     assert not sums[0] & sums[1]
 
 
-def test_what_the_model_was_taught_is_right_and_from_no_other_part(build: ModuleType) -> None:
+@pytest.mark.parametrize("tier", [0, 1])
+def test_what_the_model_was_taught_is_right_and_from_no_other_part(build: ModuleType, tier: int) -> None:
     import random
 
     reward = CountdownReward()
-    for problem, answer in build.supervised_batch(random.Random(0))[: build.BATCH - build.SUMS_PER_BATCH]:
+    batch = build.supervised_batch(random.Random(0), build.TIERS[tier])
+    for problem, answer in batch[: build.BATCH - build.SUMS_PER_BATCH]:
         target, numbers = problem.removeprefix("Make ").removesuffix(".").split(" from ")
         assert build.part_of(build.puzzle_key(list(map(int, numbers.split())), int(target))) == "supervised"
         assert reward([Sample(answer, f"{numbers} -> {target}")])[0].reward == 1.0
@@ -89,14 +92,15 @@ def test_every_puzzle_has_a_solution(build: ModuleType) -> None:
 
     rng = random.Random(3)
     for _ in range(200):
-        numbers, target, expression = build.puzzle(rng, build.EVEN)
+        numbers, target, expression = build.puzzle(rng, build.EVEN, rng.choice([4, 5]))
         digits = " ".join(map(str, numbers))
         verdict = CountdownReward()([Sample(f"\\boxed{{{expression}}}", f"{digits} -> {target}")])[0]
         assert verdict.reward == 1.0, (expression, digits, target)
 
 
-def test_the_model_loads_in_plain_transformers_and_is_small() -> None:
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(TOY / "model"), AutoTokenizer.from_pretrained(TOY / "model")
+@pytest.mark.parametrize("folder", ["model", "hard"])
+def test_the_model_loads_in_plain_transformers_and_is_small(folder: str) -> None:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(TOY / folder), AutoTokenizer.from_pretrained(TOY / folder)
     assert sum(weight.numel() for weight in model.parameters()) < 1e6
     assert model.config.model_type == "llama"
     chat = [{"role": "user", "content": "Make 24 from 3 5 7 2."}]
@@ -110,12 +114,14 @@ def test_the_model_loads_in_plain_transformers_and_is_small() -> None:
 
 
 @pytest.mark.rebuild
-def test_training_again_gives_the_same_model(tmp_path: Path, build: ModuleType) -> None:
+@pytest.mark.parametrize("tier", [0, 1])
+def test_training_again_gives_the_same_model(tmp_path: Path, build: ModuleType, tier: int) -> None:
     """Floating-point sums differ a little between processors, so: near, not equal."""
-    build.write_model(tmp_path)
-    found, bundled = load_file(tmp_path / "model.safetensors"), load_file(TOY / "model" / "model.safetensors")
+    build.write_model(tmp_path, build.TIERS[tier])
+    folder = TOY / build.TIERS[tier].model
+    found, bundled = load_file(tmp_path / "model.safetensors"), load_file(folder / "model.safetensors")
     ids = torch.tensor([[4, 6, 12, 14, 7, 13, 15, 17, 12, 25, 5]])
-    models = [AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path, TOY / "model")]
+    models = [AutoModelForCausalLM.from_pretrained(path) for path in (tmp_path, folder)]
     logprobs = [torch.log_softmax(model(input_ids=ids).logits[0, -1], dim=-1) for model in models]
     assert found.keys() == bundled.keys()
     torch.testing.assert_close(logprobs[0], logprobs[1], rtol=0, atol=0.05)

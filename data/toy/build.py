@@ -1,4 +1,4 @@
-r"""Builds the bundled model and its problems, all from fixed seeds: `python data/toy/build.py` (6 minutes on 2 cores).
+r"""Builds the bundled models and problems, all from fixed seeds: `python data/toy/build.py` (8 minutes on 2 cores).
 
 Two tasks in one vocabulary of characters:
 
@@ -6,9 +6,12 @@ Two tasks in one vocabulary of characters:
   Many expressions are right, and finding one takes search: the exploration that RL sharpens away.
 * sums: "Compute 3*(7-2)+4." is answered with a number.
 
-The model learns puzzles from solutions whose operators are drawn + - * at 5:5:1 and is tested on puzzles whose are
-drawn at 1:1:1: it is fluent, and peaked on sums where a product is needed. Puzzles for supervised learning, for RL
-(train), for choosing settings (validation) and for evaluation (test) are disjoint.
+There are two tiers. In the first a puzzle has four numbers, and the model solves nearly all of them in 256 attempts. In
+the second, "hard", it has five, and the model was taught for a tenth of the time: there is much left to find.
+
+A model learns puzzles from solutions whose operators are drawn + - * at 5:5:1, or 12:12:1 in the second tier, and is
+tested on puzzles whose are drawn at 1:1:1: it is fluent, and peaked on sums where a product is needed. Puzzles for
+supervised learning, for RL (train), for choosing settings (validation) and for evaluation (test) are disjoint.
 
 `python data/toy/build.py --data-only` writes the problems without training; `build.json` ties it all together.
 """
@@ -24,12 +27,13 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 SEED = 2509
-STEPS, BATCH, SUMS_PER_BATCH, PEAK_LEARNING_RATE = 2500, 192, 32, 3e-3
+BATCH, SUMS_PER_BATCH, PEAK_LEARNING_RATE = 192, 32, 3e-3
 OPERATORS = "+-*"
-PEAKED, EVEN = (5, 5, 1), (1, 1, 1)
+EVEN = (1, 1, 1)
 LARGEST_TARGET = 99
 WORDS = ["Make", "from", "Compute", "\\boxed{"]
 SPECIAL = ["<pad>", "<eos>", "<unk>", "<|system|>", "<|user|>", "<|assistant|>"]
@@ -44,6 +48,25 @@ CHAT_TEMPLATE = (
 )
 Example = tuple[str, str]
 """A problem and an answer to it."""
+
+
+class Tier(NamedTuple):
+    """How hard the puzzles are, and the model that was taught to solve such."""
+
+    files: str
+    """What the names of its files of puzzles start with."""
+    model: str
+    """The folder of its model."""
+    numbers: int
+    taught: tuple[int, int, int]
+    """At which weights the operators of the solutions that it learns from are drawn."""
+    steps: int
+    """Steps of supervised learning."""
+
+
+FIRST = Tier("puzzles", "model", numbers=4, taught=(5, 5, 1), steps=2500)
+HARD = Tier("hard", "hard", numbers=5, taught=(12, 12, 1), steps=400)
+TIERS = (FIRST, HARD)
 
 
 # -- problems -------------------------------------------------------------------------------------------------------
@@ -65,10 +88,10 @@ def random_expression(rng: random.Random, numbers: list[int], weights: tuple[int
     return nodes[0][0], nodes[0][1]
 
 
-def puzzle(rng: random.Random, weights: tuple[int, ...]) -> tuple[list[int], int, str]:
-    """Four digits in random order, a target they can make, and one way to make it."""
+def puzzle(rng: random.Random, weights: tuple[int, ...], count: int) -> tuple[list[int], int, str]:
+    """So many digits in random order, a target they can make, and one way to make it."""
     while True:
-        numbers = [rng.randint(1, 9) for _ in range(4)]
+        numbers = [rng.randint(1, 9) for _ in range(count)]
         expression, target = random_expression(rng, numbers, weights)
         if 1 <= target <= LARGEST_TARGET:
             rng.shuffle(numbers)
@@ -94,11 +117,11 @@ def puzzle_key(numbers: list[int], target: int) -> str:
     return f"{sorted(numbers)} {target}"
 
 
-def puzzles(part: str, count: int, stream: str, seen: set[str]) -> Iterator[dict[str, str]]:
+def puzzles(tier: Tier, part: str, count: int, stream: str, seen: set[str]) -> Iterator[dict[str, str]]:
     """Puzzles drawn at even weights from one random stream; their keys go into `seen`, and none there is drawn."""
     rng, wanted = random.Random(f"{SEED} puzzles {stream}"), len(seen) + count
     while len(seen) < wanted:
-        numbers, target, _ = puzzle(rng, EVEN)
+        numbers, target, _ = puzzle(rng, EVEN, tier.numbers)
         key = puzzle_key(numbers, target)
         if part_of(key) == part and key not in seen:
             seen.add(key)
@@ -106,19 +129,14 @@ def puzzles(part: str, count: int, stream: str, seen: set[str]) -> Iterator[dict
             yield {"problem": f"Make {target} from {digits}.", "answer": f"{digits} -> {target}"}
 
 
-def puzzle_rows(part: str, count: int) -> Iterator[dict[str, str]]:
-    """Puzzles of the training or the test part."""
-    return puzzles(part, count, part, set())
-
-
-def validation_rows(tested: int, count: int) -> Iterator[dict[str, str]]:
+def validation_rows(tier: Tier, tested: int, count: int) -> Iterator[dict[str, str]]:
     """Puzzles to choose settings by, of the test part and none of the `tested` ones: nothing is trained on them.
 
     They are somewhat harder than those, since easy puzzles are drawn first.
     """
     seen: set[str] = set()
-    deque(puzzles("test", tested, "test", seen), maxlen=0)
-    return puzzles("test", count, "validation", seen)
+    deque(puzzles(tier, "test", tested, "test", seen), maxlen=0)
+    return puzzles(tier, "test", count, "validation", seen)
 
 
 def sum_rows(part: str, count: int) -> Iterator[dict[str, str]]:
@@ -131,11 +149,11 @@ def sum_rows(part: str, count: int) -> Iterator[dict[str, str]]:
             yield {"problem": f"Compute {expression}.", "answer": str(value)}
 
 
-def supervised_batch(rng: random.Random) -> list[Example]:
+def supervised_batch(rng: random.Random, tier: Tier) -> list[Example]:
     """Fresh puzzles and sums, each with one right answer."""
     examples: list[Example] = []
     while len(examples) < BATCH - SUMS_PER_BATCH:
-        numbers, target, expression = puzzle(rng, PEAKED)
+        numbers, target, expression = puzzle(rng, tier.taught, tier.numbers)
         if part_of(puzzle_key(numbers, target)) == "supervised":
             examples.append((f"Make {target} from {' '.join(map(str, numbers))}.", f"\\boxed{{{expression}}}"))
     while len(examples) < BATCH:
@@ -148,13 +166,14 @@ def supervised_batch(rng: random.Random) -> list[Example]:
 def write_data(folder: Path) -> None:
     """The problem files."""
     files: dict[str, Iterator[dict[str, str]]] = {
-        # Three times the problems from three times the share: as hard on average, since easy puzzles are drawn first.
-        "puzzles_train": puzzle_rows("train", 768),
-        "puzzles_test": puzzle_rows("test", 256),
-        "puzzles_validation": validation_rows(256, 128),
         "sums_train": sum_rows("train", 384),
         "sums_test": sum_rows("test", 128),
     }
+    for tier in TIERS:
+        # Three times the problems from three times the share: as hard on average, since easy puzzles are drawn first.
+        files[f"{tier.files}_train"] = puzzles(tier, "train", 768, "train", set())
+        files[f"{tier.files}_test"] = puzzles(tier, "test", 256, "test", set())
+        files[f"{tier.files}_validation"] = validation_rows(tier, 256, 128)
     for name, rows in files.items():
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
@@ -217,24 +236,24 @@ def build_model(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":  # 
     )
 
 
-def train(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast") -> None:  # noqa: F821, UP037
+def train(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", tier: Tier) -> None:  # noqa: F821, UP037
     """Supervised learning on fresh examples, with warm-up and cosine decay; the loss is on the answers."""
     import torch
 
     rng = random.Random(f"{SEED} supervised")
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.01)
     started = time.time()
-    for step in range(STEPS):
-        rate = PEAK_LEARNING_RATE * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+    for step in range(tier.steps):
+        rate = PEAK_LEARNING_RATE * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / tier.steps))
         for group in optimizer.param_groups:
             group["lr"] = rate
-        input_ids, labels = tensors(tokenizer, supervised_batch(rng))
+        input_ids, labels = tensors(tokenizer, supervised_batch(rng, tier))
         loss = model(input_ids=input_ids, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if step % 250 == 0 or step == STEPS - 1:
+        if step % 250 == 0 or step == tier.steps - 1:
             print(f"step {step}  loss {loss.item():.4f}  {time.time() - started:.0f} s", flush=True)
 
 
@@ -256,11 +275,11 @@ def tensors(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> tupl
     return input_ids, labels
 
 
-def write_model(folder: Path) -> None:
-    """Train the model and save it as a Hugging Face directory."""
+def write_model(folder: Path, tier: Tier) -> None:
+    """Train a tier's model and save it as a Hugging Face directory."""
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
-    train(model, tokenizer)
+    train(model, tokenizer, tier)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -270,8 +289,8 @@ def write_receipt() -> None:
     import torch
     import transformers
 
-    files = sorted(path for path in HERE.rglob("*") if path.is_file() and path.suffix in (".jsonl", ".safetensors"))
-    files += sorted(path for path in (HERE / "model").glob("*") if path.suffix in (".json", ".jinja"))
+    kinds = (".jsonl", ".safetensors", ".json", ".jinja")
+    files = sorted(path for path in HERE.rglob("*") if path.suffix in kinds and path != HERE / "build.json")
     receipt = {
         "made_with": {"torch": torch.__version__, "transformers": transformers.__version__},
         "sha256": {
@@ -283,13 +302,15 @@ def write_receipt() -> None:
 
 
 def main() -> None:
-    """Build everything."""
+    """Build everything, or what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-only", action="store_true", help="write the problems, leave the model as it is")
+    parser.add_argument("--data-only", action="store_true", help="write the problems, leave the models as they are")
+    parser.add_argument("--hard-only", action="store_true", help="leave the first tier's model as it is")
     arguments = parser.parse_args()
     write_data(HERE)
-    if not arguments.data_only:
-        write_model(HERE / "model")
+    tiers = () if arguments.data_only else (HARD,) if arguments.hard_only else TIERS
+    for tier in tiers:
+        write_model(HERE / tier.model, tier)
     write_receipt()
 
 

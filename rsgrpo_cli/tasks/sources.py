@@ -92,6 +92,8 @@ class Bundled:
 BUNDLED: Mapping[str, Bundled] = {
     "toy": Bundled("countdown", {"train": "puzzles_train.jsonl", "test": "puzzles_test.jsonl"}),
     "toy-validation": Bundled("countdown", {"test": "puzzles_validation.jsonl"}),
+    "toy-hard": Bundled("countdown", {"train": "hard_train.jsonl", "test": "hard_test.jsonl"}),
+    "toy-hard-validation": Bundled("countdown", {"test": "hard_validation.jsonl"}),
     "sums": Bundled("math", {"train": "sums_train.jsonl", "test": "sums_test.jsonl"}),
 }
 
@@ -139,7 +141,8 @@ def _bundled_file(dataset: str, split: Split) -> str:
     files = BUNDLED[dataset].files
     if split not in files:
         raise UsageError(
-            f"{dataset} is for evaluation only", f"use it with --benchmark {dataset}; train on toy or sums"
+            f"{dataset} is for evaluation only",
+            f"use it with --benchmark {dataset}; train on {dataset.removesuffix('-validation')} or sums",
         )
     return files[split]
 

@@ -31,7 +31,7 @@ def rsgrpo(folder: Path, *arguments: str) -> dict[str, object]:
     process = start(folder, *arguments, "--json")
     out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
-    made: dict[str, object] = json.loads(out)
+    made: dict[str, object] = json.loads(out.splitlines()[-1])  # train prints an object a step before
     return made
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.bundled import bundled_data
+from rsgrpo_cli.bundled import bundled_model
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.step_dir import Step
 
@@ -64,5 +64,5 @@ def _tokenizer(run: RunDir) -> Any:
 def _files(run: RunDir) -> Iterator[Path]:
     name = run.config().model.name
     folders = [run.checkpoint(version) for version in reversed(run.versions())]
-    folders.append(bundled_data() / "model" if name == "toy" else Path(name))
+    folders.append(bundled_model(name) or Path(name))
     yield from (folder / "tokenizer.json" for folder in folders)
