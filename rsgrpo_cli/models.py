@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 WEIGHT_PATTERNS = ("*.safetensors",)
-_GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {' or '.join(map(repr, BUNDLED_MODELS))}"
+_BUNDLED = " or ".join(map(repr, BUNDLED_MODELS))
+_GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {_BUNDLED}"
 _TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "README.md"]
 

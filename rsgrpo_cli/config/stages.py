@@ -28,7 +28,7 @@ class ModelConfig(StageConfig):
     NOT_IN_ARTIFACT = frozenset({"template_date"})
 
     name: Annotated[str, Flag(("--model",), "NAME|DIR")] = "toy"
-    """The model: "toy" or "toy-hard" (bundled), a local directory, or a Hugging Face id, with "@revision" to pin one."""
+    """The model: bundled ("toy", "toy-hard"), a local directory, or a Hugging Face id, with "@revision" to pin one."""
     dtype: Annotated[Literal["float32", "bfloat16"], Flag()] = "float32"
     """Type of the computation. Trained weights stay in float32, because bfloat16 loses updates of 1e-6."""
     device: Annotated[Literal["auto", "cpu", "cuda"], Flag()] = "auto"
