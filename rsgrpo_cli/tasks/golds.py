@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-_GAPS = ("nan", "NaN", "NAN", "<NA>", "NaT", "null")
+_GAPS = {*["nan", "NaN", "NAN", "-nan", "<NA>", "NaT", "null", "NULL", "None", "NA", "N/A", "n/a", "#N/A", "TBD"]}
 """How a missing value reads once it has been turned into text."""
+_SPACE_AROUND = re.compile(r"\A[^\S\x0b\x0c]+|\s+\Z")
+"""White space, but no form feed at the beginning: that is what an escape has made of the `\\f` of `\\frac`."""
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _LONGEST_DECIMAL = 40
 
@@ -77,7 +79,7 @@ def _plain(value: Any) -> str | None:
     if value is None:
         return ""
     if isinstance(value, str):
-        text = value.strip()
+        text = _SPACE_AROUND.sub("", value)
         return "" if text in _GAPS else text
     if isinstance(value, float | Decimal):
         return _number(value)

@@ -38,7 +38,7 @@ from rsgrpo_cli.rewards.math.text import normalise
 from rsgrpo_cli.rewards.math.value import compare_exactly, compare_values
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 5
+GRADING_RULES_VERSION = 6
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000

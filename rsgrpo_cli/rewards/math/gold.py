@@ -12,13 +12,14 @@ import warnings
 from collections.abc import Sequence
 
 from rsgrpo_cli.rewards.extraction import extract_stated
+from rsgrpo_cli.rewards.math.gold_spelling import VERB, as_answered
 
 MAX_GOLD_CHARS = 2_000
 """No completion is given more characters for its answer."""
 _MAX_LIST_CHARS = 10_000
 
 _WORKED = re.compile(
-    r"\\(?:boxed|fbox)(?![A-Za-z])|####|<answer>|\banswer\s*(?:is\b|:|=)|\bAnswer\b\s*：|答案", re.IGNORECASE
+    r"\\(?:boxed|fbox)(?![A-Za-z])|####|<answer>|\banswer\s*(?:is\b|:|=)|\bAnswer\b\s*：|答案|\bans[.:]", re.IGNORECASE
 )
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 # Of text only: "[0, 1]" is an interval. Tuples and sets of texts are Python's.
@@ -42,9 +43,22 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(
-            r"\s*(?:about|around|approximately|approx\.?|roughly|nearly|almost|exactly)\s+[\d$\\.-]", re.IGNORECASE
+            r"\s*(?:\\text\{)?(?:about|around|approximately|approx\.?|roughly|nearly|almost|exactly|at (?:least|most)"
+            r"|(?:more|less|fewer|greater) than|over|under|up to)\s+[\d$\\.-]",
+            re.IGNORECASE,
         ),
         "it has a word before its number: write the number alone",
+    ),
+    (
+        re.compile(
+            r"\s*(?:\w+\.)?(?:array|tensor|Matrix|Interval|FiniteSet|Union|Piecewise|Eq|Symbol|OrderedDict|Fraction|Rational"
+            r"|set|list|tuple|dict|datetime|date|Timestamp)\("
+        ),
+        "it is written as code: write it in LaTeX",
+    ),
+    (
+        re.compile(r"(?:[^=]*\d\s*[-+*/x×÷]\s*\d[^=]*=[^=]*(?:[\n,;]|\Z)){2,}", re.DOTALL),
+        "it is a calculation: write its result alone",
     ),
     (
         re.compile(r".*\d\s*\([^\W\d_]{3,}(?:[ -][^\W\d_]+)*\)\s*\Z"),
@@ -56,12 +70,6 @@ _MATHS = re.compile(r"\$[^$]*\$|\\\([\s\S]*?\\\)|\\\[[\s\S]*?\\\]|\\[A-Za-z]+")
 _TEXT = re.compile(r"\\text(?:bf|it|rm|normal)?\s*\{[^{}]*\}")
 _WORD = re.compile(r"[^\W\d_]{2,}(?:['’][a-z]+)?")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
-_VERB = re.compile(
-    r"(?<![^\W\d_])(?:is|are|was|were|has|have|had|gets?|got|so|because|since|therefore|thus|hence|equals|which|then|we|he|she"
-    r"|they|there|must|gives?|needs?|makes?)(?![^\W\d_])",
-    re.IGNORECASE,
-)
-"""What answers in words hardly have, and sentences do."""
 # No gold of the known data sets has as many: it is words such as "no real solutions" that must stay.
 _MAX_WORDS, _MAX_WORDS_WITH_VERB, _MAX_WORDS_AS_TEXT, _MAX_HAN = 8, 4, 15, 20
 
@@ -69,7 +77,8 @@ _MAX_WORDS, _MAX_WORDS_WITH_VERB, _MAX_WORDS_AS_TEXT, _MAX_HAN = 8, 4, 15, 20
 def read_gold(gold: str, *, among_lists: bool = False) -> str:
     """What a completion has to answer: the final answer of a worked solution, the values of a list as text.
 
-    Everything else is returned as it is. An empty list is no answer.
+    What a program or a form has written is spelled as a person answers it; everything else is returned as it is. An
+    empty list is no answer.
 
     Args:
         gold: A reference answer as its data set has it.
@@ -83,8 +92,8 @@ def read_gold(gold: str, *, among_lists: bool = False) -> str:
         # "1,000" would be two values among others.
         return read_gold(", ".join(part.replace(",", "") if _GROUPED.fullmatch(part) else part for part in listed))
     if _WORKED.search(gold):
-        return extract_stated(gold) or gold
-    return gold
+        gold = extract_stated(gold) or gold
+    return as_answered(gold)
 
 
 def hold_lists(golds: Sequence[str]) -> bool:
@@ -95,7 +104,7 @@ def hold_lists(golds: Sequence[str]) -> bool:
 
 def is_worked(gold: str) -> bool:
     """Whether a reference answer is a worked solution whose final answer can be taken out."""
-    return bool(_WORKED.search(gold)) and _listed(gold) is None and read_gold(gold) != gold
+    return bool(_WORKED.search(gold)) and _listed(gold) is None and read_gold(gold) != as_answered(gold)
 
 
 def complaint_about(gold: str) -> str | None:
@@ -167,4 +176,4 @@ def _is_sentence(gold: str) -> bool:
     if len(_HAN.findall(prose)) > _MAX_HAN:
         return True
     with_number = any(char.isdigit() for char in prose)
-    return bool(_VERB.search(prose)) and (with_number or len(found) > _MAX_WORDS_WITH_VERB)
+    return bool(VERB.search(prose)) and (with_number or len(found) > _MAX_WORDS_WITH_VERB)

@@ -47,6 +47,7 @@ _UNICODE_ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 _TEXT_FONTS = r"textbf|textit|textrm|textnormal|textsf|texttt|mbox|hbox|mathrm|mathit|mathsf"
+_UNITS = "km|cm|mm|m|mi|miles?|ft|feet|in|kg|mg|g|lbs?|l|L|ml|mL|h|hr|hours?|min|minutes?|s|sec|seconds?|days?|years?"
 _COMMANDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -74,6 +75,8 @@ _COMMANDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\langle(?![A-Za-z])", "("),
         (r"\\rangle(?![A-Za-z])", ")"),
         (r"\\text\{ *(?:percent|pct)\.? *\}|(?<=\d) *percent\b|(?<!\\)%", r"\\%"),
+        # "9.8 m/s^2": not a quotient of letters, as "3m/s" without the blank may be.
+        (rf"(?<=\d) +((?:{_UNITS})/(?:{_UNITS}))(\^\{{?\d\}}?)?(?=\s*$)", r"\\text{ \1}\2"),
         (r"\\c?dots(?![A-Za-z])", r"\\ldots "),
         (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
         (r"(?<![\\A-Za-z])oo(?![A-Za-z])", r"\\infty "),
