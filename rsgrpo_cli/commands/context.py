@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,10 +179,10 @@ def exists(name: str | None) -> bool:
     return name is not None and RunDir.is_there(RunDir.locate(name))
 
 
-def say(out: Output, outcome: Outcome) -> None:
-    """Print what a stage made: one line, or JSON."""
+def say(out: Output, outcome: Outcome, more: Mapping[str, Any] | None = None) -> None:
+    """Print what a stage made: one line, or JSON, which has `more` besides."""
     facts = {name: value for name, value in outcome.facts.items() if value not in (None, {})}
-    data = {"stage": outcome.stage, "path": str(outcome.path), "skipped": outcome.skipped, **facts}
+    data = {"stage": outcome.stage, "path": str(outcome.path), "skipped": outcome.skipped, **facts, **(more or {})}
     told = ", ".join(f"{_said(value)} {name.replace('_', ' ')}" for name, value in facts.items() if value)
     if outcome.skipped:
         line = f"{outcome.stage}: nothing to do, {outcome.path} is up to date"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,51 +86,104 @@ def prepare_prompts(
     """
     score = score or session.config.score
     wants = session.wants(score)
-    split = split_of(cfg.dataset, split)
-    settings = cfg.decisive() | {"dataset": source_name(cfg.dataset), "split": split}
-    settings |= {"tokenizer": session.config.model.name} if cfg.max_prompt_tokens else {}
+    settings = _settings(session, cfg, split_of(cfg.dataset, split))
     try:
-        source = _load(cfg.dataset, split, cfg)
-        dropped = _benchmarks(session, cfg) if cfg.decontaminate == "drop" else []
+        task = _open(session, cfg, split, path, settings, wants, score.reward)
     except MissingError as error:
         if force or not _will_do(path, settings, wants):
             raise
         session.out.warn(f"{error.message}; using the problems prepared before")
         return Outcome("prepare", path, True, 0.0, {"prompts": count_rows(path)})
+    return run_stage(
+        session,
+        "prepare",
+        path,
+        freshness(path, PROMPTS, task.lineage),
+        task.make,
+        dependents=dependents,
+        force=force,
+        tagged=tagged,
+        done=task.kept,
+        where={"dataset": task.source.name, "split": task.source.split},
+    )
+
+
+def _settings(session: Session, cfg: PrepareConfig, split: Split) -> dict[str, Any]:
+    """What of the settings decides the prompts."""
+    settings = cfg.decisive() | {"dataset": source_name(cfg.dataset), "split": split}
+    return settings | ({"tokenizer": session.config.model.name} if cfg.max_prompt_tokens else {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Problems to be prepared.
+
+    Args:
+        session: The run.
+        cfg: Which problems, and how they are put.
+        path: Where they go.
+        source: They themselves.
+        dropped: Benchmarks whose problems are left out.
+        phrasing: How they are put.
+        wants: The columns that the reward takes.
+        lineage: What they are made from.
+    """
+
+    session: Session
+    cfg: PrepareConfig
+    path: Path
+    source: Source
+    dropped: list[Source]
+    phrasing: Phrasing
+    wants: Wants | None
+    lineage: Lineage
+
+    def make(self) -> dict[str, Any]:
+        """Prepare, check and write them; returns the facts of the outcome."""
+        session, cfg, path = self.session, self.cfg, self.path
+        against = self.dropped or (_benchmarks(session, cfg) if cfg.decontaminate == "report" else [])
+        made = _make(session, cfg, self.source, self.phrasing, against)
+        _check_if_possible(session, cfg, made.prompts, "rollout" if path == session.run.prompts else "eval")
+        prompts, notes = made.prompts, dict[str, Any]()
+        if self.wants is not None:
+            prompts, notes = columns.with_columns(made.prompts, self.source, self.wants)
+        outputs = {**self.lineage.outputs, **_overlap_notes(cfg, made)}
+        write_table(path, prompts, PROMPTS, replace(self.lineage, outputs=outputs), notes)
+        _say_what_is_odd(session, cfg, self.source, made)
+        return _facts(made)
+
+    def kept(self) -> dict[str, Any]:
+        """Give prompts that are there the columns that they lack; returns the facts of the outcome."""
+        if self.wants is not None and not columns.are_there(self.path, self.wants):
+            columns.add_columns(self.path, self.source, self.wants)
+        return {"prompts": count_rows(self.path)}
+
+
+def _open(
+    session: Session,
+    cfg: PrepareConfig,
+    split: Split,
+    path: Path,
+    settings: Mapping[str, Any],
+    wants: Wants | None,
+    reward: str,
+) -> _Task:
+    """Read the dataset, and the benchmarks whose problems are dropped.
+
+    Raises:
+        MissingError: If one of them cannot be had.
+        UsageError: If the reward needs a column that the dataset does not have.
+    """
+    source = _load(cfg.dataset, split_of(cfg.dataset, split), cfg)
+    dropped = _benchmarks(session, cfg) if cfg.decontaminate == "drop" else []
     if wants is not None:
-        columns.check_source(score.reward, wants, source)
+        columns.check_source(reward, wants, source)
     # As the run was created: another reward for a single stage changes no prompt.
     phrasing = Phrasing(cfg, source, graded_as_math=":" not in session.run.config().score.reward)
     inputs = {"dataset": source.content_id} | {f"benchmark {other.name}": other.content_id for other in dropped}
     outputs = {"phrasing": phrasing.id, "instruction": phrasing.instruction}
     lineage = Lineage("prepare", settings, inputs, outputs=outputs)
-
-    def kept() -> dict[str, Any]:
-        if wants is not None and not columns.are_there(path, wants):
-            columns.add_columns(path, source, wants)
-        return {"prompts": count_rows(path)}
-
-    def work() -> dict[str, Any]:
-        against = dropped or (_benchmarks(session, cfg) if cfg.decontaminate == "report" else [])
-        made = _make(session, cfg, source, phrasing, against)
-        _check_if_possible(session, cfg, made.prompts, "rollout" if path == session.run.prompts else "eval")
-        prompts, notes = (made.prompts, {}) if wants is None else columns.with_columns(made.prompts, source, wants)
-        write_table(path, prompts, PROMPTS, replace(lineage, outputs=outputs | _overlap_notes(cfg, made)), notes)
-        _say_what_is_odd(session, cfg, source, made)
-        return _facts(made)
-
-    return run_stage(
-        session,
-        "prepare",
-        path,
-        freshness(path, PROMPTS, lineage),
-        work,
-        dependents=dependents,
-        force=force,
-        tagged=tagged,
-        done=kept,
-        where={"dataset": source.name, "split": source.split},
-    )
+    return _Task(session, cfg, path, source, dropped, phrasing, wants, lineage)
 
 
 def _will_do(path: Path, settings: Mapping[str, Any], wants: Wants | None) -> bool:
