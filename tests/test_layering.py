@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "seeding": set(),
     "probe": {"errors"},
     "schemas": set(),
+    "schema_notes": set(),
     "config": {"errors"},
     "companions": set(),
     "bundled": set(),

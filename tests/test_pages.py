@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import rsgrpo_cli
-from rsgrpo_cli import schemas
 from rsgrpo_cli.app import COMMANDS, load
 from rsgrpo_cli.config import VARIANTS, reference
 
@@ -17,8 +16,6 @@ BY_HAND = [
     ROOT / "README.md",
     *sorted(path for path in (ROOT / "docs").glob("**/*.md") if path.name not in ("cli.md", "settings.md")),
 ]
-TABLES = [table for table in vars(schemas).values() if isinstance(table, schemas.ArtifactSchema)]
-OF_A_RUN = [table for table in TABLES if not table.name.startswith("bandit")]
 
 
 def test_the_readme_is_one_page() -> None:
@@ -83,17 +80,6 @@ def test_the_readme_asks_make_for_targets_that_it_has() -> None:
     asked = set(re.findall(r"`(?:[A-Z_]+=\S+ )?make ([a-z-]+)`", (ROOT / "README.md").read_text()))
     assert asked
     assert asked <= targets
-
-
-@pytest.mark.parametrize("table", OF_A_RUN, ids=lambda table: table.name)
-def test_the_page_on_files_has_every_column_and_says_which_may_be_null(table: schemas.ArtifactSchema) -> None:
-    page = (ROOT / "docs" / "run-directory.md").read_text()
-    sections = dict(re.findall(r"^### (\S+)\n(.*?)(?=^### |\Z)", page, re.MULTILINE | re.DOTALL))
-    cells = [line.split("|")[1] for line in sections[table.name].splitlines() if line.startswith(("| `", "| **"))]
-    found = [entry for cell in cells for entry in re.findall(r"(\**)`([^`]+)`\**(\??)", cell)]
-    assert [(name, bool(stars), bool(mark)) for stars, name, mark in found] == [
-        (field.name, field.name in table.keys, field.nullable) for field in table.schema
-    ]
 
 
 def test_the_page_on_files_names_every_place_of_a_run() -> None:
