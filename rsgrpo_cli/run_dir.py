@@ -311,13 +311,15 @@ class RunDir:
 
     @classmethod
     def locate(cls, name_or_path: str | None) -> Path:
-        """The path that `--run` means: an existing path or one with a slash as it is, else a name under runs/."""
+        """The path that `--run` means: one that is there as it is, else a name under runs/: NAME, or SWEEP/CELL."""
         if name_or_path is None:
             return cls.newest().path
         if not name_or_path.strip():
             raise UsageError("the name of a run is empty", "name one: rsgrpo status shows the newest")
         path = Path(name_or_path)
-        return path if "/" in name_or_path or cls.is_there(path) else RUNS / name_or_path
+        under = RUNS / path
+        given = path.exists() if "/" in name_or_path else cls.is_there(path)
+        return path if given or ("/" in name_or_path and not under.exists()) else under
 
     @staticmethod
     def is_there(path: Path) -> bool:
@@ -333,10 +335,7 @@ class RunDir:
         """
         path = cls.locate(name_or_path)
         if not cls.is_there(path):
-            have = ", ".join(sorted(p.parent.name for p in RUNS.glob("[!.]*/config.json")))
-            raise MissingError(
-                f"no run at {path}", f"runs here: {have}" if have else "start one: rsgrpo train, or rsgrpo prepare"
-            )
+            raise run_names.no_run(RUNS, path)
         return cls(path)
 
     @classmethod

@@ -10,6 +10,8 @@ from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.locks import LOCKS, holder
 
+_NAME_ONE = "name one of its runs: rsgrpo ls {} lists them"
+
 
 def fresh_path(runs: Path, config: RunConfig) -> Path:
     """A path under `runs` that no run has, named after what is trained and how."""
@@ -53,10 +55,29 @@ def newest(runs: Path) -> Path:
     if found is not None:
         return found
     start = "start one: rsgrpo train, or rsgrpo prepare"
+    if not configs and (inside := sweeps(runs)):
+        raise MissingError(f"no run under runs/ but those of sweeps ({', '.join(inside)})", _NAME_ONE.format(inside[0]))
     if configs:
         others = ", ".join(path.parent.name for path in configs)
         raise MissingError("no run under runs/ has problems to train on", f"{start}; or name one: --run ({others})")
     raise MissingError("no run under runs/ yet", f"{start}; or name it: --run")
+
+
+def sweeps(runs: Path) -> list[str]:
+    """The folders under `runs` that have runs in them."""
+    return sorted({path.parent.parent.name for path in runs.glob("[!.]*/[!.]*/config.json")})
+
+
+def no_run(runs: Path, path: Path) -> MissingError:
+    """That there is no run at a path, and what is there instead."""
+    if any(path.glob("[!.]*/config.json")):
+        return MissingError(f"{path} is a sweep, not a run", _NAME_ONE.format(path.name))
+    have = sorted(config.parent.name for config in runs.glob("[!.]*/config.json"))
+    if have:
+        return MissingError(f"no run at {path}", f"runs here: {', '.join(have)}")
+    if inside := sweeps(runs):
+        return MissingError(f"no run at {path}", f"sweeps here: {', '.join(inside)}; {_NAME_ONE.format(inside[0])}")
+    return MissingError(f"no run at {path}", "start one: rsgrpo train, or rsgrpo prepare")
 
 
 def _is_trained_or_started(run: Path) -> bool:

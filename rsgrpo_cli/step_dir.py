@@ -312,10 +312,16 @@ def with_policy(run: RunDir, name: str) -> tuple[RunDir, int]:
         return run, version
     metrics = run.with_update(version - 1, tag).update_metrics(version - 1)
     if version == 0 or not metrics.is_file():
-        make = stage_command(run, max(version - 1, 0), "updates", "--tag", tag)
-        raise MissingError(f"run {run.name} has no policy {name}", f"make it: {make}")
+        raise MissingError(f"run {run.name} has no policy {name}", _way_to(run, version, tag))
     used = read_lineage(metrics, UPDATE_METRICS).outputs.get("advantages")
     return run.with_update(version - 1, tag, used), version
+
+
+def _way_to(run: RunDir, version: int, tag: str) -> str:
+    if tag.isdigit():  # more likely to be meant as a fraction than as a tag
+        line = f"rsgrpo eval --run {run.path} --policy {version} --interpolate 0.5"
+        return f"weights halfway between the base model and policy {version}: {line}"
+    return f"make it: {stage_command(run, max(version - 1, 0), 'updates', '--tag', tag)}"
 
 
 def stage_command(run: RunDir, step: int, what: str, *flags: str) -> str:

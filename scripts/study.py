@@ -176,7 +176,7 @@ def puzzles(groups: Sequence[Group], figures: Path) -> Iterator[str]:
     yield "### The whole way: pass@1 against pass@k"
     yield ""
     for k in (CHOOSE_BY, ks[-1]):
-        chosen = Choices(benchmark=TEST, ks=(1, k))
+        chosen = Choices(benchmark=TEST, k=(1, k))
         alt = f"the policies of each method in the plane of pass@1 and pass@{k}, from the base model on"
         yield from figure("frontier", f"frontier-{k}", shown, figures, chosen, alt)
     yield from equal_section(ordered, grpo, base, ks[1:])

@@ -32,8 +32,14 @@ def figure(
         ),
     ] = None,
     smooth: Annotated[
-        int, typer.Option("--smooth", metavar="N", min=1, help="Of training: running means over this many steps.")
-    ] = 10,
+        int | None,
+        typer.Option(
+            "--smooth",
+            metavar="N",
+            min=1,
+            help="Of training: running means over this many steps.  \\[default: 10]",
+        ),
+    ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Draw a figure of groups of runs: runs that differ only in their seed are one group.
@@ -45,7 +51,6 @@ def figure(
     from dataclasses import asdict
 
     from rsgrpo_cli.report.figures import check_drawable
-    from rsgrpo_cli.studies.figures.inputs import Choices
     from rsgrpo_cli.studies.figures.kinds import kind_of
     from rsgrpo_cli.studies.groups import find_groups
 
@@ -53,7 +58,9 @@ def figure(
     chosen = kind_of(kind)
     path = target or Path(f"{kind}.svg")
     check_drawable(path)
-    ks = options.ks(k) if k else ()
-    found = chosen.collect(find_groups(places), Choices(benchmark, ks, baseline, along, smooth))
+    choices = chosen.choose(
+        benchmark=benchmark, k=options.ks(k) if k else None, baseline=baseline, along=along, smooth=smooth
+    )
+    found = chosen.collect(find_groups(places), choices)
     chosen.draw(found, path)
     out.result({"figure": str(path), "kind": kind} | asdict(found), lines=[found.caption, f"figure: {path}"])

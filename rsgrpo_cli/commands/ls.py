@@ -36,7 +36,7 @@ def ls(
     found = listing(place)
     rows = ordered(found, sort)
     ks = shared_ks(rows, options.ks(k) if k else ())
-    Output(as_json=as_json).result(_data(found, rows), *_tables(found, rows, ks), lines=_lines(found, rows))
+    Output(as_json=as_json).result(_data(found, rows), *_tables(found, rows, ks), lines=_lines(found, rows, ks))
 
 
 def _data(found: Listing, rows: list[Row]) -> dict[str, Any]:
@@ -76,11 +76,12 @@ def _told(value: Any) -> str:
     return "" if value is None else options.shown(value)
 
 
-def _lines(found: Listing, rows: list[Row]) -> list[str]:
+def _lines(found: Listing, rows: list[Row], ks: list[int]) -> list[str]:
     hidden = len(found.differing()) - len(_shown(found))
     policies = {row.policy for row in rows if row.policy is not None and row.policy != row.steps}
     lines = [f"* {row.name} is in use by {row.holder}" for row in rows if row.holder]
     lines += [f"{row.name} cannot be read: {row.damage}" for row in rows if row.damage]
+    lines += [f"no run was evaluated for pass@{k}" for k in ks if not any(k in row.passed for row in rows)]
     lines += ["pass@k is of the newest policy that was evaluated, not always of the last step"] if policies else []
     lines += [f"{hidden} more settings differ: rsgrpo ls --json lists them"] if hidden > 0 else []
     return lines + [f"sweep {found.place / name}: {count} runs" for name, count in found.sweeps.items()]

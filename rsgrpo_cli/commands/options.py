@@ -53,6 +53,10 @@ RunOption = Annotated[
         help="The run: a name under runs/, or a path. By default the newest; train, sweep and prepare start a new one.",
     ),
 ]
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", autocompletion=complete_run, help="The run; the newest one unless given."),
+]
 StepOption = Annotated[int | None, typer.Option("--step", min=0, help="The training step.  \\[default: the newest]")]
 
 

@@ -11,12 +11,16 @@ from rsgrpo_cli.console import Output, duration, number, size, table
 STALE_SHOWN = 5
 
 
-def status(run: options.RunOption = None, as_json: options.JsonOption = False) -> None:
+def status(
+    name: options.RunArgument = None,
+    run: options.RunOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
     """Show whether a run is at work and how far it is, what it has, what is stale, and where the time went."""
     from rsgrpo_cli.report.inspect import state
 
     gc.freeze()  # a long run makes many objects: collections need not go through all that was imported
-    data = state(run)
+    data = state(name or run)
     total = sum(data["seconds"].values())
     times = table("stage", "time", "share")
     for stage, seconds in sorted(data["seconds"].items(), key=lambda item: -item[1]):

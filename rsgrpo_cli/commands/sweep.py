@@ -9,7 +9,7 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.config import Overrides
-from rsgrpo_cli.console import Output, duration
+from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ def sweep(
     seeds: Annotated[str | None, typer.Option("--seeds", metavar="0-7", help="Seeds, each a run.")] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="FILE", help="TOML with name, seeds, [settings], [axes], [arms.NAME]."),
+        typer.Option(
+            "--config", metavar="FILE", help="TOML with name, seeds, line and the tables settings, axes and arms."
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time.  \\[default: 1]")] = 1,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads per run.  \\[default: 1]")] = 1,
@@ -43,6 +45,7 @@ def sweep(
 
     Several values make an axis: --set advantage.beta=0,2,4,8. Named arms go into a --config file.
     """
+    from rsgrpo_cli.pipeline.own_functions import load_functions
     from rsgrpo_cli.run_dir import RUNS
     from rsgrpo_cli.studies.sweep import Sweep
 
@@ -50,10 +53,13 @@ def sweep(
     named, grid = _grid(config, seeds, overrides)
     chosen = name or named
     if chosen is None:
-        raise UsageError("the sweep has no name", "give --name NAME")
+        raise UsageError(
+            "the sweep has no name", "give --name NAME; what varies: --set advantage.beta=0,2 or --seeds 0-7"
+        )
     place = RUNS / options.file_name(chosen, "--name")
     kept = keep / chosen if keep else None
     planned = Sweep(place, grid.cells(), kept, line=tuple(grid.line))
+    load_functions([cell.config for cell in planned.cells])
     if dry_run:
         return _list(out, planned)
     _run(out, planned, jobs, threads)
@@ -91,18 +97,19 @@ def _run(out: Output, planned: Sweep, slots: int, threads: int) -> None:
     with SweepDisplay(out, planned, left) as display:
         runner = Jobs(left, slots, {"OMP_NUM_THREADS": str(threads)}, display.say)
         runner.run(display.tick)
-    failed = [job for job in left if job.state == "failed"]
+    failed, skipped = ([job for job in left if job.state == state] for state in ("failed", "skipped"))
     data = {
         "sweep": str(planned.place),
         "cells": len(planned.cells),
         "done": sum(planned.is_done(cell) for cell in planned.cells),
         "failed": {job.name: job.why for job in failed},
+        "skipped": {job.name: job.why for job in skipped},
     }
     if runner.stopping:
         raise Interrupted(
             f"stopped; {data['done']} of {data['cells']} runs are done", "the same command again does what is left"
         )
-    out.result(data, lines=_summary(planned, data, failed))
+    out.result(data, lines=_summary(planned, data, told=display.lists))
     if failed:
         raise _failure(failed)
 
@@ -116,6 +123,10 @@ def _failure(failed: list[Job]) -> RsgrpoError:
     )
 
 
-def _summary(planned: Sweep, data: dict[str, Any], failed: list[Job]) -> list[str]:
-    told = [f"{job.name} failed after {duration(job.seconds)}: {job.why}" for job in failed]
-    return [*told, f"{planned.place}: {data['done']} of {data['cells']} runs done"]
+def _summary(planned: Sweep, data: dict[str, Any], *, told: bool) -> list[str]:
+    """How it ended; with what failed, unless that was told as it happened."""
+    lines = [] if told else [f"{name} failed: {why}" for name, why in data["failed"].items()]
+    for why in dict.fromkeys(data["skipped"].values()):
+        count = list(data["skipped"].values()).count(why)
+        lines.append(f"{count} {'run' if count == 1 else 'runs'} skipped: {why}")
+    return [*lines, f"{planned.place}: {data['done']} of {data['cells']} runs done"]

@@ -34,6 +34,11 @@ class SweepDisplay:
         self.before = sum(sweep.is_done(cell) for cell in sweep.cells)
         self.started, self._drawn, self._live = time.monotonic(), 0.0, out.live()
 
+    @property
+    def lists(self) -> bool:
+        """Whether there is a line for each run that starts or ends, and no table."""
+        return not self._live
+
     def __enter__(self) -> SweepDisplay:
         if self.before:
             self.out.info(f"{self.before} of {len(self.sweep.cells)} runs are done already")
@@ -66,11 +71,12 @@ class SweepDisplay:
             self._drawn = now
 
     def _progress(self) -> str:
-        cells = [job for job in self.left if job.name in self.steps]
-        done, failed = (sum(job.state == state for job in cells) for state in ("done", "failed"))
-        left = sum(job.state in ("waiting", "running") for job in cells)
+        states = [job.state for job in self.left if job.name in self.steps]
+        done, failed, skipped = (states.count(state) for state in ("done", "failed", "skipped"))
+        left = len(states) - done - failed - skipped
         told = f"{self.before + done} of {len(self.steps)} runs done, {left} left"
         told += f", {failed} failed" if failed else ""
+        told += f", {skipped} skipped" if skipped else ""
         if done and left:
             told += f", about {duration((time.monotonic() - self.started) / done * left)} to go"
         return told

@@ -19,12 +19,7 @@ WIDTH = 80
 
 
 def watch(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN", autocompletion=options.complete_run, help="The run; the newest one unless given."
-        ),
-    ] = None,
+    name: options.RunArgument = None,
     run: options.RunOption = None,
     once: Annotated[bool, typer.Option("--once", help="Print the screen once and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of each step as a line of JSON.")] = False,

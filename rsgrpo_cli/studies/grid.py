@@ -181,16 +181,19 @@ def _file_name(text: str) -> str:
 
 def _refuse_twins(cells: Iterable[Cell]) -> None:
     """Two cells of one name would share a directory; two with equal settings would be the same run twice."""
-    names: set[str] = set()
+    names: dict[str, str] = {}
     settings: dict[str, str] = {}
     for cell in cells:
+        made = cell.config.model_dump_json()
+        twin = settings.setdefault(made, cell.name)
+        if twin != cell.name:
+            raise UsageError(f"cells {twin} and {cell.name} do not differ in any setting", "leave one of them out")
+        if names.get(cell.name) == made:
+            raise UsageError(f"cell {cell.name} is there twice", "give each value of an axis once")
         if cell.name in names:
             raise UsageError(
                 f"two cells are called {cell.name}",
-                "their values differ in characters that a file name "
-                "cannot have: give them as named arms in a --config file",
+                "their values differ in characters that a file name cannot have: give them as named arms in a "
+                "--config file",
             )
-        names.add(cell.name)
-        twin = settings.setdefault(cell.config.model_dump_json(), cell.name)
-        if twin != cell.name:
-            raise UsageError(f"cells {twin} and {cell.name} do not differ in any setting", "leave one of them out")
+        names[cell.name] = made

@@ -41,9 +41,9 @@ class Job:
     end: Callable[[], None] = lambda: None
     busy: Callable[[], bool] = lambda: False
     state: str = "waiting"
-    """waiting, running, done, failed or stopped."""
+    """waiting, running, done, failed, stopped, or skipped where the job before it failed."""
     why: str = ""
-    """Why it failed."""
+    """Why it failed or was skipped."""
     seconds: float = 0.0
     """How long it took."""
     _at: int = 0
@@ -104,8 +104,7 @@ class Jobs:
         """Those whose first job failed cannot begin."""
         for job in self.waiting:
             if job.after is not None and job.after.state == "failed":
-                job.state, job.why = "failed", f"{job.after.name}, which it needs, failed"
-                self.say(job)
+                job.state, job.why = "skipped", f"{job.after.name}, which it needs, failed"
 
     def _start_some(self) -> None:
         look_again = time.monotonic() - self._looked > BUSY_SECONDS

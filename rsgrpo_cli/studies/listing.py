@@ -192,6 +192,11 @@ def ordered(found: Listing, column: str) -> list[Row]:
         keys = [getattr(row, column) for row in found.rows]
     elif column.startswith("pass@") and column[5:].isdigit():
         keys = [row.passed.get(int(column[5:])) for row in found.rows]
+        if not any(key is not None for key in keys):
+            have = sorted({k for row in found.rows for k in row.passed})
+            raise UsageError(
+                f"no run was evaluated for {column}", f"there is pass@k for k = {', '.join(map(str, have))}"
+            )
     elif kept is not None:
         keys = kept
     else:

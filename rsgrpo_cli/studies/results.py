@@ -223,7 +223,8 @@ def _as_result(row: dict[str, Any]) -> Result:
 def find(places: Sequence[str]) -> list[Result]:
     """The results that names mean: a run, a sweep (all of its runs), a result's file, or a folder of those.
 
-    With "@POLICY" behind it, of that policy; of a folder, of those of its runs that were trained.
+    With "@POLICY" behind it, of that policy; of a folder, of those of its runs that were trained, and with "@0" of its
+    base models.
 
     Raises:
         MissingError: If there is nothing of the kind, or no such policy.
@@ -236,8 +237,12 @@ def _named(place: str) -> list[Result]:
     if not policy:
         return _at(place)
     found, wanted = _at(name), int(policy)
-    several = [result for result in found if not result.is_base]
-    return [_as_of(result, wanted) for result in (several if len(found) > 1 else found)]
+    if len(found) == 1:
+        return [_as_of(found[0], wanted)]
+    bases = [result for result in found if result.is_base]
+    if bases and not wanted:
+        return bases
+    return [_as_of(result, wanted) for result in found if not result.is_base]
 
 
 def _as_of(result: Result, policy: int) -> Result:
@@ -269,8 +274,18 @@ def _in_folder(folder: Path) -> list[Result]:
 
 
 def _runs_in(folder: Path) -> Iterable[Result]:
-    for path in sorted(folder.glob("[!.]*/config.json")):
-        if RunDir.is_there(path.parent):
-            run = RunDir(path.parent)
-            since = 1 if run.origin() is not None and run.newest_version() else 0
-            yield of_run(run, sweep=folder.name, since=since)
+    runs = [RunDir(path.parent) for path in sorted(folder.glob("[!.]*/config.json")) if RunDir.is_there(path.parent)]
+    trained = [run for run in runs if run.newest_version()]
+    origins = [run.origin() for run in trained]
+    for run, origin in zip(trained, origins, strict=True):
+        yield of_run(run, sweep=folder.name, since=0 if origin is None else 1)
+    used = {Path(str(origin["run"])).name for origin in origins if origin is not None}
+    seeds = {run.config().seed for run in runs if run.name in used}
+    for run in runs:
+        # Not of interest: a cell that has not begun, and the base model of an earlier try with other settings.
+        left_over = run.origin() is not None or (run.name not in used and run.config().seed in seeds)
+        if run in trained or left_over:
+            continue
+        result = of_run(run, sweep=folder.name)
+        if result.evaluations:
+            yield result

@@ -47,6 +47,7 @@ def test_a_figure_has_a_name_unless_one_is_given(cli: Cli, tmp_path: Path, study
     [
         (["pie", "study/"], "pie is not a kind of figure", "choose one of: passk, "),
         (["passk", "study/", "--out", "a.gif"], "cannot draw into a.gif", ".svg, .png or .pdf"),
+        (["passk", "study/", "--smooth", "3"], "--smooth does nothing to this figure", "it is for training"),
         (["passk", "none"], "no run, sweep or results at none", "rsgrpo ls"),
         (["passk", "study/", "--k", "1,8"], "pass@8 needs 8 samples", "rsgrpo eval"),
         (["frontier", "study/", "--k", "1"], "frontier draws one k against another", "--k 1,256"),

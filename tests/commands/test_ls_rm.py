@@ -62,6 +62,8 @@ def test_small_results_are_listed_and_sorted(cli: Cli, tmp_path: Path) -> None:
     assert [run["passed"] for run in cli("ls", "./kept", "--json").json["runs"]][1]["1"] == pytest.approx(0.125)
     refused = cli("ls", "./kept", "--sort", "colour")
     assert (refused.code, "no column is called colour" in refused.err) == (2, True)
+    assert "there is pass@k for k = 1, 2, 4" in cli("ls", "./kept", "--sort", "pass@5").err
+    assert "no run was evaluated for pass@5" in cli("ls", "./kept", "--k", "1,5").out
 
 
 def test_a_damaged_run_hides_no_other(cli: Cli, sweep: Path) -> None:

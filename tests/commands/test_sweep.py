@@ -1,6 +1,7 @@
 """`rsgrpo sweep` and `rsgrpo compare` over its groups, as a user calls them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,9 @@ CELLS = ("--name", "s", "--set", "advantage.beta=0,4", "--steps", "2", "-n", "2"
         (["--name", "a/b"], "--name 'a/b' cannot be part of a file name", "letters"),
         (["--name", "s", "--seeds", "x"], "seeds 'x' cannot be read", "0-7"),
         (["--name", "s", "--config", "none.toml"], "no configuration file at none.toml", ""),
+        (["--name", "s", "--set", "advantage.beta=0,0.0"], "cell beta0-seed0 is there twice", "once"),
+        (["--name", "s", "--reward", "nowhere:fn"], "nowhere", ""),
+        (["--name", "s", "--estimator", "nowhere:fn", "--dry-run"], "nowhere", ""),
     ],
 )
 def test_what_cannot_be_swept_is_said_before_anything_is_made(
@@ -44,6 +48,36 @@ def test_a_dry_run_lists_the_cells_and_makes_nothing(cli: Cli, tmp_path: Path) -
     listed = cli("sweep", *CELLS, "--seeds", "0-1", "--dry-run", "--json").json
     assert [cell["cell"] for cell in listed["cells"]] == ["beta0-seed0", "beta4-seed0", "beta0-seed1", "beta4-seed1"]
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_an_earlier_try_left_is_no_part_of_a_sweep(cli: Cli, tmp_path: Path) -> None:
+    sweep = tmp_path / "runs/mine"
+    base, cell = ["--run", sweep / "base-seed0-1111"], ["--run", sweep / "cell-seed0"]
+    for command in (["prepare", *base, *SMALL], ["rollout", *base, "--step", "0"], ["score", *base, "--step", "0"]):
+        assert cli(*command).code == 0
+    assert cli("eval", *base, "--policy", "0", "-n", "2", "--k", "1,2").code == 0
+    shutil.copytree(sweep / "base-seed0-1111", sweep / "base-seed0-2222")
+    for name in ("cell-seed0", "not-begun-seed0"):
+        assert cli("fork", sweep / name, *base, "--step", "0").code == 0
+    assert cli("train", *cell, "--steps", "1").code == 0
+    assert cli("eval", *cell, "--policy", "1", "-n", "2", "--k", "1,2").code == 0
+    told = cli("compare", "mine", "--json")
+    assert told.code == 0, told.err
+    runs = {label: group["runs"] for label, group in told.json["groups"].items()}
+    assert runs == {"base": ["base-seed0-1111"], "cell": ["cell-seed0"]}
+    assert cli("compare", "base=mine@0", "new=mine@1").code == 0
+
+
+def test_the_runs_of_a_sweep_are_named_by_it(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "runs/mine"
+    sweep.mkdir()
+    shutil.move(trained, sweep / "one")
+    assert cli("status", "--run", "mine/one", "--json").json["steps_done"] == 2
+    assert cli("status", "mine/one").code == 0
+    for command in (["status"], ["du", "mine"], ["status", "mine"], ["status", "nothing"]):
+        result = cli(*command)
+        assert result.code == 1
+        assert "rsgrpo ls mine lists them" in result.err
 
 
 def test_two_places_that_are_no_runs_are_looked_for_as_runs(cli: Cli) -> None:

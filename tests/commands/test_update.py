@@ -162,6 +162,7 @@ def test_tags_are_shown(cli: Cli, beside: Path) -> None:
         (["update", "--advantages", "beta9", "--tag", "x"], 2, "has no advantages with the tag beta9"),
         (["update", "--step", "0", "--advantages", "beta8", "--tag", "x"], 2, "--step 0 --tag beta8"),
         (["eval", "--policy", "2.beta9"], 1, "rsgrpo update --run"),
+        (["eval", "--policy", "1.5"], 1, "--policy 1 --interpolate 0.5"),
         (["eval", "--policy", "two"], 2, "'two' is not a policy"),
         (["compare", "runs/trained@2.beta9", "runs/trained@2"], 1, "has no policy 2.beta9"),
     ],

@@ -42,7 +42,8 @@ def test_the_last_policy_is_evaluated_unless_told_otherwise() -> None:
     [
         (Grid({}, {"advantage.betta": [1, 2]}), "cell betta1-seed0: advantage.betta is not a setting"),
         (Grid({}, {"advantage.beta": [1, "x"]}), "cell betax-seed0: advantage.beta"),
-        (Grid({}, {"advantage.beta": [2, 2.0]}), "two cells are called beta2-seed0"),
+        (Grid({}, {"advantage.beta": [2, 2.0]}), "cell beta2-seed0 is there twice"),
+        (Grid({}, {"prepare.instruction": ["a?", "a!"]}), "two cells are called instructiona_-seed0"),
         (Grid({}, {}, {"a": {"advantage.beta": 2}, "b": {"advantage.beta": 2.0}}), "do not differ in any setting"),
         (Grid({}, {"seed": list(range(101)), "rollout.group_size": list(range(2, 120))}), "cells, more than"),
         (Grid(seeds=[]), "no cells"),

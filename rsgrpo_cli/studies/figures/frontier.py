@@ -91,7 +91,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Frontier:
     """
     groups = with_base(groups)
     benchmark = one_benchmark(groups, choices.benchmark)
-    ks = _two(choices.ks, fewest_samples(groups, benchmark))
+    ks = _two(choices.k, fewest_samples(groups, benchmark))
     base = [_trajectory(group, benchmark, ks) for group in groups if group.is_base]
     others = [group for group in groups if not group.is_base]
     if choices.along is None:

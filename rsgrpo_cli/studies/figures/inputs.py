@@ -16,14 +16,14 @@ class Choices:
 
     Args:
         benchmark: The benchmark; needed only where there are several.
-        ks: Values of k; those that suit the samples unless given.
+        k: Values of k; those that suit the samples unless given.
         baseline: Label of the group that others are compared with; the base model unless given.
         along: A setting; groups that differ in it alone are one line.
         smooth: Steps that a running mean is over.
     """
 
     benchmark: str | None = None
-    ks: tuple[int, ...] = ()
+    k: tuple[int, ...] = ()
     baseline: str | None = None
     along: str | None = None
     smooth: int = 10

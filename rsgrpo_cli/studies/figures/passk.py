@@ -62,7 +62,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> PassK:
     """
     groups = with_base(groups)
     benchmark = one_benchmark(groups, choices.benchmark)
-    curves = tuple(_curve(group, benchmark, choices.ks) for group in groups)
+    curves = tuple(_curve(group, benchmark, choices.k) for group in groups)
     return PassK(curves, f"{about(groups, benchmark)}; {BAND}.")
 
 

@@ -61,9 +61,9 @@ def test_weights_between_the_base_model_and_the_policy_are_a_line_of_their_own()
 @pytest.mark.parametrize(
     ("choices", "told"),
     [
-        (Choices(ks=(1, 2, 4)), "it needs two, not 1,2,4"),
-        (Choices(ks=(1,)), "it needs two, not one"),
-        (Choices(ks=(1, 8)), "pass@8 needs 8 samples per problem; grpo-seed0 has 4"),
+        (Choices(k=(1, 2, 4)), "it needs two, not 1,2,4"),
+        (Choices(k=(1,)), "it needs two, not one"),
+        (Choices(k=(1, 8)), "pass@8 needs 8 samples per problem; grpo-seed0 has 4"),
         (Choices("sums"), "grpo-seed0 has no evaluation on sums"),
     ],
 )

@@ -23,7 +23,7 @@ def test_a_curve_is_the_mean_over_seeds_and_problems() -> None:
 
 def test_the_band_is_the_interval_of_the_table() -> None:
     grpo = group("grpo", [4, 2, 0, 0], [4, 0, 0, 1])
-    (curve,) = passk.collect([grpo], Choices(ks=(2,))).curves
+    (curve,) = passk.collect([grpo], Choices(k=(2,))).curves
     interval = crossed_interval([grpo.passed("toy", 2)])
     assert (curve.lows, curve.highs) == ((interval.low,), (interval.high,))
 
@@ -37,7 +37,7 @@ def test_each_curve_goes_up_to_its_own_samples_unless_k_is_given() -> None:
     groups = [group("few", [1, 2]), group("many", [1, 2], n=8)]
     assert [curve.ks[-1] for curve in passk.collect(groups, Choices()).curves] == [4, 8]
     with pytest.raises(UsageError, match="pass@8 needs 8 samples per problem; few-seed0 has 4"):
-        passk.collect(groups, Choices(ks=(1, 8)))
+        passk.collect(groups, Choices(k=(1, 8)))
 
 
 def test_the_base_model_is_taken_from_the_runs_where_they_evaluated_it() -> None:
