@@ -26,17 +26,16 @@ def outputs(block: Block, folder: Path) -> str:
 
 
 def run(command: str, folder: Path) -> str:
-    """What a command prints on a terminal of 80 columns, without progress bars."""
+    """What a command prints on 80 columns; of the progress on stderr only the steps of `train`."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("RSGRPO")}
     environment = known | {"COLUMNS": "80", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    both = subprocess.STDOUT
+    progress = subprocess.STDOUT if command.startswith("rsgrpo train") else subprocess.PIPE
     shell = ["bash", "-c", command]
-    done = subprocess.run(
-        shell, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=both, text=True, check=False
-    )
+    pipe = subprocess.PIPE
+    done = subprocess.run(shell, cwd=folder, env=environment, stdout=pipe, stderr=progress, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{command}\n{done.stdout}")
-    return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + ("\n" if done.stdout else "")
+        sys.exit(f"{command}\n{done.stdout}{done.stderr}")
+    return "".join(f"{line.rstrip()}\n" for line in done.stdout.strip("\n").splitlines())
 
 
 def main() -> None:
