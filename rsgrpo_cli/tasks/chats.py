@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -14,11 +15,27 @@ from rsgrpo_cli.errors import DataError
 Message = dict[str, str]
 
 ROLES = ("system", "developer", "user", "assistant")
+GAPS = {"nan", "NaN", "NAN", "-nan", "<NA>", "NaT", "null", "NULL", "None", "NA", "N/A", "n/a", "#N/A", "TBD"}
+"""How a missing value reads once it has been turned into text."""
+_LIKE_A_CHAT = re.compile(r"\s*(?:\[\s*)?\{\s*['\"]")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _MEDIA_PARTS = re.compile(r"(input_)?(image|img|video|audio|file)(_url|_file|_base64)?", re.ASCII)
+_MEDIA = "(?:image|img|picture|pic|photo|figure|diagram|video|audio|sound)s?"
 _MEDIA_COLUMN = re.compile(
-    r"(decoded_|raw_)?(image|img|picture|photo|video|audio)s?(_?(url|path|base64|bytes)s?)?(_?\d+)?"
+    rf"(?:(?:decoded|raw|problem|question|prompt|query|input|original|source|main)_)?{_MEDIA}"
+    r"(?:_?(?:urls?|paths?|base64|b64|bytes|data|files?|names?|filenames?|list))?(?:_?\d+)?"
+    "|multi_?modal(?:_data)?|pixel_values"
 )
+_FLAG_COLUMN = re.compile(rf"(?:has|with|is|num|n|number_of)_{_MEDIA}(?:_count)?")
+"""Columns that say whether there is one, or how many."""
+_MEDIA_TEXT = re.compile(
+    r"\s*(?:data:(?:image|video|audio)/|iVBORw0KGgo|/9j/|R0lGOD|\S+\.(?:png|jpe?g|gif|webp|bmp|svg|mp[34]|wav)\s*\Z)"
+)
+"""How a text begins or ends that is an image or names one."""
+_PLACEHOLDER = re.compile(
+    r"<(?:image|img|video|audio)(?:[ _-]?\d+)?\s*/?>|<\|?image_pad\|?>|<\|image\|>|\[(?:IMAGE|IMG)(?:[ _-]?\d+)?\]"
+)
+"""What stands in a problem where its image belongs."""
 _STORED = {"bytes", "path"}
 """How `datasets` stores a picture or a sound."""
 
@@ -50,10 +67,13 @@ def asked(value: Any, where: str) -> Asked:
     """
     if isinstance(value, str):
         value = _chat_in(value) or value
+    if isinstance(value, Mapping) and {"role", "content"} <= set(value):
+        value = [value]
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return Asked("")
     if isinstance(value, str):
-        return Asked(value if _says_something(value) else "")
+        says_something = _says_something(value) and value.strip() not in GAPS
+        return Asked(value if says_something else "", media=bool(_PLACEHOLDER.search(value)))
     if not isinstance(value, list):
         raise DataError(f"{where} is {type(value).__name__}, not text or a chat")
     return _asked_by(value, where)
@@ -61,11 +81,17 @@ def asked(value: Any, where: str) -> Asked:
 
 def media_columns(shape: Mapping[str, Any]) -> list[str]:
     """The columns that hold images, sounds or videos, by their names or by what is in them."""
-    return [name for name, value in shape.items() if _MEDIA_COLUMN.fullmatch(name.lower()) or _is_stored_media(value)]
+    return [
+        name
+        for name, value in shape.items()
+        if _MEDIA_COLUMN.fullmatch(name.lower()) or _FLAG_COLUMN.fullmatch(name.lower()) or _is_stored_media(value)
+    ]
 
 
 def is_filled(value: Any) -> bool:
     """Whether there is anything in a value at all."""
+    if isinstance(value, bool | int | float):
+        return bool(value) and not math.isnan(value)
     if isinstance(value, Mapping):
         return any(map(is_filled, value.values()))
     if isinstance(value, list):
@@ -76,19 +102,25 @@ def is_filled(value: Any) -> bool:
 def _is_stored_media(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_is_stored_media, value[:1]))
+    if isinstance(value, str):
+        return bool(_MEDIA_TEXT.match(value[:200]))
     return isinstance(value, Mapping) and set(value) == _STORED
 
 
 def _chat_in(text: str) -> list[Any] | None:
-    """The chat that a text is the JSON of."""
-    if not re.match(r"\s*\[\s*\{", text):
+    """The chat, or the one turn of it, that a text is the JSON of, or what Python prints of it."""
+    if not _LIKE_A_CHAT.match(text):
         return None
     try:
         found = json.loads(text)
-    except (ValueError, RecursionError):  # a problem that begins with these brackets
-        return None
-    is_chat = all(isinstance(turn, Mapping) and {"role", "content"} <= set(turn) for turn in found)
-    return found if is_chat else None
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # a problem that begins with these brackets
+            return None
+    turns = [found] if isinstance(found, Mapping) else found
+    is_chat = all(isinstance(turn, Mapping) and {"role", "content"} <= set(turn) for turn in turns)
+    return turns if is_chat else None
 
 
 def _says_something(text: str) -> bool:
@@ -130,7 +162,7 @@ def _content(content: Any, where: str) -> tuple[str, bool]:
     if content is None:
         return "", False
     if isinstance(content, str):
-        return content, False
+        return content, bool(_PLACEHOLDER.search(content))
     if not isinstance(content, list):
         raise DataError(f"{where} has a content that is {type(content).__name__}, not text or a list of parts")
     texts = [_part(part, where) for part in content]

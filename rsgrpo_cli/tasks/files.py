@@ -6,7 +6,9 @@ import codecs
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.tasks.chats import is_filled
 
 SUFFIXES = (".jsonl", ".parquet")
 BATCH_ROWS = 256
-"""Rows of a Parquet file that are in memory at a time, beside those that are kept."""
+"""Rows that are in memory at a time, beside those that are kept; fewer where they are large."""
+_BATCH_BYTES = 32_000_000
+_BUFFER_BYTES = 1_000_000
+"""What is read of a column's bytes at a time: without a limit it is the whole row group."""
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does, so it is looked for first
     codecs.BOM_UTF32_BE: "utf-32",
@@ -42,12 +48,18 @@ class Rows:
         first: The columns that the choice of a column goes by: of JSONL, those of its first row.
         shape: All columns there are.
         read: The rows, one by one, with these columns only ("a.b" is `b` of the object `a`); None is all columns.
+        look: For each row, whether any of these columns has something in it; None where only reading them tells.
     """
 
     where: str
     first: Shape
     shape: Shape
     read: Callable[[Sequence[str] | None], Iterator[dict[str, Any]]]
+    look: Callable[[Sequence[str]], Iterator[bool]] | None = None
+
+    def filled(self, columns: Sequence[str]) -> Iterator[bool]:
+        """For each row, whether any of these columns has something in it."""
+        return self.look(columns) if self.look else map(is_filled, self.read(columns))
 
 
 def is_data_file(path: Path) -> bool:
@@ -108,7 +120,13 @@ def _open_parquet(path: Path) -> Rows:
     if not count:
         raise no_rows(str(path))
     shape = {field.name: _shape(field.type) for field in schema}
-    return Rows(str(path), shape, shape, lambda columns: _parquet_rows(path, columns))
+    return Rows(
+        str(path),
+        shape,
+        shape,
+        lambda columns: _parquet_rows(path, columns),
+        lambda columns: _filled_rows(path, columns),
+    )
 
 
 def _shape(kind: pa.DataType) -> Any:
@@ -121,12 +139,64 @@ def _shape(kind: pa.DataType) -> Any:
 
 def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
     """In batches: a column of a row group may hold more than one Arrow array can."""
+    with _parquet(path) as file:
+        for batch in file.iter_batches(_batch_rows(file, columns), columns=None if columns is None else [*columns]):
+            yield from batch.to_pylist()
+
+
+def _filled_rows(path: Path, columns: Sequence[str]) -> Iterator[bool]:
+    """By the statistics of each row group: images are read only where some rows have one and others have none."""
+    with _parquet(path) as file:
+        for number in range(file.metadata.num_row_groups):
+            known = {column: _filled_group(file, number, column) for column in columns}
+            unknown = [column for column, filled in known.items() if filled is None]
+            if True in known.values() or not unknown:
+                yield from repeat(True in known.values(), file.metadata.row_group(number).num_rows)
+                continue
+            for batch in file.iter_batches(_batch_rows(file, unknown), row_groups=[number], columns=unknown):
+                yield from map(is_filled, batch.to_pylist())
+
+
+def _filled_group(file: pq.ParquetFile, number: int, column: str) -> bool | None:
+    """Whether all rows of a row group have something in a column, or none has; None where that is not known."""
+    group, found = file.metadata.row_group(number), list[bool | None]()
+    for index in range(group.num_columns):
+        chunk = group.column(index)
+        if not _is_of(chunk.path_in_schema, [column]):
+            continue
+        noted = chunk.statistics
+        if noted is None or not noted.has_null_count:
+            return None
+        # Of values that are too long, as images are, no smallest is noted: none is taken to be empty. A list may be.
+        texts = chunk.physical_type == "BYTE_ARRAY" and not file.schema.column(index).max_repetition_level
+        every = texts and not noted.null_count and not (noted.has_min_max and noted.min in ("", b""))
+        found.append(False if not noted.num_values else True if every else None)
+    return True if True in found else None if None in found else False
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """A file that is read piece by piece, not a row group at a time."""
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH_ROWS, columns=None if columns is None else list(columns)):
-                yield from batch.to_pylist()
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
+
+
+def _batch_rows(file: pq.ParquetFile, columns: Sequence[str] | None) -> int:
+    """How many rows with these columns take no more than `_BATCH_BYTES`, by the row group with the largest."""
+    largest = 1.0
+    for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
+        chunks = map(group.column, range(group.num_columns))
+        own = [one for one in chunks if columns is None or _is_of(one.path_in_schema, columns)]
+        largest = max(largest, sum(one.total_uncompressed_size for one in own) / max(group.num_rows, 1))
+    return max(1, min(BATCH_ROWS, int(_BATCH_BYTES / largest)))
+
+
+def _is_of(path: str, columns: Sequence[str]) -> bool:
+    """Whether a leaf of the file belongs to one of the columns."""
+    return any(path == column or path.startswith(f"{column}.") for column in columns)
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-_GAPS = {*["nan", "NaN", "NAN", "-nan", "<NA>", "NaT", "null", "NULL", "None", "NA", "N/A", "n/a", "#N/A", "TBD"]}
-"""How a missing value reads once it has been turned into text."""
+from rsgrpo_cli.tasks.chats import GAPS
+
 _SPACE_AROUND = re.compile(r"\A[^\S\x0b\x0c]+|\s+\Z")
 """White space, but no form feed at the beginning: that is what an escape has made of the `\\f` of `\\frac`."""
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -80,7 +80,7 @@ def _plain(value: Any) -> str | None:
         return ""
     if isinstance(value, str):
         text = _SPACE_AROUND.sub("", value)
-        return "" if text in _GAPS else text
+        return "" if text in GAPS else text
     if isinstance(value, float | Decimal):
         return _number(value)
     return str(value) if isinstance(value, int) else None

@@ -13,8 +13,11 @@ from types import ModuleType
 from typing import Any
 
 from rsgrpo_cli.errors import DataError, DependencyError, MissingError, UsageError
+from rsgrpo_cli.tasks.chats import media_columns
 from rsgrpo_cli.tasks.files import BATCH_ROWS, Rows, no_rows, picked
 
+_ROWS_WITH_MEDIA = 8
+"""Rows that are in memory at a time where a row has images, which may be megabytes each."""
 _HUB_PATH = re.compile(
     r"(?P<repository>[^:@]+)(@(?P<revision>[^:@]+))?(:(?P<config>[^:@/]*)(/(?P<split>[^:@/]+))?)?", re.ASCII
 )
@@ -97,7 +100,8 @@ def open_hub(place: Place, split: str) -> Rows:
         names = list(shape) if columns is None else list(columns)
         outer = [name if name in shape else name.partition(".")[0] for name in names]
         # As Arrow: images stay the bytes they are, and one batch is in memory at a time.
-        for batch in table.select_columns(list(dict.fromkeys(outer))).with_format("arrow").iter(batch_size=BATCH_ROWS):
+        size = _ROWS_WITH_MEDIA if media_columns({name: shape[name] for name in outer if name in shape}) else BATCH_ROWS
+        for batch in table.select_columns(list(dict.fromkeys(outer))).with_format("arrow").iter(batch_size=size):
             yield from (picked(row, names) for row in batch.to_pylist())
 
     return Rows(place.repository, shape, shape, read)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rsgrpo_cli.bundled import bundled_data
 from rsgrpo_cli.errors import DataError, MissingError, UsageError
-from rsgrpo_cli.tasks.chats import Message, asked, is_filled, media_columns
+from rsgrpo_cli.tasks.chats import Message, asked, media_columns
 from rsgrpo_cli.tasks.files import SUFFIXES, Rows, is_data_file, open_rows
 from rsgrpo_cli.tasks.golds import read_gold
 from rsgrpo_cli.tasks.hub import Place, open_hub, read_hub
@@ -247,8 +247,8 @@ def _problems_of(table: Rows, prompt_column: str | None, answer_column: str | No
     seen = [name for name in media_columns(table.shape) if name not in (prompt_column, answer_column)]
     if not seen:
         return problems
-    shown = zip(problems, table.read(seen), strict=True)
-    return [replace(problem, media=True) if is_filled(row) else problem for problem, row in shown]
+    shown = zip(problems, table.filled(seen), strict=True)
+    return [replace(problem, media=True) if filled else problem for problem, filled in shown]
 
 
 # -- datasets known by name -------------------------------------------------------------------------------------------

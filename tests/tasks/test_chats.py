@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsgrpo_cli.errors import DataError
-from rsgrpo_cli.tasks.chats import Asked, asked, media_columns
+from rsgrpo_cli.tasks.chats import Asked, asked, is_filled, media_columns
 from rsgrpo_cli.tasks.sources import load_source
 
 USER = {"role": "user", "content": "1+1?"}
@@ -30,6 +30,16 @@ def parts(*content: Any) -> list[dict[str, Any]]:
         ([], Asked("")),
         ([USER], Asked(TURN)),
         ('[{"role": "user", "content": "1+1?"}]', Asked(TURN)),
+        ('{"role": "user", "content": "1+1?"}', Asked(TURN)),
+        ("[{'role': 'user', 'content': '1+1?'}]", Asked(TURN)),
+        (USER, Asked(TURN)),
+        ("nan", Asked("")),
+        (" None ", Asked("")),
+        ("{'a': 1} has how many keys?", Asked("{'a': 1} has how many keys?")),
+        ("<image>\nHow long is AB?", Asked("<image>\nHow long is AB?", media=True)),
+        ("In <image 2>, how long is AB?", Asked("In <image 2>, how long is AB?", media=True)),
+        ("An image of 3 and <x> of 4", Asked("An image of 3 and <x> of 4")),
+        ([USER | {"content": "<image>1+1?"}], Asked(({"role": "user", "content": "<image>1+1?"},), media=True)),
         ("[{1, 2}] has how many members?", Asked("[{1, 2}] has how many members?")),
         ([{"role": "system", "content": "Be brief."}], Asked("")),
         ([{"role": "user", "content": " "}], Asked("")),
@@ -71,6 +81,25 @@ def test_columns_of_images_are_known_by_name_or_by_what_they_hold() -> None:
     stored = {"bytes": None, "path": None}
     shape = {"problem": None, "images": ["a.png"], "image_3": None, "figure": stored, "shots": [stored], "imagery": "x"}
     assert media_columns(shape) == ["images", "image_3", "figure", "shots"]
+    more = ("problem_image", "image_file", "multi_modal_data", "has_image", "num_images", "diagram", "question_pic_1")
+    assert media_columns(dict.fromkeys(more)) == [*more]
+    assert not media_columns(dict.fromkeys(("significant_figures", "imagination", "photon", "videogame", "source")))
+    texts = {
+        "a": "data:image/png;base64,iVBO",
+        "b": "/9j/4AAQ",
+        "c": "figures/12.png",
+        "d": "read a.png aloud",
+        "e": "12",
+    }
+    assert media_columns(texts) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("value", "filled"),
+    [(False, False), (0, False), (2, True), (float("nan"), False), ("", False), (b"", False), ({"bytes": None}, False)],
+)
+def test_a_column_that_holds_nothing_shows_nothing(value: Any, filled: bool) -> None:
+    assert is_filled(value) is filled
 
 
 def test_rows_with_images_in_parquet(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsgrpo_cli.errors import DataError, MissingError, UsageError
+from rsgrpo_cli.tasks import files
 from rsgrpo_cli.tasks.files import open_rows, read_rows
 from rsgrpo_cli.tasks.sources import load_source, source_name
 
@@ -143,3 +144,64 @@ def test_a_name_in_another_script_is_still_a_name() -> None:
     assert len(names) == 3
     assert all(name.startswith("dataset-") for name in names)
     assert source_name("a.JSONL") == "a"
+
+
+def test_large_rows_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, sizes = tmp_path / "a.parquet", list[tuple[int, int]]()
+    pictures = [{"bytes": bytes([number]) * 1000, "path": None} for number in range(100)]
+    table = pa.table({"problem": [str(number) for number in range(100)], "image": pictures})
+    pq.write_table(table, path, use_dictionary=False, compression="none")
+
+    class Recording(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.buffer = options.get("buffer_size", 0)
+
+        def iter_batches(self, rows: int, **options: Any) -> Any:
+            sizes.append((rows, self.buffer))
+            return super().iter_batches(rows, **options)
+
+    monkeypatch.setattr(pq, "ParquetFile", Recording)
+    monkeypatch.setattr(files, "_BATCH_BYTES", 10_000)
+    assert len(list(open_rows(path).read(["image"]))) == 100
+    assert len(list(open_rows(path).read(["problem"]))) == 100
+    (rows, buffer), (all_rows, _) = sizes
+    assert (5 <= rows <= 10, buffer > 0, all_rows) == (True, True, 256)
+
+
+@pytest.mark.parametrize("row_group_size", [1, 3, 100])
+def test_which_rows_have_images_is_read_only_where_it_is_not_noted(tmp_path: Path, row_group_size: int) -> None:
+    path, big = tmp_path / "a.parquet", b"x" * 9000
+    pictures = [
+        {"bytes": big},
+        {"bytes": b"x"},
+        {"bytes": big},
+        None,
+        {"bytes": None},
+        None,
+        {"bytes": None},
+        {"bytes": big},
+    ]
+    lists = [[], None, [{"bytes": big}], [], [], [], [{"bytes": None}], [None]]
+    shapes = {"one": pa.struct([("bytes", pa.binary())]), "many": pa.list_(pa.struct([("bytes", pa.binary())]))}
+    table = pa.table({"one": pictures, "many": lists}, schema=pa.schema(shapes)).append_column(
+        "has", pa.array([False] * 7 + [True])
+    )
+    pq.write_table(table, path, row_group_size=row_group_size)
+    rows = open_rows(path)
+    assert list(rows.filled(["one"])) == [True, True, True, False, False, False, False, True]
+    assert list(rows.filled(["many"])) == [False, False, True, False, False, False, False, False]
+    assert list(rows.filled(["has"])) == [False] * 7 + [True]
+    assert list(rows.filled(["one", "many"])) == [True, True, True, False, False, False, False, True]
+
+
+def test_images_are_not_read_where_every_row_has_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"problem": ["a", "b"], "image": [{"bytes": b"x" * 9000}] * 2}), path)
+    rows = open_rows(path)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a column of images was read")
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", refuse)
+    assert list(rows.filled(["image"])) == [True, True]
