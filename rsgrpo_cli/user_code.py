@@ -5,6 +5,7 @@ Rewards and estimators are loaded with it, in worker processes; `user_function` 
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import hashlib
 import importlib
@@ -166,8 +167,9 @@ def short(value: Any) -> str:
 
 
 def source_hash(module: ModuleType) -> str:
-    """Hash of the module's file and of the user's other modules in this process; empty where it has no file.
+    """Hash of the module's file and of the user's other modules that it imports; empty where it has no file.
 
+    Those that are imported only when the function is called count too, where an import statement names them.
     The user's are those under the folder that the module was imported from, for instance the current directory, without
     installed packages. Of a function in an installed package, they are the other modules of that package.
 
@@ -196,10 +198,47 @@ def _project_files(module: ModuleType, file: Path) -> Iterator[tuple[str, bytes]
     root = file.parents[packages]  # the folder that the module was imported from
     if _is_installed(root):
         root = root / module.__name__.partition(".")[0]
-    for path in {file, *_loaded_files()}:
+    loaded = {file, *_loaded_files()}
+    for path in loaded | _named_files(loaded, root):
         inside = is_inside(path, root) and not is_inside(path, _OURS) and not _is_below_installed(path, root)
         if path == file or (inside and path.is_file()):
             yield os.path.relpath(path, root), path.read_bytes()
+
+
+def _named_files(files: set[Path], root: Path) -> set[Path]:
+    """The files below a folder that import statements name, in these files or in one that they name."""
+    found = set[Path]()
+    waiting = [path for path in files if is_inside(path, root) and not _is_below_installed(path, root)]
+    while waiting:
+        path = waiting.pop()
+        new = {named.resolve() for named in _imports(path, root)} - found - files
+        found |= new
+        waiting += [named for named in new if is_inside(named, root)]
+    return found
+
+
+def _imports(path: Path, root: Path) -> Iterator[Path]:
+    """The files below a folder that the import statements of a file name, wherever in it they stand."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError, RecursionError):  # no Python, or none that can be run
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _files_of(root, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = path.parents[node.level - 1] if node.level else root
+            names = [f"{node.module or ''}.{alias.name}".lstrip(".") for alias in node.names]
+            yield from (file for name in names for file in _files_of(base, name))
+
+
+def _files_of(base: Path, name: str) -> Iterator[Path]:
+    """The files of a module and of the packages on the way to it, as far as they are below a folder."""
+    folder = base
+    for part in name.split("."):
+        folder /= part
+        yield from (file for file in (folder.with_suffix(".py"), folder / "__init__.py") if file.is_file())
 
 
 def _is_below_installed(path: Path, root: Path) -> bool:

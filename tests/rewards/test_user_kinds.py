@@ -190,6 +190,22 @@ def test_the_modules_beside_a_function_belong_to_its_identity(opened: Opener, tm
     assert opened("mine:f").identity != first
 
 
+@pytest.mark.parametrize(
+    "statement",
+    ["import late", "from late import X", "from pack import late", "import pack.late as l", "from pack.late import X"],
+)
+def test_a_module_that_is_imported_when_the_function_is_called_belongs_to_its_identity(
+    opened: Opener, tmp_path: Path, statement: str
+) -> None:
+    body = f"def f(completions, **columns):\n    {statement}\n    return [2.0] * len(completions)\n"
+    write(tmp_path, mine=body, late="from further import X\n", further="X = 1\n")
+    write(tmp_path / "pack", init="", late="from . import near\nX = near.X\n", near="X = 1\n")
+    first = opened("mine:f").identity
+    write(tmp_path, further="X = 2\n")
+    write(tmp_path / "pack", near="X = 2\n")
+    assert opened("mine:f").identity != first
+
+
 def test_packages_installed_in_the_project_do_not_belong_to_it(
     opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
