@@ -50,6 +50,11 @@ def encode_chat(
     return list(ids)
 
 
+def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], day: date | None) -> str:
+    """The text that a chat template makes of a prompt, with its control tokens; raises as `encode_chat`."""
+    return str(_by_template(tokenizer, messages, day, tokenize=False))
+
+
 def decode_tokens(tokenizer: PreTrainedTokenizerBase, stop_ids: Collection[int], token_ids: Sequence[int]) -> str:
     """The text of some tokens, without those that begin, end or pad a text.
 

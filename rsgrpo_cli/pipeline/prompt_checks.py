@@ -12,6 +12,7 @@ from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.context_window import Window, is_recurrent, read_config, window_of
 from rsgrpo_cli.errors import DataError, EngineError, UsageError
 from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.pipeline.template_checks import check_template, examples
 from rsgrpo_cli.schemas import TEXT_ROLE
 
 Message = Mapping[str, str]
@@ -71,6 +72,7 @@ def check_prompts(session: Session, cfg: PrepareConfig, prompts: pa.Table, setti
         )
     _require_all_turns(found, encode, cfg)
     _check_control_tokens(session, found, encode, cfg)
+    check_template(session, [(prompt.name, prompt.messages) for prompt in found])
     window = _vllm_window(session) if engine == "vllm" else window_of(config)
     _check_room(session, found, encode, window, setting)
 
@@ -82,12 +84,9 @@ _COLUMNS = ["prompt_id", "messages"]
 
 
 def _require_all_turns(prompts: Iterable[_Prompt], encode: Encode, cfg: PrepareConfig) -> None:
-    """One chat of each sequence of roles is looked at: a template goes by these."""
-    seen: set[tuple[str, ...]] = set()
-    for prompt in prompts:
-        if prompt.roles in seen or prompt.roles == (TEXT_ROLE,):
-            continue
-        seen.add(prompt.roles)
+    """The first and the longest chat of each sequence of roles are looked at: a template goes by these."""
+    chats = [(prompt.name, prompt.messages) for prompt in prompts if prompt.roles != (TEXT_ROLE,)]
+    for prompt in (_Prompt(name, messages) for name, messages in examples(chats)):
         try:
             whole = encode(prompt.messages)
         except DataError as error:
