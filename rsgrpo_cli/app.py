@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +29,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("export", RUNS, "rsgrpo export mine --merge --out mine-merged"),
     ("watch", RUNS, "rsgrpo watch mine"),
     ("status", RUNS, "rsgrpo status --run mine"),
+    ("verify", RUNS, "rsgrpo verify mine"),
     ("diff", RUNS, "rsgrpo diff runs/grpo runs/rs_grpo"),
     ("du", RUNS, "rsgrpo du"),
     ("gc", RUNS, "rsgrpo gc mine --dry-run"),
@@ -140,6 +143,7 @@ def about(
 def main() -> None:
     """Run the command line. The only error boundary: one line that says what is wrong, one that says what to do."""
     open_streams()
+    _end_as_ctrl_c_does()
     out = Output(as_json="--json" in sys.argv)
     try:
         _run()
@@ -159,7 +163,9 @@ def main() -> None:
     except OSError as error:
         _debug(error)
         where = f" ({error.filename})" if error.filename else ""
-        out.error(RsgrpoError(f"{error.strerror or error}{where}", "check the path, its permissions and the disk"))
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some space and run the same command again" if full else _LOOK
+        out.error(RsgrpoError(f"{error.strerror or error}{where}", hint))
         close_stdout()
         sys.exit(1)
     except Exception as error:
@@ -168,6 +174,16 @@ def main() -> None:
         hint = "this is a bug in rsgrpo; RSGRPO_DEBUG=1 shows where. What was finished is kept"
         out.error(RsgrpoError(f"{type(error).__name__}: {first}", hint))
         sys.exit(1)
+
+
+_LOOK = "check the path, its permissions and the disk"
+
+
+def _end_as_ctrl_c_does() -> None:
+    """Have every signal that asks for an end end a command that does not listen for it, or not yet, as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
+            signal.signal(number, signal.default_int_handler)
 
 
 def _run() -> None:

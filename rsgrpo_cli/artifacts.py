@@ -3,11 +3,15 @@
 A file appears under its name only when it is complete (temporary file, fsync, rename). Its metadata says what it was
 made of, as ids of its inputs; an id is the hash of an artifact's content and lineage, written once into the footer, so
 that "is this stale?" reads footers only. No clock time and no host name goes in: equal runs leave equal bytes.
+
+What is JSON, in a file or in a footer, carries a hash of the rest of it under "check": one changed character is noticed
+before anything is done with it. What older versions wrote has none.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,10 +27,12 @@ import pyarrow.parquet as pq
 from rsgrpo_cli import __version__
 from rsgrpo_cli.disk import write_atomically
 from rsgrpo_cli.errors import ArtifactError, MissingError
-from rsgrpo_cli.footers import REMAKE, checked_lineage, parse_metadata
+from rsgrpo_cli.footers import FILE_KEY, REMAKE, UNHASHED, checked_lineage, is_whole, parse_metadata, with_hash
 from rsgrpo_cli.schemas import ArtifactSchema
 
 METADATA_KEY, NOTES_KEY = b"rsgrpo", b"rsgrpo_notes"
+CHECK = "check"
+"""The entry of a JSON object that holds the hash of the others."""
 ROW_GROUP_ROWS = 8192
 """About how many rows per row group gets; it ends with a group of samples, never inside one."""
 
@@ -104,7 +110,7 @@ def write_table(
     table = _conform(table, kind, path)
     lineage_json = _unnamed(kind, lineage)
     lineage_json["id"] = lineage.id or _content_id(table.select(kind.required.names), lineage_json)
-    metadata = {METADATA_KEY: json.dumps(lineage_json, sort_keys=True)}
+    metadata = {METADATA_KEY: json.dumps(sealed(lineage_json), sort_keys=True)}
     metadata |= {NOTES_KEY: json.dumps(notes, sort_keys=True)} if notes else {}
     table = table.replace_schema_metadata(metadata)
 
@@ -132,12 +138,14 @@ def read_table(path: Path, kind: ArtifactSchema, columns: Sequence[str] | None =
     read_lineage(path, kind)
     wanted = list(columns or kind.schema.names)
     try:
+        if not is_whole(path, _signature(path)):
+            raise ValueError("it was changed since it was written")
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             there = file.schema_arrow.names
             table = file.read([name for name in wanted if name in there] if columns else None)
             table.validate(full=True)  # text that is no UTF-8 would come out much later, as an error of its reader
             return _completed(table, kind, wanted) if kind.optional else table
-    except (pa.ArrowException, OSError) as error:
+    except (ValueError, pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
 
 
@@ -194,7 +202,10 @@ def _signature(path: Path) -> tuple[int, int, int]:
 def _footer(path: Path, signature: tuple[int, int, int]) -> tuple[pa.Schema, dict[str, Any]]:
     """Schema and metadata of a file. A file is replaced, never written into, so its signature names its content."""
     schema = pq.read_schema(path)
-    return schema.remove_metadata(), parse_metadata((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    metadata = parse_metadata((schema.metadata or {}).get(METADATA_KEY, b"{}"))
+    if not is_as_written(metadata):
+        raise ValueError("its metadata was changed since it was written")
+    return schema.remove_metadata(), metadata
 
 
 def count_rows(path: Path) -> int:
@@ -213,8 +224,20 @@ def write_json(path: Path, data: Any) -> None:
     write_atomically(path, lambda file: file.write(text))
 
 
+def sealed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with the hash of its content, for `is_as_written`."""
+    content = {name: value for name, value in data.items() if name != CHECK}
+    return content | {CHECK: hash_json(json.loads(json.dumps(content)))}
+
+
+def is_as_written(data: Mapping[str, Any]) -> bool:
+    """Whether an object has the content that it was sealed with; one that never was has."""
+    return CHECK not in data or data == sealed(data)
+
+
 def json_text(data: Any) -> bytes:
     """A JSON file's content, for people to read."""
+    data = sealed(data) if isinstance(data, Mapping) else data
     return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -236,6 +259,8 @@ def read_json(path: Path, *keys: str, **kinds: type) -> Any:
         raise MissingError(f"{path} does not exist") from error
     except (ValueError, RecursionError) as error:  # not JSON or not UTF-8; nested too deeply
         raise ArtifactError(f"{path} is not valid JSON: {error}", REMAKE) from error
+    if isinstance(data, dict) and not is_as_written(data):
+        raise ArtifactError(f"{path} is damaged: it was changed since it was written", REMAKE)
     for key in (*keys, *kinds):
         if not isinstance(data, dict) or key not in data:
             raise ArtifactError(f"{path} is damaged: it has no {key!r}", REMAKE)
@@ -278,14 +303,16 @@ def _difference(found: pa.Schema, expected: pa.Schema) -> str:
     return "; ".join(parts + changed) or "same names and types, in another order or with other null rules"
 
 
-def _as_parquet(table: pa.Table, kind: ArtifactSchema) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
+def _as_parquet(table: pa.Table, kind: ArtifactSchema) -> bytes:
+    """A file's content."""
+    sink = io.BytesIO()
     with pq.ParquetWriter(
         sink, table.schema, compression="zstd", use_dictionary=list(kind.repeated), write_page_checksum=True
     ) as writer:
         for start, stop in _row_groups(table):
             writer.write_table(table.slice(start, stop - start), row_group_size=stop - start)
-    return sink.getvalue()
+        writer.add_key_value_metadata({FILE_KEY: UNHASHED})
+    return with_hash(sink.getvalue())
 
 
 def _content_id(table: pa.Table, lineage_json: dict[str, Any]) -> str:

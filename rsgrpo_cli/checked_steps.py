@@ -12,10 +12,44 @@ from functools import cached_property
 import pyarrow as pa
 
 from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage, read_table, write_table
+from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import CHECKED, PROMPTS
 from rsgrpo_cli.staleness import departures, stale_inputs
 from rsgrpo_cli.step_dir import Step
+
+
+def require_own_settings(run: RunDir) -> None:
+    """Refuse settings that are not those that the run's steps were made with: the config.json of another run.
+
+    A single stage may have been run with settings of its own; the list of checked steps tells, as it holds the run's.
+
+    Raises:
+        ArtifactError: If config.json was replaced.
+    """
+    if not run.checked.is_file():
+        return
+    try:
+        recorded = read_lineage(run.checked, CHECKED).config.get("settings")
+    except ArtifactError:  # whoever needs the list says so, and makes it again
+        return
+    if recorded in (None, _settings_id(run)):
+        return
+    changed = next((change for step in run.steps() for change in departures(run, step)), None)
+    if changed is not None:
+        what, name, was, now = changed
+        raise ArtifactError(
+            f"{run.path / 'config.json'} has other settings than the run was made with: the {what} have {name} {was}, "
+            f"not {now}",
+            f"put the file back as it was; or start another run with its settings: rsgrpo train --config "
+            f"{run.path / 'config.json'}",
+        )
+
+
+def _settings_id(run: RunDir) -> str:
+    config = run.config()
+    own = [section.decisive() for section in (config.rollout, config.score, config.advantage, config.update)]
+    return hash_json([config.seed, *own])
 
 
 class CheckedSteps:
@@ -91,9 +125,8 @@ class CheckedSteps:
     @cached_property
     def _context(self) -> dict[str, str]:
         """What the check depends on beside the steps' files."""
-        config, prompts = self.run.config(), self.run.prompts
-        own = [section.decisive() for section in (config.rollout, config.score, config.advantage, config.update)]
+        prompts = self.run.prompts
         return {
-            "settings": hash_json([config.seed, *own]),
+            "settings": _settings_id(self.run),
             "prompts": read_lineage(prompts, PROMPTS).id if prompts.is_file() else "",
         }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.artifacts import read_json
+from rsgrpo_cli.artifacts import CHECK, read_json
 from rsgrpo_cli.config import RunConfig, parse
 from rsgrpo_cli.config.removed import without_removed, without_speed
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
@@ -22,16 +22,23 @@ def read(path: Path) -> RunConfig:
         ArtifactError: If it is damaged.
     """
     hint = "nothing else holds a run's settings: put the file back as it was, or start another run"
-    try:
-        data = read_json(path, "version", "config")
-    except ArtifactError as error:
-        raise ArtifactError(error.message, hint) from error
+    data = _read(path, "version", "config")
     if data["version"] != VERSION:
         raise ArtifactError(f"{path} is not a run configuration of this version of rsgrpo", hint)
     try:
         return _parsed(path, data["config"])
     except UsageError as error:  # not what the user gave now, but the file's content
         raise ArtifactError(f"{path} is damaged: {error.message}", hint) from error
+
+
+def _read(path: Path, *names: str) -> Any:
+    try:
+        return read_json(path, *names)
+    except ArtifactError as error:
+        hint = "nothing else holds a run's settings: put the file back as it was, or start another run"
+        if "was changed" in error.message:
+            hint = f'put the file back as it was; if the change is meant, take the line "{CHECK}" out of it'
+        raise ArtifactError(error.message, hint) from error
 
 
 def _parsed(path: Path, settings: Any) -> RunConfig:
@@ -66,7 +73,7 @@ def read_origin(path: Path) -> dict[str, Any] | None:
     Raises:
         ArtifactError: If that is not what stands there.
     """
-    origin = read_json(path, "version").get("forked_from")
+    origin = _read(path, "version").get("forked_from")
     if origin is None:
         return None
     of_its_kind = isinstance(origin, dict) and isinstance(origin.get("run"), str)

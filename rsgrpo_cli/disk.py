@@ -159,6 +159,16 @@ def open_own(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT, 0o666)
 
 
+def links_out(root: Path) -> Iterator[Path]:
+    """The symbolic links below a directory that lead out of it."""
+    inside = root.resolve()
+    for folder, folders, files in os.walk(root):
+        for name in sorted(folders + files):
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                yield path
+
+
 def set_aside(path: Path) -> Path:
     """Rename what is in the way of something new; nothing is lost.
 

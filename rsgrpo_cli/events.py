@@ -19,7 +19,7 @@ def append(path: Path, event: Mapping[str, Any]) -> None:
     """Add an event, with the time.
 
     Raises:
-        ArtifactError: If the log is a symbolic link: it would be written through.
+        ArtifactError: If the log is a symbolic link: it would be written through; or if the disk is full.
     """
     _append(path, json.dumps({"time": _now(), **event}))
 
@@ -38,9 +38,10 @@ def _now() -> str:
 
 
 def _append(path: Path, line: str) -> None:
-    descriptor = disk.open_own(path, os.O_WRONLY | os.O_APPEND)
-    with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(line + "\n")
+    with disk.explain_full_disk(path):
+        descriptor = disk.open_own(path, os.O_WRONLY | os.O_APPEND)
+        with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(line + "\n")
 
 
 def read(path: Path) -> list[dict[str, Any]]:

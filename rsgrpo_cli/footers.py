@@ -1,15 +1,29 @@
-"""What is in a file's metadata, read as data of unknown origin: what does not fit is named, never believed."""
+"""What is in a file's metadata, read as data of unknown origin: what does not fit is named, never believed.
+
+A Parquet file holds the hash of all its bytes, in its own footer. It is taken with zeros in the hash's place.
+"""
 
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
+
+import xxhash
 
 from rsgrpo_cli.errors import ArtifactError
 
 REMAKE = "move it away and run the stage that makes it again"
 """What to do about an artifact that cannot be used."""
+FILE_KEY = b"rsgrpo_file"
+"""Under which a Parquet file's metadata has the hash of the file."""
+UNHASHED = b"0" * 32
+_SEALED = b'"check": '
+"""What the metadata has in every file that has such a hash."""
+_TAIL = 8
+"""Bytes at the end of a Parquet file: the length of the footer, and PAR1."""
+_CHUNK = 1 << 18
 _OBJECTS = {"config": False, "inputs": True, "outputs": True, "versions": False}
 """Fields that hold names and values -> whether all values must be text."""
 
@@ -72,3 +86,37 @@ def checked_lineage(data: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def with_hash(content: bytes) -> bytes:
+    """A Parquet file with its hash in the place that was left for it, the last in its footer."""
+    place = content.rindex(UNHASHED)
+    digest = xxhash.xxh3_128_hexdigest(content).encode()
+    return content[:place] + digest + content[place + len(digest) :]
+
+
+@lru_cache(maxsize=4096)
+def is_whole(path: Path, signature: tuple[int, ...]) -> bool:
+    """Whether a Parquet file has the bytes that it was written with; an older one, without a hash, counts as whole.
+
+    Args:
+        path: The file.
+        signature: What names its content: it is read through once.
+    """
+    size = path.stat().st_size
+    with open(path, "rb", buffering=0) as file:
+        file.seek(max(0, size - _TAIL))
+        data = size - _TAIL - int.from_bytes(file.read(4), "little")
+        file.seek(max(0, data))
+        footer = file.read()
+        place = footer.rfind(FILE_KEY)
+        start = footer.find(b" ", place) + 1 if place >= 0 else 0  # the length of the hash, 32, comes before it
+        if place < 0 or start == 0:
+            return _SEALED not in footer
+        digest, left = xxhash.xxh3_128(), data
+        file.seek(0)
+        while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+            digest.update(chunk)
+            left -= len(chunk)
+    digest.update(footer[:start] + UNHASHED + footer[start + len(UNHASHED) :])
+    return digest.hexdigest().encode() == footer[start : start + len(UNHASHED)]

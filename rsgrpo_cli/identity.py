@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from rsgrpo_cli.artifacts import hash_json, read_json, write_json
-from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.errors import ArtifactError, UsageError
 
 FILE = "identity.json"
 Function = Literal["reward", "estimator"]
@@ -101,6 +101,19 @@ def pinned(run: Path, model: str) -> str:
     known = identity is not None and identity.base.get("model") == model and identity.revision
     on_hub = model.count("/") == 1 and "@" not in model and not Path(model).is_dir()
     return f"{model}@{identity.revision}" if identity and known and on_hub else model
+
+
+def refuse_unasked(run: Path, kind: Function, name: str) -> NoReturn:
+    """Refuse to call a user's function that only a run's configuration names.
+
+    Raises:
+        UsageError: Saying how to have it called.
+    """
+    raise UsageError(
+        f"run {run.name} is set to call the {kind} function {name}, and a run directory is data: nothing that it names "
+        "is run unasked",
+        f"if you know the function: the same command with --trust, or with --{kind} {name}",
+    )
 
 
 def _texts(values: Any) -> bool:

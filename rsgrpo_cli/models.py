@@ -198,6 +198,7 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
                 dtype=weights,
                 local_files_only=True,
                 trust_remote_code=False,
+                use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )

@@ -26,10 +26,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli import config_file, disk, events, manifests, run_names
+from rsgrpo_cli import config_file, disk, events, run_names
 from rsgrpo_cli.artifacts import json_text, read_json, read_lineage, write_json
 from rsgrpo_cli.config import RunConfig
-from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
+from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.locks import LOCKS, Holder, Note, hold_benchmarks, hold_run, holder
 from rsgrpo_cli.schemas import UPDATE_METRICS
 
@@ -235,27 +235,6 @@ class RunDir:
         what = f"run {self.name} has no policy {self.policy_name(version)}"
         raise MissingError(what, f"checkpoints: {have}; 0 is the base model")
 
-    def check_checkpoint(self, version: int, *, trainer: bool) -> None:
-        """Make sure that a checkpoint is what was saved, and what the step before it made.
-
-        Args:
-            version: The policy.
-            trainer: Whether the optimizer's state is going to be used too.
-
-        Raises:
-            ArtifactError: Naming the first file that is not.
-        """
-        folder = self.checkpoint(version)
-        found = manifests.damage(folder, trainer=trainer)
-        made = _recorded_policy(self.update_metrics(version - 1))
-        if found is None and made not in (None, self.policy_id(version, "")):
-            found = f"it is not the policy that step {version - 1} of this run made"
-        if found is not None:
-            raise ArtifactError(
-                f"checkpoint {version} of run {self.name} is damaged: {found}",
-                f"remove {folder}, and the newest one before it is used",
-            )
-
     def benchmarks_of(self, version: int) -> list[str]:
         """Evaluations of policy `version` that have a summary."""
         return sorted(path.parent.name for path in self.evaluations(version).glob("*/summary.parquet"))
@@ -370,14 +349,6 @@ class RunDir:
     def recorded(self) -> list[dict[str, Any]]:
         """The log."""
         return events.read(self.events)
-
-
-def _recorded_policy(metrics: Path) -> str | None:
-    """The id of the policy that an update made; None where that is not recorded, or the record cannot be read."""
-    try:
-        return read_lineage(metrics, UPDATE_METRICS).outputs.get("policy")
-    except (MissingError, ArtifactError):  # only kept in part, or damaged: the policy itself may be sound
-        return None
 
 
 def _of_a_killed_start(entry: Path) -> bool:

@@ -1,4 +1,6 @@
 import errno
+import json
+import os
 from pathlib import Path
 from typing import IO
 
@@ -7,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsgrpo_cli import artifacts
-from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
+from rsgrpo_cli.artifacts import Lineage, read_json, read_lineage, read_table, write_json, write_table
 from rsgrpo_cli.disk import write_atomically
 from rsgrpo_cli.errors import ArtifactError, MissingError
-from rsgrpo_cli.schemas import ADVANTAGES, REWARDS
+from rsgrpo_cli.schemas import ADVANTAGES, PROMPTS, REWARDS
+from tests import tables
 
 LINEAGE = Lineage("score", {"reward": "math"}, {"rollouts": "abc"}, policy_version=3)
 
@@ -167,3 +170,33 @@ def test_a_broken_json_file(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ArtifactError, match="not valid JSON"):
         artifacts.read_json(tmp_path / "config.json")
+
+
+def test_every_changed_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.parquet"
+    write_table(path, tables.prompts(["a", "b"]), PROMPTS, Lineage("prepare", {"dataset": "x"}, {}))
+    intact = path.read_bytes()
+    for at in range(0, len(intact), 7):
+        path.write_bytes(intact[:at] + bytes([intact[at] ^ 1]) + intact[at + 1 :])
+        os.utime(path, ns=(at, at))  # replaced, as far as a reader can tell
+        with pytest.raises(ArtifactError, match=r"prompts\.parquet"):
+            read_table(path, PROMPTS)
+
+
+def test_a_table_without_a_hash_is_read_as_older_versions_wrote_it(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.parquet"
+    write_table(path, tables.prompts(["a", "b"]), PROMPTS, Lineage("prepare", {"dataset": "x"}, {}))
+    table = pq.read_table(path)
+    lineage = json.loads(table.schema.metadata[b"rsgrpo"])
+    del lineage["check"]
+    pq.write_table(table.replace_schema_metadata({b"rsgrpo": json.dumps(lineage)}), path)
+    assert len(read_table(path, PROMPTS)) == 2
+
+
+def test_json_that_was_changed_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"one": 1.5, "two": ["é"], "none": None})
+    assert read_json(path, one=float)["two"] == ["é"]
+    path.write_text(path.read_text().replace("1.5", "1.6"))
+    with pytest.raises(ArtifactError, match="changed since it was written"):
+        read_json(path)

@@ -1,6 +1,7 @@
 """Which steps need not be read again: those of which no file was touched."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def test_a_step_with_settings_of_its_own_is_looked_at_every_time(run: RunDir) ->
 
 
 def test_other_settings_or_prompts_make_the_list_worthless(run: RunDir) -> None:
-    config = (run.path / "config.json").read_text()
+    config = re.sub(r',\n *"check".*', "", (run.path / "config.json").read_text())  # not sealed
     (run.path / "config.json").write_text(config.replace('"beta": 2.0', '"beta": 3.0'))
     assert untouched(run) == set()
     (run.path / "config.json").write_text(config.replace('"seed": 0', '"seed": 5'))

@@ -50,15 +50,15 @@ ALLOWED: dict[str, set[str]] = {
     "events": {"disk"},
     "config_file": {"errors", "artifacts", "config"},
     "run_names": {"config", "disk", "errors", "locks"},
-    "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names", "manifests"}
-    | {"config_file"},
+    "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names"} | {"config_file"},
+    "checkpoint_checks": {"errors", "schemas", "artifacts", "manifests", "run_dir"},
     "identity": {"errors", "artifacts"},
     "step_dir": {"errors", "schemas", "artifacts", "run_dir"},
     "staleness": {"errors", "schemas", "artifacts", "footers", "run_dir", "identity", "step_dir"},
-    "checked_steps": {"schemas", "artifacts", "run_dir", "step_dir", "staleness"},
+    "checked_steps": {"errors", "schemas", "artifacts", "run_dir", "step_dir", "staleness"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "estimators", "engines", "policy", "stages"}
-    | {"artifacts", "run_dir", "console", "disk", "manifests", "config_file", "locks"}
+    | {"artifacts", "run_dir", "console", "disk", "manifests", "checkpoint_checks", "config_file", "locks"}
     | {"identity", "staleness", "step_dir", "checked_steps", "health"},
     "api": {"errors", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
     "report": {

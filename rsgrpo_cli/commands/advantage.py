@@ -33,6 +33,7 @@ def advantage(
     tag: options.TagOption = None,
     force: options.ForceOption = False,
     accept_changes: options.AcceptOption = False,
+    trust: options.TrustOption = False,
     compare: Compare = None,
     figure: Figure = None,
     as_json: options.JsonOption = False,
@@ -55,7 +56,7 @@ def advantage(
 
     target, resolved = open_run(run, overrides)
     say_departures(out, target, resolved, "advantage", tag=tag)
-    with at_work(target, resolved, out, overrides) as session:
+    with at_work(target, resolved, out, overrides, trust=trust) as session:
         session.accept_changes = accept_changes
         number = newest_step(target, "rewards") if step is None else step
         outcome = steps.advantage(session, number, resolved.advantage, tag=tag, force=force)

@@ -14,7 +14,7 @@ from rsgrpo_cli.commands.live import shown
 from rsgrpo_cli.commands.options import as_typed
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
 from rsgrpo_cli.console import Output, duration
-from rsgrpo_cli.errors import Interrupted, LockedError, RsgrpoError, UsageError
+from rsgrpo_cli.errors import ArtifactError, Interrupted, LockedError, RsgrpoError, UsageError
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session
@@ -31,6 +31,7 @@ def at_work(
     out: Output,
     overrides: Overrides | None = None,
     *,
+    trust: bool = False,
     evaluating: int | None = None,
     screen: bool = False,
 ) -> Iterator[Session]:
@@ -40,9 +41,15 @@ def at_work(
 
     What is said goes into the run's log too, and what is done is shown: on one screen where `screen` asks for it.
 
+    The user's own functions that the run's configuration names are called only with `trust`, or where they are named
+    again in `overrides`, or in a run that this command created. The same goes for links that lead out of the run.
+
     A run that this command created and that fails before it has sampled anything is removed again, so that the same
     command with another flag starts again. Only what this process wrote goes; a run that was there is left as it is.
     """
+    trust = trust or run.made_since is not None
+    if not trust:
+        _refuse_links(run)
     try:
         with activity.doing("starting"):
             from rsgrpo_cli.locks import in_use
@@ -57,7 +64,7 @@ def at_work(
             _logged(out, run),
             shown(out, note, run if screen else None),
             stop.installed(out.info),
-            Session(run, config, out, stop, asked) as session,
+            Session(run, config, out, stop, asked, trust=trust) as session,
         ):
             yield session
     except (Interrupted, LockedError):  # what a polite stop leaves is to be gone on with; the other's is not ours
@@ -68,6 +75,21 @@ def at_work(
         elif isinstance(error, RsgrpoError):
             error.hint = _with_the_run(error.hint, run)
         raise
+
+
+def _refuse_links(run: RunDir) -> None:
+    """Write nothing through a link that a stranger may have put into a run.
+
+    Raises:
+        ArtifactError: If one leads out of it.
+    """
+    from rsgrpo_cli.disk import links_out
+
+    for path in links_out(run.path):
+        raise ArtifactError(
+            f"{path} is a symbolic link out of the run, and nothing is written through it",
+            "if you made it: the same command with --trust; if not, remove it",
+        )
 
 
 @contextmanager

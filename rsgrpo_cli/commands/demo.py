@@ -61,7 +61,7 @@ def _run(words: Words, *, silent: bool) -> None:
     Raises:
         RsgrpoError: If it fails; it has said why.
     """
-    command = [sys.executable, "-m", "rsgrpo_cli", *words[1:]]
+    command = [sys.executable, "-P", "-m", "rsgrpo_cli", *words[1:]]
     result = subprocess.DEVNULL if silent else None
     with subprocess.Popen(command, stdout=result, env={**os.environ, "HF_HUB_OFFLINE": "1"}) as process:
         while True:

@@ -54,6 +54,7 @@ def evaluate(
     tag: options.TagOption = None,
     force: options.ForceOption = False,
     accept_changes: options.AcceptOption = False,
+    trust: options.TrustOption = False,
     accept_inexact: options.InexactOption = False,
     as_json: options.JsonOption = False,
     *,
@@ -77,7 +78,7 @@ def evaluate(
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
     say_ks(out, resolved, overrides)
     target, version = (target, target.newest_version()) if policy is None else with_policy(target, policy)
-    with at_work(target, resolved, out, overrides, evaluating=version) as session:
+    with at_work(target, resolved, out, overrides, trust=trust, evaluating=version) as session:
         session.accept_changes, session.accept_inexact = accept_changes, accept_inexact
         names = evaluation.benchmarks_of(session)
         evaluation.check_names(names, options.named_benchmarks(overrides))

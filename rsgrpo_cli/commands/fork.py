@@ -30,6 +30,7 @@ def fork(
     ] = None,
     accept_changes: options.AcceptOption = False,
     accept_inexact: options.InexactOption = False,
+    trust: options.TrustOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -47,6 +48,7 @@ def fork(
     forking.check_base(source, overrides, accept=accept_changes)
     out = Output(as_json=as_json)
     leave = forking.Rebuilding(out, accept_changes, accept_inexact)
+    forking.require_trusted(source, overrides, trust=trust)
     made = forking.fork(source, number, RunDir.locate(to), overrides, leave)
     data = {"run": str(made.path), "forked_from": str(source.path), "step": number}
     hint = f"{made.path} shares {source.path} up to step {number}; continue it: rsgrpo train --run {made.path}"

@@ -99,6 +99,14 @@ AcceptOption = Annotated[
         help="Continue although the base model, the reward or the estimator has changed since; this is recorded.",
     ),
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        envvar="RSGRPO_TRUST",
+        help="Call the functions of your own that the run's configuration names, and write through links in the run.",
+    ),
+]
 InexactOption = Annotated[
     bool,
     typer.Option(

@@ -26,6 +26,7 @@ def prepare(
     force: options.ForceOption = False,
     show: Show = None,
     token_ids: TokenIds = False,
+    trust: options.TrustOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -49,7 +50,7 @@ def prepare(
         say_departures(out, target, resolved, "prepare")
     else:  # nothing depends on its settings: this is as good as starting it
         target, resolved = RunDir.open(run), training.resume_config(RunDir.open(run), with_file(overrides, config))
-    with at_work(target, resolved, out, overrides) as session:
+    with at_work(target, resolved, out, overrides, trust=trust) as session:
         if show is not None:
             _ = session.tokenizer  # that it is not there is better known now
         training.settle(session)

@@ -15,6 +15,7 @@ def rollout(
     tag: options.TagOption = None,
     force: options.ForceOption = False,
     accept_changes: options.AcceptOption = False,
+    trust: options.TrustOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -25,7 +26,7 @@ def rollout(
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
     say_departures(out, target, resolved, "rollout", tag=tag)
-    with at_work(target, resolved, out, overrides) as session:
+    with at_work(target, resolved, out, overrides, trust=trust) as session:
         session.accept_changes = accept_changes
         preparation.require_columns(session, resolved.score)  # what it lacks is better known now
         number = target.newest_version() if step is None else step

@@ -15,6 +15,7 @@ def score(
     tag: options.TagOption = None,
     force: options.ForceOption = False,
     accept_changes: options.AcceptOption = False,
+    trust: options.TrustOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -29,7 +30,7 @@ def score(
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
     say_departures(out, target, resolved, "score", tag=tag)
-    with at_work(target, resolved, out, overrides) as session:
+    with at_work(target, resolved, out, overrides, trust=trust) as session:
         session.accept_changes = accept_changes
         number = newest_step(target, "rollouts") if step is None else step
         preparation.require_columns(session, resolved.score)

@@ -19,6 +19,7 @@ def train(
     config: options.ConfigOption = None,
     dry_run: options.DryRun = False,
     accept_changes: options.AcceptOption = False,
+    trust: options.TrustOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each step, and then the result, as a line of JSON.")
     ] = False,
@@ -40,12 +41,13 @@ def train(
     if exists(run):
         target = RunDir.open(run)
         forking.require_whole(target)
-        resolved = training.resume_config(target, with_file(overrides, config))
+        overrides = with_file(overrides, config)
+        resolved = training.resume_config(target, overrides)
         out.info(f"resuming {target.path} at step {target.newest_version()}")
     else:
         target, resolved = new_run(run, overrides, config, out)
     lines = StepLines(out, Clock(target, resolved).left_after)
-    with at_work(target, resolved, out, overrides, screen=True) as session:
+    with at_work(target, resolved, out, overrides, trust=trust, screen=True) as session:
         session.accept_changes = accept_changes
         if resolved.train.eval_every:
             say_ks(out, resolved, overrides)

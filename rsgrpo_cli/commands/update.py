@@ -35,6 +35,7 @@ def update(
     tag: options.TagOption = None,
     force: options.ForceOption = False,
     accept_changes: options.AcceptOption = False,
+    trust: options.TrustOption = False,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -58,7 +59,7 @@ def update(
     elif step is None:
         step = newest_step(target, "advantages")
     place = target.with_update(step, tag, advantages) if tag else target
-    with at_work(place, resolved, out) as session:
+    with at_work(place, resolved, out, trust=trust) as session:
         session.accept_changes = accept_changes
         outcome = steps.update(session, step, resolved.update, force=force)
         if not tag:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rsgrpo_cli import disk, manifests
 from rsgrpo_cli.artifacts import read_json
+from rsgrpo_cli.checkpoint_checks import check_checkpoint
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.disk import explain_full_disk
 from rsgrpo_cli.errors import MissingError, UsageError
@@ -65,7 +66,7 @@ def export(run: RunDir, version: int, checkpoint: Path, target: Path, *, merge: 
     with explain_full_disk(target), disk.workshop(target) as folder:
         try:
             if own:
-                run.check_checkpoint(version, trainer=False)
+                check_checkpoint(run, version, trainer=False)
             _fill(run, checkpoint, folder, merge=merge)
         except FileNotFoundError as error:
             if not own or version in run.versions():

@@ -14,10 +14,11 @@ from typing import Any
 
 from rsgrpo_cli import config_file, disk, manifests
 from rsgrpo_cli.artifacts import write_json
-from rsgrpo_cli.config import Overrides, changed_fields, decides_training, override
+from rsgrpo_cli.checked_steps import require_own_settings
+from rsgrpo_cli.config import Overrides, OwnEstimatorConfig, changed_fields, decides_training, override
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
-from rsgrpo_cli.identity import read_identity, write_identity
+from rsgrpo_cli.identity import read_identity, refuse_unasked, write_identity
 from rsgrpo_cli.pipeline import rebuilding
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.keeping import MANIFEST
@@ -66,6 +67,8 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides, leave: R
         ArtifactError: If the disk is full; nothing is left behind then.
     """
     _require_free(target)
+    if target.resolve().is_relative_to(source.path.resolve()):
+        raise UsageError(f"{target} lies inside run {source.name}", "choose a place outside the run that is forked")
     if step > 0 and leave is None and step not in source.versions():
         have = ", ".join(map(str, source.versions())) or "none"
         raise MissingError(
@@ -129,12 +132,28 @@ def check_base(source: RunDir, overrides: Overrides, *, accept: bool) -> None:
         return
 
 
-def require_whole(run: RunDir) -> None:
-    """Refuse to continue a fork that lacks the policy that it starts from: it would train something else.
+def require_trusted(source: RunDir, overrides: Overrides, *, trust: bool) -> None:
+    """Refuse a fork that would load an estimator which only the source's configuration names.
 
     Raises:
-        StaleError: If it does.
+        UsageError: If it would.
     """
+    cfg = source.config().advantage
+    changes = any(name.startswith("advantage.") for name in overrides)
+    if isinstance(cfg, OwnEstimatorConfig) and changes and not trust and "advantage.estimator" not in overrides:
+        refuse_unasked(source.path, "estimator", cfg.estimator)
+
+
+def require_whole(run: RunDir) -> None:
+    """Refuse to continue a run that would train something else than it did.
+
+    That is a fork without the policy that it starts from, and a run with the settings of another.
+
+    Raises:
+        StaleError: If it is such a fork.
+        ArtifactError: If it has other settings.
+    """
+    require_own_settings(run)
     origin = run.origin()
     if origin is not None and run.newest_version() < origin["step"]:
         step = origin["step"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsgrpo_cli import disk
-from rsgrpo_cli.artifacts import write_json
+from rsgrpo_cli.checkpoint_checks import check_checkpoint
 from rsgrpo_cli.engines.types import Weights
 from rsgrpo_cli.probe import Probe
 from rsgrpo_cli.run_dir import WHOLE, RunDir
@@ -62,7 +63,7 @@ class PolicyFiles:
         if version == 0:
             yield Weights(policy_id, self.base, False, self._base_probe())
         elif version in self.run.versions() and at == WHOLE:
-            self.run.check_checkpoint(version, trainer=False)
+            check_checkpoint(self.run, version, trainer=False)
             folder = self.run.checkpoint(version)
             yield Weights(policy_id, folder, self.adapter, Probe.load(folder / PROBE))
         else:
@@ -80,5 +81,6 @@ class PolicyFiles:
         path = self.run.path / f"base_probe.{self.base_id}.json"
         if not path.is_file():
             with self.borrow(0) as policy:
-                write_json(path, asdict(take_probe(policy)))
+                text = json.dumps(asdict(take_probe(policy))).encode()
+            disk.write_atomically(path, lambda file: file.write(text))
         return Probe.load(path)

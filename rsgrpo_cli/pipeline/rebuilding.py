@@ -8,7 +8,7 @@ the run.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from rsgrpo_cli import activity, disk, manifests
 from rsgrpo_cli.artifacts import read_lineage
+from rsgrpo_cli.checkpoint_checks import check_checkpoint, checking
 from rsgrpo_cli.config import RunConfig, UpdateConfig
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
@@ -153,9 +154,8 @@ def rebuild(
     kl = max(cfg.kl_coef for cfg, _ in made.values())
     opening = config.model_copy(update={"update": made[route.start][0].model_copy(update={"kl_coef": kl})})
     checkpoint = run.checkpoint(route.start) if route.start else None
-    if checkpoint is not None:
-        run.check_checkpoint(route.start, trainer=True)
-    policy, inexact = open_policy(opening, base, checkpoint, version=route.start, train=True), None
+    with checking(run, route.start, trainer=True) if checkpoint else nullcontext():
+        policy, inexact = open_policy(opening, base, checkpoint, version=route.start, train=True), None
     with activity.doing(f"rebuilding policy {route.version}", len(steps), "updates") as bar:
         for step in steps:
             inexact = inexact or _replay(Step(run, step), policy, *made[step], default_seed=config.seed)
@@ -250,7 +250,7 @@ def pulled_back(
     config = run.config()
     base, _ = open_base(run, config.model.name, accept=accept_changes, record=False)
     if checkpoint == run.checkpoint(version):
-        run.check_checkpoint(version, trainer=False)
+        check_checkpoint(run, version, trainer=False)
     policy = open_policy(config, base, checkpoint, version=version, train=False)
     pull_back(policy, base, config.model, at)
     with disk.explain_full_disk(place), disk.workshop(place) as folder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from rsgrpo_cli import activity
 from rsgrpo_cli.artifacts import read_lineage, read_table
+from rsgrpo_cli.checkpoint_checks import checking
 from rsgrpo_cli.config import AdvantageConfig, OwnEstimatorConfig, RunConfig, ScoreConfig, override
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
 from rsgrpo_cli.engines.vllm_process import require_vllm
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.estimators.user import UserEstimator
-from rsgrpo_cli.identity import pinned
+from rsgrpo_cli.identity import Function, pinned, refuse_unasked
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.policy_files import PolicyFiles, weights_id
 from rsgrpo_cli.pipeline.rebuilding import find_route, rebuild
@@ -48,19 +49,25 @@ class Session:
         config: The run's configuration.
         out: Where messages and results go.
         stop: Asked between parts and stages.
-        asked: The reward and the estimator that the user named for this command. A run directory may come from anyone:
-            of the functions that only its configuration names, none is imported from inside it.
+        asked: The reward and the estimator that the user named for this command.
+        trust: Whether to call those that only the run's configuration names, too. A run directory may come from
+            anyone: even then, none is imported from inside it.
     """
 
     def __init__(
-        self, run: RunDir, config: RunConfig, out: Output, stop: StopSignal, asked: Collection[str] = ()
+        self,
+        run: RunDir,
+        config: RunConfig,
+        out: Output,
+        stop: StopSignal,
+        asked: Collection[str] = (),
+        *,
+        trust: bool = True,
     ) -> None:
         self.run, self.config, self.out, self.stop = run, config, out, stop
-        self.asked = asked
-        self.accept_changes = False
-        """Whether to continue where the base model, the reward or the estimator has changed."""
-        self.accept_inexact = False
-        """Whether to use a policy that could not be rebuilt bit for bit."""
+        self.asked, self.trust = asked, trust
+        self.accept_changes = self.accept_inexact = False
+        """Whether to continue where base, reward or estimator have changed; and with a policy rebuilt inexactly."""
         self.at = WHOLE
         """Where on the line from the base model's weights, at 0, to a policy's own the weights are that are used."""
         self.checked: set[str] = set()
@@ -209,10 +216,9 @@ class Session:
         checkpoint = self.run.checkpoint(version) if version else None
         if checkpoint is not None and version not in self.run.versions():
             return self._rebuild(version, train=train)
-        if checkpoint is not None:
-            self.run.check_checkpoint(version, trainer=train)
         base = self.base
-        with activity.doing(f"loading policy {version}" if version else f"loading {self.config.model.name}"):
+        check = checking(self.run, version, trainer=train) if checkpoint else nullcontext()
+        with activity.doing(f"loading policy {version}" if version else f"loading {self.config.model.name}"), check:
             from rsgrpo_cli.policy.checkpoints import open_policy
 
             return open_policy(self.config, base, checkpoint, version=version, train=train)
@@ -264,11 +270,7 @@ class Session:
         return {"engine": name, "vllm_dtype": self.config.model.dtype}
 
     def require_engine(self, name: str) -> None:
-        """Make sure that an engine's package is there, without starting it.
-
-        Raises:
-            DependencyError: If it is not.
-        """
+        """Raise DependencyError where an engine lacks its package."""
         if self.engine_name(name) == "vllm":
             require_vllm()
 
@@ -333,7 +335,7 @@ class Session:
         key = (name, lenient)
         if key not in self._rewards:
             reward = open_reward(
-                name, workers=workers, deadline=timeout, lenient=lenient, keep_out=self._keep_out(name)
+                name, workers=workers, deadline=timeout, lenient=lenient, keep_out=self._keep_out("reward", name)
             )
             self._resources.callback(reward.close)
             self._rewards[key] = reward
@@ -356,8 +358,10 @@ class Session:
         reward = self.reward(cfg.reward, workers=cfg.workers, timeout=cfg.timeout)
         return reward.wants if isinstance(reward, UserReward) else None
 
-    def _keep_out(self, name: str) -> Path | None:
-        """From where a function of this name is not imported."""
+    def _keep_out(self, kind: Function, name: str) -> Path | None:
+        """From where a function of this name is not imported; one that nobody asked for is not called at all."""
+        if ":" in name and name not in self.asked and not self.trust:
+            refuse_unasked(self.run.path, kind, name)
         return None if name in self.asked else self.run.path
 
     # -- estimators -----------------------------------------------------------------------------------------------
@@ -368,7 +372,7 @@ class Session:
             return None
         name = cfg.estimator
         if name not in self._estimators:
-            self._estimators[name] = UserEstimator(name, keep_out=self._keep_out(name))
+            self._estimators[name] = UserEstimator(name, keep_out=self._keep_out("estimator", name))
             self._resources.callback(self._estimators[name].close)
         return self._estimators[name]
 

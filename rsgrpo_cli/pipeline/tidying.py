@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rsgrpo_cli import manifests
-from rsgrpo_cli.artifacts import read_lineage
+from rsgrpo_cli.artifacts import read_json, read_lineage, write_json
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.locks import free
@@ -68,7 +68,16 @@ def remove(run: RunDir, chosen: Sequence[Candidate]) -> int:
                 path.unlink(missing_ok=True)
             elif (path / MANIFEST).is_file() and free(path / MANIFEST):
                 remove_checkpoint(path)
+        if candidate.kind == "rollouts":
+            _note_removal({path.parent for path in candidate.paths})
     return sum(candidate.bytes for candidate in chosen)
+
+
+def _note_removal(folders: set[Path]) -> None:
+    """Say in the manifests that the completions went on purpose: `verify` would miss them."""
+    for folder in folders:
+        if (folder / MANIFEST).is_file():
+            write_json(folder / MANIFEST, {**read_json(folder / MANIFEST, parts=dict), "removed": True})
 
 
 def _logprobs(run: RunDir, done: Sequence[int]) -> list[Candidate]:

@@ -173,7 +173,8 @@ def _short_run() -> Check:
 
     sizes = ("--prompts-per-step", "4", "--group-size", "4", "--workers", "1", "--steps", "1")
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "rsgrpo_cli", "train", "--run", f"{folder}/run", "--device", "cpu", *sizes]
+        train = ["train", "--run", f"{folder}/run", "--device", "cpu", *sizes]
+        command = [sys.executable, "-P", "-m", "rsgrpo_cli", *train]
         started = time.perf_counter()
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from rsgrpo_cli.config import ModelConfig, UpdateConfig
-from rsgrpo_cli.errors import DependencyError
+from rsgrpo_cli.errors import ArtifactError, DependencyError
 from rsgrpo_cli.models import LanguageModel, peft
 
 UNFINISHED = -1
@@ -92,7 +93,13 @@ def add_adapter(lm: LanguageModel, cfg: ModelConfig, seed: int) -> None:
 
 
 def restore_adapter(lm: LanguageModel, directory: str, *, trainable: bool) -> None:
-    """Put a saved adapter on the base model, changed in place."""
+    """Put a saved adapter on the base model, changed in place.
+
+    Raises:
+        ArtifactError: If it is not in safetensors: PEFT would look for a pickle then.
+    """
+    if not (Path(directory) / "adapter_model.safetensors").is_file():
+        raise ArtifactError(f"{directory} has no adapter_model.safetensors", "restore it, or use another checkpoint")
     lm.adapter = peft().PeftModel.from_pretrained(lm.causal, directory, is_trainable=trainable)
     _settle_adapter(lm)
 

@@ -31,7 +31,7 @@ def measure() -> tuple[float, ...]:
     """
     with tempfile.TemporaryDirectory(prefix="rsgrpo-canary-") as folder:
         run = Path(folder) / "run"
-        command = [sys.executable, "-m", "rsgrpo_cli", "train", "--run", str(run), "--model", "toy", *SETTINGS]
+        command = [sys.executable, "-P", "-m", "rsgrpo_cli", "train", "--run", str(run), "--model", "toy", *SETTINGS]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         if done.returncode:
             raise EngineError(f"the bundled model does not train: {done.stderr.strip().splitlines()[-1:]}")

@@ -131,7 +131,7 @@ class Jobs:
             if self._guarded(job, job.end):
                 self._end(job, "done")
             return
-        command = [sys.executable, "-m", "rsgrpo_cli", *job.commands[job._at]]
+        command = [sys.executable, "-P", "-m", "rsgrpo_cli", *job.commands[job._at]]
         job.log.parent.mkdir(parents=True, exist_ok=True)
         with open(job.log, "ab") as log:
             # In a session of its own: a Ctrl-C reaches it once, through us.

@@ -248,25 +248,34 @@ def test_what_was_not_saved_with_a_checkpoint_is_not_loaded_with_it(cli: Cli, tr
     assert all("adapter_config.json was not saved with it" in text for text in opened_by(cli, trained))
 
 
-def test_a_checkpoint_from_before_there_were_hashes_is_opened(cli: Cli, trained: Path) -> None:
-    path = trained / "checkpoints" / "000002" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    assert manifest.pop("sha256").keys() == manifest["files"].keys()
-    path.write_text(json.dumps(manifest))
+@pytest.mark.parametrize("kind", [None, "sha256"])
+def test_a_checkpoint_with_older_hashes_or_none_is_opened(cli: Cli, trained: Path, kind: str | None) -> None:
+    folder = trained / "checkpoints" / "000002"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["check"]
+    assert manifest.pop("xxh3_128").keys() == manifest["files"].keys()
+    if kind:
+        manifest[kind] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in manifest["files"]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     assert opened_by(cli, trained, train=False) == ["", ""]
-    assert cli("train", "--run", trained, "--steps", "3").code == 0
+    if kind:
+        content = bytearray((folder / "model.safetensors").read_bytes())
+        content[-9] ^= 1
+        (folder / "model.safetensors").write_bytes(content)
+        assert all("model.safetensors has another content" in text for text in opened_by(cli, trained, train=False))
 
 
 def test_a_checkpoint_is_read_through_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rsgrpo_cli import manifests
 
-    assert manifests.damage(trained / "checkpoints" / "000002", trainer=True) is None
+    folder = trained / "checkpoints" / "000002"
+    assert manifests.damage(folder, trainer=True) is None
 
     def again(*_: object) -> None:
         raise AssertionError("hashed again")
 
-    monkeypatch.setattr(hashlib, "file_digest", again)
-    assert manifests.damage(trained / "checkpoints" / "000002", trainer=True) is None
-    copied = shutil.copyfile(trained / "config.json", trained / "checkpoints" / "000002" / "config.json")
-    assert copied.is_file()
-    assert "config.json has" in str(manifests.damage(trained / "checkpoints" / "000002", trainer=True))
+    with monkeypatch.context() as patched:
+        patched.setattr("xxhash.xxh3_128", again)
+        assert manifests.damage(folder, trainer=True) is None
+    assert shutil.copyfile(trained / "config.json", folder / "config.json").is_file()
+    assert "config.json has" in str(manifests.damage(folder, trainer=True))

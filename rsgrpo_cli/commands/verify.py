@@ -1,0 +1,55 @@
+"""`rsgrpo verify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rsgrpo_cli.commands import options
+from rsgrpo_cli.console import Output
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.pipeline.verification import Verification
+
+
+def verify(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN...", autocompletion=options.complete_run, help="The runs; the newest one unless given."
+        ),
+    ] = None,
+    load: Annotated[bool, typer.Option("--load/--no-load", help="Also load the newest checkpoint, on the CPU.")] = True,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Check all files of runs: content, keys, joins, what was made from what, and that the newest checkpoint loads.
+
+    A finding is one line: what is wrong, and what to do about it. With any, the exit code is 1. Nothing is changed.
+    """
+    from rsgrpo_cli.pipeline.verification import Verification
+    from rsgrpo_cli.run_dir import RunDir
+
+    names: list[str | None] = [*places] if places else [None]
+    done = [Verification(RunDir.open(name)) for name in names]
+    for one in done:
+        one.all(load=load)
+    data = [
+        {
+            "run": str(one.run.path),
+            "tables": one.tables,
+            "checkpoints": one.checkpoints,
+            "findings": [{"what": found.what, "hint": found.hint} for found in one.findings],
+        }
+        for one in done
+    ]
+    lines = [line for one in done for line in _lines(one)]
+    Output(as_json=as_json).result({"runs": data}, lines=lines)
+    if any(one.findings for one in done):
+        raise typer.Exit(1)
+
+
+def _lines(one: Verification) -> list[str]:
+    if not one.findings:
+        return [f"{one.run.path}: {one.tables} tables and {one.checkpoints} checkpoints are as they were made"]
+    return [f"{found.what}: {found.hint}" for found in one.findings]
