@@ -12,6 +12,14 @@ def test_learning_rate_depends_on_what_is_trained() -> None:
     assert config.resolve({"model.name": "other", "update.learning_rate": 3e-4}).update.learning_rate == 3e-4
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text("[rollout]\ngroup_size = 8\n", encoding="utf-8-sig")
+    assert config.resolve({}, tmp_path / "my.toml").rollout.group_size == 8
+    (tmp_path / "my.toml").write_bytes(b"# Pr\xe9cis\n[rollout]\ngroup_size = 8\n")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        config.resolve({}, tmp_path / "my.toml")
+
+
 def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
     file.write_text('[advantage]\nestimator = "rs_grpo"\nbeta = 3\n[rollout]\ngroup_size = 8\n')

@@ -328,11 +328,12 @@ def num_samples(text: str) -> int | dict[str, int]:
 def _text_of(name: str) -> str:
     path = Path(name)
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # a byte order mark is no part of a prompt
     except FileNotFoundError as error:
-        raise MissingError(f"no template file at {path}") from error
+        raise MissingError(f"no template file at {path}", "check the path given with --prompt-template") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not a text file in UTF-8") from error
+        hint = "save it as UTF-8, for instance: iconv -f ENCODING -t UTF-8"
+        raise UsageError(f"{path} is not a text file in UTF-8", hint) from error
 
 
 def ks(text: str) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ def load_settings(path: Path) -> dict[str, Any]:
     if path.suffix != ".json":
         return load_toml(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MissingError(f"no configuration file at {path}") from error
     except (ValueError, RecursionError) as error:
@@ -39,7 +39,7 @@ def load_settings(path: Path) -> dict[str, Any]:
 def load_toml(path: Path) -> dict[str, Any]:
     """Read a TOML configuration."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise MissingError(f"no configuration file at {path}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

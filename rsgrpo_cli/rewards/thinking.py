@@ -15,14 +15,28 @@ _SPELLINGS = (
     ("◁think▷", "◁/think▷"),  # Kimi
     ("<|begin_of_thought|>", "<|end_of_thought|>"),  # Sky-T1, OpenThinker
     ("<|start_thinking|>", "<|end_thinking|>"),  # Command A
+    ("<|thinking|>", "<|/thinking|>"),
+    ("<|think|>", "<|/think|>"),
+    ("<mm:think>", "</mm:think>"),
+    ("<reflection>", "</reflection>"),
+    ("<scratchpad>", "</scratchpad>"),
     ("<|channel|>analysis", "<|channel|>final"),  # gpt-oss
+    ("<|channel>thought", "<channel|>"),  # Gemma 4
+    ("<unused94>thought", "<unused95>"),  # MedGemma
 )
 _OPENS = {opening: kind for kind, (opening, _) in enumerate(_SPELLINGS, start=1)}
 _CLOSES = {closing: kind for kind, (_, closing) in enumerate(_SPELLINGS, start=1)}
 _UNKNOWN = 0
+
+
+def _loose(tag: str) -> str:
+    """A pattern for a tag, with a blank or two before its end: `<think >`."""
+    return re.escape(tag[:-1]) + r"\s{0,2}>" if tag.endswith(">") else re.escape(tag)
+
+
 # Begun with a set of characters, it is looked for at the speed of a search for one of them.
-_TAG = re.compile(f"[<\\[◁](?i:{'|'.join(re.escape(tag[1:]) for tag in (*_OPENS, *_CLOSES))})")
-_OPENED_LAST = re.compile(rf"(?i:{'|'.join(map(re.escape, _OPENS))})(?:<\|message\|>)?\s*\Z")
+_TAG = re.compile(f"[<\\[◁](?i:{'|'.join(_loose(tag[1:]) for tag in (*_OPENS, *_CLOSES))})")
+_OPENED_LAST = re.compile(rf"(?i:{'|'.join(map(_loose, _OPENS))})(?:<\|message\|>)?\s*\Z")
 _TAIL_CHARS = 200
 
 
@@ -60,7 +74,7 @@ def _end_of_thought(text: str, in_thought: bool) -> tuple[int, bool]:
     inside = _UNKNOWN if in_thought else None  # the spelling that closes the thought that is open
     end = 0
     for found in _TAG.finditer(text):
-        tag = found[0].lower()
+        tag = "".join(found[0].lower().split())
         if tag in _OPENS and inside is None:
             inside = _OPENS[tag]
         elif tag in _CLOSES and inside in (None, _UNKNOWN, _CLOSES[tag]):

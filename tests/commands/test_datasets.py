@@ -144,7 +144,7 @@ def test_a_sample_is_called_one(cli: Cli, data: Path) -> None:
 
 
 def test_a_template_from_a_file(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "mine.j2").write_text("Q: {{ problem }}\nA:")
+    (tmp_path / "mine.j2").write_text("Q: {{ problem }}\nA:", encoding="utf-8-sig")  # the mark reaches no model
     template = ["--prompt-template", "mine.j2"]
     assert cli("prepare", "--run", "runs/x", "--dataset", "sums", *template, "--limit", "3").code == 0
     prompt = pq.read_table("runs/x/prompts.parquet")["messages"][0].as_py()[0]["content"]

@@ -66,3 +66,9 @@ def test_help_shows_defaults_where_they_apply(cli: Cli) -> None:
 
 def test_values_are_shown_as_one_types_them() -> None:
     assert [shown(each) for each in (True, (1, 8), 1e-6, "auto")] == ["true", "1,8", "1e-6", "auto"]
+
+
+def test_a_template_in_another_encoding_is_refused(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_bytes(b"Pr\xe9cis: {{ problem }}")
+    result = cli("prepare", "--run", "a", "--prompt-template", "t.jinja")
+    assert (result.code, "t.jinja is not a text file in UTF-8\n  save it as UTF-8" in result.err) == (2, True)

@@ -13,6 +13,13 @@ SPELLINGS = [
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final"),
+    ("<|thinking|>", "<|/thinking|>"),
+    ("<mm:think>", "</mm:think>"),
+    ("<reflection>", "</reflection>"),
+    ("<scratchpad>", "</scratchpad>"),
+    ("<|channel>thought", "<channel|>"),
+    ("<unused94>thought", "<unused95>"),
+    ("<think >", "</think >"),
 ]
 
 
