@@ -33,6 +33,7 @@ def compute_score(
     *,
     workers: int = DEFAULT_WORKERS,
     timeout: float = DEFAULT_TIMEOUT,
+    in_thought: bool = False,
     **_: Any,
 ) -> dict[str, Any]:
     """Grade a completion, with verl's signature of a reward function.
@@ -45,6 +46,8 @@ def compute_score(
         workers: Verifier processes that each reward worker of verl may start (verl has `reward.num_workers` of these);
             to be set, like the next, as `+reward.custom_reward_function.reward_kwargs.workers=4`.
         timeout: Seconds that one verification may take.
+        in_thought: Whether the model's chat template ends a prompt with `<think>`, which verl does not say: a box in a
+            thought that is never closed is then no answer. `rsgrpo prepare --show 1` prints how a prompt ends.
 
     Returns:
         "score", what verl trains on; "acc", the same, for its validation metrics; "pred", the extracted answer, for its
@@ -54,7 +57,7 @@ def compute_score(
     Raises:
         UsageError: If the verifier cannot be loaded, or a setting is not positive.
     """
-    sample = Sample(solution_str, ground_truth, columns={"task": task_of(ground_truth)})
+    sample = Sample(solution_str, ground_truth, columns={"task": task_of(ground_truth)}, in_thought=in_thought)
     with _borrowed_scorer(workers, timeout) as score:
         (verdict,) = score([sample])
     return {

@@ -1,5 +1,7 @@
 """Flags are made from the configuration, and a text means what it would mean in a TOML file."""
 
+from pathlib import Path
+
 import pytest
 
 from rsgrpo_cli.commands.options import given, shown, value

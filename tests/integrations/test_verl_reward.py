@@ -34,3 +34,9 @@ def test_settings_come_as_keywords_beside_what_verl_adds() -> None:
     assert score["score"] == 1.0
     with pytest.raises(UsageError, match="at least 1 worker, not 0"):
         compute_score("any", r"\boxed{7}", "7", workers=0)
+
+
+def test_a_box_in_a_thought_that_the_prompt_opened_is_no_answer() -> None:
+    unclosed = compute_score("any", r"maybe \boxed{7}, wait", "7", in_thought=True)
+    assert (unclosed["score"], unclosed["status"]) == (0.0, "think_unclosed")
+    assert compute_score("any", r"maybe \boxed{6}</think>\boxed{7}", "7", in_thought=True)["score"] == 1.0
