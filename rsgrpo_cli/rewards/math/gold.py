@@ -52,7 +52,7 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(
             r"\s*(?:\w+\.)?(?:array|tensor|Matrix|Interval|FiniteSet|Union|Piecewise|Eq|Symbol|OrderedDict|Fraction|Rational"
-            r"|set|list|tuple|dict|datetime|date|Timestamp)\("
+            r"|(?:frozen)?set|list|tuple|dict|datetime|date|Timestamp)\(|\s*lambda\s+[\w, ]*:"
         ),
         "it is written as code: write it in LaTeX",
     ),
