@@ -1,15 +1,15 @@
-"""How many tokens a model can read at once, and whether it can be sampled from in batches: from its config.json."""
+"""How many tokens a model can read at once, from its config.json."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.models import explained, quiet
+from rsgrpo_cli.errors import UsageError
 
+_NO_TABLE = frozenset(["inkling_text", "jamba", "kimi_linear", "nemotron_h", "rwkv", "xglm"])
+"""Architectures that name a number of positions, and read further ones too, without rotary embeddings."""
 _NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
 
 
@@ -19,27 +19,12 @@ class Window:
 
     Args:
         tokens: How many there are for a prompt and its completion together; None for no limit.
-        hard: Whether there is nothing beyond them (learned positions), or only what was not trained (rotary ones).
+        hard: Whether there is nothing beyond them (learned positions), or nothing right (sparse attention, scaling by
+            "dynamic" or "longrope"), or only what was not trained (rotary positions).
     """
 
     tokens: int | None
     hard: bool
-
-
-def read_config(directory: Path) -> Any:
-    """A model's configuration as transformers knows it.
-
-    Raises:
-        MissingError: If there is none, or of an unknown kind.
-    """
-    from transformers import AutoConfig
-
-    try:
-        with quiet():
-            return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # of a broken file it says anything: KeyError, AttributeError, ...
-        reason, hint = explained(error)
-        raise MissingError(f"cannot read the configuration of {directory}: {reason}", hint) from error
 
 
 def window_of(config: Any) -> Window:
@@ -50,10 +35,16 @@ def window_of(config: Any) -> Window:
     """
     text = config.get_text_config()
     given = next((value for name in _NAMES if isinstance(value := getattr(text, name, None), int) and value > 0), None)
+    if sparse := getattr(text, "index_topk", None):
+        # DeepSeek-V3.2 attends to so many tokens only. From there on transformers computes something else with a cache
+        # than without one (seen with 5.19), and so would sampling and update.
+        return Window(min(given or sparse, sparse), hard=True)
     rotary = list(_rotary(text))
     if given is None:
         return Window(None, hard=False)
-    relative = any(getattr(text, name, False) for name in ("rope_theta", "alibi"))
+    if switches := [found for scaling in rotary if (found := _switches_at(given, scaling))]:
+        return Window(min(switches), hard=True)
+    relative = text.model_type in _NO_TABLE or any(getattr(text, name, False) for name in ("rope_theta", "alibi"))
     return Window(max([given, *(_scaled_window(given, scaling) for scaling in rotary)]), hard=not (rotary or relative))
 
 
@@ -76,14 +67,6 @@ def require_room(window: Window, prompt: int, max_tokens: int) -> None:
         )
 
 
-def is_recurrent(config: Any) -> bool:
-    """Whether a model has a recurrent state instead of a cache of keys and values, as Mamba has."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    return bool(getattr(kind, "_is_stateful", False))
-
-
 def _rotary(config: Any) -> Iterator[Mapping[str, Any]]:
     """The settings of rotary positions; some models have several, one per kind of layer."""
     for name in ("rope_parameters", "rope_scaling"):
@@ -98,4 +81,16 @@ def _scaled_window(given: int, scaling: Mapping[str, Any]) -> int:
     kind, factor = scaling.get("rope_type", scaling.get("type")), scaling.get("factor") or 1.0
     if kind == "yarn":
         return int((scaling.get("original_max_position_embeddings") or given) * factor)
-    return int(given * factor) if kind in ("linear", "dynamic") else given
+    return int(given * factor) if kind == "linear" else given
+
+
+def _switches_at(given: int, scaling: Mapping[str, Any]) -> int | None:
+    """From how many tokens on the frequencies depend on the longest completion of a batch, None where they never do.
+
+    Then those that stand beside a long one are read in another way than alone, and what was cached before does not fit
+    what comes after.
+    """
+    kind = scaling.get("rope_type", scaling.get("type"))
+    if kind == "longrope":
+        return int(scaling.get("original_max_position_embeddings") or given)
+    return given if kind == "dynamic" else None

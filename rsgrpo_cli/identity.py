@@ -31,7 +31,8 @@ class Identity:
 
     Args:
         base: "model", its name, and by name the ids of what decides: "weights", "config", "tokenizer",
-            "chat_template", "stop_tokens"; None where the model has no such thing.
+            "chat_template", "stop_tokens", "generation_config" (but for these), "tokenizer_config"; None where the
+            model has no such thing. Older runs have fewer.
         revision: The commit of a model on the Hub.
         accepted: Changes of the base that were accepted, in order.
         rewards: Identities of changed rewards that were accepted.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsgrpo_cli.architectures import require_supported
 from rsgrpo_cli.bundled import BUNDLED_MODELS, bundled_model
 from rsgrpo_cli.companions import Companions, read_companions
 from rsgrpo_cli.config import ModelConfig
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 WEIGHT_PATTERNS = ("*.safetensors",)
+OUT_OF_REACH = -1e9
+"""The logit of what is never drawn. Finite, so that probability times logit is 0, and so at any temperature."""
 _BUNDLED = " or ".join(map(repr, BUNDLED_MODELS))
 _GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {_BUNDLED}"
 _TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
@@ -43,6 +46,7 @@ class LanguageModel:
         adapter: The PEFT wrapper around `causal`, None when all weights are trained.
         compiled: `causal` up to its output layer, through torch.compile, where the update is to run so.
         shares_prompts: Whether the update may read a prompt once for several completions; None until it was tried.
+        spare_ids: Rows of the output layer that no token belongs to, None where there are none.
     """
 
     causal: PreTrainedModel
@@ -53,6 +57,7 @@ class LanguageModel:
     adapter: Any = None
     compiled: Any = None
     shares_prompts: bool | None = None
+    spare_ids: torch.Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -65,6 +70,14 @@ class LanguageModel:
         import torch
 
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    def only_tokens(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits, changed in place, with the rows that no token belongs to out of reach.
+
+        Vocabularies are rounded up. What is drawn from the surplus has no text, so it is never drawn, and the update
+        counts its probability as 0 too.
+        """
+        return logits if self.spare_ids is None else logits.index_fill_(-1, self.spare_ids, OUT_OF_REACH)
 
     def check_ids(self, ids: Sequence[int]) -> None:
         """Make sure that the model has embeddings for some tokens.
@@ -158,6 +171,22 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
 
 
+def read_config(directory: Path) -> Any:
+    """A model's configuration as transformers knows it.
+
+    Raises:
+        MissingError: If there is none, or of an unknown kind.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # of a broken file it says anything: KeyError, AttributeError, ...
+        reason, hint = explained(error)
+        raise MissingError(f"cannot read the configuration of {directory}: {reason}", hint) from error
+
+
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model directory.
 
@@ -182,12 +211,13 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
     Raises:
         MissingError: If the directory does not hold a model.
         DataError: If weights are missing, or are not finite numbers.
-        EngineError: If there is no such device, or not enough memory.
+        EngineError: If the model is not one that can be used, there is no such device, or not enough memory.
     """
     import torch
     import transformers
 
     device = choose_device(cfg.device)
+    require_supported(read_config(directory))
     _check_generation_config(directory)
     transformers.utils.logging.disable_progress_bar()
     weights = torch.bfloat16 if cfg.dtype == "bfloat16" and cfg.lora_rank else torch.float32
@@ -215,7 +245,34 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
     _check_weights(directory, causal, report)
     tokenizer = load_tokenizer(directory)
     companions = read_companions(directory, tokenizer.vocab_files_names.values())
-    return LanguageModel(causal, tokenizer, stop_ids(tokenizer, causal.generation_config), companions, cfg.dtype)
+    spare = spare_ids(tokenizer, causal.get_output_embeddings().weight.shape[0])
+    return LanguageModel(
+        causal,
+        tokenizer,
+        stop_ids(tokenizer, causal.generation_config),
+        companions,
+        cfg.dtype,
+        spare_ids=torch.tensor(spare, device=causal.device) if spare else None,
+    )
+
+
+def spare_ids(tokenizer: PreTrainedTokenizerBase, rows: int) -> list[int]:
+    """The rows of an output layer that no token belongs to.
+
+    Args:
+        tokenizer: The model's.
+        rows: How many rows there are.
+    """
+    candidates = sorted(set(range(rows)) - set(tokenizer.get_vocab().values()))
+    return [number for number in candidates if not _has_token(tokenizer, number)]
+
+
+def _has_token(tokenizer: PreTrainedTokenizerBase, number: int) -> bool:
+    """Two numbers may have one token: then the vocabulary has only one of them."""
+    try:
+        return tokenizer.convert_ids_to_tokens(number) is not None
+    except (IndexError, KeyError, ValueError, OverflowError):  # SentencePiece's answer beyond its last piece
+        return False
 
 
 def _no_warning(*_: Any) -> None:

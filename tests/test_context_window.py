@@ -5,9 +5,17 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from rsgrpo_cli.context_window import Window, is_recurrent, require_room, window_of
+from rsgrpo_cli.context_window import Window, require_room, window_of
 from rsgrpo_cli.errors import UsageError
 
+LONG = {
+    "rope_type": "longrope", "original_max_position_embeddings": 4096, "rope_theta": 1e4,
+    "short_factor": [1.0] * 48, "long_factor": [2.0] * 48,
+}  # fmt: skip
+LLAMA_3 = {
+    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192, "rope_theta": 5e5,
+}  # fmt: skip
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768, "rope_theta": 1e6}
 
 
@@ -26,6 +34,17 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
             {"max_position_embeddings": 100, "rope_scaling": {"type": "linear", "factor": 2.0}},
             Window(200, False),
         ),
+        (
+            "llama",
+            {"max_position_embeddings": 100, "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}},
+            Window(100, hard=True),
+        ),
+        ("phi3", {"max_position_embeddings": 131072, "rope_parameters": LONG}, Window(4096, hard=True)),
+        ("llama", {"max_position_embeddings": 131072, "rope_parameters": LLAMA_3}, Window(131072, hard=False)),
+        ("mistral", {"max_position_embeddings": 128, "sliding_window": 16}, Window(128, hard=False)),
+        ("deepseek_v32", {"index_topk": 64}, Window(64, hard=True)),
+        ("jamba", {"max_position_embeddings": 64}, Window(64, hard=False)),
+        ("mamba", {}, Window(None, hard=False)),
     ],
 )
 def test_positions(kind: str, settings: dict[str, Any], window: Window) -> None:
@@ -38,8 +57,3 @@ def test_what_does_not_fit_is_refused_only_where_there_is_nothing() -> None:
     require_room(Window(None, hard=False), 12, 400)
     with pytest.raises(UsageError, match=r"a prompt of 12 tokens and 13 more do not fit the model's 24 positions"):
         require_room(Window(24, hard=True), 12, 13)
-
-
-def test_which_models_keep_a_state() -> None:
-    kinds = {kind: is_recurrent(AutoConfig.for_model(kind)) for kind in ("mamba", "jamba", "llama", "gpt2")}
-    assert kinds == {"mamba": True, "jamba": True, "llama": False, "gpt2": False}

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rsgrpo_cli"
 
 # Each part of the package and what it may import of the others.
-ABOUT_MODELS = {"models", "companions", "prompt_tokens", "context_window"}
+ABOUT_MODELS = {"architectures", "models", "companions", "prompt_tokens", "context_window"}
 BELOW = {*ABOUT_MODELS, "activity", "bundled", "schemas", "config", "seeding", "probe", "errors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "schemas": set(),
     "schema_notes": set(),
     "config": {"errors"},
+    "architectures": {"errors"},
     "companions": set(),
     "bundled": set(),
     "folding": set(),
@@ -32,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "tasks": BELOW - ABOUT_MODELS,
     "prompt_tokens": {"errors", "schemas"},
     "context_window": {"errors", "models"},
-    "models": {"errors", "config", "bundled", "companions", "prompt_tokens"},
+    "models": {"errors", "architectures", "config", "bundled", "companions", "prompt_tokens"},
     "workers": {"activity", "errors"},
     "user_code": set(),
     "user_function": {"errors", "workers"},

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from inspect import signature
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from transformers import DynamicCache
 
 from rsgrpo_cli import activity
 from rsgrpo_cli.context_window import require_room, window_of
-from rsgrpo_cli.engines.hf_check import check_sampling
+from rsgrpo_cli.engines.hf_check import pads_prompts
 from rsgrpo_cli.engines.sampler import sample_tokens
 from rsgrpo_cli.engines.types import Generation, Sampling
 from rsgrpo_cli.errors import DivergedError, EngineError
@@ -41,7 +42,7 @@ class HfEngine:
         self.lm, self.day = language_model, day
         language_model.causal.eval()
         with torch.inference_mode():
-            check_sampling(language_model, self._draw_for_check)
+            self.pads = pads_prompts(language_model, self._draw_for_check)
 
     def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         return encode_chat(self.lm.tokenizer, messages, self.day)
@@ -59,7 +60,7 @@ class HfEngine:
         results: list[list[Generation]] = [[] for _ in prompts]
         try:
             with torch.inference_mode(), self.lm.autocast():
-                _sample(self.lm, prompts, seeds, sampling, results)
+                _sample(self.lm, prompts, seeds, sampling, results, pads=self.pads)
         except torch.OutOfMemoryError as error:
             hint = "lower --max-tokens, use a GPU with more memory, or sample with --engine vllm"
             raise EngineError("not enough GPU memory to sample", hint) from error
@@ -69,13 +70,13 @@ class HfEngine:
         """Nothing of its own to free."""
 
     def _draw_for_check(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], max_tokens: int
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], max_tokens: int, pads: bool
     ) -> list[list[Generation]]:
         """A third of all tokens ends a completion here, so that some leave the batch before others."""
         size = self.lm.causal.get_input_embeddings().weight.shape[0]
         results: list[list[Generation]] = [[] for _ in prompts]
         often = replace(self.lm, stop_ids=tuple(range(0, size, 3)))
-        _sample(often, prompts, seeds, Sampling(1.0, 1.0, max_tokens), results)
+        _sample(often, prompts, seeds, Sampling(1.0, 1.0, max_tokens), results, pads=pads)
         return results
 
 
@@ -85,10 +86,12 @@ def _sample(
     seeds: Sequence[Sequence[int]],
     sampling: Sampling,
     results: list[list[Generation]],
+    *,
+    pads: bool,
 ) -> None:
     """Add each prompt's completions to its list."""
     with activity.doing("", sum(map(len, seeds)), "completions") as bar:
-        for batch in _batches(prompts, seeds, sampling.max_tokens):
+        for batch in _batches(prompts, seeds, sampling.max_tokens, pads=pads):
             for owner, generation in zip(batch.owners, _Decoding(lm, batch, sampling).run(), strict=True):
                 results[owner].append(generation)
             bar.advance(len(batch.seeds))
@@ -102,11 +105,22 @@ class _Batch:
     seeds: list[int]
 
 
-def _batches(prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], max_tokens: int) -> Iterator[_Batch]:
-    """Completions in the order given, as many at a time as fit BATCH_TOKENS if none ends early."""
+def _batches(
+    prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], max_tokens: int, *, pads: bool
+) -> Iterator[_Batch]:
+    """Completions as many at a time as fit BATCH_TOKENS if none ends early: in the order given, or length by length."""
     jobs = [(owner, seed) for owner, own in enumerate(seeds) for seed in own]
-    longest = max((len(prompt) for prompt in prompts), default=0)
-    size = max(1, BATCH_TOKENS // (longest + max_tokens))
+    lengths = sorted({len(prompts[owner]) for owner, _ in jobs})
+    if pads:
+        yield from _cut(prompts, jobs, max(lengths, default=0) + max_tokens)
+        return
+    for length in lengths:
+        yield from _cut(prompts, [job for job in jobs if len(prompts[job[0]]) == length], length + max_tokens)
+
+
+def _cut(prompts: Sequence[Sequence[int]], jobs: Sequence[tuple[int, int]], tokens: int) -> Iterator[_Batch]:
+    """Batches of completions (number of the prompt, seed) that may come to so many tokens each."""
+    size = max(1, BATCH_TOKENS // tokens)
     for start in range(0, len(jobs), size):
         chunk = jobs[start : start + size]
         owners = [owner for owner, _ in chunk]
@@ -126,6 +140,10 @@ class _Decoding:
     def __init__(self, lm: LanguageModel, batch: _Batch, sampling: Sampling) -> None:
         self.lm, self.batch, self.sampling = lm, batch, sampling
         size, device = len(batch.seeds), lm.device
+        # Mamba's models have a name of their own for it.
+        self.cache_name = (
+            "cache_params" if "cache_params" in signature(lm.causal.forward).parameters else "past_key_values"
+        )
         self.stop = torch.tensor(lm.stop_ids, device=device)
         draws = np.stack([uniforms(seed, sampling.max_tokens) for seed in batch.seeds])
         self.draws_BT = torch.from_numpy(draws).to(device)
@@ -166,12 +184,12 @@ class _Decoding:
             input_ids=ids_PT.to(device),
             attention_mask=mask_PT if padded else None,
             position_ids=positions_PT,
-            past_key_values=self.cache,
+            **{self.cache_name: self.cache},
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
         rows = torch.tensor(self.batch.rows, device=device)
-        self.cache.batch_select_indices(rows)
+        self.cache.reorder_cache(rows)
         self.mask_BT = mask_PT[rows] if padded else None
         self.position_B = positions_PT[rows, -1]
         logits_BV: torch.Tensor = logits_PV[rows]
@@ -179,6 +197,7 @@ class _Decoding:
 
     def _sample_next(self, position: int, logits_BV: torch.Tensor) -> torch.Tensor:
         """Draw the next token of every live completion and note which have ended."""
+        logits_BV = self.lm.only_tokens(logits_BV)
         chosen_B, logprobs_B = sample_tokens(logits_BV, self.draws_BT[self.live_B, position], self.sampling)
         writing = self.live_B[~self.ended_B]
         self.tokens_BT[writing, position] = chosen_B[~self.ended_B]
@@ -190,7 +209,7 @@ class _Decoding:
     def _compact(self, chosen_B: torch.Tensor) -> torch.Tensor:
         """Take the completions that have ended out of the cache."""
         stay = torch.nonzero(~self.ended_B)[:, 0]
-        self.cache.batch_select_indices(stay)
+        self.cache.reorder_cache(stay)
         self.live_B, self.ended_B, self.position_B = self.live_B[stay], self.ended_B[stay], self.position_B[stay]
         if self.mask_BT is not None:
             self.mask_BT = self.mask_BT[stay]
@@ -205,7 +224,7 @@ class _Decoding:
             input_ids=chosen_B[:, None],
             attention_mask=self.mask_BT,
             position_ids=self.position_B[:, None],
-            past_key_values=self.cache,
+            **{self.cache_name: self.cache},
             use_cache=True,
         )
         logits_BV: torch.Tensor = output.logits[:, -1]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from rsgrpo_cli.context_window import window_of
 from rsgrpo_cli.engines.types import Generation
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.models import LanguageModel
@@ -26,29 +27,43 @@ Measured on tiny random models of 40 architectures: 1e-6 in float32 where nothin
 _TOKENS = 6
 _HINT = "sample with --engine vllm, or choose a model of another architecture"
 
-Draw = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]], int], list[list[Generation]]]
-"""From prompts, seeds and a number of tokens to completions; ending at whatever token, so that some leave the batch."""
+Draw = Callable[[Sequence[Sequence[int]], Sequence[Sequence[int]], int, bool], list[list[Generation]]]
+"""From prompts, seeds, a number of tokens, and whether to pad, to completions; ending at whatever token, so that some
+leave the batch."""
 
 
-def check_sampling(lm: LanguageModel, draw: Draw) -> None:
-    """Compare a few completions, of a short prompt beside a longer one, with what the model computes for each alone.
+def pads_prompts(lm: LanguageModel, draw: Draw) -> bool:
+    """Whether prompts of different lengths may be sampled from together, the shorter ones padded on the left.
+
+    A model that padding disturbs, as it does a recurrent state, is sampled from one length at a time.
 
     Args:
         lm: The model, ready to sample.
         draw: The engine's way to sample, outside of autocast.
 
     Raises:
-        EngineError: If they are not the model's, or the model cannot be sampled from in this way at all.
+        EngineError: If neither way gives the model's own probabilities.
     """
+    if not lm.causal._is_stateful:
+        try:
+            _check_sampling(lm, draw, pads=True)
+        except EngineError:
+            pass  # what is wrong without padding too is told below
+        else:
+            return True
+    _check_sampling(lm, draw, pads=False)
+    return False
+
+
+def _check_sampling(lm: LanguageModel, draw: Draw, *, pads: bool) -> None:
+    """Compare a few completions, of a short prompt and of a longer one, with what the model computes for each alone."""
     name = type(lm.causal).__name__
     size = lm.causal.get_input_embeddings().weight.shape[0]
-    limit = int(getattr(lm.causal.config.get_text_config(), "max_position_embeddings", None) or 2**20)
+    limit = window_of(lm.causal.config).tokens or 2**20
     long = max(2, min(32, limit - _TOKENS))
     prompts = [np.random.default_rng(0).integers(0, size, size=length).tolist() for length in (min(4, long), long)]
-    if lm.causal._is_stateful:
-        raise EngineError(f"{name} keeps a recurrent state, which the hf engine cannot share among completions", _HINT)
     try:
-        drawn = draw(prompts, [[1, 2, 3], [4]], _TOKENS)
+        drawn = draw(prompts, [[1, 2, 3], [4, 5, 6]], _TOKENS, pads)
         pairs = [(prompt, made) for prompt, own in zip(prompts, drawn, strict=True) for made in own]
         differences = torch.cat([_difference(lm, prompt, made) for prompt, made in pairs])
     except torch.OutOfMemoryError:
@@ -57,7 +72,8 @@ def check_sampling(lm: LanguageModel, draw: Draw) -> None:
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise EngineError(f"{name} cannot be sampled by the hf engine: {reason}", _HINT) from error
-    apart = float(differences.median())  # in bfloat16 a few may be far apart: near a tie a token takes other experts
+    # In bfloat16 a few may be far apart for no fault: near a tie a token takes other experts.
+    apart = float(differences.max() if lm.causal.dtype == torch.float32 else differences.median())
     if not apart <= TOLERANCE[lm.causal.dtype]:
         raise EngineError(
             f"{name} gives a prompt other probabilities beside a longer one than alone (by {apart:.2g} nats per "
@@ -69,6 +85,6 @@ def check_sampling(lm: LanguageModel, draw: Draw) -> None:
 def _difference(lm: LanguageModel, prompt: Sequence[int], made: Generation) -> torch.Tensor:
     ids_T = torch.tensor([*prompt, *made.token_ids], device=lm.device)
     logits_TV = lm.causal(input_ids=ids_T[None], use_cache=False).logits[0, len(prompt) - 1 : -1].float()
-    expected_T = logits_TV.log_softmax(dim=-1).gather(-1, ids_T[len(prompt) :, None])[:, 0].cpu()
+    expected_T = lm.only_tokens(logits_TV).log_softmax(dim=-1).gather(-1, ids_T[len(prompt) :, None])[:, 0].cpu()
     difference_T: torch.Tensor = (torch.tensor(made.logprobs) - expected_T).abs()
     return difference_T

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.config import ModelConfig, VllmConfig
-from rsgrpo_cli.context_window import read_config, window_of
+from rsgrpo_cli.context_window import window_of
 from rsgrpo_cli.engines.types import Generation, Sampling, Weights
 from rsgrpo_cli.engines.vllm_process import explained, output_to, prepare_environment, quieten, require_vllm
 from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
-from rsgrpo_cli.models import choose_device, directory_stop_ids, load_tokenizer
+from rsgrpo_cli.models import choose_device, directory_stop_ids, load_tokenizer, read_config, spare_ids
 from rsgrpo_cli.probe import Loaded, Probe, require_same
 from rsgrpo_cli.prompt_tokens import decode_tokens, encode_chat
 
@@ -32,6 +32,8 @@ PROMPT_ROOM = 4096
 CPU_BATCH_TOKENS = 8192
 CPU_BLOCK = 32
 """Tokens of a cache block on the CPU. A group shares the whole blocks of its prompt, which vLLM's 128 often exceed."""
+NEVER = -100.0
+"""The bias of a token that is not to be drawn, vLLM's lowest: times e^-100."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM can make room for."""
 
@@ -79,6 +81,8 @@ class VllmEngine:
         self._setup = setup
         self._tokenizer = load_tokenizer(setup.base)
         self._stop_ids = directory_stop_ids(self._tokenizer, setup.base)
+        rows = read_config(setup.base).get_text_config().vocab_size
+        self._never = dict.fromkeys(spare_ids(self._tokenizer, rows), NEVER)
         self._on_gpu = choose_device(setup.model.device) == "cuda"
         self._room = max_model_len(setup.vllm, setup.longest, setup.base)
         self._adapters = count(1)
@@ -116,6 +120,7 @@ class VllmEngine:
             max_tokens=sampling.max_tokens,
             seed=seed,
             stop_token_ids=list(self._stop_ids),
+            logit_bias=self._never or None,
             logprobs=0,  # of the sampled token only
             flat_logprobs=True,
             detokenize=False,

@@ -25,22 +25,31 @@ _LABELS = {
     "tokenizer": "tokenizer",
     "chat_template": "chat template",
     "stop_tokens": "stop tokens (generation_config.json)",
+    "generation_config": "generation_config.json",
+    "tokenizer_config": "tokenizer settings (tokenizer_config.json, special_tokens_map.json)",
 }
 """What is compared, and what it is called."""
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json")
-_IRRELEVANT = {"transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache"}
-"""Entries of config.json that change with whoever saved it, and decide nothing."""
+_IRRELEVANT = {
+    "transformers_version", "_name_or_path", "dtype", "torch_dtype", "use_cache",
+    "_from_model_config", "name_or_path", "tokenizer_file", "special_tokens_map_file",
+}  # fmt: skip
+"""Entries of these files that change with whoever saved them, and decide nothing."""
 
 
 def base_facts(directory: Path, weights: str) -> dict[str, str | None]:
-    """What of a base model decides its completions, by name; None where it has no such file.
+    """What of a base model decides its completions, or goes into checkpoints, by name; None where it has no such file.
 
     Args:
         directory: The model's.
         weights: Hash of its weights.
     """
-    config = {name: value for name, value in _json(directory / "config.json").items() if name not in _IRRELEVANT}
-    stops = _json(directory / "generation_config.json").get("eos_token_id")
+    config, defaults, settings, special = (
+        {name: value for name, value in _json(directory / file).items() if name not in _IRRELEVANT}
+        for file in ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+    )
+    stops = defaults.pop("eos_token_id", None)
+    settings.pop("chat_template", None)
     files = sorted(directory / name for name in _TOKENIZER if (directory / name).is_file())
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     return {
@@ -49,6 +58,8 @@ def base_facts(directory: Path, weights: str) -> dict[str, str | None]:
         "tokenizer": hash_json([[path.name, digest] for path, digest in zip(files, digests, strict=True)]),
         "chat_template": chat_template_id(directory),
         "stop_tokens": None if stops is None else json.dumps(stops),
+        "generation_config": hash_json(defaults) if defaults else None,
+        "tokenizer_config": hash_json([settings, special]) if settings or special else None,
     }
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from rsgrpo_cli.architectures import require_supported
 from rsgrpo_cli.config import PrepareConfig
-from rsgrpo_cli.context_window import Window, is_recurrent, read_config, window_of
-from rsgrpo_cli.errors import DataError, EngineError, UsageError
+from rsgrpo_cli.context_window import Window, window_of
+from rsgrpo_cli.errors import DataError, UsageError
+from rsgrpo_cli.models import read_config
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.template_checks import check_template, examples
 from rsgrpo_cli.schemas import TEXT_ROLE
@@ -56,7 +58,7 @@ def check_prompts(session: Session, cfg: PrepareConfig, prompts: pa.Table, setti
 
     Raises:
         MissingError: If the model's tokenizer or configuration is not there.
-        EngineError: If the model cannot be sampled from in batches.
+        EngineError: If the model is not one that can be trained as it is sampled.
         DataError: If the chat template refuses a prompt or leaves out a turn, or a control token has no letters.
         UsageError: If a prompt and its completion do not fit the model's positions.
     """
@@ -65,11 +67,7 @@ def check_prompts(session: Session, cfg: PrepareConfig, prompts: pa.Table, setti
         return
     found = [_Prompt(row["prompt_id"], row["messages"]) for row in prompts.select(_COLUMNS).to_pylist()]
     encode, config = encoder(session), read_config(session.description)
-    if engine == "hf" and is_recurrent(config):
-        raise EngineError(
-            f"{config.model_type} keeps a recurrent state, which the hf engine cannot share among completions",
-            "sample with --engine vllm, or choose a model of another architecture",
-        )
+    require_supported(config)
     _require_all_turns(found, encode, cfg)
     _check_control_tokens(session, found, encode, cfg)
     check_template(session, [(prompt.name, prompt.messages) for prompt in found])

@@ -78,9 +78,13 @@ def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: 
 
 def _positions(config: RunConfig, directory: Path) -> dict[str, Any]:
     """The model's positions, and what the longest completions leave of them for a prompt."""
-    from rsgrpo_cli.context_window import read_config, window_of
+    from rsgrpo_cli.architectures import require_supported
+    from rsgrpo_cli.context_window import window_of
+    from rsgrpo_cli.models import read_config
 
-    window = window_of(read_config(directory))
+    model = read_config(directory)
+    require_supported(model)
+    window = window_of(model)
     longest = {"rollout.max_tokens": config.rollout.max_tokens, "eval.max_tokens": config.eval.max_tokens or 0}
     left = None if window.tokens is None else {name: window.tokens - tokens for name, tokens in longest.items()}
     return {"tokens": window.tokens, "hard": window.hard, "left_for_a_prompt": left}

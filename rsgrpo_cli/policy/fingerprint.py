@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,7 @@ def probe_logprobs(lm: LanguageModel) -> list[float]:
     """What a model says of the fixed text, token by token."""
     ids = np.array(probe_ids(lm))
     batch = assemble([ids[:1]], [ids[1:]], [0], lm.device)
+    whole = replace(lm, spare_ids=None)  # a sampler of another make is asked about the prompt, where it masks nothing
     with torch.no_grad():
-        logprobs_N, _ = token_logprobs(lm, batch, temperature=1.0)
+        logprobs_N, _ = token_logprobs(whole, batch, temperature=1.0)
     return [float(value) for value in logprobs_N]

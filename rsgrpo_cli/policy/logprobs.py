@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import torch
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedConfig
 
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.models import LanguageModel
@@ -90,6 +91,23 @@ def compile_body(lm: LanguageModel) -> None:
         raise EngineError(f"torch.compile failed: {reason}", hint) from error
 
 
+_CAPS = "final_logit_softcapping", "logits_soft_cap"  # Gemma; RecurrentGemma
+
+
+def _scale(config: PreTrainedConfig) -> float:
+    """What a model multiplies its logits by: Cohere by logit_scale, Falcon-H1 by lm_head_multiplier.
+
+    Granite divides by what HyperCLOVA X multiplies by; Inkling divides what it makes them from.
+    """
+    scaling = float(getattr(config, "logits_scaling", None) or 1.0)
+    return (
+        float(getattr(config, "logit_scale", None) or 1.0)
+        * float(getattr(config, "lm_head_multiplier", None) or 1.0)
+        * (scaling if config.model_type == "hyperclovax" else 1.0 / scaling)
+        / float(getattr(config, "logits_mup_width_multiplier", None) or 1.0)
+    )
+
+
 class _Head:
     """Output layer, softcap, temperature, log-softmax: from hidden states to log-probabilities of given tokens."""
 
@@ -98,11 +116,8 @@ class _Head:
         self.lm, self.temperature, self.entropy_gradient = lm, temperature, entropy_gradient
         self.layer = lm.causal.get_output_embeddings()
         self.vocabulary = self.layer.weight.shape[0]
-        self.softcap = getattr(config, "final_logit_softcapping", None)
-        # Cohere multiplies by logit_scale, Granite divides by logits_scaling.
-        self.scale = float(getattr(config, "logit_scale", None) or 1.0) / float(
-            getattr(config, "logits_scaling", None) or 1.0
-        )
+        self.softcap = next((value for name in _CAPS if (value := getattr(config, name, None))), None)
+        self.scale = _scale(config)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with self.lm.autocast():
@@ -114,7 +129,7 @@ class _Head:
         return capped
 
     def __call__(self, hidden_ND: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits_NV = self.logits(hidden_ND)
+        logits_NV = self.lm.only_tokens(self.logits(hidden_ND))
         if self.temperature != 1.0:
             logits_NV = logits_NV / self.temperature
         normaliser_N = logits_NV.logsumexp(dim=-1)

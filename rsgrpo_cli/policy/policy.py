@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedConfig
+from safetensors.torch import load_file
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from rsgrpo_cli.config import ModelConfig, UpdateConfig
 from rsgrpo_cli.errors import ArtifactError, DependencyError
 from rsgrpo_cli.models import LanguageModel, peft
+from rsgrpo_cli.policy.training_mode import configs
 
 UNFINISHED = -1
 """The version of a policy that an update is changing: no step asks for it, so a failed update's is never used."""
@@ -82,6 +86,7 @@ def add_adapter(lm: LanguageModel, cfg: ModelConfig, seed: int) -> None:
         r=cfg.lora_rank,
         lora_alpha=cfg.lora_alpha,
         target_modules="all-linear",
+        exclude_modules=_not_adapted(lm.causal),
         lora_dropout=0.0,
         task_type="CAUSAL_LM",
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in lm.causal.modules()),  # as GPT-2 has them
@@ -90,6 +95,30 @@ def add_adapter(lm: LanguageModel, cfg: ModelConfig, seed: int) -> None:
         torch.manual_seed(seed)
         lm.adapter = package.get_peft_model(lm.causal, config)
     _settle_adapter(lm)
+
+
+def _not_adapted(causal: PreTrainedModel) -> list[str] | None:
+    """Linear layers that cannot have an adapter.
+
+    Of some, code reads the weights without calling them: of Mamba's, and of LongCat's router. An adapter there would do
+    nothing until it is merged. Others (Phi-MoE's router) do something else than a linear layer does. Layers that share
+    their weights (Zamba's blocks) would have an adapter each, and one weight to merge them all into.
+    """
+    kinds = {config.model_type for config in configs(causal.config)}
+    read = {"dt_proj", "classifier"} | ({"conv1d", "out_proj"} if kinds & _REFUSED_BY_PEFT else set())
+    linear = [(name, layer) for name, layer in causal.named_modules() if isinstance(layer, torch.nn.Linear)]
+    owners = Counter(id(layer.weight) for _, layer in linear)
+    found = [
+        name
+        for name, layer in linear
+        if name.rpartition(".")[2] in read
+        or (name.endswith((".router", ".gate")) and type(layer).forward is not torch.nn.Linear.forward)
+        or owners[id(layer.weight)] > 1
+    ]
+    return sorted(found) or None
+
+
+_REFUSED_BY_PEFT = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
 
 
 def restore_adapter(lm: LanguageModel, directory: str, *, trainable: bool) -> None:
@@ -102,6 +131,25 @@ def restore_adapter(lm: LanguageModel, directory: str, *, trainable: bool) -> No
         raise ArtifactError(f"{directory} has no adapter_model.safetensors", "restore it, or use another checkpoint")
     lm.adapter = peft().PeftModel.from_pretrained(lm.causal, directory, is_trainable=trainable)
     _settle_adapter(lm)
+    _put_exactly(lm, Path(directory) / "adapter_model.safetensors")
+
+
+def _put_exactly(lm: LanguageModel, path: Path) -> None:
+    """Set each weight of an adapter to the one of the same name in its file.
+
+    PEFT renames what it reads as transformers renames the base model's old names, and leaves some out so (of Laguna,
+    with PEFT 0.21).
+    """
+    own = dict(lm.causal.named_parameters())
+    with torch.no_grad():
+        for key, tensor in load_file(path, device=str(lm.device)).items():
+            name = _LORA.sub(r".\1.default.weight", key.removeprefix("base_model.model."))
+            if name not in own:
+                raise ArtifactError(f"{path} has a weight that the model lacks: {name}", "it belongs to another model")
+            own[name].copy_(tensor)
+
+
+_LORA = re.compile(r"\.(lora_[AB])\.weight$")
 
 
 def new_optimizer(policy: Policy, cfg: UpdateConfig) -> torch.optim.Optimizer:

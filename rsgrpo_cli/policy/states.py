@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
+from rsgrpo_cli.context_window import window_of
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy.batches import Batch, assemble
 
@@ -70,12 +71,15 @@ def read_shared(lm: LanguageModel, batch: Batch) -> torch.Tensor:
 
 
 def _worth_sharing(lm: LanguageModel, batch: Batch) -> bool:
-    """Whether it saves enough, and the model is one whose keys and values a completion can be handed."""
+    """Whether it saves enough, and can be done."""
     prompts, (rows, width) = len(batch.first_P), batch.ids_BT.shape
     length = int(batch.lengths_B.max())
     tokens = prompts * int(batch.starts_B.max()) + rows * (length - 1)
-    if length < 2 or tokens > SHARED_SHARE * rows * width:
-        return False
+    return length > 1 and tokens <= SHARED_SHARE * rows * width and can_share(lm)
+
+
+def can_share(lm: LanguageModel) -> bool:
+    """Whether a completion can be handed the keys and values of its prompt."""
     # Checkpointing recomputes a layer, which would put its keys into the cache twice; transformers refuses it.
     if lm.compiled is not None or lm.causal.is_gradient_checkpointing:
         return False
@@ -127,7 +131,7 @@ def shares_prompts(lm: LanguageModel) -> bool:
 
 def try_out(lm: LanguageModel) -> Trial:
     """Completions to try ways of reading with, on their own first."""
-    limit = int(getattr(lm.causal.config.get_text_config(), "max_position_embeddings", None) or 2**20)
+    limit = window_of(lm.causal.config).tokens or 2**20
     long = min(_LONG, max(_SHORT, limit - _COMPLETION))
     # Mostly short ones, which are those that what is wrong shows in.
     prompts = [some_ids(lm, seed, length) for seed, length in enumerate((_SHORT, long, _SHORT, _SHORT))]

@@ -36,7 +36,7 @@ def without_dropout(causal: PreTrainedModel) -> None:
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
         _silence(module)
-    for config in _configs(causal.config):
+    for config in configs(causal.config):
         _silence(config)
 
 
@@ -46,9 +46,9 @@ def _silence(holder: Any) -> None:
             setattr(holder, name, 0.0)
 
 
-def _configs(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
+def configs(config: PreTrainedConfig) -> Iterator[PreTrainedConfig]:
     """A configuration and those inside it: of a text model, of attention."""
     yield config
     for value in list(vars(config).values()):
         if isinstance(value, PreTrainedConfig):
-            yield from _configs(value)
+            yield from configs(value)

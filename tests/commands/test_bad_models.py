@@ -77,7 +77,8 @@ CASES: dict[str, tuple[Change, list[str]]] = {
     ),
     "a size that is text": (config(hidden_size="big"), ["cannot load", "hidden_size", "expected int"]),
     "sizes that do not fit": (config(num_attention_heads=7), ["cannot load", "not a multiple"]),
-    "no language model": (config(model_type="t5"), ["cannot load a model from m", "T5Config"]),
+    "no language model": (config(model_type="t5"), ["t5 models cannot be used: they have an encoder"]),
+    "quantised weights": (config(quantization_config={"quant_method": "fp8"}), ["weights are quantised (fp8)"]),
     "an unknown number type": (config(dtype="float99"), ["float99"]),
 }  # fmt: skip
 

@@ -42,11 +42,23 @@ def change_stops(model: Path) -> None:
     (model / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 5]}))
 
 
+def change_sampling_defaults(model: Path) -> None:
+    defaults = json.loads((model / "generation_config.json").read_text())
+    (model / "generation_config.json").write_text(json.dumps(defaults | {"repetition_penalty": 1.5}))
+
+
+def change_tokenizer_settings(model: Path) -> None:
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps(settings | {"add_bos_token": True}))
+
+
 CHANGES = {
     "weights": (change_weights, "weights"),
     "template": (change_template, "chat template"),
     "config": (change_config, "config.json"),
     "stops": (change_stops, "stop tokens (generation_config.json)"),
+    "sampling defaults": (change_sampling_defaults, "generation_config.json"),
+    "tokenizer settings": (change_tokenizer_settings, "tokenizer settings (tokenizer_config.json"),
 }
 
 

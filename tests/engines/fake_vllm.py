@@ -28,6 +28,7 @@ class SamplingParams:
     logprobs: int | None = None
     flat_logprobs: bool = False
     prompt_logprobs: int | None = None
+    logit_bias: dict[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ class LLM:
         while len(ids) < asked.max_tokens and not set(ids[-1:]) & set(asked.stop_token_ids):
             with torch.no_grad():
                 logits = model(input_ids=torch.tensor([prompt + ids])).logits[0, -1]
+            for token, bias in (asked.logit_bias or {}).items():
+                logits[token] += max(-100.0, min(100.0, bias))
             told = torch.log_softmax(logits / asked.temperature, dim=-1)
             ids.append(int(torch.multinomial(told.exp(), 1, generator=generator)))
             logprobs.append(float(told[ids[-1]]))
