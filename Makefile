@@ -21,7 +21,7 @@ VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: audit demo docs study study-small test test-browser test-day test-trl test-verl test-vllm lint slow rebuild clean
+.PHONY: audit demo docs faults study study-small test test-browser test-day test-trl test-verl test-vllm lint slow rebuild clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -71,6 +71,10 @@ audit: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet pip-audit
 	for pins in constraints.txt constraints-verl.txt; do \
 	  $(BIN)/python -m pip_audit --no-deps --disable-pip -r $$pins || exit 1; done
+
+# Every damage, every signal, kills at random times (RSGRPO_KILLS says how many), a disk that is full at every point.
+faults: $(INSTALLED)
+	RSGRPO_FAULTS=1 $(BIN)/python -m pytest -m slow --timeout 3600 tests/faults
 
 # The generated pages are compared with the code first; then the site is built and looked through.
 docs: $(INSTALLED)

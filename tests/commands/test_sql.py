@@ -124,6 +124,7 @@ def test_several_runs_a_folder_of_runs_and_a_fork(cli: Cli, run: RunDir) -> None
     assert rows(cli, "mine", "mine", query) == [{"run": "mine", "n": 8}]
     assert [row["run"] for row in rows(cli, "mine", "elsewhere/mine", query)] == ["elsewhere/mine", "runs/mine"]
     settings = json.loads((other / "config.json").read_text())
+    del settings["check"]
     (other / "config.json").write_text(json.dumps(settings | {"forked_from": {"run": "mine", "step": 1}}))
     found = rows(cli, "betas", "SELECT beta, forked_from, forked_at, settings->>'rollout.temperature' AS t FROM runs")
     assert found == [{"beta": 3.0, "forked_from": "mine", "forked_at": 1, "t": "1.0"}]

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+
+LONG = pytest.mark.skipif("RSGRPO_FAULTS" not in os.environ, reason="takes many minutes: make faults")
+"""What is for whoever changes how a run is kept."""
 
 
 def flipped(path: Path, _: Path) -> None:

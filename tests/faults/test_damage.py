@@ -1,11 +1,12 @@
 """Every file of a run, damaged in every way: noticed before use, and named with a way out that works.
 
-`verify` goes through each damaged run.
+The quick part verifies each damaged run; the slow part also runs every command on it, and follows every hint.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
-from tests.faults.damages import DAMAGES, cut, deleted, files_of, foreign
+from tests.faults.damages import DAMAGES, LONG, cut, deleted, files_of, foreign
 
 Damage = Callable[[Path, Path], None]
 
@@ -90,6 +91,14 @@ def test_verify_finds_the_file_of_another_step(cli: Cli, trained: Path, name: st
     assert (result.code, "step 1" in result.out or name in result.out) == (1, True), result.out
 
 
+@LONG
+@pytest.mark.slow
+def test_verify_finds_every_damage(cli: Cli, pair: Path, pair_once: Path) -> None:
+    for name, damage in cases(pair, kinds(pair / "whole")):
+        check_found(cli, damaged(pair, name, damage), name, damage)
+        restored(pair, pair_once)
+
+
 def check_found(cli: Cli, run: Path, name: str, damage: Damage) -> None:
     result = cli("verify", run, "--no-load")
     where = f"{name} {damage.__name__}: {result.out}{result.err}"
@@ -103,3 +112,69 @@ def _others(name: str) -> tuple[str, ...]:
     """What a damage may show in first: the one of these that was made from it."""
     step = re.match(r"steps/0*([0-9]+)/", name)
     return (f"step {step[1] or 0}",) if step else ("summed up",) if name.startswith("evals/") else ()
+
+
+COMMANDS = (
+    ["status", "--run"],
+    ["show", "--prompt", "0", "--run"],
+    ["report"],
+    ["eval", "-n", "2", "--k", "1", "--run"],
+    ["export", "--out", "out"],
+    ["fork", "runs/new", "--run"],
+    ["train", "--steps", "3", "--run"],
+)
+
+
+@LONG
+@pytest.mark.slow
+def test_commands_on_every_damage(cli: Cli, pair: Path, pair_once: Path, tmp_path: Path) -> None:
+    # Two commands each, in turn.
+    for number, (name, damage) in enumerate(cases(pair, kinds(pair / "whole"))):
+        for command in (COMMANDS[number % len(COMMANDS)], COMMANDS[(number + 3) % len(COMMANDS)]):
+            run = damaged(pair, name, damage)
+            result = cli(*command, run)
+            where = f"{name} {damage.__name__} {command[0]}: {result.out}{result.err}"
+            assert "Traceback" not in where, where
+            assert "this is a bug" not in where, where
+            assert (result.code != 0) == ("error:" in result.err), where
+            for made in (tmp_path / "out", pair / "new"):
+                shutil.rmtree(made, ignore_errors=True)
+            restored(pair, pair_once)
+
+
+def follow(cli: Cli, run: Path, line: str) -> None:
+    """Do what the line of a finding says."""
+    what, _, hint = line.partition(": ")
+    named = re.search(re.escape(str(run)) + r"[^ :;]*", what)
+    gone = re.search(r"remove ([^ ,]+)", hint)
+    if gone:
+        shutil.rmtree(gone[1])
+    elif "move it away" in hint and named and Path(named[0]).exists():
+        shutil.move(named[0], run.parent / "away")
+        (run.parent / "away").unlink()
+    command = hint.rpartition("rsgrpo ")[2].replace("NEW", "runs/branch")
+    result = cli(*shlex.split(command))
+    assert result.code == 0, (line, result.err)
+
+
+@LONG
+@pytest.mark.slow
+def test_the_way_out_works(cli: Cli, pair: Path, pair_once: Path) -> None:
+    for name, damage in cases(pair, kinds(pair / "whole")):
+        run = damaged(pair, name, damage)
+        if name == "config.json":  # nothing else holds it: that is what is said
+            assert "put the file back as it was" in cli("verify", run, "--no-load").out
+            restored(pair, pair_once)
+            continue
+        for _ in range(4):  # what was made again may show that what was made from it is another's
+            result = cli("verify", run, "--no-load")
+            if result.code == 0 or "rsgrpo fork" in result.out:
+                break
+            follow(cli, run, result.out.splitlines()[0])
+        final = cli("verify", run, "--no-load")
+        if "rsgrpo fork" in final.out:
+            follow(cli, run, final.out.splitlines()[0])
+            final = cli("verify", "runs/branch", "--no-load")
+            shutil.rmtree(pair / "branch")
+        assert final.code == 0, (name, damage.__name__, final.out)
+        restored(pair, pair_once)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SMALL, Cli
+from tests.faults.damages import LONG
 from tests.integration.test_killed import content
 
 TRAIN = ["train", "--run", "runs/x", "--steps", "3", "--eval-every", "3", "-n", "1", "--k", "1", *SMALL]
@@ -101,3 +102,12 @@ def test_a_full_disk(cli: Cli, tmp_path: Path, whole: dict[str, bytes], share: f
     shutil.rmtree(tmp_path / "runs")
     assert disk.writes > 100
     assert check_full(cli, tmp_path, whole, max(1, int(disk.writes * share)))
+
+
+@LONG
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_every_point(cli: Cli, tmp_path: Path, whole: dict[str, bytes]) -> None:
+    full_from = 1
+    while check_full(cli, tmp_path, whole, full_from):
+        full_from += 3 if full_from < 30 else 11
+    assert full_from > 100
