@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# On a slow machine an example takes as long as it takes.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")
 os.environ["HF_HUB_OFFLINE"] = "1"
 # A run that a test made is the test's own; tests/faults/test_strangers.py takes this away.
 os.environ["RSGRPO_TRUST"] = "1"
