@@ -15,7 +15,7 @@ from rsgrpo_cli.rewards.types import Status
 # 10 MB of boxes took a minute.
 _SEARCHED_CHARS = 200_000
 # One backslash or two: a model that has read much JSON writes "\\boxed", and no sense of "\\" before that word remains.
-_BOX = r"\\{1,2}(?:boxed|fbox)(?![A-Za-z])\s*"
+_BOX = r"\\{1,2}(?:boxed|fbox|framebox)(?![A-Za-z])\s*"
 # An escaped character is consumed as a pair, so that "\{" and "\}" never count as braces, and "\\{" does.
 _TOKEN = re.compile(rf"(?P<box>{_BOX})|\\[\s\S]|[{{}}]")
 _BOX_COMMAND = re.compile(_BOX)
@@ -25,7 +25,22 @@ _BARE_NUMBER = re.compile(r"[-+]?\d[\d.,/]*")
 _ANSWER_TAG = re.compile(r"<answer>([^<]*)</answer>")
 _ANSWER_MARKER = re.compile(r"(?:####|\banswer\s*(?:is|:|=|：)(?:\s*:)?|答案(?:是|为)?\s*[:：]?)", re.IGNORECASE)
 # What stands between boxes that are one answer together: "$x = \boxed{3}$ or $x = \boxed{-3}$".
-_JOINED = re.compile(r"[$.\s]*(?:,|;|\band\b|\bor\b|,\s*(?:and|or)\b)[$\s]*(?:[A-Za-z](?:_\w)?\s*=[$\s]*)?")
+_JOINED = re.compile(
+    r"[$.\s]*(?:(?:[a-z]{1,12}\s+)?(?:,|;|\band\b|\bor\b|,\s*(?:and|or)\b))?[$\s]*(?:[A-Za-z](?:_\w)?\s*=[$\s]*)?"
+)
+# The same between formulas on lines of their own.
+_JOINED_LINES = re.compile(r"(?:\\[\])]|[$.,\s])*(?:\\text\s*\{\s*)?(?:,|;|and|or)(?:\s*\})?(?:\\[\[(]|[$\s])*")
+_DENIAL = re.compile(
+    r"n't\b|\b(?:not|never|cannot|wrong|incorrect|false|fails?|excluded?|except|impossible|unlike|instead|mistake|rather|but|however|wait|no|reject\w*|discard\w*|extraneous|invalid)\b"
+    r"|\\(?:neq?|not)(?![A-Za-z])|≠",
+    re.IGNORECASE,
+)
+_BESIDE_CHARS = 40
+# "= -\boxed{14}", "$2\boxed{14}$"; a dash before a box at the start of a line is a bullet.
+_SIGN_BEFORE = re.compile(
+    r"(?:(?:[=(]|\$|\\[\[(]|\b(?:is|of|to)\s)\s*(?P<sign>-\s*|-?\d+(?:\.\d+)?)|(?P<denied>\\neq?\s*))\{?\Z"
+)
+_POWER_BEHIND = re.compile(r"\^\s*(?:\{[^{}\\]{1,20}\}|[\dn])(?!\s*\\circ)")
 _DOLLARS = re.compile(r"\$+([^$]+)\$")
 _SENTENCE_END = re.compile(r"[.。](?:\s|$)")
 # A minus counts where nothing stands before it: "10-5" ends in 5.
@@ -48,7 +63,7 @@ class Extraction:
 
 
 def extract(completion: str, *, finish_reason: str = "stop", in_thought: bool = False) -> Extraction:
-    r"""The last box (`\boxed` or `\fbox`) after the thinking.
+    r"""The last box (`\boxed`, `\fbox` or `\framebox`) after the thinking.
 
     An empty box is no box. A box that is opened last and never closed means that there is no answer: `\boxed{4` may be
     the beginning of any number, and an earlier box is not what was meant either.
@@ -65,10 +80,29 @@ def extract(completion: str, *, finish_reason: str = "stop", in_thought: bool = 
     if not boxes or not all_closed:
         return Extraction(status=Status.TRUNCATED if finish_reason == "length" else Status.NO_BOX)
     first = len(boxes) - 1
-    while first and "\n" not in spoken[boxes[first - 1].end : boxes[first].start]:
+    while first and _go_together(spoken, boxes[first - 1].end, boxes[first].start):
         first -= 1
     contents = tuple(box.content for box in boxes[first:])
-    return Extraction(answer=contents[-1], line=contents)
+    before, behind = _glued(spoken, boxes[-1])
+    return Extraction(answer=before + contents[-1] + behind, line=contents)
+
+
+def _go_together(text: str, start: int, end: int) -> bool:
+    """Whether two boxes may be one answer: on one line without a denial between them, or joined by "and" or "or"."""
+    between = text[start:end]
+    if "\n" in between:
+        return bool(_JOINED_LINES.fullmatch(text, start, end))
+    return not _DENIAL.search(between)
+
+
+def _glued(text: str, box: _Box) -> tuple[str, str]:
+    """What stands against a box inside its formula and changes it: a sign or a factor before it, a power behind it."""
+    before = _SIGN_BEFORE.search(text, max(0, box.start - _BESIDE_CHARS), box.start)
+    behind = _POWER_BEHIND.match(text, box.end)
+    sign = (before["sign"] or before["denied"]).strip() if before else ""
+    if sign in ("", "-") and not behind:
+        return sign, ""
+    return f"{sign}(", f"){behind[0] if behind else ''}"
 
 
 def extract_lenient(completion: str, *, in_thought: bool = False) -> str | None:
@@ -161,8 +195,8 @@ def _boxes(text: str) -> tuple[list[_Box], bool]:
 
 
 def _first_box(text: str) -> int:
-    """Where the backslashes before the first "boxed" or "fbox" begin; braces before it cannot matter."""
-    found = [place for place in (text.find("boxed"), text.find("fbox")) if place >= 0]
+    """Where the backslashes before the first box begin; braces before it cannot matter."""
+    found = [place for place in (text.find("boxed"), text.find("fbox"), text.find("framebox")) if place >= 0]
     if not found:
         return len(text)
     start = min(found)

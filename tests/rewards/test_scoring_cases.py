@@ -10,7 +10,6 @@ from rsgrpo_cli.rewards.types import Sample
 CASES = Path(__file__).parents[1] / "data" / "scoring-cases.jsonl"
 
 MISSED = {
-    "text-025",  # two notations for one group, Z_2 and Z/2Z
     "hack-047",  # "The answer is not \\boxed{42}."
 }
 """What the rules are known to get wrong. Take out what a new rule mends; put nothing in without a reason beside it."""
@@ -22,7 +21,7 @@ def response(case: dict[str, Any]) -> str:
     return str(text) * int(times) + str(case["response"])
 
 
-def test_every_labelled_case_but_two_is_judged_right(math_reward: MathReward) -> None:
+def test_every_labelled_case_but_one_is_judged_right(math_reward: MathReward) -> None:
     cases = [json.loads(line) for line in CASES.read_text().splitlines()]
     verdicts = math_reward([Sample(response(case), case["gold"]) for case in cases])
     wanted = [case.get("expected_strict", case["expected"]) for case in cases]

@@ -30,15 +30,25 @@ from rsgrpo_cli.rewards.math.form import (
     letters,
     rational,
     relation,
+    same_values,
     values,
-    words,
 )
 from rsgrpo_cli.rewards.math.gold import read_gold
+from rsgrpo_cli.rewards.math.notation import common_form, grouped_points, in_terms_of
 from rsgrpo_cli.rewards.math.text import normalise
-from rsgrpo_cli.rewards.math.value import compare_exactly, compare_values
+from rsgrpo_cli.rewards.math.value import UNEVALUATED, compare_exactly, compare_values
+from rsgrpo_cli.rewards.math.wording import (
+    agrees,
+    begins_with_words,
+    choice,
+    is_symbol_like,
+    same_words,
+    spoken,
+    without_words,
+)
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 6
+GRADING_RULES_VERSION = 7
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -48,25 +58,48 @@ _MAX_NORMALISED_CHARS = 10_000
 _LONGEST_INTERVAL = 2
 _SIDES = 2
 
-_UNEVALUATED = re.compile(
-    r"\\(?:sum|prod|i{1,3}nt|oint|lim|limsup|liminf|max|min|sup|inf|gcd|lcm|bmod|pmod|mod|det)(?![A-Za-z])"
-    r"|\\(?:operatorname\*?|text)\{\s*(?:lim|max|min|sup|inf|gcd|lcm|mod|det)\s*\}|(?<![A-Za-z\\])mod(?![A-Za-z])"
-)
 _ELLIPSIS = re.compile(r"\\[lcv]?dots(?![A-Za-z])|\.\.")
+_UNDER_LIMIT = re.compile(r"\\lim\s*_\s*\{[^{}]*\}")
 _IMPLICATION = re.compile(r"\\(?:implies|Rightarrow|Leftrightarrow|iff|to|rightarrow)(?![A-Za-z])")
 _DIGITS_APART = re.compile(r"[+-]?\d+(?: +\d+)+")
 _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
-_PROSE_FIRST = re.compile(r"\\text\{([^{}]*)\}[\s:=]*(?=[^\s_^])")
+_SURE_DECIMAL_COMMA = re.compile(r"([+-]?0),(\d+)")  # no thousands, and hardly a list
 _NEGATION = re.compile(r"\b(?:not|never|neither|except|isn't|no)\b", re.IGNORECASE)
-_CHOICE = re.compile(r"\(([A-Z])\)")
+_SET = re.compile(r"\\\{((?:[^{}\\|:]|\\(?!mid|[{}])[A-Za-z]+|\{[^{}]*\})+)\\\}")
+_CENTS = re.compile(r"\bcents?\b")
+_DOLLARS = re.compile(r"\s*\\?\$\s*[\d.]")
+_UNREADABLE = re.compile(
+    r"[@#]|\\&|\\(?:cancel|oplus|ominus|not)(?![A-Za-z])|^\s*(?:[<>]|\\(?:neq|leq|geq|approx|sim)(?![A-Za-z]))"
+)
+"""What denies a value, strikes it out or leaves open what it is."""
 
 
 @lru_cache(maxsize=4096)
 def normalise_gold(gold: str) -> str:
     """The spelling of a reference answer that answers are compared with; of a worked solution, its final answer."""
-    text = normalise(read_gold(gold))
-    bare = text if is_words(text) else _without_prose(text)
+    text = grouped_points(_alone(normalise(read_gold(gold))))
+    bare = text if is_words(text) else without_words(text, introduced=False)
+    if found := _SURE_DECIMAL_COMMA.fullmatch(bare):
+        return f"{found[1]}.{found[2]}"
     return text if letters(bare) else bare  # a number after words is that number; "even n" is more than n
+
+
+def spelt_alike(gold: str, answer: str) -> bool:
+    """Whether an answer is the reference answer itself, words included: whatever it says, it says the same."""
+    if len(answer) > _MAX_NORMALISED_CHARS:
+        return False
+    return key(normalise(answer, thousands=False)) == _spelling(gold) != ""
+
+
+@lru_cache(maxsize=4096)
+def _spelling(gold: str) -> str:
+    return key(normalise(read_gold(gold), thousands=False))
+
+
+def _alone(text: str) -> str:
+    r"""The value of a set that has one, `\{(1,2)\}`."""
+    alone = _SET.fullmatch(text)
+    return alone[1].strip() if alone and len(values(text)) == 1 else text
 
 
 @lru_cache(maxsize=4096)
@@ -86,11 +119,14 @@ def normalise_answer(answer: str, gold: str) -> str:
         return answer.strip()
     several = has_several_values(gold)
     text = normalise(answer, thousands=not several)
-    if not several and (found := _DECIMAL_COMMA.fullmatch(text)):
-        text = f"{found[1]}.{found[2]}"
+    if _CENTS.search(gold) and _DOLLARS.match(answer):
+        text += r"\text{ dollars}"
     if is_words(gold) or key(text) == key(gold):
         return text
-    return _bracketed_as(gold, _without_prose(text))
+    text = without_words(_alone(text))
+    if not several and not components(gold) and (found := _DECIMAL_COMMA.fullmatch(text)):
+        text = f"{found[1]}.{found[2]}"
+    return _bracketed_as(gold, in_terms_of(gold, text))
 
 
 def _bracketed_as(gold: str, answer: str) -> str:
@@ -132,6 +168,7 @@ def _compare_forms(gold: str, answer: str) -> Status | None:
         return Status.TOO_LONG
     if is_words(gold) and (decided := _compare_words(gold, answer)) is not None:
         return decided
+    gold, answer = common_form(gold, answer)
     if _is_evasive(gold, answer):
         return Status.UNPARSABLE
     if has_several_values(gold):
@@ -140,21 +177,22 @@ def _compare_forms(gold: str, answer: str) -> Status | None:
 
 
 def _compare_lists(golds: list[str], answers: list[str]) -> Status | None:
-    exact_golds, exact_answers = {rational(gold) for gold in golds}, {rational(answer) for answer in answers}
+    exact_golds, exact_answers = ([rational(value) for value in listed] for listed in (golds, answers))
     if None in exact_golds or None in exact_answers:
         return None
-    return Status.OK if exact_golds == exact_answers else Status.WRONG
+    return Status.OK if same_values(exact_golds, exact_answers) else Status.WRONG
 
 
 def _compare_words(gold: str, answer: str) -> Status | None:
     """Compare as words; None where a bare gold such as `ab` or `C` may be a symbol after all."""
-    wanted = words(gold)
-    if words(answer) == wanted:
+    if same_words(gold, answer) or agrees(gold, answer):
         return Status.OK
-    if len(wanted) == 1:
-        choices = _CHOICE.findall(answer)
-        if choices:  # "(C) 42"
-            return Status.OK if [choice.casefold() for choice in choices] == [wanted] else Status.WRONG
+    wanted = spoken(gold)
+    if len(wanted) == 1 and not wanted.isdigit() and (chosen := choice(answer)) is not None:  # "(C) 42"
+        if chosen == wanted and (r"\text" in gold or not gold.islower()):
+            return Status.OK
+        if r"\text" in gold or not is_symbol_like(gold):
+            return Status.WRONG
     if r"\text" in gold or len(values(answer)) > 1:
         return Status.WRONG
     return None
@@ -166,13 +204,12 @@ def _is_evasive(gold: str, answer: str) -> bool:
     A sum, integral, limit, maximum or remainder that the gold does not have leaves the work to the verifier; an
     ellipsis, an implication or digits apart say nothing exact; words that negate are read over by math-verify.
     """
-    forms = (_UNEVALUATED, _ELLIPSIS, _IMPLICATION)
+    answer = _UNDER_LIMIT.sub(r"\\lim", answer)
+    forms = (_ELLIPSIS, _IMPLICATION, _UNREADABLE)
     if any(form.search(answer) and not form.search(gold) for form in forms):
         return True
+    if all(map(UNEVALUATED.search, relation(answer))) and not UNEVALUATED.search(gold):
+        return True  # `17 \bmod 5 = 2` says what it is
+    if begins_with_words(answer) and not begins_with_words(gold) and not is_words(gold):
+        return True
     return bool(_DIGITS_APART.fullmatch(answer)) or bool(_NEGATION.search(answer) and not _NEGATION.search(gold))
-
-
-def _without_prose(text: str) -> str:
-    r"""`\text{The answer is } 42` without its words; words that negate stay, for `_is_evasive` to see."""
-    found = _PROSE_FIRST.match(text)
-    return text[found.end() :] if found and not _NEGATION.search(found[1]) else text

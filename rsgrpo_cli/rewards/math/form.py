@@ -5,17 +5,25 @@ String work only, on text that `text.normalise` has seen and that is at most a f
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 from rsgrpo_cli.rewards.math.numbers import power_of_ten
+from rsgrpo_cli.rewards.math.units import is_known_unit, power_of, unit_of
+
+T = TypeVar("T")
 
 _PIECE = re.compile(r"\\[A-Za-z]+|\\[\s\S]|[^\\]")
 _OPEN = frozenset({"(", "[", "{", r"\{", r"\langle"})
 _CLOSE = frozenset({")", "]", "}", r"\}", r"\rangle"})
-_TEXT_BETWEEN = re.compile(r",?\s*\\text\{[^{}]*(?<![A-Za-z])(?:and|or)(?![A-Za-z])[^{}]*\}")
-_WORD_BETWEEN = re.compile(r",?\s+(?:and|or)\s+")
+_TEXT_BETWEEN = re.compile(r",?\s*\\text\{[\s,]*(?:and|or)[\s,]*\}")
+_WORD_BETWEEN = re.compile(
+    r",?\s+(?:and|or)\s+|(?<=[\d)\]}])(?:and|or)(?=[-(\[\\\d]|[A-Za-z]\s*[=(_])"  # "(11,7)or(7,11)"
+)
 _NAME_OF_SET = re.compile(r"^[A-Za-z](?:_\w)?\s*(?:=|\\in(?![A-Za-z]))\s*(?=\\\{(?:[^{}\\]|\\(?!\})[\s\S]|[{}])*\\\}$)")
 
 _INTEGER = re.compile(r"([+-]?)\s*(\d+)")
@@ -26,7 +34,6 @@ _DECIMAL = re.compile(r"-?\d{0,50}\.\d{1,50}")
 
 _TEXT_ONLY = re.compile(r"\\text\{[^{}]*[A-Za-z][^{}]*\}|\([^\W\d_]+\)|[^\W\d_]+(?: [^\W\d_]+)*")
 _TEXT_COMMAND = re.compile(r"\\text\{([^{}]*)\}")
-_NOT_WORD = re.compile(r"[\W_]+")
 
 _SYMBOL = re.compile(
     r"(?:\\(?!frac|sqrt|pi|infty)[A-Za-z]+|[A-Za-z])'*(?:_(?:\{[^{}]*\}|\w))?'*(?:\([^()]*\))?"
@@ -35,43 +42,15 @@ _SYMBOL = re.compile(
 _SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\\?\w)")
 _ARGUMENTS = re.compile(r"(?<=[A-Za-z}])\s*\([^()]*\)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}")
+_OPERATOR = re.compile(r"(?<=[\w)}'])\s*[-+/]|\\(?:cdot|times|d?frac)(?![A-Za-z])")
+_UNKNOWNS = re.compile(r"(?<![A-Za-z\\])[t-z](?![A-Za-z_(])|(?<![A-Za-z\\])[t-z](?=[t-z](?![A-Za-z]))")
+_PRODUCT = re.compile(r"[t-z](?:\s*(?:\\cdot)?\s*[t-z])+")
 
-_POWER = r"\s*(?:\^\s*(?:\{\s*\d\s*\}|\d))?$"
+_POWER = r"\s*(?:\^\s*\{?\s*(?P<power>\d)\s*\}?)?$"
 _TEXT_TAIL = re.compile(r"(?<=\S)\s*\\text\{([^{}]*)\}" + _POWER)
-_WORD_TAIL = re.compile(r"(?:(?<=[\d})])|(?<=\\pi))(\s*)([A-Za-z]+(?:[ .]+[A-Za-z]+)*)" + _POWER)
+_WORD_TAIL = re.compile(r"(?:(?<=[\d})])|(?<=\\pi))(\s*)([A-Za-z]+(?:[ .]+[A-Za-z]+|/(?:h|s|hr|min|sec)\b)*)" + _POWER)
 _FUNCTION = re.compile(r"(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|arc)")
-_UNIT_NAMES = {
-    name: kind
-    for kind, names in {
-        "m": "m meter meters metre metres",
-        "cm": "cm centimeter centimeters centimetre centimetres",
-        "mm": "mm millimeter millimeters millimetre millimetres",
-        "km": "km kilometer kilometers kilometre kilometres",
-        "in": "in inch inches",
-        "ft": "ft foot feet",
-        "yd": "yd yard yards",
-        "mi": "mi mile miles",
-        "g": "g gram grams",
-        "kg": "kg kilogram kilograms",
-        "mg": "mg milligram milligrams",
-        "lb": "lb lbs pound pounds",
-        "oz": "oz ounce ounces",
-        "s": "s sec second seconds",
-        "min": "min minute minutes",
-        "h": "h hr hour hours",
-        "day": "day days",
-        "week": "week weeks",
-        "year": "year years",
-        "ml": "ml milliliter milliliters",
-        "l": "l liter liters litre litres",
-        "cent": "cent cents",
-        "dollar": "dollar dollars",
-        "am": "am a.m",
-        "pm": "pm p.m",
-    }.items()
-    for name in names.split()
-}
-_KNOWN_UNITS = frozenset(_UNIT_NAMES.values())
 
 
 def key(text: str) -> str:
@@ -83,13 +62,14 @@ def values(text: str) -> list[str]:
     r"""The values that an answer lists: parts between commas, semicolons, "and", "or" outside brackets.
 
     Set braces around all of it are taken off, with the name of the set or of its element (`x \in \{1, 2\}`);
-    `a \pm b` counts as two values. "(1,2)" is one value, "x=1, x=2" is two.
+    `a \pm b` counts as two values. "(1,2)" is one value, "x=1, x=2" is two. A set has each value once.
     """
     text = _WORD_BETWEEN.sub(",", _TEXT_BETWEEN.sub(",", _NAME_OF_SET.sub("", text)))
-    if text.startswith(r"\{") and text.endswith(r"\}") and not any(depth < 1 for _, depth in _inner(text)):
-        text = text[2:-2]
-    parts = (part.strip() for part in split_top(text, {",", ";"}))
-    return [value for part in parts if part for value in _both_signs(part)]
+    is_set = text.startswith(r"\{") and text.endswith(r"\}") and not any(depth < 1 for _, depth in _inner(text))
+    parts = (part.strip() for part in split_top(text[2:-2] if is_set else text, {",", ";"}))
+    found = [value for part in parts if part for value in _both_signs(part)]
+    named = is_set or (bool(found) and all(len(relation(value)) > 1 for value in found))  # "k=2, k=2" says it again
+    return list({key(value): value for value in found}.values()) if named else found
 
 
 def integer(text: str) -> str | None:
@@ -135,11 +115,6 @@ def is_words(text: str) -> bool:
     return bool(_TEXT_ONLY.fullmatch(text))
 
 
-def words(text: str) -> str:
-    r"""The letters and digits of an answer in words, lower case: `\text{(C)}` is "c"."""
-    return _NOT_WORD.sub(" ", _TEXT_COMMAND.sub(r"\1", text)).strip().casefold()
-
-
 def relation(text: str) -> list[str]:
     r"""The sides of an equation, `\approx` and `\in` included; one side where it is none."""
     return [side.strip() for side in split_top(text, {"=", r"\approx", r"\in"})]
@@ -153,10 +128,13 @@ def is_symbol(side: str) -> bool:
 def is_label(side: str) -> bool:
     """Whether a left side only names what is asked for: letters, and digits in subscripts and arguments alone.
 
-    `m+n`, `f(2)` and `a_1` are labels; `41`, `1+1`, `2x` and `x+1` are not: they make an equation to be solved.
+    `m+n`, `f(2)` and `a_1` are labels; `41`, `1+1`, `2x` and `x+1` are not, nor is `x+y`: a sum of unknowns makes an
+    equation to be solved.
     """
     bare = _ARGUMENTS.sub("", _SUBSCRIPT.sub("", _TEXT_COMMAND.sub("a", side)))
     letters = _COMMAND.sub("a", bare)
+    if _UNKNOWNS.search(side) and (_OPERATOR.search(bare.strip(" -+")) or _PRODUCT.fullmatch(bare.strip())):
+        return False
     return any(char.isalpha() for char in letters) and not any(char.isdigit() for char in letters)
 
 
@@ -169,37 +147,63 @@ def components(text: str) -> tuple[str, list[str], str] | None:
 
 
 def letters(text: str) -> list[str]:
-    """The letters outside commands: symbols and words."""
-    return [char for char in _COMMAND.sub("", text) if char.isalpha()]
+    """The letters outside commands and names of environments: symbols and words."""
+    return [char for char in _COMMAND.sub("", _ENVIRONMENT.sub("", text)) if char.isalpha()]
 
 
-def split_unit(text: str, *, numeric: bool = False) -> tuple[str, str]:
-    r"""Part a value from the unit or noun that ends it: `5\text{ cm}^2` is ("5", "cm"), "42 ways" is ("42", "ways").
+def same_values(golds: Sequence[T], answers: Sequence[T], equal: Callable[[T, T], bool] = operator.eq) -> bool:
+    """Whether two lists have the same values in any order; what a gold lists twice, an answer must list twice.
+
+    Of a gold without repetitions an answer may repeat a value: it is a set.
+    """
+    left = list(answers)
+    for one in golds:
+        partner = next((place for place, other in enumerate(left) if equal(one, other)), None)
+        if partner is None:
+            return False
+        del left[partner]
+    repeats = any(equal(one, other) for place, one in enumerate(golds) for other in golds[:place]) if left else False
+    return not left or (not repeats and all(any(equal(one, other) for one in golds) for other in left))
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A value and what stands behind it.
+
+    Args:
+        value: The value.
+        unit: The canonical name of a known unit, the words themselves of any other, "" where there are none.
+        power: Of the unit: 2 for "cm^2" and "square centimetres".
+    """
+
+    value: str
+    unit: str = ""
+    power: int = 1
+
+
+def split_unit(text: str, *, numeric: bool = False) -> Measure:
+    r"""Part a value from the unit or noun that ends it: `5\text{ cm}^2`, "42 ways".
 
     Words without `\text` must follow a number, and a blank unless they are a known unit: `3abc` is a product.
 
     Args:
         text: One value.
         numeric: Whether the value must be a number, so that a single letter can only be a unit: "5 m".
-
-    Returns:
-        The value, and the canonical name of a known unit, the words themselves of any other, "" where there are none.
     """
     if found := _TEXT_TAIL.search(text):
-        words = found[1].strip(" .").lower()
-        return text[: found.start()], _UNIT_NAMES.get(words, words)
+        return _measure(text[: found.start()], found[1].strip(" .").lower(), found["power"])
     found = _WORD_TAIL.search(text)
     if not found or letters(text[: found.start()]) or _FUNCTION.match(found[2]):
-        return text, ""
-    name = _UNIT_NAMES.get(found[2].lower(), "")
+        return Measure(text)
+    made = _measure(text[: found.start()], found[2].lower(), found["power"])
+    known = is_known_unit(made.unit)
     if len(found[2]) == 1:
-        return (text[: found.start()], name) if numeric and name else (text, "")
-    return (text[: found.start()], name or found[2]) if name or (found[1] and len(found[2]) > 2) else (text, "")
+        return made if numeric and known else Measure(text)
+    return made if known or (found[1] and len(found[2]) > 2) else Measure(text)
 
 
-def is_known_unit(name: str) -> bool:
-    """Whether `split_unit` gave the canonical name of a unit of measure."""
-    return name in _KNOWN_UNITS
+def _measure(value: str, words: str, power: str | None) -> Measure:
+    return Measure(value, unit_of(words) or words, power_of(words, int(power or 1)))
 
 
 def split_top(text: str, separators: set[str]) -> list[str]:

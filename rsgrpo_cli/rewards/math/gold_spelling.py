@@ -27,7 +27,7 @@ _CURRENCY_BEFORE = re.compile(
 _INFINITY = re.compile(r"\s*([+-]?)\s*(?:inf|infty|infinity)\s*", re.IGNORECASE)
 _IMAGINARY = re.compile(r"(?<=[\d)])\s*\*?\s*[Ij](?![A-Za-z])|(?<=[+-])\s*I(?![A-Za-z])")
 _REPEATING = re.compile(r"\s*([+-]?\d*\.\d*)\((\d+)\)\s*")
-_ABOUT = re.compile(rf"[^=≈,;]*(?:≈|\\approx)\s*(\$?{_NUMBER}\$?)\s*")
+_ABOUT = re.compile(rf"[A-Za-z\s]*(?:≈|\\approx)\s*(\$?{_NUMBER}\$?)\s*")  # an exact value before it would count
 _UNION = re.compile(r"(?<=[)\]])\s*U\s*(?=[(\[])")
 _DIGITS_IN_CODE = re.compile(r"\s*([+-]?\d{1,3}(?:_\d{3})+)\s*")
 _MIXED = re.compile(r"\s*(-?\d+) and (\d+/\d+)\s*")

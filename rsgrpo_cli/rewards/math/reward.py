@@ -19,6 +19,7 @@ from rsgrpo_cli.rewards.math.answer import (
     is_readable_unparsed,
     normalise_answer,
     normalise_gold,
+    spelt_alike,
 )
 from rsgrpo_cli.rewards.math.form import values
 from rsgrpo_cli.rewards.math.gold import complaint_about, read_gold
@@ -140,6 +141,8 @@ def _attempt(sample: Sample, answer: str, line: tuple[str, ...]) -> _Attempt:
 
 def _read(ground_truth: str, answer: str, line: tuple[str, ...]) -> _Attempt:
     gold = normalise_gold(ground_truth)
+    if spelt_alike(ground_truth, answer):
+        return _Attempt((gold, gold), compare_cheaply(gold, gold))
     text = normalise_answer(answer, gold)
     if len(line) > 1 and has_several_values(gold) and len(values(text)) == 1:
         text = normalise_answer(", ".join(line), gold)

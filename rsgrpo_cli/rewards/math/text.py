@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 from rsgrpo_cli.rewards.math.numbers import join_mixed, spell_out
+from rsgrpo_cli.rewards.math.wording import NUMERALS
 
 # JSON reads "\frac" as a form feed and "rac". These four characters occur in no answer, so a letter after them tells.
 _LOST_BACKSLASH = re.compile(r"[\x07\x08\x0b\x0c](?=[a-z])")
 _LOST = {"\x07": r"\a", "\x08": r"\b", "\x0b": r"\v", "\x0c": r"\f"}
 # Escaped twice, "\\\\frac" is a line break before "frac": only between the rows of a matrix are there such.
-_DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z{}%$,;!])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 _GREEK = (
@@ -48,21 +50,89 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 _TEXT_FONTS = r"textbf|textit|textrm|textnormal|textsf|texttt|mbox|hbox|mathrm|mathit|mathsf"
 _UNITS = "km|cm|mm|m|mi|miles?|ft|feet|in|kg|mg|g|lbs?|l|L|ml|mL|h|hr|hours?|min|minutes?|s|sec|seconds?|days?|years?"
-_COMMANDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+_CURRENCIES = "USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|NZD|HKD|SGD|KRW|MXN|BRL|ZAR|PHP|Php|THB|RM|Rs"
+
+
+def _tangent(found: re.Match[str]) -> str:
+    return f"\\{found[1] or ''}{'cot' if found[2] else 'tan'} "
+
+
+def _if_more(found: re.Match[str]) -> str:
+    r"""Drop what says of which kind an unknown is, `, k \in \mathbb{Z}`, unless it is all that there is."""
+    return "" if found.start() else found[0]
+
+
+_FUNCTIONS = "ln|log|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|exp"
+_COMMANDS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\]", r"\\\\"),
+        (rf"\\text\{{\s*(?:{_CURRENCIES})\.?\s*\}}", ""),
+        (rf"(?<![A-Za-z])(?:{_CURRENCIES})\.?\s*(?=\\?\$?-?\.?\d)", ""),
+        (r"(?<![A-Za-z])(?:US|AU?|CA?|NZ|HK|S|R|NT)\s*\\?\$\s*(?=\d)|\\textdollar(?![A-Za-z])", ""),
+        (rf"(?<=\d)\s*(?:{_CURRENCIES})\s*$", ""),
         (r"(?<!\\)\\[()\[\]]|\\?\$", ""),
+        (r"\\[hv]space\*?\s*\{[^{}]*\}|\\(?:tag|label)\*?\s*\{[^{}]*\}|\\(?:mathstrut|strut|null)(?![A-Za-z])", " "),
+        (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|bf|rm|it)(?![A-Za-z])", " "),
+        (r"(?:\\(?:blacksquare|checkmark|square|Box|qed|diamond)(?![A-Za-z])|[✓✔■□])\s*$", ""),
+        (r"\\(?:underline|ensuremath|mathop|mathord)\s*(?=\{)", ""),
+        (r"\\cr(?![A-Za-z])", r"\\\\"),
+        (r"(?<=\\begin\{)smallmatrix(?=\})|(?<=\\end\{)smallmatrix(?=\})", "pmatrix"),
+        (r"\\([pbv]?matrix)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\\begin{\1}\2\\end{\1}"),
+        (r"\{\s*:\s*\}", ":"),
+        (r"^\s*'([^']*)'\s*$", r"\1"),
+        (r"(?<=\d)'(?=\d{3}(?!\d))", ""),
+        (r"百分之\s*(\d+(?:\.\d+)?)", r"\1\\%"),
+        (r"(?<=[\d})\]])\s*[和或及]\s*(?=[-\\\d(])", ","),
         (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
         (r"\\[hv]?phantom(?![A-Za-z])\s*(?:\{[^{}]*\}|.)", " "),
         (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|nonumber)(?![A-Za-z])|\\color\s*\{[^{}]*\}", " "),
         (r"\\(?:mathbf|boldsymbol|bm|pmb|textcolor\s*\{[^{}]*\})\s*(?=\{)", ""),
         (rf"\\(?:{_TEXT_FONTS})\s*(?=\{{)", r"\\text"),
         (r"\\text\s*(?=\{)", r"\\text"),
+        (r"\\text\{\s*([ei])\s*\}(?=\s*(?:[-+^})]|$))", r"\1"),
+        (r"\\text\{\s*(and|or)\s+(-?[\d.]+)\s*\}", r"\\text{ \1 }\2"),
+        (r"^\s*\\text\{\s*(-?[\d.,/]+)\s*\\?%\s*\}\s*$", r"\1\\%"),
+        (r"^\s*\\text\{\s*(\d{1,2}(?::\d\d)?\s*[apAP]\.?[mM]\.?)\s*\}\s*$", r"\1"),
+        (r"^\s*(\d+)\s*(?:\\text\{\s*to\s*\}|to)\s*(\d+)\s*$", r"\1:\2"),
+        (r"(?<=\d)\s*\\text\{\s*[xX]\s*\}\s*(?=10\b)", r"\\times "),
+        (r"(?<=\d)\s*\\text\{\s*[eE]\s*\}\s*(?=[-+]?\d)", "e"),
+        (rf"\\text\{{\s*({_FUNCTIONS})\s*\}}", r"\\\1 "),
+        (rf"(?<![\\A-Za-z])({_FUNCTIONS})(?=\s*(?:[(\d\\^_{{]|[a-z](?![A-Za-z])))", r"\\\1 "),
+        (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
+        (r"\\(?:operatorname\*?\s*\{\s*)?(arc)?(c?)tg\s*\}?(?![A-Za-z])", _tangent),
+        (r"\\text\{\s*(?:positive )?infinity\s*\}|^\s*infinity\s*$", r"\\infty "),
+        (r"^\s*(?:\\text\{\s*)?(?:all|the|set of|\s)*real numbers\.?\s*\}?\s*$", r"\\mathbb{R}"),
+        (r"\\vec\s*\{\s*([A-Z]{2}|[A-Za-z])\s*\}", r"\1"),
+        (r"\{?\}?_\{?(\d+)\}?\s*C_\{?(\d+)\}?|\{?\}?\^\{?(\d+)\}?\s*C_\{?(\d+)\}?", r"\\binom{\1\3}{\2\4}"),
+        (r"(?<![A-Za-z\\])C_\{?(\w+)\}?\^\{?(\w+)\}?", r"\\binom{\1}{\2}"),
+        (
+            r",?\s*(?:\\text\{[^{}]*\}|\\q?quad|where|for|\s)*\(?(?<![A-Za-z])[a-z]\s*\\in\s*\\mathbb\{[ZNQR]\}(?:[\^_]\{?[+*]\}?)?\)?\s*$",
+            _if_more,
+        ),
+        (r"\\surd\s*(\w)", r"\\sqrt{\1}"),
+        (r"\\operatorname\*?\{\s*(ln|log|sin|cos|tan|arcsin|arccos|arctan|exp|gcd|lcm|max|min)\s*\}", r"\\\1 "),
+        (r"\\log_\{?e\}?(?![A-Za-z])", r"\\ln "),
+        (r"\\(sin|cos|tan|sinh|cosh|tanh)\s*\^\s*\{\s*-\s*1\s*\}", r"\\arc\1 "),
+        (r"\\mathbb\s+([A-Z])(?![A-Za-z])|\\mathbb([A-Z])(?![A-Za-z])", r"\\mathbb{\1\2}"),
+        (r"\\mathbb\{Z\}\s*/\s*(?:\((\w+)\)|\{?(\w+)\s*\\mathbb\{Z\}\}?|(\d+))(?![A-Za-z])", r"\\mathbb{Z}_{\1\2\3}"),
+        (r"\\mathfrak\s*\{?\s*c\s*\}?(?![A-Za-z])", r"2^{\\aleph_0}"),
+        (r"^\s*(?:\\mathbb\{)?[CZ]\}?_\{?(\d+)\}?\s*$", r"\\mathbb{Z}_{\1}"),
+        (r"\\(?:overline|overleftrightarrow|overrightarrow|widehat|overarc)\s*\{\s*([A-Z]{2,3})\s*\}", r"\1"),
+        (r"^\s*(?:\\angle|\\triangle|∠|△)(?![A-Za-z])\s*(?=[A-Z]{1,3}\s*$)", ""),
+        (r"\^\s*\{?\s*\\prime(?![A-Za-z])\s*\}?|\\prime(?![A-Za-z])", "'"),
+        (r"\^?\s*\{?\s*\\deg(?:ree)?(?![A-Za-z])\s*\}?", r"^\\circ "),
+        (r"\{?\\(?:euro|pounds|yen|texteuro|rupee)(?![A-Za-z])(?:\{\})?\}?", ""),
+        (r"\{\s*([^{}\\]+?)\s*\\choose\s+([^{}\\]+?)\s*\}", r"\\binom{\1}{\2}"),
+        (r"\{\s*([^{}\\]+?)\s*\\over\s+([^{}\\]+?)\s*\}", r"\\frac{\1}{\2}"),
+        (r"\\(?:nicefrac|sfrac)\s*(?=\{)", r"\\frac"),
+        (r"(?<![\w}])(\w)!\s*\^", r"(\1!)^"),
+        (r"(?<=\\in)\s*\{([^{}]*,[^{}]*)\}|(?<==)\s*\{([^{}]*,[^{}]*)\}", r" \\{\1\2\\}"),
         (r"\\text\{([\d\s.,:;()+/-]*|\s*[\d.]+[eE][+-]?\d+\s*)\}", r"\1"),
         (r"\\text\{([0-9A-F]+)\}(?=\s*_)", r"\1"),
-        (r"[\"`€£¥₹]", ""),
+        (r"[\"`€£¥₹₩₽₫₪฿₱]", ""),
         # Where all of it is in one font: "\text{42 apples}".
-        (r"^\s*\\text\{\s*(-?[\d.,/]*\d)\s+([A-Za-z]+)\s*\}\s*$", r"\1\\text{ \2}"),
+        (r"^\s*\\text\{\s*(-?[\d.,/]*\d)(?:\s|\\ )*([^\W\d_]+)\s*\}\s*$", r"\1\\text{ \2}"),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"\\(?:leqslant|le)(?![A-Za-z])|<=", r"\\leq "),
@@ -74,9 +144,9 @@ _COMMANDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\[lr]vert(?![A-Za-z])", "|"),
         (r"\\langle(?![A-Za-z])", "("),
         (r"\\rangle(?![A-Za-z])", ")"),
-        (r"\\text\{ *(?:percent|pct)\.? *\}|(?<=\d) *percent\b|(?<!\\)%", r"\\%"),
         # "9.8 m/s^2": not a quotient of letters, as "3m/s" without the blank may be.
         (rf"(?<=\d) +((?:{_UNITS})/(?:{_UNITS}))(\^\{{?\d\}}?)?(?=\s*$)", r"\\text{ \1}\2"),
+        (r"\\text\{ *(?:percent(?:age)?|pct)\.? *\}|(?<=[\d}]) *(?:percent(?:age)?|pct)\b|(?<!\\)%", r"\\%"),
         (r"\\c?dots(?![A-Za-z])", r"\\ldots "),
         (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
         (r"(?<![\\A-Za-z])oo(?![A-Za-z])", r"\\infty "),
@@ -92,8 +162,10 @@ _SPACING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\s+", " "),
     )
 )
-_REPEATING = re.compile(r"(?<!\d)(\d*)\.(\d*)\\(?:overline|bar)\s*(?:\{(\d+)\}|(\d))")
-_BRACKET_OR_GROUPED = re.compile(r"(?P<open>\\\{|[(\[])|(?P<close>\\\}|[)\]])|(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_REPEATING = re.compile(r"(?<!\d)(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))")
+_BRACKET_OR_GROUPED = re.compile(
+    r"(?P<open>\\\{|[(\[])|(?P<close>\\\}|[)\]])|(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])"
+)
 _TOKEN = r"[0-9A-Za-z]|\\(?:pi|theta|alpha|beta|gamma|lambda|mu|phi|omega)(?![A-Za-z])"  # what TeX takes without braces
 _SHORT_FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
@@ -109,11 +181,21 @@ _SHORT_FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\*\*", "^"),
         (r"\^\s*([+-]\d+)", r"^{\1}"),
         (r"([_^])\{(\w)\}(?!\w)", r"\1\2"),
-        (r"(?<=\d)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})\s*$", ""),
     )
 )
 
 
+_BLANKS = re.compile(r"\s+")
+_DEGREES = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})")
+_LAST_DEGREES = re.compile(r"(?<=\d)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})\s*$")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_BASE = re.compile(
+    r"\(?(?P<digits>-?[0-9A-Z]*\d[0-9A-Z]*)\)?\s*(?:_\s*\{?\s*\(?\s*(?:\\text\{)?\s*|"
+    r"\(?\s*(?:\\text\{)?\s*\(?(?:in )?base\s*\}?\s*)"
+    r"(?P<base>\d{1,2}|[A-Za-z]+)\s*\}?\s*\)?\s*\}?\)?"
+)
+_MAX_BASED_CHARS = 100
+_BASES = {word: str(value) for word, value in NUMERALS.items() if value > 1}
 _UNESCAPED_PERCENT = re.compile(r"(?<!\\)%")
 _SPACED_NUMBER = re.compile(r"-?\d{1,3}(?: \d{3})+")
 _DOTTED_NUMBER = re.compile(r"-?\d{1,3}(?:\.\d{3}){2,}")
@@ -131,7 +213,7 @@ def normalise(text: str, *, thousands: bool = True) -> str:
     text = _LOST_BACKSLASH.sub(lambda found: _LOST[found[0]], text)
     if r"\begin" not in text:
         text = _DOUBLED.sub(lambda _: "\\", text)
-    text = _from_unicode(_without_comments(text))
+    text = _BLANKS.sub(" ", _from_unicode(_without_comments(text)))  # in runs they cost the patterns quadratic time
     for pattern, replacement in _COMMANDS + _SPACING:
         text = pattern.sub(replacement, text)
     text = _REPEATING.sub(_as_fraction, text)
@@ -140,7 +222,25 @@ def normalise(text: str, *, thousands: bool = True) -> str:
     text = _strip_decoration(_code_roots(spell_out(text)))
     for pattern, replacement in _SHORT_FORMS:
         text = pattern.sub(replacement, text)
-    return join_mixed(text).strip()
+    return _without_degrees(_with_base(join_mixed(text))).strip()
+
+
+def _without_degrees(text: str) -> str:
+    """Degrees as radians where they are the argument of a function; the sign is dropped from any other angle."""
+    if not _DEGREES.search(text):
+        return text
+    if _TRIGONOMETRIC.search(text):
+        return _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})", text)
+    return _LAST_DEGREES.sub("", text)
+
+
+def _with_base(text: str) -> str:
+    r"""`(2012)_3`, `2012_{\text{three}}` and `2012 \text{ base } 3` as `2012_3`."""
+    found = _BASE.fullmatch(text) if len(text) <= _MAX_BASED_CHARS else None
+    if not found:
+        return text
+    base = _BASES.get(found["base"].casefold(), found["base"])
+    return f"{found['digits']}_{base if len(base) == 1 else f'{{{base}}}'}" if base.isdigit() else text
 
 
 def _without_comments(text: str) -> str:

@@ -8,14 +8,14 @@ text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from fractions import Fraction
+from typing import Protocol
 
 from rsgrpo_cli.rewards.math.form import (
+    Measure,
     components,
     decimal,
     integer,
-    is_known_unit,
     is_label,
     is_symbol,
     key,
@@ -25,30 +25,112 @@ from rsgrpo_cli.rewards.math.form import (
     split_unit,
     without_percent,
 )
+from rsgrpo_cli.rewards.math.notation import clock, proportional, ratio, residue, same_residue, same_time
+from rsgrpo_cli.rewards.math.units import factor, is_known_unit
+from rsgrpo_cli.rewards.math.wording import alter, scale
 from rsgrpo_cli.rewards.types import Status
 
-Algebra = Callable[[str, str], bool]
-"""Whether two bare values are equal."""
+
+class Algebra(Protocol):
+    """Decides what spelling and arithmetic do not."""
+
+    def __call__(self, gold: str, answer: str, /) -> bool:
+        """Whether two bare values are equal."""
+        ...
+
+    def rounds_to(self, value: str, rounded: str, /) -> bool:
+        """Whether a decimal agrees with a value to its own digits."""
+        ...
+
 
 _NEAR = Fraction(1, 1000)
 _IN_BASE = re.compile(r"(-?[0-9A-Z]+)_\{?(\d+)\}?")
 _WITH_COLON = re.compile(r"\d+(?:\s*:\s*\d+)+")
+_SIDES = 2
+_FUNCTION_OF_X = re.compile(r"[A-Za-z]\s*\(\s*x\s*\)")
+_STATED_AGAIN = re.compile(r"(\S.*[\d}%])\s+\(\s*(?:\\approx|=)?\s*(-?[\d./]+(?:\\%)?)\s*\)")
+UNEVALUATED = re.compile(
+    r"\\(?:sum|prod|i{1,3}nt|oint|lim|limsup|liminf|max|min|sup|inf|gcd|lcm|bmod|pmod|mod|det|[lr]floor|[lr]ceil)(?![A-Za-z])"
+    r"|\\(?:operatorname\*?|text)\{\s*(?:lim|max|min|sup|inf|gcd|lcm|mod|det)\s*\}|(?<![A-Za-z\\])mod(?![A-Za-z])"
+)
+"""What names a value and leaves the work to the verifier; before an equals sign it is a label."""
 
 
 def compare_values(gold: str, answer: str, algebra: Algebra | None = None) -> Status | None:
-    """OK, WRONG or UNPARSABLE; None where only algebra could tell, and there is none.
+    r"""OK, WRONG or UNPARSABLE; None where only algebra could tell, and there is none.
+
+    A gold that states its value twice, `0.56 = 56\%`, is met by each of the two.
 
     Args:
         gold: One value, normalised.
         answer: One value, normalised.
         algebra: Decides what spelling and arithmetic do not.
     """
+    decided = {_compare_statement(one, answer, algebra) for one in _alternatives(gold)}
+    if Status.OK in decided or None in decided:
+        return Status.OK if Status.OK in decided else None
+    return Status.WRONG if Status.WRONG in decided else Status.UNPARSABLE
+
+
+def _alternatives(gold: str) -> list[str]:
+    r"""The values that a gold states: `0.56 = 56\%`, `x = \frac{1}{4} = 0.25`, `\frac{1}{4} (0.25)`, "5 million"."""
+    sides = relation(gold)
+    if len(sides) > 1 and not any(map(letters, sides)):
+        return sides
+    if len(sides) > _SIDES:
+        return [side for side in sides if not is_symbol(side)]
+    if found := _STATED_AGAIN.fullmatch(gold):
+        return [found[1], found[2]]
+    measure = split_unit(gold)
+    several = scale(measure.unit)
+    return [gold] if several is None else [gold, _times(measure.value, Fraction(several))]
+
+
+def _compare_statement(gold: str, answer: str, algebra: Algebra | None) -> Status | None:
     bare = bare_values(gold, answer)
     if bare is None:
         return Status.UNPARSABLE
     value, sides = bare
-    decided = {_compare_bare(value, side, algebra) for side in sides}
+    roundings = [side for side in sides if _is_rounding(side, value, sides)]
+    decided = {_compare_bare(value, side, algebra) for side in sides if side not in roundings}
+    decided |= {_compare_rounded(value, side, algebra) for side in roundings}
     return Status.WRONG if Status.WRONG in decided else None if None in decided else Status.OK
+
+
+def _is_rounding(side: str, value: str, sides: list[str]) -> bool:
+    """Whether a side only says about how much another is: a decimal beside an exact value, for an exact gold."""
+    return _is_decimal(side) and not _is_decimal(value) and not all(map(_is_decimal, sides))
+
+
+def _is_decimal(text: str) -> bool:
+    return "." in text and decimal(without_percent(text)) is not None
+
+
+def _compare_rounded(value: str, rounded: str, algebra: Algebra | None) -> Status | None:
+    """Whether a decimal agrees with a value to its own digits."""
+    exact = rational(value)
+    if exact is not None:
+        return Status.OK if rounds_to(exact, rounded) else Status.WRONG
+    if algebra is None:
+        return None
+    return Status.OK if algebra.rounds_to(value, rounded) else Status.WRONG
+
+
+def rounds_to(exact: Fraction, rounded: str) -> bool:
+    r"""Whether a decimal is a number rounded to its last place, or cut off there; `66.7\%` is one too.
+
+    Raises:
+        ValueError: If `rounded` is no decimal.
+    """
+    bare = without_percent(rounded)
+    if (near := decimal(bare)) is None:
+        raise ValueError(f"{rounded} is no decimal")
+    mantissa, _, power = bare.partition(r"\\times")
+    shift = decimal(f"1{chr(92)}times{power}") if power else None
+    place = Fraction(1, 10 ** len(mantissa.strip().partition(".")[2])) * (shift or 1)
+    if bare != rounded:
+        near, place = near / 100, place / 100
+    return abs(exact - near) <= place / 2 or 0 <= abs(exact) - abs(near) < place
 
 
 def bare_values(gold: str, answer: str) -> tuple[str, list[str]] | None:
@@ -56,29 +138,70 @@ def bare_values(gold: str, answer: str) -> tuple[str, list[str]] | None:
 
     Returns:
         What of the gold every one of the answer's sides must equal (`x = 84/2 = 42` has two), or None where the answer
-        is an equation that merely ends in a value (`41 = 42`, `x + 1 = 42`) or has another unit of measure.
+        is an equation that merely ends in a value (`x + 1 = 42`), has a unit that measures something else, or words
+        that make another value of it.
     """
     sides = _without_labels(gold, answer)
     if sides is None:
         return None
-    value, unit = split_unit(sides[0])
-    numeric = not letters(value)
-    parts = [split_unit(side, numeric=numeric) for side in sides[1]]
-    if is_known_unit(unit) and any(is_known_unit(other) and other != unit for _, other in parts):
-        return None
-    return value, [side for side, _ in parts]
+    value = split_unit(sides[0])
+    numeric = not letters(value.value)
+    bare = [_in_unit_of(value, split_unit(side, numeric=numeric)) for side in sides[1]]
+    found = [side for side in bare if side is not None]
+    return (value.value, found) if len(found) == len(bare) else None
+
+
+def _in_unit_of(gold: Measure, answer: Measure) -> str | None:
+    """The number of an answer in the unit of its gold; None where there is no such number."""
+    if answer.unit == gold.unit or not answer.unit:
+        return answer.value
+    if is_known_unit(gold.unit) and is_known_unit(answer.unit):
+        if gold.power != answer.power or (times := factor(answer.unit, gold.unit, gold.power)) is None:
+            return None
+        return _times(answer.value, times)
+    if (several := scale(answer.unit)) is not None:
+        return _times(answer.value, Fraction(several))
+    return None if alter(answer.unit) else answer.value
+
+
+def _times(value: str, by: Fraction) -> str:
+    if (exact := _exact(value)) is None:
+        return f"({value})\\cdot\\frac{{{by.numerator}}}{{{by.denominator}}}"
+    made = exact * by
+    return str(made.numerator) if made.denominator == 1 else f"\\frac{{{made.numerator}}}{{{made.denominator}}}"
 
 
 def _without_labels(gold: str, answer: str) -> tuple[str, list[str]] | None:
-    golds, answers = relation(gold), relation(answer)
+    golds, answers = _label_first(relation(gold)), _label_first(relation(answer))
     if len(golds) > 1 and len(answers) > 1:
-        same_label = len(golds) == len(answers) == 2 and is_symbol(golds[0]) and key(golds[0]) == key(answers[0])
+        same_label = len(golds) == _SIDES and is_symbol(golds[0]) and _name_the_same(golds[0], answers[0])
         return (golds[1], answers[1:]) if same_label else (gold, [answer])
-    if len(golds) == 2 and is_symbol(golds[0]):
+    if len(golds) == _SIDES and is_symbol(golds[0]):
         return golds[1], [answer]
     if len(golds) == 1 and len(answers) > 1:
-        return (gold, answers[1:]) if is_label(answers[0]) and all(answers) else None
+        if (is_label(answers[0]) or UNEVALUATED.search(answers[0])) and all(answers):
+            return gold, answers[1:]
+        return (gold, answers) if _is_computation(gold, answers) else None
     return gold, [answer]
+
+
+def _name_the_same(label: str, other: str) -> bool:
+    """Whether two labels are alike, or `y` and the `f(x)` that is drawn against it."""
+    alike = key(label) == key(other)
+    return alike or any(one == "y" and _FUNCTION_OF_X.fullmatch(two) for one, two in ((label, other), (other, label)))
+
+
+def _label_first(sides: list[str]) -> list[str]:
+    """`2 = x` as `x = 2`."""
+    turned = len(sides) == _SIDES and not letters(sides[0]) and len(sides[1]) == 1 and sides[1].isalpha()
+    return sides[::-1] if turned else sides
+
+
+def _is_computation(gold: str, sides: list[str]) -> bool:
+    r"""Whether an equation without a label works something out: `\frac{6}{8} = \frac{3}{4}`, not `42 = 42`."""
+    known = set(letters(gold))
+    used = {letter for side in sides for letter in letters(split_unit(side).value)}
+    return all(sides) and len({key(side) for side in sides}) > 1 and used <= known
 
 
 def compare_exactly(gold: str, answer: str) -> Status | None:
@@ -91,8 +214,7 @@ def compare_exactly(gold: str, answer: str) -> Status | None:
     exact_gold, exact_answer = rational(gold), rational(answer)
     if exact_gold is not None and exact_answer is not None:
         return Status.OK if exact_gold == exact_answer else Status.WRONG
-    near_gold = decimal(gold) if exact_gold is None else exact_gold
-    near_answer = decimal(answer) if exact_answer is None else exact_answer
+    near_gold, near_answer = _exact(gold), _exact(answer)
     if near_gold is not None and near_answer is not None:
         return _compare_decimals(near_gold, near_answer)
     bare_gold, bare_answer = without_percent(gold), without_percent(answer)
@@ -103,12 +225,29 @@ def compare_exactly(gold: str, answer: str) -> Status | None:
 
 
 def _compare_bare(gold: str, answer: str, algebra: Algebra | None) -> Status | None:
+    if gold.count("'") != answer.count("'"):
+        return Status.WRONG  # a derivative is not its function
     if (decided := _compare_kinds(gold, answer)) is not None or algebra is None:
         return decided
+    if (hundredth := _percent(answer)) is not None and (exact := _exact(gold)) is not None and hundredth == exact:
+        return Status.OK
     bare_gold, bare_answer = without_percent(gold), without_percent(answer)
-    one_has_percent = (bare_gold != gold) != (bare_answer != answer)
-    equal = (one_has_percent and algebra(bare_gold, bare_answer)) or algebra(gold, answer)
+    percent = bare_gold != gold or bare_answer != answer
+    both = bare_gold != gold and bare_answer != answer
+    equal = (percent and algebra(bare_gold, bare_answer)) or (not both and algebra(gold, answer))
     return Status.OK if equal else Status.WRONG
+
+
+def _exact(text: str) -> Fraction | None:
+    exact = rational(text)
+    return decimal(text) if exact is None else exact
+
+
+def _percent(text: str) -> Fraction | None:
+    r"""The value of `33.5\%` or `\frac{1}{2}\%`; None for anything else."""
+    bare = without_percent(text)
+    number = _exact(bare) if bare != text else None
+    return None if number is None else number / 100
 
 
 def _compare_decimals(gold: Fraction, answer: Fraction) -> Status | None:
@@ -125,12 +264,37 @@ def _compare_notations(gold: str, answer: str) -> Status | None:
         return Status.OK if base_gold.groups() == base_answer.groups() else Status.WRONG
     if base_gold and integer(answer) is not None:
         return Status.OK if base_gold[1] == answer else Status.WRONG
-    if base_answer and integer(gold) is not None:
-        return Status.OK if base_answer[1] == gold else Status.WRONG
+    if base_answer and (whole := integer(gold)) is not None:
+        return Status.OK if _in_base(base_answer) == int(whole) else Status.WRONG
+    time_gold, time_answer = clock(gold), clock(answer)
+    if time_gold and time_answer:
+        return Status.OK if same_time(time_gold, time_answer) else Status.WRONG
+    ratio_gold, ratio_answer = ratio(gold), ratio(answer)
+    if ratio_gold and ratio_answer:
+        return Status.OK if proportional(ratio_gold, ratio_answer) else Status.WRONG
+    if (rest_gold := residue(gold)) and (rest_answer := residue(answer)):
+        return Status.OK if same_residue(rest_gold, rest_answer) else Status.WRONG
+    for one, other in ((gold, answer), (answer, gold)):
+        if (
+            (parts := ratio(one))
+            and len(parts) == _SIDES
+            and not time_gold
+            and not time_answer
+            and (exact := rational(other)) is not None
+        ):
+            return Status.OK if exact * parts[1] == parts[0] else Status.WRONG
     clock_gold, clock_answer = _WITH_COLON.fullmatch(gold), _WITH_COLON.fullmatch(answer)
     if (clock_gold and (clock_answer or ":" not in answer)) or (clock_answer and ":" not in gold):
         return Status.WRONG
     return None
+
+
+def _in_base(found: re.Match[str]) -> int | None:
+    """The value of `1112_3`; None where a digit is none of its base."""
+    try:
+        return int(found[1], int(found[2]))
+    except ValueError:
+        return None
 
 
 def _compare_kinds(gold: str, answer: str) -> Status | None:

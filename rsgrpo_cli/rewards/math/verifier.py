@@ -13,18 +13,24 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from functools import lru_cache, partial
 from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
-from math_verify import LatexExtractionConfig, LatexNormalizationConfig, parse, verify
+from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig
+from math_verify import verify
+from math_verify.errors import TimeoutException
+from math_verify.grader import should_treat_as_complex
 from math_verify.utils import timeout
 from sympy.core.random import seed as seed_sympy  # type: ignore[import-untyped]
 
-from rsgrpo_cli.rewards.math.form import components, key, relation, values
+from rsgrpo_cli.rewards.math.form import components, key, relation, same_values, values
+from rsgrpo_cli.rewards.math.notation import common_form
 from rsgrpo_cli.rewards.math.numbers import readings
-from rsgrpo_cli.rewards.math.value import bare_values, compare_values
+from rsgrpo_cli.rewards.math.value import bare_values, compare_values, rounds_to
 from rsgrpo_cli.rewards.types import Status
 
 PARSE_SECONDS = 2
@@ -35,15 +41,17 @@ _DECIMAL_TOLERANCE = 1e-5
 # Names that its grammar cannot read, and others that it can: a constant with a subscript is no constant.
 _NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?:\\gamma|(?<![A-Za-z\\])e)(?=\s*_)"), r"\\varsigma"),
+    (re.compile(r"\\Gamma(?![A-Za-z])(?!\s*\()"), r"\\Upsilon"),  # it would be Euler's constant
     (re.compile(r"\\mathbb\s*\{([A-Z])\}(?=\s*_)"), r"\1"),
     (re.compile(r"\\aleph(?![A-Za-z])"), r"\\hbar"),
 )
 # `units` would take the "t" off "2x + 3t"; `form.split_unit` has been there before.
-_CONFIG = LatexExtractionConfig(
-    normalization_config=LatexNormalizationConfig(
-        basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all", equations=False
-    )
+_SPELLING = NormalizationConfig(
+    basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none", equations=False
 )
+_READING = ConversionConfig(lowercase_symbols=False)  # R and r are two
+_IMAGINARY = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])|(?<=[0-9)}])i(?![A-Za-z])")
+_POINTS = ((2, 3, 5, 7, 11, 13), (3, 7, 4, 9, 17, 6), (5, 4, 8, 6, 9, 15))
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
@@ -61,6 +69,7 @@ def verify_pair(gold: str, answer: str, trust_spelling: bool = True) -> bool:
         Exception: Whatever SymPy raises on an answer that it cannot compare.
     """
     seed_sympy(0)  # SymPy tests identities at random points: the verdict must not depend on what came before
+    gold, answer = common_form(gold, answer)
     equal = partial(_equal, trust_spelling=trust_spelling)
     golds, answers = values(gold), values(answer)
     if len(golds) == len(answers) == 1 or max(len(golds), len(answers)) > _MAX_PAIRWISE:
@@ -68,31 +77,40 @@ def verify_pair(gold: str, answer: str, trust_spelling: bool = True) -> bool:
     labelled = all(len(relation(value)) > 1 for value in golds)
     if labelled and not any(len(relation(value)) > 1 for value in answers):
         return _equal_in_order(golds, answers, equal)
-    return _equal_in_any_order(golds, answers, equal)
+    return same_values(golds, answers, equal)
 
 
 def _equal_in_order(golds: list[str], answers: list[str], equal: Callable[[str, str], bool]) -> bool:
     """Compare `x = 1, y = 2` with `1, 2`; of values with one label, `x = 1, x = 2`, none is the first."""
     runs = [len(list(run)) for _, run in groupby(golds, key=lambda gold: key(relation(gold)[0]))]
     if len(runs) == 1:
-        return _equal_in_any_order(golds, answers, equal)
+        return same_values(golds, answers, equal)
     cuts = list(accumulate(runs, initial=0))
     return len(golds) == len(answers) and all(
-        _equal_in_any_order(golds[start:stop], answers[start:stop], equal) for start, stop in pairwise(cuts)
-    )
-
-
-def _equal_in_any_order(golds: list[str], answers: list[str], equal: Callable[[str, str], bool]) -> bool:
-    return all(any(equal(one, other) for other in answers) for one in golds) and all(
-        any(equal(one, other) for one in golds) for other in answers
+        same_values(golds[start:stop], answers[start:stop], equal) for start, stop in pairwise(cuts)
     )
 
 
 def _equal(gold: str, answer: str, *, trust_spelling: bool) -> bool:
     if trust_spelling:
-        return compare_values(gold, answer, _same) is Status.OK
+        return compare_values(gold, answer, _ALGEBRA) is Status.OK
     bare = bare_values(gold, answer)
     return bare is not None and all(_same(bare[0], side) for side in bare[1])
+
+
+class _Algebra:
+    """What SymPy says of two bare values."""
+
+    def __call__(self, gold: str, answer: str, /) -> bool:
+        return _same(gold, answer)
+
+    def rounds_to(self, value: str, rounded: str, /) -> bool:
+        """Whether a decimal is a constant rounded to its last place."""
+        exact = _number(parsed[0]) if (parsed := _parse(value)) else None
+        return exact is not None and exact.is_Float and rounds_to(Fraction(str(exact)), rounded)
+
+
+_ALGEBRA = _Algebra()
 
 
 def _same(gold: str, answer: str) -> bool:
@@ -127,36 +145,101 @@ def _constants_differ(gold: str, answer: str) -> bool:
 
 
 def _same_to_sympy(gold: str, answer: str) -> bool:
-    parsed_gold, parsed_answer = _parse(gold), _parse(answer)
+    is_real = not (should_treat_as_complex(gold) or should_treat_as_complex(answer))
+    has_unit = bool(_IMAGINARY.search(gold) or _IMAGINARY.search(answer))
+    parsed_gold, parsed_answer = _parse(gold, is_real, has_unit), _parse(answer, is_real, has_unit)
     if not parsed_gold or not parsed_answer or _has_foreign_symbols(parsed_gold[0], parsed_answer[0]):
         return False
     # First, for constants that are far apart math-verify falls back on `simplify`, which is most of its time; and
     # again, for it calls equal what differs by less than 1e-15: to it 1/2^99 and 1/2^98 are both nothing.
     if not timeout(VERIFY_SECONDS)(_constants_agree)(parsed_gold[0], parsed_answer[0]):
         return False
-    return bool(
-        verify(
-            parsed_gold,
-            parsed_answer,
-            allow_set_relation_comp=True,
-            timeout_seconds=VERIFY_SECONDS,
-            raise_on_error=True,
-        )
+    if _are(sympy.Eq, parsed_gold[0], parsed_answer[0]):
+        decided = timeout(VERIFY_SECONDS)(_same_equation)(parsed_gold[0], parsed_answer[0])
+        if decided is not None:
+            return bool(decided)
+    equal = verify(
+        parsed_gold,
+        parsed_answer,
+        allow_set_relation_comp=True,
+        timeout_seconds=VERIFY_SECONDS,
+        raise_on_error=True,
     )
+    return bool(equal or timeout(VERIFY_SECONDS)(_same_at_integers)(parsed_gold[0], parsed_answer[0]))
+
+
+def _are(kind: Any, one: Any, other: Any) -> bool:
+    return isinstance(one, kind) and isinstance(other, kind)
+
+
+def _same_equation(gold: Any, answer: Any) -> bool | None:
+    """Whether one equation is a multiple of another; None where it is not, and their solutions have to tell.
+
+    False where one of them is never true: any two of these have the same solutions, none.
+    """
+    if not all(isinstance(side, sympy.Expr) for side in (*gold.args, *answer.args)):
+        return None
+    one, other = gold.lhs - gold.rhs, answer.lhs - answer.rhs
+    if one.free_symbols != other.free_symbols:
+        return None
+    symbols = sorted(one.free_symbols, key=str)
+    ratios = set()
+    for point in _POINTS:
+        at = {symbol: sympy.Rational(value, 19) for symbol, value in zip(symbols, point, strict=False)}
+        left, right = _number(one.subs(at)), _number(other.subs(at))
+        if left is None or right is None or right.is_zero or left.is_zero:
+            return None
+        ratios.add(left / right)
+    first = next(iter(ratios))
+    if all(abs(ratio - first) <= sympy.Float("1e-15") * abs(first) for ratio in ratios):
+        return True
+    return None if sympy.solve(gold) else False
+
+
+def _same_at_integers(gold: Any, answer: Any) -> bool:
+    """Whether two expressions with factorials or binomials agree at several whole numbers: algebra may not see it."""
+    kinds = (sympy.factorial, sympy.binomial, sympy.gamma)
+    if not _are(sympy.Expr, gold, answer) or not (gold.has(*kinds) or answer.has(*kinds)):
+        return False
+    symbols = sorted(gold.free_symbols, key=str)
+    if not symbols or gold.free_symbols != answer.free_symbols or len(symbols) > len(_POINTS[0]):
+        return False
+    for point in (*_POINTS, tuple(reversed(_POINTS[0]))):
+        at = dict(zip(symbols, point, strict=False))
+        left, right = _number(gold.subs(at)), _number(answer.subs(at))
+        if left is None or right is None or not _close(left, right, f"1e-{_EXACT_DIGITS}"):
+            return False
+    return True
 
 
 @lru_cache(maxsize=1024)
-def _parse(text: str) -> list[Any]:
-    """SymPy's reading of a text, in a list; an empty list where it has none."""
+def _parse(text: str, is_real: bool = True, has_unit: bool = False) -> list[Any]:
+    """SymPy's reading of a text, in a list; an empty list where it has none.
+
+    The whole text is read or nothing is: `math_verify.parse` would look for a number or a fraction in the rest.
+
+    Args:
+        text: One bare value.
+        is_real: Whether its symbols are real numbers.
+        has_unit: Whether `i` is the imaginary unit.
+    """
     for pattern, name in _NAMES:
         text = pattern.sub(name, text)
-    return parse(  # type: ignore[no-any-return]
-        rf"\boxed{{{text}}}",
-        extraction_config=[_CONFIG],
-        fallback_mode="no_fallback",
-        parsing_timeout=PARSE_SECONDS,
-        raise_on_error=True,
-    )
+    try:
+        return [timeout(PARSE_SECONDS)(_read)(text, is_real, has_unit)]
+    except TimeoutException:
+        raise
+    except Exception:
+        return []
+
+
+def _read(text: str, is_real: bool, has_unit: bool) -> Any:
+    spelt = normalize_latex(text, config=_SPELLING)
+    parsed = latex2sympy(spelt, is_real=is_real, normalization_config=None, conversion_config=_READING)
+    if has_unit and isinstance(parsed, sympy.Basic):
+        units = [symbol for symbol in parsed.free_symbols if symbol.name == "i"]
+        parsed = parsed.subs(dict.fromkeys(units, sympy.I))
+    return parsed
 
 
 def _has_foreign_symbols(gold: Any, answer: Any) -> bool:
@@ -178,8 +261,11 @@ def _constants_agree(gold: Any, answer: Any) -> bool:
     if left is None or right is None:
         return True
     rounded = gold.has(sympy.Float) or answer.has(sympy.Float)
-    tolerance = sympy.Float(_DECIMAL_TOLERANCE if rounded else f"1e-{_EXACT_DIGITS}")
-    return bool(abs(left - right) <= tolerance * max(abs(left), abs(right)))
+    return _close(left, right, str(_DECIMAL_TOLERANCE) if rounded else f"1e-{_EXACT_DIGITS}")
+
+
+def _close(left: Any, right: Any, tolerance: str) -> bool:
+    return bool(abs(left - right) <= sympy.Float(tolerance) * max(abs(left), abs(right)))
 
 
 def _number(parsed: Any) -> Any:

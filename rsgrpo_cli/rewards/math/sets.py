@@ -1,0 +1,168 @@
+r"""Sets of one real unknown in one spelling, intervals: `solution_set`. And finite sets that are joined: `join_sets`.
+
+`x \le -3 \text{ or } x \ge 3`, `|x| \ge 3`, `\{x \mid x \le -3\} \cup \ldots` and `(-\infty,-3]\cup[3,\infty)` are the
+same set. Only spelling is changed; whether the ends are equal is for whoever compares. Linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rsgrpo_cli.rewards.math.form import components, key, rational, split_top
+
+_UNKNOWN = re.compile(r"[A-Za-z](?:_\w)?|\\(?:theta|alpha|beta|lambda|mu)")
+_RELATION = {"<", ">", r"\leq", r"\geq", r"\neq", r"\lt", r"\gt"}
+_FLIPPED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq", r"\neq": r"\neq"}
+_OR = re.compile(r",?\s*\\text\{\s*or\s*\}\s*|,?\s+or\s+|\\(?:lor|vee)(?![A-Za-z])|,?\s*\\quad\s*\\text\{or\}\s*\\quad")
+_AND = re.compile(r",?\s*\\text\{\s*and\s*\}\s*|,?\s+and\s+|\\(?:land|wedge)(?![A-Za-z])|,")
+_BUILDER = re.compile(
+    r"\\\{\s*(?P<name>[A-Za-z]|\\\w+)\s*(?:\\in\s*\\mathbb\{?\s*R\s*\}?\s*)?(?:\\mid(?![A-Za-z])|\||:)\s*(?P<said>.+)\\\}"
+)
+_MEMBER = re.compile(r"(?P<name>[A-Za-z](?:_\w)?|\\theta)\s*\\in(?![A-Za-z])\s*(?P<said>[(\[\\].*)")
+_ALL_BUT = re.compile(r"\\mathbb\{?\s*R\s*\}?\s*(?:\\setminus|\\backslash|-)\s*\\\{(?P<said>[^{}\\]*)\\\}")
+_ABSOLUTE = re.compile(r"\|\s*(?P<name>[A-Za-z]|\\theta)\s*\|")
+_FINITE = re.compile(r"\\\{(?P<said>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\\\}")
+_JOIN = re.compile(r"\s*\\cup(?![A-Za-z])\s*")
+_CHAIN = 3
+
+
+@dataclass(frozen=True)
+class SolutionSet:
+    r"""A set of real numbers.
+
+    Args:
+        intervals: `(-\infty,-3]\cup[3,\infty)`.
+        unknown: Its letter, where the spelling had one.
+    """
+
+    intervals: str
+    unknown: str | None = None
+
+
+def solution_set(text: str) -> SolutionSet | None:
+    """The set that a normalised text describes; None where it is no inequality, interval or union of them."""
+    text = text.strip()
+    if found := _BUILDER.fullmatch(text):
+        inner = _inequalities(found["said"])
+        return inner if inner and inner.unknown == found["name"] else None
+    if found := _ALL_BUT.fullmatch(text):
+        return _without_points(found["said"].split(","), None)
+    if found := _MEMBER.fullmatch(text):
+        inner = solution_set(found["said"])
+        return SolutionSet(inner.intervals, found["name"]) if inner and inner.unknown is None else None
+    parts = _JOIN.split(text)
+    if all((ends := components(part)) and len(ends[1]) == 2 for part in parts):
+        return SolutionSet(r"\cup".join(key(part) for part in parts))
+    return _inequalities(text)
+
+
+def same_unknown(one: SolutionSet, other: SolutionSet) -> bool:
+    """Whether two sets can be of the same unknown."""
+    return one.unknown is None or other.unknown is None or one.unknown == other.unknown
+
+
+def join_sets(text: str) -> str:
+    r"""`\{1,2\}\cup\{3\}` as one set; anything else as it is."""
+    parts = _JOIN.split(text)
+    found = [_FINITE.fullmatch(part) for part in parts]
+    if len(parts) < 2 or not all(found):
+        return text
+    members = [value.strip() for one in found if one for value in split_top(one["said"], {","})]
+    return r"\{" + ", ".join(dict.fromkeys(members)) + r"\}"
+
+
+def ascending(text: str) -> str:
+    """A chain of inequalities that descends, `4 > x > -4`, read from its other end."""
+    sides, signs = _chain(text)
+    if len(sides) < _CHAIN or not set(signs) <= {">", r"\geq"}:
+        return text
+    turned = [_FLIPPED[sign] for sign in reversed(signs)]
+    return sides[-1] + "".join(f"{sign} {side}" for sign, side in zip(turned, reversed(sides[:-1]), strict=True))
+
+
+def _inequalities(text: str) -> SolutionSet | None:
+    unions = []
+    for either in _OR.split(text):
+        bounds = [_bounded(each) for each in _AND.split(either)]
+        if (met := _intersection(bounds)) is None:
+            return None
+        unions.append(met)
+    names = {one.unknown for one in unions}
+    if len(names) != 1:
+        return None
+    return SolutionSet(r"\cup".join(one.intervals for one in unions), unions[0].unknown)
+
+
+def _intersection(bounds: list[SolutionSet | None]) -> SolutionSet | None:
+    """One condition, or a lower and an upper bound of one unknown."""
+    first = bounds[0]
+    if first is None or len(bounds) == 1:
+        return first
+    second = bounds[1]
+    if len(bounds) > 2 or second is None or first.unknown != second.unknown:
+        return None
+    lower, upper = (first, second) if first.intervals.endswith(r"\infty)") else (second, first)
+    if not lower.intervals.endswith(r",\infty)") or not upper.intervals.startswith(r"(-\infty,"):
+        return None
+    if r"\cup" in lower.intervals + upper.intervals:
+        return None
+    low, high = lower.intervals.removesuffix(r",\infty)"), upper.intervals.removeprefix(r"(-\infty,")
+    return SolutionSet(f"{low},{high}", first.unknown)
+
+
+def _bounded(text: str) -> SolutionSet | None:
+    """What one inequality, or chain of two, says of its unknown."""
+    sides, signs = _chain(ascending(text))
+    if len(sides) == 2:
+        if _is_unknown(sides[1]) and not _is_unknown(sides[0]):
+            sides, signs = [sides[1], sides[0]], [_FLIPPED[signs[0]]]
+        return _one_sided(sides[0], signs[0], sides[1])
+    if len(sides) == _CHAIN and set(signs) <= {"<", r"\leq"} and _UNKNOWN.fullmatch(sides[1]):
+        left, right = "[" if signs[0] == r"\leq" else "(", "]" if signs[1] == r"\leq" else ")"
+        return SolutionSet(f"{left}{key(sides[0])},{key(sides[2])}{right}", sides[1])
+    return None
+
+
+def _one_sided(name: str, sign: str, end: str) -> SolutionSet | None:
+    end = key(end)
+    if found := _ABSOLUTE.fullmatch(name):
+        name, minus = found["name"], f"-({end})" if rational(end) is None else f"-{end}".replace("--", "")
+        if sign in ("<", r"\leq"):
+            left, right = "()" if sign == "<" else "[]"
+            return SolutionSet(f"{left}{minus},{end}{right}", name)
+        if sign in (">", r"\geq"):
+            right, left = ")(" if sign == ">" else "]["
+            return SolutionSet(rf"(-\infty,{minus}{right}\cup{left}{end},\infty)", name)
+        return None
+    if not _UNKNOWN.fullmatch(name):
+        return None
+    if sign == r"\neq":
+        return _without_points(end.split(","), name)
+    if sign in ("<", r"\leq"):
+        return SolutionSet(rf"(-\infty,{end}{')' if sign == '<' else ']'}", name)
+    return SolutionSet(rf"{'(' if sign == '>' else '['}{end},\infty)", name)
+
+
+def _without_points(points: list[str], name: str | None) -> SolutionSet | None:
+    """All real numbers but some."""
+    ordered = [(rational(key(point)), key(point)) for point in points]
+    if len(ordered) > 1:
+        if any(value is None for value, _ in ordered):
+            return None
+        ordered.sort(key=lambda one: one[0] or 0)
+    ends = [r"-\infty", *(point for _, point in ordered), r"\infty"]
+    return SolutionSet(r"\cup".join(f"({low},{high})" for low, high in pairwise(ends)), name)
+
+
+def _is_unknown(side: str) -> bool:
+    return bool(_UNKNOWN.fullmatch(side) or _ABSOLUTE.fullmatch(side))
+
+
+def _chain(text: str) -> tuple[list[str], list[str]]:
+    """The sides of a chain of inequalities, and the signs between them."""
+    signs = re.findall(r"\\(?:leq|geq|neq|lt|gt)(?![A-Za-z])|[<>]", text)
+    sides = [side.strip() for side in split_top(text, _RELATION)]
+    signs = [{r"\lt": "<", r"\gt": ">"}.get(sign, sign) for sign in signs]
+    return (sides, signs) if len(sides) == len(signs) + 1 and all(sides) else ([text], [])

@@ -1,0 +1,77 @@
+"""Units of measure: their names, and what one is in another, so that `6 ft^2` is `864 in^2`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+_KINDS: dict[str, dict[str, tuple[Fraction | int, str]]] = {
+    "length": {
+        "m": (1, "m meter meters metre metres"),
+        "cm": (Fraction(1, 100), "cm centimeter centimeters centimetre centimetres"),
+        "mm": (Fraction(1, 1000), "mm millimeter millimeters millimetre millimetres"),
+        "km": (1000, "km kilometer kilometers kilometre kilometres"),
+        "in": (Fraction(254, 10_000), "in inch inches"),
+        "ft": (Fraction(3048, 10_000), "ft foot feet"),
+        "yd": (Fraction(9144, 10_000), "yd yard yards"),
+        "mi": (Fraction(1_609_344, 1000), "mi mile miles"),
+    },
+    "mass": {
+        "g": (1, "g gram grams"),
+        "kg": (1000, "kg kilogram kilograms"),
+        "mg": (Fraction(1, 1000), "mg milligram milligrams"),
+        "lb": (Fraction(45_359_237, 100_000), "lb lbs pound pounds"),
+        "oz": (Fraction(45_359_237, 1_600_000), "oz ounce ounces"),
+    },
+    "time": {
+        "s": (1, "s sec second seconds"),
+        "min": (60, "min minute minutes"),
+        "h": (3600, "h hr hour hours"),
+        "day": (86_400, "day days"),
+        "week": (604_800, "week weeks"),
+        "year": (0, "year years"),  # of no fixed length
+    },
+    "volume": {
+        "ml": (1, "ml milliliter milliliters millilitre millilitres"),
+        "l": (1000, "l liter liters litre litres"),
+    },
+    "speed": {
+        "km/h": (1000, "km/h kph kmh"),
+        "m/s": (3600, "m/s"),
+        "mi/h": (Fraction(1_609_344, 1000), "mi/h mph"),
+    },
+    "money": {
+        "cent": (1, "cent cents"),
+        "dollar": (100, "dollar dollars"),
+    },
+    "part of the day": {
+        "am": (0, "am a.m"),
+        "pm": (0, "pm p.m"),
+    },
+}
+_NAMES = {name: unit for units in _KINDS.values() for unit, (_, names) in units.items() for name in names.split()}
+_SIZES = {unit: (kind, Fraction(size)) for kind, units in _KINDS.items() for unit, (size, _) in units.items()}
+_POWERS = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3}
+
+
+def unit_of(words: str) -> str:
+    """The canonical name of a unit, "square inches" included; "" where the words name none."""
+    first, _, rest = words.partition(" ")
+    return _NAMES.get(words, "") or (_NAMES.get(rest, "") if first in _POWERS else "")
+
+
+def power_of(words: str, written: int) -> int:
+    """The power of the unit that words name: as it is written behind them, or 2 for "square inches"."""
+    return _POWERS.get(words.partition(" ")[0], written)
+
+
+def is_known_unit(name: str) -> bool:
+    """Whether a name is the canonical one of a unit of measure."""
+    return name in _SIZES
+
+
+def factor(unit: str, other: str, power: int) -> Fraction | None:
+    """What makes a number of `unit`, to a power, one of `other`; None where they do not measure the same."""
+    (kind, size), (other_kind, other_size) = _SIZES[unit], _SIZES[other]
+    if kind != other_kind or not size or not other_size:
+        return None
+    return (size / other_size) ** power

@@ -1,0 +1,199 @@
+r"""Words around a value: which may be left out, which say another value, and what answers in words say.
+
+Before a value only words that introduce it may stand ("the answer is"), or a label with a colon. Behind it stands what
+is counted or measured, and that can be any noun; but words that make another value of it ("million", "squared", "or
+9") are no noun. String work, linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TEXT_COMMAND = re.compile(r"\\text\{([^{}]*)\}")
+_WORD = re.compile(r"[^\W\d_]+(?:['’][a-z]+)?")
+
+
+def _said(text: str) -> list[str]:
+    return text.split()
+
+
+_NUMERALS = _said(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty"
+)
+_TENS = ["thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+NUMERALS = {word: value for value, word in enumerate(_NUMERALS)} | {word: 10 * n for n, word in enumerate(_TENS, 3)}
+"""What one word says; "forty-two" is two."""
+SCALES = {
+    "dozen": 12,
+    "hundred": 10**2,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+"""Words that multiply the number before them."""
+
+_INTRODUCES = frozenset(
+    _said(
+        "the a final correct answer answers is are be was total result results value values of for to equal "
+        "equals equalling so therefore thus hence we get have obtain find there it in sum area length width "
+        "height volume perimeter radius distance number amount cost price probability speed time age ratio "
+        "angle maximum minimum smallest largest least greatest exactly approximately about roughly simplified "
+        "simplest form solution solutions roots root option choice case usd eur gbp cny rmb inr jpy rs us hk "
+        "fr k y x"
+    )
+)
+"""Words that may stand before a value without a colon: they say that it comes, or what it is a value of."""
+_STATES = frozenset(["is", "are", "was", "equals", "equal", "gives", "be"])
+"""Words that say of what stands before them what follows them, as a colon does."""
+_ALTERS = (
+    frozenset(
+        _said(
+            "minus plus negative times squared cubed factorial half halves third thirds quarter quarters fourth "
+            "fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths "
+            "hundredth hundredths thousandth thousandths point over divided multiplied by mod modulo power choose "
+            "more less fewer greater than most twice double triple thrice except not never neither nor no without "
+            "if unless or and but below under above between reciprocal inverse square cube squareroot log percent "
+            "base times-ten raised exponent plus-minus short almost eleventh elevenths twelfth twelfths twentieth "
+            "twentieths halved doubled tripled quadrupled pi k thousandth nearly hundreds thousands millions "
+            "billions trillions dozens tens score until up increased decreased remainder unknown undefined "
+            "impossible wrong incorrect false"
+        )
+    )
+    | NUMERALS.keys()
+)
+"""Words that make another value of a number beside them."""
+
+_ALTERS_BEHIND = (_ALTERS | SCALES.keys()) - frozenset(("square", "cube", "base", "percent"))  # "square units"
+
+_CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
+_CJK_FIRST = re.compile(
+    rf"^(?:\\text\{{)?\s*(?P<said>[{_CJK}]{{0,12}}(?:是|为|有|要|答|共|约|等于|は|が)\s*[:：]?|[{_CJK}]{{1,12}}\s*[:：=])\s*\}}?\s*(?=[-\\\d(.])"
+)
+_CJK_LAST = re.compile(rf"(?<=[\d}})\]\w])\s*(?:\\text\{{)?\s*\(?([{_CJK}]{{1,12}})\)?\s*\}}?\s*$")
+_CJK_UNITS = re.compile(r"千[克米卡瓦]|分钟?$|百分点|[最][大小]|等于|大小")
+_CJK_ALTERS = re.compile(r"[万萬亿億千百十半负負不非或和到至以之减加乘除余多几折成超近大小]")
+
+_BEFORE = re.compile(
+    r"^\s*(?P<said>(?:\\text\{[^{}]*\}|(?<![\\A-Za-z])[A-Za-z][a-z']++(?![A-Za-z]*\{)|[A-Za-z](?=\s+(?:is|equals?)\b)"
+    r"|[A-Z]{2,3}(?![A-Za-z_^({\\])|US\$?|[ ,.])+?)"
+    r"(?P<colon>\s*:\s*|\s*)(?=[-+]?\s*(?:\d|\.\d|\\(?:d?frac|sqrt|pi|pm|begin|left|infty)|[(\[]|\\\{|[A-Za-z](?![a-z])))"
+)
+_LETTERED = re.compile(r"^\s*(?:\\text\{\s*\(?[A-J][).:]\)?\s*\}|\([A-J]\))\s*(?=[-\d\\(.])")  # "(B) 42" for 42
+_SIGN_WORD = re.compile(
+    r"(?:\\text\{\s*(?:minus|negative)\s*\}|(?<![A-Za-z])(?:minus|negative)(?![A-Za-z]))\s*(?=[\d\\.])"
+)
+
+_ARTICLE = re.compile(r"^(?:(?:(?:the )?(?:final )?answer(?: is|:)|an?|the|on|in|at|to|by|it is|it's|they are)\s+)+")
+_NAMES = {"does not exist": "dne", "doesn't exist": "dne", "no solutions": "no solution"}
+_COMPOUND = re.compile(r"(?<=[A-Za-z]{2})-(?=[A-Za-z]{2})|(?<=[A-Za-z]{2})\s*[–—]\s*(?=[A-Za-z]{2})")
+_BLANK = re.compile(r"\s+")
+_CHOICE = re.compile(
+    r"^\s*(?:(?:the\s+)?(?:correct\s+)?(?:option|choice|answer|case|answer is|answer:)\s*:?\s*)?"
+    r"(?:\(([A-J])\)|\[([A-J])\]|([A-J])\s*(?:[.:)](?!\s*')|$))",
+    re.IGNORECASE,
+)
+_CHOOSES = re.compile(r"(?:答案)?(?:选择?|是|为)|选?项")
+_SECOND_CHOICE = re.compile(r"(?:\b(?:and|or|not)\b|[,/&])\s*\(?[A-J]\b\)?(?!\s*[.:]?\s*\w)|\([A-J]\)")
+_OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_SHORT_WORDS = frozenset(("no", "ok"))
+_LONGEST_SYMBOL = 2
+
+
+def without_words(text: str, *, introduced: bool = True) -> str:
+    r"""A value without the words that introduce it: `\text{The answer is } 42`, "Answer: 42", `答案是7`, `12个`.
+
+    Args:
+        text: Normalised.
+        introduced: Whether words may only introduce the value; False drops any in `\text{}` that do not alter it, as in
+            a gold.
+    """
+    text = _SIGN_WORD.sub("-", _LETTERED.sub("", text))
+    if (found := _CJK_FIRST.match(text)) and not _CJK_ALTERS.search(_CJK_UNITS.sub("", found["said"])):
+        text = text[found.end() :]
+    if (found := _CJK_LAST.search(text)) and not _CJK_ALTERS.search(_CJK_UNITS.sub("", found[1])):
+        text = text[: found.start()]
+    if not (found := _BEFORE.match(text)):
+        return text
+    said = {word.casefold() for word in _WORD.findall(_TEXT_COMMAND.sub(r" \1 ", found["said"]))}
+    last = _WORD.findall(_TEXT_COMMAND.sub(r" \1 ", found["said"]))[-1:]
+    stated = bool(found["colon"].strip()) or (last[:1] and last[0].casefold() in _STATES)
+    altered = bool(said & _ALTERS) or any(char.isdigit() for char in found["said"])
+    any_words = stated or (not introduced and r"\text" in found["said"])
+    dropped = not altered and (any_words or said <= _INTRODUCES)
+    return text[found.end() :] if said and dropped else text
+
+
+def begins_with_words(text: str) -> bool:
+    """Whether words stand before a value that are not known to introduce it."""
+    return bool((found := _BEFORE.match(text)) and _WORD.search(_TEXT_COMMAND.sub(r" \1 ", found["said"])))
+
+
+def alter(words: str) -> bool:
+    """Whether words behind a number make another value of it: "million", "squared", "or 9"."""
+    said = words.casefold()
+    return any(char.isdigit() for char in said) or bool(set(_WORD.findall(said)) & _ALTERS_BEHIND)
+
+
+def scale(words: str) -> int | None:
+    """What a number before these words is multiplied by: a million for "million dollars"; None where by nothing."""
+    first, _, rest = words.casefold().partition(" ")
+    factor = SCALES.get(first) or SCALES.get(first.removesuffix("s"))
+    return factor if factor and not alter(rest) else None
+
+
+def spoken(text: str) -> str:
+    r"""What an answer in words says: `\text{(C)}` is "c", "An ellipse." is "ellipse". Signs stay: "p-q" is no "p+q"."""
+    said = _TEXT_COMMAND.sub(r"\1", text).strip().rstrip(".,;").strip()
+    while said[:1] in ("(", "[") and said[-1:] in (")", "]"):
+        said = said[1:-1].strip()
+    said = _BLANK.sub(" ", _COMPOUND.sub(" ", said.replace("\\ ", " ")))
+    said = re.sub(r"\s*([-+=<>*/^!|,])\s*", r"\1", said).strip('"“”`')
+    said = _ARTICLE.sub("", said.casefold())
+    return _NAMES.get(said, said)
+
+
+def is_symbol_like(gold: str) -> bool:
+    r"""Whether a gold in letters alone may be a symbol or a product of two, whose sign and case count."""
+    return len(gold) <= _LONGEST_SYMBOL and gold.isalpha() and gold.isascii() and gold.casefold() not in _SHORT_WORDS
+
+
+def same_words(gold: str, answer: str) -> bool:
+    """Whether two answers in words are the same; of a list, in any order."""
+    if is_symbol_like(gold) and not _is_choice(gold):
+        plain = _TEXT_COMMAND.sub(r"\1", answer).strip(" .")
+        return plain in (gold, f"({gold})")
+    wanted, said = spoken(gold), spoken(answer)
+    return bool(wanted) and (
+        said.replace(" ", "") == wanted.replace(" ", "") or _parts(said) == _parts(wanted) is not None
+    )
+
+
+def choice(answer: str) -> str | None:
+    """The letter that an answer chooses: `(C) 42`, "C. 42", "Option C"; None where it chooses none, "" for several."""
+    plain = _CHOOSES.sub(" ", _TEXT_COMMAND.sub(r" \1 ", answer)).strip()
+    if not (found := _CHOICE.match(plain)):
+        return None
+    return "" if _SECOND_CHOICE.search(plain, found.end()) else (found[1] or found[2] or found[3]).casefold()
+
+
+def agrees(gold: str, answer: str) -> bool:
+    """Whether an answer begins with the yes, no, true or false that is the gold, and does not take it back."""
+    wanted = spoken(gold)
+    plain = _TEXT_COMMAND.sub(r" \1 ", answer).strip().casefold()
+    return (
+        wanted in _OPPOSITES
+        and re.match(rf"{wanted}\b\s*(?:[,.;:!(—–-]|\\quad|$|because|since)", plain) is not None
+        and re.search(rf"\b{_OPPOSITES[wanted]}\b", plain) is None
+    )
+
+
+def _is_choice(gold: str) -> bool:
+    return len(gold) == 1 and "A" <= gold <= "J"
+
+
+def _parts(said: str) -> list[str] | None:
+    """The words of a list, sorted; None where it is none."""
+    parts = [part.strip() for part in re.split(r",(?:\s*and\b)?|;|\s+and\s+", said)]
+    return sorted(part.removeprefix("and ") for part in parts) if len(parts) > 1 and all(parts) else None
