@@ -77,7 +77,9 @@ def test_a_run_in_processes_of_its_own_and_its_resumption(cli: Cli, tmp_path: Pa
     asked = [*OWN, "--set", "advantage.level=0.25"]
     first = rsgrpo("train", "--run", "runs/x", "--steps", "1", *asked)
     assert first.returncode == 0, first.stderr
-    resumed = rsgrpo("train", "--run", "runs/x", "--steps", "2")
+    untrusted = rsgrpo("train", "--run", "runs/x", "--steps", "2")
+    assert (untrusted.returncode, "--trust" in untrusted.stderr) == (2, True)
+    resumed = rsgrpo("train", "--run", "runs/x", "--steps", "2", "--trust")
     assert resumed.returncode == 0, resumed.stderr
     at_once = cli("train", "--run", "runs/y", "--steps", "2", *asked)
     assert at_once.code == 0, at_once.err

@@ -83,7 +83,8 @@ def environment(path: Path) -> dict[str, str]:
     """Offline, with the data sets of the documentation in a folder and its model in the Hub's cache."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("RSGRPO")}
     folders = {"HOME": str(path), "HF_HOME": str(path / "hub"), "RSGRPO_DATA_DIR": str(path / "data")}
-    return known | folders | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    # The runs are the user's own, so the functions that they name may be called.
+    return known | folders | {"RSGRPO_TRUST": "1", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
