@@ -127,6 +127,7 @@ def as_an_old_run(run: Path, **others: Any) -> None:
     """Write a run's config.json as 0.2.0 did, with other values of some settings: section__field."""
     path = run / "config.json"
     data = json.loads(path.read_text())
+    del data["check"]  # which it did not write
     for name, removed in REMOVED.items():
         section, _, field = name.partition(".")
         data["config"][section][field] = others.get(f"{section}__{field}", removed.value)

@@ -94,11 +94,11 @@ def test_a_single_stage_with_longer_completions_is_checked_too(cli: Cli, model: 
     assert "goes beyond the model's 128 positions" in result.err
 
 
-def test_a_recurrent_model_is_refused_before_it_is_loaded(cli: Cli, model: Model, tmp_path: Path) -> None:
-    folder = model(model_type="mamba", architectures=["MambaForCausalLM"])
+def test_an_encoder_is_refused_before_it_is_loaded(cli: Cli, model: Model, tmp_path: Path) -> None:
+    folder = model(model_type="bert", architectures=["BertLMHeadModel"])
     (folder / "model.safetensors").write_bytes(b"nothing that loads")
     result = cli("train", "--model", "m", "--run", "a", "--steps", "1", *TINY, "--engine", "hf")
-    assert (result.code, "mamba keeps a recurrent state" in result.err) == (1, True), result.err
+    assert (result.code, "they are encoders" in result.err) == (1, True), result.err
 
 
 class Tomorrow(datetime.date):
