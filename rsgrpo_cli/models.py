@@ -16,14 +16,14 @@ from rsgrpo_cli.architectures import require_supported
 from rsgrpo_cli.bundled import BUNDLED_MODELS, bundled_model
 from rsgrpo_cli.companions import Companions, read_companions
 from rsgrpo_cli.config import ModelConfig
-from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError, UsageError
+from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError
 from rsgrpo_cli.prompt_tokens import encode_chat as encode_chat
+from rsgrpo_cli.special_tokens import spare_ids, stop_ids
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")
 WEIGHT_PATTERNS = ("*.safetensors",)
 OUT_OF_REACH = -1e9
 """The logit of what is never drawn. Finite, so that probability times logit is 0, and so at any temperature."""
@@ -256,25 +256,6 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
     )
 
 
-def spare_ids(tokenizer: PreTrainedTokenizerBase, rows: int) -> list[int]:
-    """The rows of an output layer that no token belongs to.
-
-    Args:
-        tokenizer: The model's.
-        rows: How many rows there are.
-    """
-    candidates = sorted(set(range(rows)) - set(tokenizer.get_vocab().values()))
-    return [number for number in candidates if not _has_token(tokenizer, number)]
-
-
-def _has_token(tokenizer: PreTrainedTokenizerBase, number: int) -> bool:
-    """Two numbers may have one token: then the vocabulary has only one of them."""
-    try:
-        return tokenizer.convert_ids_to_tokens(number) is not None
-    except (IndexError, KeyError, ValueError, OverflowError):  # SentencePiece's answer beyond its last piece
-        return False
-
-
 def _no_warning(*_: Any) -> None:
     """Replaces a check of transformers'."""
 
@@ -332,26 +313,6 @@ def choose_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise EngineError("no CUDA device here", "use --device auto or --device cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def stop_ids(tokenizer: PreTrainedTokenizerBase, generation_config: Any) -> tuple[int, ...]:
-    """Tokens that end a completion: the tokenizer's end of sequence, those of the generation config, the end of a turn.
-
-    Base models often name the end of a text only, and go on after the turn that their chat template asks for.
-
-    Raises:
-        UsageError: If the model names none: a completion could only end by length.
-    """
-    named = getattr(generation_config, "eos_token_id", None)
-    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
-    if not all(isinstance(number, int) for number in ids):
-        message = f"eos_token_id must be a number or a list of numbers, not {named!r}"
-        raise UsageError(message, "correct the model's files")
-    template, vocabulary = str(tokenizer.chat_template or ""), tokenizer.get_vocab()
-    ids |= {vocabulary[mark] for mark in TURN_ENDS if mark in template and mark in vocabulary}
-    if not ids:
-        raise UsageError("the model names no end-of-sequence token", "set eos_token in its tokenizer_config.json")
-    return tuple(sorted(ids))
 
 
 def directory_stop_ids(tokenizer: PreTrainedTokenizerBase, directory: Path) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rsgrpo_cli"
 
 # Each part of the package and what it may import of the others.
-ABOUT_MODELS = {"architectures", "models", "companions", "prompt_tokens", "context_window"}
+ABOUT_MODELS = {"architectures", "models", "companions", "prompt_tokens", "special_tokens", "context_window"}
 BELOW = {*ABOUT_MODELS, "activity", "bundled", "schemas", "config", "seeding", "probe", "errors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -32,8 +32,9 @@ ALLOWED: dict[str, set[str]] = {
     "core": set(),
     "tasks": BELOW - ABOUT_MODELS,
     "prompt_tokens": {"errors", "schemas"},
+    "special_tokens": {"errors"},
     "context_window": {"errors", "models"},
-    "models": {"errors", "architectures", "config", "bundled", "companions", "prompt_tokens"},
+    "models": {"errors", "architectures", "config", "bundled", "companions", "prompt_tokens", "special_tokens"},
     "workers": {"activity", "errors"},
     "user_code": set(),
     "user_function": {"errors", "workers"},

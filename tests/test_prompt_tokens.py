@@ -10,8 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from rsgrpo_cli.errors import DataError, UsageError
-from rsgrpo_cli.models import model_directory, stop_ids
+from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.prompt_tokens import chat_template_id, decode_tokens, encode_chat
+from rsgrpo_cli.special_tokens import stop_ids
 
 WORDS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<unk>", "user", "system", "hello", "be", "brief"]
 CHATML = (
