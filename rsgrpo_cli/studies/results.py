@@ -267,10 +267,23 @@ def _at(place: str) -> list[Result]:
 
 def _in_folder(folder: Path) -> list[Result]:
     files = sorted(folder.rglob("*.parquet")) if not any(folder.glob("*/config.json")) else []
-    found = [result for file in files for result in read(file)] if files else list(_runs_in(folder))
+    found = _each_once([result for file in files for result in read(file)]) if files else list(_runs_in(folder))
     if not found:
         raise MissingError(f"{folder} has no runs and no results in it", "rsgrpo ls lists what is there")
     return found
+
+
+def _each_once(found: Sequence[Result]) -> list[Result]:
+    """Without base models measured twice alike: a version with one more setting calls them by another name."""
+    kept, seen = [], set()
+    for result in found:
+        counts = tuple((one.benchmark_id, one.n_M.tobytes(), one.correct_M.tobytes()) for one in result.evaluations)
+        measured = (result.sweep, result.config.seed, counts)
+        if result.is_base and measured in seen:
+            continue
+        kept.append(result)
+        seen.add(measured)
+    return kept
 
 
 def _runs_in(folder: Path) -> Iterable[Result]:

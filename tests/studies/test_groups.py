@@ -63,6 +63,14 @@ def test_runs_of_the_same_settings_are_one_group(study: str) -> None:
     assert groups[0].is_base
 
 
+def test_a_base_model_that_was_measured_twice_alike_counts_once(study: str) -> None:
+    results.write(Path(study) / "base-seed0-9f9f.parquet", result("base-seed0-9f9f", 0, [1, 1, 1, 0], steps=0))
+    assert find_groups([study])[0].seeds == (0, 1)
+    results.write(Path(study) / "base-seed0-8e8e.parquet", result("base-seed0-8e8e", 0, [1, 1, 1, 1], steps=0))
+    with pytest.raises(UsageError, match="both have seed 0"):
+        find_groups([study])
+
+
 def test_the_table_has_means_and_paired_differences(study: str) -> None:
     groups = find_groups([study])
     found = compare_groups(groups, ["toy"], [("pass", 1), ("pass", 4), ("cover", 0.5)], baseline_of(groups, None))
