@@ -51,5 +51,6 @@ def verify(
 
 def _lines(one: Verification) -> list[str]:
     if not one.findings:
-        return [f"{one.run.path}: {one.tables} tables and {one.checkpoints} checkpoints are as they were made"]
+        checkpoints = "1 checkpoint" if one.checkpoints == 1 else f"{one.checkpoints} checkpoints"
+        return [f"{one.run.path}: {one.tables} tables and {checkpoints} are as they were made"]
     return [f"{found.what}: {found.hint}" for found in one.findings]

@@ -35,7 +35,7 @@ _MEDIA_TEXT = re.compile(
 _PLACEHOLDER = re.compile(
     r"<(?:image|img|video|audio)(?:[ _-]?\d+)?\s*/?>|<\|?image_pad\|?>|<\|image\|>|\[(?:IMAGE|IMG)(?:[ _-]?\d+)?\]"
 )
-"""What stands in a problem where its image belongs."""
+"""A placeholder in the text of a problem for its image."""
 _STORED = {"bytes", "path"}
 """How `datasets` stores a picture or a sound."""
 
