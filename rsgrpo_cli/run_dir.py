@@ -300,6 +300,12 @@ class RunDir:
         given = path.exists() if "/" in name_or_path else cls.is_there(path)
         return path if given or ("/" in name_or_path and not under.exists()) else under
 
+    @classmethod
+    def locate_folder(cls, place: str) -> Path:
+        """The run, sweep or folder of results that a place means: as `locate`, else a folder of that name here."""
+        path = cls.locate(place)
+        return Path(place) if not path.exists() and Path(place).is_dir() else path
+
     @staticmethod
     def is_there(path: Path) -> bool:
         """Whether a directory is a run's, and not a model's, which has a config.json too."""

@@ -61,7 +61,8 @@ def _is_a_run(place: str) -> bool:
     from rsgrpo_cli.report.evaluations import split_place
     from rsgrpo_cli.run_dir import RunDir
 
-    return RunDir.is_there(RunDir.locate(split_place(place)[0])) or not {"=", "/"} & set(place)
+    path = RunDir.locate_folder(split_place(place)[0])
+    return RunDir.is_there(path) or not (path.is_dir() or {"=", "/"} & set(place))
 
 
 def _compare_groups(

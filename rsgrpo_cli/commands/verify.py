@@ -20,7 +20,9 @@ def verify(
             metavar="RUN...", autocompletion=options.complete_run, help="The runs; the newest one unless given."
         ),
     ] = None,
-    load: Annotated[bool, typer.Option("--load/--no-load", help="Also load the newest checkpoint, on the CPU.")] = True,
+    load: Annotated[
+        bool, typer.Option("--load/--no-load", help="Also load the newest checkpoint, on the CPU. [default: load]")
+    ] = True,
     as_json: options.JsonOption = False,
 ) -> None:
     """Check all files of runs: content, keys, joins, what was made from what, and that the newest checkpoint loads.

@@ -92,7 +92,7 @@ def listing(place: str | None) -> Listing:
     Raises:
         MissingError: If there is no such folder, or nothing of the kind in it.
     """
-    folder = RUNS if place is None else RunDir.locate(place)
+    folder = RUNS if place is None else RunDir.locate_folder(place)
     if RunDir.is_there(folder):
         return Listing(folder, [_row(folder)], {})
     if not folder.is_dir():

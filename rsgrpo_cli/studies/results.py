@@ -257,7 +257,7 @@ def _at(place: str) -> list[Result]:
     path = Path(place)
     if path.suffix == ".parquet" and path.is_file():
         return read(path)
-    folder = RunDir.locate(place)
+    folder = RunDir.locate_folder(place)
     if RunDir.is_there(folder):
         return [of_run(RunDir(folder))]
     if folder.is_dir():

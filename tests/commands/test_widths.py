@@ -3,15 +3,19 @@
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from rsgrpo_cli import console
 from rsgrpo_cli.folding import wrapped
+from rsgrpo_cli.studies import results
 from tests.conftest import SMALL, Cli, run_quietly
+from tests.studies.test_groups import result
 
 RUN = "runs/a-run-with-a-name"
+NEW = "PLACE"  # another one at each width
 TWO = ["--benchmark", "toy,held.jsonl", "--max-tokens", "16", "--tag", "short"]
 COMMANDS = {
     "compare": ["compare", f"{RUN}@0", f"{RUN}@1", "--benchmark", "toy"],
@@ -33,10 +37,30 @@ COMMANDS = {
     "datasets": ["datasets"],
     "bandit": ["bandit", "--samples", "1600", "--betas", "0,2,4", "--out", "bandit"],
     "train": ["train", "--run", RUN, "--steps", "2"],
-    "export": ["export", "--policy", "1", "--out", "exported"],
+    "export": ["export", "--policy", "1", "--out", NEW],
     "stage": ["score", "--step", "1"],
     "error": ["compare", f"{RUN}@0", f"{RUN}@7"],
+    "fork": ["fork", NEW, "--beta", "2"],
+    "ls": ["ls"],
+    "du": ["du"],
+    "gc": ["gc", "--rollouts", "--dry-run"],
+    "rm": ["rm", RUN],
+    "verify": ["verify", "--no-load"],
+    "diff": ["diff", RUN, RUN],
+    "recipes": ["recipes"],
+    "watch": ["watch", RUN, "--once"],
+    "hardest": ["show", "--hardest", "--policy", "1", "--benchmark", "toy", "--limit", "5"],
+    "searched": ["show", "--search", "6", "--wrong"],
+    "newly solved": ["show", "--newly-solved", f"{RUN}@0", f"{RUN}@1", "--benchmark", "toy"],
+    "views": ["sql"],
+    "query": ["sql", RUN, "SELECT * FROM completions ORDER BY step, prompt_id, sample_index LIMIT 2"],
+    "sweep": ["sweep", "--name", "a-sweep", "--set", "advantage.beta=0,2.5", "--seeds", "0-1", "--dry-run"],
+    "results": ["ls", "study"],
+    "groups": ["compare", "study"],
+    "figure": ["figure", "passk", "study", "--out", NEW + ".svg"],
 }
+# The exit codes of those that fail: there is no such policy, and nobody can be asked.
+FAILING = {"error": 1, "rm": 2}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +74,21 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_quietly(folder, "eval", "--run", RUN, "--policy", policy, "-n", "4", "--k", "1,2,4")
     run_quietly(folder, *COMMANDS["several"])
     run_quietly(folder, *COMMANDS["bandit"])
+    keep_results(folder / "study")
     return folder
+
+
+def keep_results(folder: Path) -> None:
+    """A sweep's results of two seeds: the base model and two methods with long names."""
+    methods: dict[str, dict[str, Any]] = {
+        "grpo-with-a-longer-name": {"advantage__estimator": "grpo"},
+        "risk-sensitive-with-beta-4": {"advantage__beta": 4},
+    }
+    for seed in (0, 1):
+        results.write(folder / f"base-seed{seed}-1a2b.parquet", result(f"base-seed{seed}-1a2b", seed, [1, 1, 1, 0], 0))
+        for name, settings in methods.items():
+            one = result(f"{name}-seed{seed}", seed, [4, 3 - seed, 0, 0], **settings)
+            results.write(folder / f"{one.name}.parquet", one)
 
 
 def words(text: str) -> set[str]:
@@ -66,10 +104,10 @@ def test_everything_is_whole_at_any_width(
     printed = {}
     for width in (2000, 60, 80, 120):
         monkeypatch.setattr(console, "screen_width", lambda stream, width=width: width)
-        place = [tmp_path / str(width)] if name == "export" else []
-        result = cli(*COMMANDS[name][: -1 if place else None], *place)
-        assert result.code == (1 if name == "error" else 0), result.err
-        printed[width] = (result.out + result.err * (name == "error")).replace(str(tmp_path / str(width)), "PLACE")
+        place = str(tmp_path / str(width))
+        ended = cli(*(part.replace(NEW, place) for part in COMMANDS[name]))
+        assert ended.code == FAILING.get(name, 0), ended.err
+        printed[width] = (ended.out + ended.err * (name in FAILING)).replace(place, NEW)
     for width in (60, 80, 120):
         assert "…" not in printed[width]
         assert words(printed[2000]) <= words(printed[width])
