@@ -21,7 +21,10 @@ def verify(
         ),
     ] = None,
     load: Annotated[
-        bool, typer.Option("--load/--no-load", help="Also load the newest checkpoint, on the CPU. [default: load]")
+        bool,
+        typer.Option(
+            "--load/--no-load", help="Also load the newest checkpoint, on the CPU. The default is to load it."
+        ),
     ] = True,
     as_json: options.JsonOption = False,
 ) -> None:
