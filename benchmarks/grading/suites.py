@@ -7,8 +7,8 @@ SNAPSHOTS is a folder with a bare git repository, or a checkout, of each project
 A project that is not there is named and left out.
 
 "bare" is `verify(parse(gold), parse(completion))` with the gold in a box and math-verify's defaults. An answer that
-its test has without a box gets one, for both: `$...$` around all of it is taken off first, and of a sentence it is the
-last `$...$` that is boxed. A sentence without one is no answer in our sense, and is left out.
+its test has without a box gets one, for both; `$...$` around all of it is taken off first. A sentence without a box is
+no answer in our sense, and is left out; so is a gold that `prepare` refuses, and a pair that a suite labels both ways.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 from reading import Graders, Pair, pairs, rows
 
 from rsgrpo_cli.console import Output, table
-from rsgrpo_cli.rewards.math.gold import read_gold
+from rsgrpo_cli.rewards.math.gold import complaint_about, read_gold
 from rsgrpo_cli.rewards.math.reward import MathReward
 from rsgrpo_cli.rewards.types import Sample
 
@@ -254,19 +254,21 @@ SUITES: dict[str, list[Source]] = {
 
 _WORD = re.compile(r"[A-Za-z]{3,}")
 _MATHS = re.compile(r"\$+([^$]+)\$+|\\\(([\s\S]+?)\\\)|\\\[([\s\S]+?)\\\]")
+_NUMBER_FIRST = re.compile(r"\s*[-+\d.\\(\[{]|[A-Za-z]+\W*$|[A-Za-z]+:")
 _TEXT = re.compile(r"\\text\w*\s*\{[^{}]*\}|\\[A-Za-z]+")
 
 
 def as_completion(answer: str) -> str | None:
-    """A completion with the answer in a box; None for a sentence without one, and without a formula."""
+    """A completion with the answer in a box; None for a sentence without one, which is no answer to us."""
     if re.search(r"boxed|fbox", answer):
         return answer.replace(r"\\boxed", r"\boxed")
     spans = [next(part for part in found.groups() if part is not None) for found in _MATHS.finditer(answer)]
     outside = _MATHS.sub(" ", answer)
     said = [word for word in _WORD.findall(_TEXT.sub(" ", outside)) if word not in ("and", "or")]
-    if (len(said) > 1 or (said and spans)) and not _MATHS.fullmatch(answer.strip()):
-        return rf"\boxed{{{spans[-1]}}}" if spans else None
-    return rf"\boxed{{{answer}}}" if spans and outside.strip(" ,.and") else rf"\boxed{{{', '.join(spans) or answer}}}"
+    if len(said) > 1 or (said and ("$" in answer or not _NUMBER_FIRST.match(answer))):
+        return None
+    whole = ", ".join(spans) if spans and not outside.strip(" ,.and") else answer
+    return rf"\boxed{{{whole} }}" if whole.endswith("\\") else rf"\boxed{{{whole}}}"
 
 
 def bare(gold: str, completion: str) -> bool:
@@ -297,7 +299,7 @@ def graded(found: list[Pair], reward: MathReward) -> list[dict[str, Any]]:
             _MATHS.sub(lambda one: next(filter(None, one.groups()), ""), pair.gold),
             as_completion(pair.answer),
         )
-        if completion is not None and gold.strip():
+        if completion is not None and gold.strip() and not complaint_about(read_gold(gold)):
             made.append({"gold": gold, "completion": completion, "right": pair.right})
     verdicts = reward([Sample(each["completion"], read_gold(each["gold"])) for each in made])
     for each, verdict in zip(made, verdicts, strict=True):
