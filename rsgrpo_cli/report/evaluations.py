@@ -18,6 +18,7 @@ from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval
 from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.staleness import (
@@ -81,18 +82,16 @@ class Evaluation:
         """
         if samples == self.num_samples:
             return np.array(self.problems["n"].to_pylist()), np.array(self.problems["correct"].to_pylist())
-        verdicts = self._rewards(samples)
-        status = verdicts["reward_status"]
-        # A verifier says "ok"; a user's function that counts as one returns only 0 and 1.
-        own = pc.and_(pc.equal(status, "scored"), pc.fill_null(pc.equal(verdicts["reward"], 1.0), False))
-        right = Counter(verdicts["group_id"].filter(pc.or_(pc.equal(status, "ok"), own)).to_pylist())
+        rewards = self._rewards(samples)
+        said = verdicts.right(rewards)
+        right = Counter(rewards["group_id"].filter(said).to_pylist() if said is not None else ())
         ids = self.problems["prompt_id"].to_pylist()
         return np.full(len(ids), samples), np.array([right[prompt_id] for prompt_id in ids])
 
     def _rewards(self, samples: int) -> pa.Table:
         """The rewards of the first so many samples of each problem."""
         parts = evaluation_parts(self.run.evaluation(self.version, self.benchmark, self.at) / GRADED, samples)
-        columns = ["group_id", "sample_index", "reward", "reward_status"]
+        columns = ["group_id", "sample_index", *verdicts.COLUMNS]
         rewards = pa.concat_tables([read_table(path, REWARDS, columns) for path in parts])
         return rewards.filter(pc.less(rewards["sample_index"], samples))
 

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.report.evaluations import Evaluation
+from rsgrpo_cli.rewards import verdicts
+from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.schemas import KEYS, REWARDS, ROLLOUTS
 from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts
 
@@ -86,8 +88,8 @@ def _chosen(completions: list[Folded]) -> list[Folded]:
 
 
 def is_right(status: str) -> bool:
-    """Whether a verdict says that the completion is right."""
-    return status in ("ok", RIGHT_BY_USER)
+    """Whether a status of these is that of a right completion; `verdicts.right` says which completions are."""
+    return status in (Status.OK, RIGHT_BY_USER)
 
 
 RIGHT_BY_USER = "scored 1"
@@ -121,16 +123,23 @@ def _parts(evaluation: Evaluation, samples: int) -> Iterator[tuple[int, pa.Table
     graded = {path.name: path for path in evaluation_parts(folder / GRADED, samples)}
     for number, path in enumerate(evaluation_parts(folder / SAMPLED, samples)):
         if path.name in graded:
-            yield number, _joined(path, graded[path.name], samples)
+            yield number, _joined(path, graded[path.name], samples, are_grades=evaluation.is_graded)
 
 
-def _joined(sampled: Path, graded: Path, samples: int) -> pa.Table:
+def _joined(sampled: Path, graded: Path, samples: int, *, are_grades: bool) -> pa.Table:
     rollouts = read_table(sampled, ROLLOUTS, [*KEYS, "completion"])
-    rewards = read_table(graded, REWARDS, [*KEYS, "reward", "reward_status", "extracted_answer"])
+    rewards = _with_status(read_table(graded, REWARDS, [*KEYS, *verdicts.COLUMNS, "extracted_answer"]), are_grades)
     if len(rollouts) != len(rewards) or any(not rollouts[key].equals(rewards[key]) for key in KEYS):
         rewards = rollouts.select(KEYS).join(rewards, list(KEYS)).sort_by([(key, "ascending") for key in KEYS])
         rollouts = rollouts.sort_by([(key, "ascending") for key in KEYS])
-    own = pc.and_(pc.equal(rewards["reward_status"], "scored"), pc.fill_null(pc.equal(rewards["reward"], 1.0), False))
-    status = pc.if_else(own, RIGHT_BY_USER, pc.fill_null(rewards["reward_status"], "not graded"))
+    status = pc.fill_null(rewards["status"], "not graded")
     table = rollouts.append_column("status", status).append_column("extracted_answer", rewards["extracted_answer"])
     return table.filter(pc.less(table["sample_index"], samples))
+
+
+def _with_status(rewards: pa.Table, are_grades: bool) -> pa.Table:
+    """Keys, answers and statuses; RIGHT_BY_USER where a user's function says that a completion is right."""
+    status = rewards["reward_status"]
+    if verdicts.is_from_user(rewards) and not are_grades and (right := verdicts.right(rewards)) is not None:
+        status = pc.if_else(right, RIGHT_BY_USER, status)
+    return rewards.select([*KEYS, "extracted_answer"]).append_column("status", status)
