@@ -92,10 +92,11 @@ class Grading:
         inputs = {"rollouts": rollouts_id, "prompts": self.prompts_id}
         return Lineage("score", self.settings, inputs, policy_version=self.policy_version)
 
-    def grade(self, part: Path) -> pa.Table:
-        """The rewards of one part of the rollouts, a table of `schemas.REWARDS`."""
+    def grade(self, part: Path, chosen: pa.ChunkedArray | None = None) -> pa.Table:
+        """The rewards of one part of the rollouts, or of its chosen rows, a table of `schemas.REWARDS`."""
         in_thought = rollout_stage.prompts_in_thought(read_lineage(part, ROLLOUTS).outputs)
         rollouts = read_table(part, ROLLOUTS, list(score_stage.columns_read(self.reward, self.shaping)))
+        rollouts = rollouts if chosen is None else rollouts.filter(chosen)
         return score_stage.score(rollouts, self.prompts, self.reward, self.shaping, in_thought)
 
 

@@ -113,11 +113,11 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
     run, found = session.run, Step(session.run, step)
     rollouts_id = found.complete_rollouts()
     require_fresh(run, step, "rollouts")
-    grading = _grading(session, found, cfg)
+    grading = grading_of(session, found, cfg)
     if not tag:
         check_reward(session, cfg.reward, grading.reward.identity, before=step)
     made = rewards_of(run, step, tag)
-    state = _rewards_state(found, made, grading, rollouts_id)
+    state = rewards_state(found, made, grading, rollouts_id)
     if not tag and state == Freshness.OTHER_SETTINGS and keeps_its_rewards(run, step, grading.lineage(rollouts_id)):
         state = Freshness.CURRENT
 
@@ -144,14 +144,15 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
     return outcome if outcome.skipped else replace(outcome, path=run.rewards(step, tag))
 
 
-def _grading(session: Session, step: Step, cfg: ScoreConfig) -> Grading:
+def grading_of(session: Session, step: Step, cfg: ScoreConfig) -> Grading:
+    """How a step's completions are graded with these settings."""
     reward = session.reward(cfg.reward, workers=cfg.workers, timeout=cfg.timeout)
     shaping = Shaping(step.sampled.config["max_tokens"], cfg.overlong_buffer, cfg.format_weight)
     settings = cfg.decisive() | {"identity": reward.identity}
     return Grading(reward, settings, session.prompts, session.prompts_id, shaping, step.number)
 
 
-def _rewards_state(step: Step, made: Parts, grading: Grading, rollouts_id: str) -> Freshness:
+def rewards_state(step: Step, made: Parts, grading: Grading, rollouts_id: str) -> Freshness:
     """How the rewards that are there relate to those of all rollouts: missing as long as a part of these has none."""
     if made.single:
         grown = 0 < step.scored < len(step.rollouts.paths)

@@ -23,6 +23,12 @@ def _countdown(workers: int, deadline: float, lenient: bool) -> RewardFn:
     return CountdownReward()
 
 
+def _bare(workers: int, deadline: float, lenient: bool) -> RewardFn:
+    from rsgrpo_cli.rewards.math.bare import BareReward
+
+    return BareReward(workers=workers, deadline=deadline)
+
+
 def _auto(workers: int, deadline: float, lenient: bool) -> RewardFn:
     return AutoReward({task: opener(workers, deadline, lenient) for task, opener in TASKS.items()})
 
@@ -30,7 +36,7 @@ def _auto(workers: int, deadline: float, lenient: bool) -> RewardFn:
 TASKS: Mapping[str, Opener] = {"math": _math, "countdown": _countdown}
 """The rewards of the tasks that a prompt may have."""
 
-REWARDS: Mapping[str, Opener] = {"auto": _auto, **TASKS}
+REWARDS: Mapping[str, Opener] = {"auto": _auto, **TASKS, "bare": _bare}
 """The rewards with a name."""
 
 
@@ -40,7 +46,8 @@ def open_reward(
     """The reward with this name. Worker processes start when it is first used; `close` ends them.
 
     Args:
-        name: "auto" (by each prompt's task), "math", "countdown", or a user's "package.module:function".
+        name: "auto" (by each prompt's task), "math", "countdown", "bare" (math-verify as it comes), or a user's
+            "package.module:function".
         workers: Number of worker processes, where the reward needs them.
         deadline: Seconds for one verification, or for one call of a user's function.
         lenient: Whether "math" also reports what answers without a box would earn.
