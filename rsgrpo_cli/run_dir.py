@@ -5,6 +5,7 @@ RUN/
   prompts.parquet                 the training problems
   benchmarks/NAME.parquet         the problems of an evaluation
   steps/000000/rollouts/part-*.parquet, rewards/part-*.parquet, advantages.parquet, update_metrics.parquet
+  steps/000000/audit.GRADER.parquet  what a second grader decides otherwise
   steps/000000/history.parquet    what the steps before came to, where the estimator looks at them
   steps/000000/policy_logprobs.parquet   where an update has several optimizer steps
   checkpoints/000001/             the policy after one update; complete when its manifest.json is there
@@ -34,6 +35,7 @@ from rsgrpo_cli.locks import LOCKS, Holder, Note, hold_benchmarks, hold_run, hol
 from rsgrpo_cli.schemas import UPDATE_METRICS
 
 RUNS = Path("runs")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 WHOLE = 1.0
 """The place of a policy on the line from the base model's weights, at 0, to its own."""
 
@@ -124,6 +126,10 @@ class RunDir:
     def rewards(self, step: int, tag: str | None = None) -> Path:
         """The directory of a step's rewards; see `step_dir.rewards_of` for the single file of older runs."""
         return self.step(step) / (f"rewards.{tag}" if tag else "rewards")
+
+    def audit(self, step: int, grader: str) -> Path:
+        """What a second grader decides otherwise than the rewards of a step."""
+        return self.step(step) / f"audit.{_NOT_IN_NAMES.sub('-', grader)}.parquet"
 
     def advantages(self, step: int, tag: str | None = None) -> Path:
         """A step's advantages."""

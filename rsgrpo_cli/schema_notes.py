@@ -51,6 +51,15 @@ NOTES: dict[str, dict[str, str]] = {
         "reward_status": "why; see [statuses](statuses.md)",
         "extracted_answer": "what was compared with the reference answer",
     },
+    "audit": _COMPLETION
+    | {
+        "ground_truth": "the reference answer",
+        "extracted_answer": "what was compared with it",
+        "reward": "what the completion earned, without shaping",
+        "reward_status": "why",
+        "second_reward": "what the second grader gives it",
+        "second_status": "why",
+    },
     "advantages": _COMPLETION
     | {
         "advantage": "what the update weighs the completion with",

@@ -111,6 +111,23 @@ REWARDS = ArtifactSchema(
     repeated=("group_id", "reward_status", "extracted_answer"),
 )
 
+AUDIT = ArtifactSchema(
+    "audit",
+    1,
+    _columns(
+        group_id=STRING,
+        sample_index=INT32,
+        ground_truth=STRING,
+        extracted_answer=(STRING, True),
+        reward=(FLOAT64, True),  # without shaping
+        reward_status=STRING,
+        second_reward=(FLOAT64, True),  # of the second grader; another number than `reward` in every row
+        second_status=STRING,
+    ),
+    keys=KEYS,
+    repeated=("group_id", "ground_truth", "reward_status", "second_status"),
+)
+
 ADVANTAGES = ArtifactSchema(
     "advantages",
     1,

@@ -32,6 +32,7 @@ def at_work(
     overrides: Overrides | None = None,
     *,
     trust: bool = False,
+    own: str | None = None,
     evaluating: int | None = None,
     screen: bool = False,
 ) -> Iterator[Session]:
@@ -42,7 +43,7 @@ def at_work(
     What is said goes into the run's log too, and what is done is shown: on one screen where `screen` asks for it.
 
     The user's own functions that the run's configuration names are called only with `trust`, or where they are named
-    again in `overrides`, or in a run that this command created. The same goes for links that lead out of the run.
+    again in `overrides` or by `own`, or in a run that this command created. The same goes for links out of the run.
 
     A run that this command created and that fails before it has sampled anything is removed again, so that the same
     command with another flag starts again. Only what this process wrote goes; a run that was there is left as it is.
@@ -58,6 +59,7 @@ def at_work(
 
         stop = StopSignal()
         asked = {value for name, value in (overrides or {}).items() if name in ("score.reward", "advantage.estimator")}
+        asked |= {own} if own else set()
         with (
             run.lock(out.warn, evaluating=evaluating) as note,
             nullcontext() if evaluating is None else in_use(run.checkpoint(evaluating) / "manifest.json"),

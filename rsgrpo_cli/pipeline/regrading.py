@@ -1,10 +1,9 @@
-"""Grades some completions of a step again (`score --retry`) or by a second grader (`score --audit-with`)."""
+"""Grades some completions of a step again: `score --retry`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from rsgrpo_cli.pipeline.parts import Grading
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, run_stage
 from rsgrpo_cli.pipeline.steps import grading_of, rewards_state
-from rsgrpo_cli.rewards.shaping import CORRECTNESS
 from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.schemas import KEYS, REWARDS
 from rsgrpo_cli.stages import score as score_stage
@@ -63,7 +61,7 @@ def retry(
     grading, made = grading_of(session, found, cfg), rewards_of(run, step, tag)
     if made.single or rewards_state(found, made, grading, rollouts_id) != Freshness.CURRENT:
         raise StaleError(
-            f"step {step} has no rewards of these rules and settings, so that there are none to try again",
+            f"step {step} has no rewards of these rules and settings, so there is nothing to try again",
             "grade all of it: rsgrpo score" + (" --force" if made else ""),
         )
     changed = {path: table for path in made.paths if (table := _regraded(path, found, grading, statuses)) is not None}
@@ -71,7 +69,7 @@ def retry(
 
     def work() -> dict[str, Any]:
         for path, table in changed.items():
-            write_table(path, table, REWARDS, made.lineage(path))
+            write_table(path, table, REWARDS, made.lineage(path).with_id(""))  # an id of its own: it is another table
         rewards = rewards_of(run, step, tag).table(["reward_status"])
         return {"tried_again": tried, "statuses": score_stage.count_statuses(rewards)}
 
@@ -108,56 +106,3 @@ def _regraded(path: Path, step: Step, grading: Grading, statuses: Collection[str
 def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
     """The key of a completion."""
     return tuple(row[name] for name in KEYS)
-
-
-def audit(
-    session: Session, step: int, cfg: ScoreConfig, grader: str, *, tag: str | None = None
-) -> list[dict[str, Any]]:
-    """The completions that a second grader judges otherwise than the rewards that are there.
-
-    Args:
-        session: The run.
-        step: Of the rollouts.
-        cfg: How the second grader is run: its time limit and its workers.
-        grader: "bare", or a user's module:function; or the name of another reward.
-        tag: Of the rewards that are compared with.
-
-    Returns:
-        Of each: its key, the reference answer, the extracted answer, both rewards and both statuses.
-    """
-    found, made = Step(session.run, step), rewards_of(session.run, step, tag)
-    found.complete_rollouts()
-    other = replace(grading_of(session, found, cfg.model_copy(update={"reward": grader})), shaping=None)
-    golds = dict(zip(*(other.prompts[name].to_pylist() for name in ("prompt_id", "ground_truth")), strict=True))
-    rows = []
-    for path in found.rollouts.paths:
-        ids = read_table(path, found.rollouts.kind, [*KEYS, "prompt_id"]).to_pylist()
-        prompts = {key_of(row): row["prompt_id"] for row in ids}
-        second = {key_of(row): row for row in other.grade(path).to_pylist()}
-        for row in read_table(made.place / path.name if not made.single else made.place, REWARDS).to_pylist():
-            if (theirs := second.get(key_of(row))) is not None and _differ(row, theirs):
-                rows.append(_disagreement(row, theirs, golds[prompts[key_of(row)]]))
-    return rows
-
-
-def _correct(row: dict[str, Any]) -> float | None:
-    """A reward without what was added for length or format."""
-    parts = dict(row["reward_breakdown"] or ())
-    value = parts.get(CORRECTNESS, row["reward"])
-    return None if value is None else float(value)
-
-
-def _differ(row: dict[str, Any], other: dict[str, Any]) -> bool:
-    return _correct(row) != _correct(other)
-
-
-def _disagreement(row: dict[str, Any], other: dict[str, Any], gold: str) -> dict[str, Any]:
-    return {
-        **{name: row[name] for name in KEYS},
-        "ground_truth": gold,
-        "answer": row["extracted_answer"],
-        "reward": _correct(row),
-        "status": row["reward_status"],
-        "other_reward": _correct(other),
-        "other_status": other["reward_status"],
-    }

@@ -27,6 +27,7 @@ from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.run_dir import RunDir, numbered
 from rsgrpo_cli.schemas import (
     ADVANTAGES,
+    AUDIT,
     CHECKED,
     HISTORY,
     KEYS,
@@ -305,6 +306,7 @@ class Verification:
 
 
 _BY_NAME: dict[str, tuple[ArtifactSchema, str]] = {
+    "audit": (AUDIT, "rewards"),
     "advantages": (ADVANTAGES, "advantages"),
     "history": (HISTORY, "advantages"),
     "update_metrics": (UPDATE_METRICS, "updates"),

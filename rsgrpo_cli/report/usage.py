@@ -55,7 +55,7 @@ def kind_of(path: Path) -> str:
     """
     top, inner = path.parts[0], path.parts[2] if len(path.parts) > 2 else ""
     if top == "steps":
-        known = ("rollouts", "rewards", "advantages", "update_metrics", "policy_logprobs")
+        known = ("rollouts", "rewards", "audit", "advantages", "update_metrics", "policy_logprobs")
         return next((name.replace("_", " ") for name in known if inner.startswith(name)), "other")
     if top == "checkpoints":
         return "trainer states" if inner == "trainer" else "checkpoints"

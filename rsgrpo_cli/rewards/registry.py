@@ -36,8 +36,11 @@ def _auto(workers: int, deadline: float, lenient: bool) -> RewardFn:
 TASKS: Mapping[str, Opener] = {"math": _math, "countdown": _countdown}
 """The rewards of the tasks that a prompt may have."""
 
-REWARDS: Mapping[str, Opener] = {"auto": _auto, **TASKS, "bare": _bare}
+REWARDS: Mapping[str, Opener] = {"auto": _auto, **TASKS}
 """The rewards with a name."""
+
+SECOND: Mapping[str, Opener] = {"bare": _bare}
+"""What rewards are compared with; nothing is trained on them."""
 
 
 def open_reward(
@@ -46,8 +49,8 @@ def open_reward(
     """The reward with this name. Worker processes start when it is first used; `close` ends them.
 
     Args:
-        name: "auto" (by each prompt's task), "math", "countdown", "bare" (math-verify as it comes), or a user's
-            "package.module:function".
+        name: "auto" (by each prompt's task), "math", "countdown", "bare" (math-verify as it comes, to compare with),
+            or a user's "package.module:function".
         workers: Number of worker processes, where the reward needs them.
         deadline: Seconds for one verification, or for one call of a user's function.
         lenient: Whether "math" also reports what answers without a box would earn.
@@ -60,10 +63,10 @@ def open_reward(
         from rsgrpo_cli.rewards.user import UserReward
 
         return UserReward(name, workers=workers, deadline=deadline, keep_out=keep_out)
-    if name not in REWARDS:
-        names = ", ".join(REWARDS)
+    if name not in (known := {**REWARDS, **SECOND}):
+        names = ", ".join(known)
         raise UsageError(f"unknown reward {name!r}", f"give one of {names}, or your own as package.module:function")
-    return REWARDS[name](workers, deadline, lenient)
+    return known[name](workers, deadline, lenient)
 
 
 class AutoReward:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rsgrpo_cli import __version__
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.report.html import groups, runs
+from rsgrpo_cli.report.html import audits, groups, runs
 from rsgrpo_cli.report.html.history import visits
 from rsgrpo_cli.report.html.page import render
 from rsgrpo_cli.report.html.passk import Measured
@@ -84,6 +84,7 @@ class _Page:
             "curves": runs.curves(self.arms),
             "runs": [runs.about(run) for run in self.runs],
             "settings": runs.settings(self.runs),
+            "audits": audits.shown(self.runs),
             "problems": None,
         }
 

@@ -17,8 +17,8 @@ from typing import Any
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (
-    *("estimators.js", "dom.js", "charts.js", "passk.js", "problems.js", "groups.js", "training.js", "about.js"),
-    "start.js",
+    *("estimators.js", "dom.js", "charts.js", "passk.js", "problems.js", "groups.js", "training.js", "audits.js"),
+    *("about.js", "start.js"),
 )
 """The parts of the script, in the order in which they need one another."""
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}

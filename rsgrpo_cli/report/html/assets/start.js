@@ -1,10 +1,10 @@
 /* Puts the page together, and listens to the keyboard and the address. */
 const TITLES = [["verdict", "Verdict"], ["passk", "pass@k"], ["changed", "What changed"], ["problems", "Problems"], ["groups", "A group"],
-  ["tokens", "Tokens"], ["curves", "Curves"], ["visits", "Prompts"], ["about", "The runs"]];
+  ["tokens", "Tokens"], ["curves", "Curves"], ["visits", "Prompts"], ...(D.audits.length ? [["audit", "Second grader"]] : []), ["about", "The runs"]];
 function start() {
   replace(document.getElementById("top"), el("h1", { class: "title" }, el("b", {}, "rsgrpo report"), " ", D.title),
     el("nav", { "aria-label": "Sections" }, TITLES.map(([id, text]) => el("a", { href: `#${id}` }, text))));
-  replace(document.getElementById("page"), [verdictSection, passkSection, changedSection, problemsSection, groupsSection, curvesSection, visitsSection, aboutSection]
+  replace(document.getElementById("page"), [verdictSection, passkSection, changedSection, problemsSection, groupsSection, curvesSection, visitsSection, auditSection, aboutSection]
     .flatMap((make) => make()));
   replace(document.getElementById("foot"), el("p", { class: "mut" }, "Keys: j and k go through the problems, / searches them. The page needs no network and sends nothing."));
   document.addEventListener("keydown", key);
