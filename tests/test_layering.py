@@ -76,13 +76,14 @@ ALLOWED: dict[str, set[str]] = {
         "staleness",
     }
     | {"step_dir", "checked_steps", "rewards", "activity", "health", "events", "locks"},
+    "trackers": {"errors", "schemas", "config", "activity", "disk", "artifacts", "run_dir", "staleness"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},
     "studies": BELOW
     | {"tasks", "core", "pipeline", "report", "run_dir", "artifacts", "staleness", "console", "locks", "disk"},
     "commands": BELOW
     | {"pipeline", "planning", "report", "studies", "run_dir", "console", "experiments", "artifacts", "staleness"}
-    | {"step_dir", "disk", "locks", "events"},
+    | {"step_dir", "disk", "locks", "events", "trackers"},
     "app": {"commands", "console", "errors", "helping"},
 }
 

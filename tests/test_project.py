@@ -12,7 +12,7 @@ import yaml
 import rsgrpo_cli
 
 ROOT = Path(__file__).parents[1]
-PINS = ("constraints.txt", "constraints-verl.txt", "requirements-vllm-cpu.txt")
+PINS = ("constraints.txt", "constraints-verl.txt", "requirements-vllm-cpu.txt", "requirements-trackers.txt")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
 
 

@@ -180,10 +180,17 @@ def say_departures(out: Output, run: RunDir, config: RunConfig, section: str, *,
 
 
 def new_run(name: str | None, overrides: Overrides, config_file: Path | None, out: Output) -> tuple[RunDir, RunConfig]:
-    """Start a run, under runs/ unless named."""
+    """Start a run, under runs/ unless named.
+
+    Raises:
+        UsageError: If a setting does not fit.
+        DependencyError: If the package of a tracker is not installed.
+    """
     from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.trackers.registry import require
 
     config = resolve(overrides, config_file)
+    require(config.train.tracker)
     run = RunDir.create(RunDir.locate(name) if name else None, config)
     out.info(f"new run {run.path}")
     return run, config

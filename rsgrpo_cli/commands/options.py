@@ -224,7 +224,8 @@ def _keyword(name: str, annotation: Any) -> inspect.Parameter:
 
 def _option(setting: Setting, defaults: bool) -> Any:
     assert setting.flag is not None, f"{setting.name} has no flag"
-    kind = setting.kind if setting.kind in (int, float, bool) and setting.name not in _PARSED else str
+    kind: Any = setting.kind if setting.kind in (int, float, bool) and setting.name not in _PARSED else str
+    kind = list[str] if setting.name in _REPEATED else kind
     option = typer.Option(
         *setting.flags,
         metavar=setting.flag.metavar or "|".join(setting.choices) or None,
@@ -384,8 +385,12 @@ def value(text: str) -> Any:
     return read["value"] if plain else text
 
 
-_PARSED: Mapping[str, Callable[[str], Overrides]] = {
+_REPEATED = frozenset({"train.tracker"})
+"""Settings whose flag may be given several times."""
+
+_PARSED: Mapping[str, Callable[[Any], Overrides]] = {
     "eval.k": lambda text: {"eval.k": ks(text)},
+    "train.tracker": lambda texts: {"train.tracker": [name for text in texts for name in text.split(",")]},
     "eval.num_samples": lambda text: {"eval.num_samples": num_samples(text)},
     "prepare.prompt_template": lambda name: {"prepare.prompt_template": _text_of(name)},
 }

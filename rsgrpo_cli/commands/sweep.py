@@ -90,7 +90,9 @@ def _run(out: Output, planned: Sweep, slots: int, threads: int) -> None:
     from rsgrpo_cli.commands.sweep_display import SweepDisplay
     from rsgrpo_cli.studies import canary
     from rsgrpo_cli.studies.jobs import Jobs
+    from rsgrpo_cli.trackers.registry import require
 
+    require({name for cell in planned.cells for name in cell.config.train.tracker})
     if planned.kept is not None and planned.jobs():
         planned = replace(planned, canary=canary.measure())
     left = planned.jobs()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,6 +36,8 @@ def train(
     from rsgrpo_cli.pipeline import evaluation, forking, training
     from rsgrpo_cli.report.remaining import Clock
     from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.trackers.registry import require
+    from rsgrpo_cli.trackers.tracking import tracked
 
     out = Output(as_json=as_json)
     if exists(run):
@@ -43,6 +45,7 @@ def train(
         forking.require_whole(target)
         overrides = with_file(overrides, config)
         resolved = training.resume_config(target, overrides)
+        require(resolved.train.tracker)
         out.info(f"resuming {target.path} at step {target.newest_version()}")
     else:
         target, resolved = new_run(run, overrides, config, out)
@@ -52,7 +55,13 @@ def train(
         if resolved.train.eval_every:
             say_ks(out, resolved, overrides)
             evaluation.check_names(evaluation.benchmarks_of(session), options.named_benchmarks(overrides))
-        training.train(session, lines.show)
+        with tracked(target, resolved.train.tracker, out.warn) as look:
+
+            def report(row: dict[str, Any]) -> None:
+                lines.show(row)
+                look()
+
+            training.train(session, report)
     done, asked = target.newest_version(), resolved.train.steps
     data = {"run": str(target.path), "steps": done, "policy": done, "last_step": lines.last}
     more = f", more than --steps {asked} asks for" if done > asked else ""

@@ -15,6 +15,8 @@ MOST_SAMPLES = 65_536
 """What the names of an evaluation's parts have room for, and more than anybody can wait for."""
 
 
+Tracker = Literal["csv", "mlflow", "tensorboard", "trackio", "wandb"]
+
 DEFAULT = "default"
 """Stands in a table of numbers of samples for all benchmarks that are not named there."""
 
@@ -220,6 +222,19 @@ class TrainConfig(StageConfig):
     """Save the policy every N steps. After a crash the steps since are repeated from their rollouts."""
     keep_checkpoints: Annotated[Positive, Flag()] = 2
     """How many of the newest checkpoints to keep; the best evaluated one is kept too."""
+    tracker: Annotated[tuple[Tracker, ...], Flag(("--tracker",), "NAME,...")] = ()
+    """Where to send metrics and evaluations too: csv, mlflow, tensorboard, trackio, wandb, one or several; by default
+    nowhere. none stops it. It changes nothing of the run."""
+
+    @field_validator("tracker", mode="before")
+    @classmethod
+    def _are_names(cls, given: Any) -> Any:
+        """One name or a list of them, each once; texts may have commas in them."""
+        texts = [given] if isinstance(given, str) else given
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+            return given
+        names = dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip())
+        return () if list(names) == ["none"] else tuple(names)
 
 
 class EvalConfig(StageConfig):

@@ -59,7 +59,12 @@ def kind_of(path: Path) -> str:
         return next((name.replace("_", " ") for name in known if inner.startswith(name)), "other")
     if top == "checkpoints":
         return "trainer states" if inner == "trainer" else "checkpoints"
-    return {"evals": "evaluations", "benchmarks": "problems", "prompts.parquet": "problems"}.get(top, "other")
+    return {
+        "evals": "evaluations",
+        "benchmarks": "problems",
+        "prompts.parquet": "problems",
+        "trackers": "trackers",
+    }.get(top, "other")
 
 
 def _files(folder: Path, skip: Container[str] = ()) -> Iterator[tuple[str, int]]:

@@ -148,10 +148,13 @@ def read_seeds(given: str | Sequence[Any]) -> list[int]:
 
 
 def split_axes(settings: Overrides) -> tuple[Overrides, dict[str, list[Any]]]:
-    """Those of the settings given with `--set` that have one value, and those with several: "2,4,8"."""
+    """Those of the settings given with `--set` that have one value, and those with several: "2,4,8".
+
+    Several trackers are no axis: every run is sent to all of them.
+    """
     axes = {}
     for name, value in settings.items():
-        if isinstance(value, str) and "," in value:
+        if isinstance(value, str) and "," in value and name != "train.tracker":
             axes[name] = [_read(part.strip()) for part in value.split(",")]
     return {name: value for name, value in settings.items() if name not in axes}, axes
 

@@ -28,9 +28,12 @@ _INSIDE = {
     "benchmarks": re.compile(r"[^/]+\.parquet"),
     "steps": re.compile(rf"{_NUMBER}/.+"),
     "checkpoints": re.compile(rf"{_NUMBER}(\.[\w.-]+)?/.+|\.{_NUMBER}[\w.-]*\.partial/.+"),
+    "trackers": re.compile(r"[^/]+\.(json|log|lock)|(csv|mlflow|tensorboard|trackio|wandb)/.+"),
     "evals": re.compile(rf"{_NUMBER}[\w.-]*(/.+|\.lock)"),
 }
 """Folders of a run -> what in them is the run's."""
+_LINKS = re.compile(r"trackers/wandb/.+")
+"""Symbolic links that a tracker makes; only the link itself goes."""
 _ASIDE = re.compile(r"(.+)\.aside-[0-9]+")
 _CELL = re.compile(r"(?:.+-)?seed[0-9]+|base-seed[0-9]+-[0-9a-f]{4}")
 _BASE = "base-seed*-????"
@@ -131,7 +134,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _is_own(name: str, path: Path) -> bool:
-    if not _is_plain(path):
+    if not _is_plain(path) and not (path.is_symlink() and _LINKS.fullmatch(name)):
         return False
     aside = _ASIDE.fullmatch(name)
     if aside:
@@ -149,7 +152,7 @@ def _is_plain(path: Path) -> bool:
 
 def _sizes(files: Sequence[Path]) -> tuple[int, int]:
     """Bytes of files, each counted once; and of those that have no name but these."""
-    found = [path.stat() for path in files]
+    found = [path.lstat() for path in files]
     names = Counter((one.st_dev, one.st_ino) for one in found)
     once = {(one.st_dev, one.st_ino): one for one in found}
     freed = sum(one.st_size for key, one in once.items() if names[key] >= one.st_nlink)

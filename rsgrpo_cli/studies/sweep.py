@@ -103,7 +103,7 @@ class Sweep:
         return True
 
     def _require_same(self, name: str, there: RunConfig, wanted: RunConfig, hint: str = "") -> None:
-        changed = changed_fields(there, wanted)
+        changed = {name: both for name, both in changed_fields(there, wanted).items() if name != "train.tracker"}
         if changed:
             field, (old, new) = next(iter(changed.items()))
             way_out = hint or f"choose another --name, or remove it: rsgrpo rm {self.place / name}"
@@ -124,7 +124,8 @@ class Sweep:
     def _cell_job(self, cell: Cell, after: Job | None) -> Job:
         run = RunDir(self.place / cell.name)
         base = RunDir(self.place / base_name(cell.config))
-        commands = [["train", "--run", str(run.path)]]
+        trackers = cell.config.train.tracker  # which a run that is there may not have been made with
+        commands = [["train", "--run", str(run.path), *(["--tracker", ",".join(trackers)] if trackers else [])]]
         if self.line and is_evaluated(cell.config):
             places = ",".join(f"{place:g}" for place in self.line)
             commands.append(["eval", "--run", str(run.path), "--interpolate", places])

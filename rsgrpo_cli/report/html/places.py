@@ -120,7 +120,11 @@ def _key(place: Place) -> tuple[object, ...]:
 
 
 def _without_seed(config: RunConfig) -> str:
-    alike = {"seed": 0, "train": config.train.model_copy(update={"steps": 1}), "eval": type(config.eval)()}
+    alike = {
+        "seed": 0,
+        "train": config.train.model_copy(update={"steps": 1, "tracker": ()}),
+        "eval": type(config.eval)(),
+    }
     return config.model_copy(update=alike).model_dump_json()
 
 
