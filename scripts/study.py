@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,6 @@ from rsgrpo_cli.studies.formats import as_text
 from rsgrpo_cli.studies.groups import BASE, Group, group_results
 
 ROOT = Path(__file__).resolve().parents[1]
-VALIDATION, TEST = "toy-validation", "toy"
 KS = (1, 16, 64, 256)
 CHOOSE_BY = 16
 NAMES = {
@@ -38,6 +37,34 @@ NAMES = {
 }
 
 
+@dataclass(frozen=True)
+class Tier:
+    """One of the two bundled sets of puzzles, with a base model of its own.
+
+    Args:
+        title: Its heading on the page.
+        validation: The sweep that chooses learning rates, and what it evaluates on.
+        test: The sweep that compares the methods, and what it evaluates on.
+        prefix: Of the names of its figures.
+    """
+
+    title: str
+    validation: tuple[str, str]
+    test: tuple[str, str]
+    prefix: str = ""
+
+
+TIERS = (
+    Tier("Four numbers: little room above the base model", ("validation", "toy-validation"), ("puzzles", "toy")),
+    Tier(
+        "Five numbers: room above the base model",
+        ("hard-validation", "toy-hard-validation"),
+        ("hard", "toy-hard"),
+        "hard-",
+    ),
+)
+
+
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -45,10 +72,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "study.md")
     arguments = parser.parse_args()
     parts, figures = [*introduction()], arguments.out.with_suffix("")
-    for name, section in (("validation", validation), ("puzzles", puzzles)):
-        folder = arguments.results / name
-        if folder.is_dir():
-            parts += section(groups_in(folder), figures)
+    for tier in TIERS:
+        sections = ((tier.validation[0], validation), (tier.test[0], comparison))
+        there = [(section, folder) for name, section in sections if (folder := arguments.results / name).is_dir()]
+        if there:
+            parts += [f"## {tier.title}", ""]
+        for section, folder in there:
+            parts += section(tier, groups_in(folder), figures)
     arguments.out.write_text("\n".join([*parts, *(ROOT / "docs" / "study" / "notes.md").read_text().splitlines(), ""]))
 
 
@@ -82,10 +112,10 @@ def introduction() -> Iterator[str]:
 # -- the learning rate ------------------------------------------------------------------------------------------------
 
 
-def validation(groups: Sequence[Group], figures: Path) -> Iterator[str]:
+def validation(tier: Tier, groups: Sequence[Group], figures: Path) -> Iterator[str]:
     """The table by which learning rates are chosen."""
-    seeds = groups[0].seeds
-    yield "## Each method's learning rate"
+    seeds, (_, benchmark) = groups[0].seeds, tier.validation
+    yield "### Each method's learning rate"
     yield ""
     yield (
         f"128 validation puzzles, which are neither trained on nor tested on, 64 samples each, {counted(seeds)}; the "
@@ -93,17 +123,17 @@ def validation(groups: Sequence[Group], figures: Path) -> Iterator[str]:
         "would choose another (italic)."
     )
     yield ""
-    ks = sampled_ks(groups, VALIDATION)
+    ks = sampled_ks(groups, benchmark)
     yield "| method | learning rate | " + " | ".join(f"pass@{k}" for k in ks) + " | entropy at the end |"
     yield "|---" * (3 + len(ks)) + "|"
     base = next(group for group in groups if group.is_base)
-    yield f"| base model | | {' | '.join(f'{mean(base, VALIDATION, k):.3f}' for k in ks)} | |"
+    yield f"| base model | | {' | '.join(f'{mean(base, benchmark, k):.3f}' for k in ks)} | |"
     for method, rates in by_method(groups).items():
-        best = max(rates, key=lambda rate: mean(rates[rate], VALIDATION, CHOOSE_BY))
-        first = max(rates, key=lambda rate: mean(rates[rate], VALIDATION, 1))
+        best = max(rates, key=lambda rate: mean(rates[rate], benchmark, CHOOSE_BY))
+        first = max(rates, key=lambda rate: mean(rates[rate], benchmark, 1))
         for rate, group in sorted(rates.items()):
             mark = "**" if rate == best else "*" if rate == first else ""
-            cells = " | ".join(f"{mean(group, VALIDATION, k):.3f}" for k in ks)
+            cells = " | ".join(f"{mean(group, benchmark, k):.3f}" for k in ks)
             yield f"| {named(method)} | {mark}{rate:g}{mark} | {cells} | {last_entropy(group):.2f} |"
     yield ""
 
@@ -145,50 +175,56 @@ def last_entropy(group: Group) -> float:
 # -- the comparison ---------------------------------------------------------------------------------------------------
 
 
-def puzzles(groups: Sequence[Group], figures: Path) -> Iterator[str]:
+def comparison(tier: Tier, groups: Sequence[Group], figures: Path) -> Iterator[str]:
     """What the methods do at the learning rate that was chosen."""
+    _, benchmark = tier.test
     ordered = sorted(groups, key=lambda group: [*NAMES, group.label].index(group.label))
     base, grpo = ordered[0], next(group for group in ordered if group.label == "grpo")
-    ks = sampled_ks(ordered, TEST)
-    samples = int(base.counts(TEST)[0].n_M.min())
+    ks = sampled_ks(ordered, benchmark)
+    samples = int(base.counts(benchmark)[0].n_M.min())
     columns = [("pass", float(k)) for k in ks]
     shown = [replace(group, label=named(group.label)) for group in ordered]
     by_label = dict(zip((group.label for group in ordered), shown, strict=True))
-    to_grpo = compare_groups(shown, [TEST], columns, by_label["grpo"])
-    to_base = compare_groups(shown, [TEST], columns, by_label[BASE])
+    to_grpo = compare_groups(shown, [benchmark], columns, by_label["grpo"])
+    to_base = compare_groups(shown, [benchmark], columns, by_label[BASE])
     rate = grpo.members[0].config.update.learning_rate
-    yield f"## 256 held-out puzzles, {samples} samples each, learning rate {rate:g}, {counted(grpo.seeds)}"
+    yield f"### 256 held-out puzzles, {samples} samples each, learning rate {rate:g}, {counted(grpo.seeds)}"
     yield ""
     yield as_text(to_grpo, "markdown")
     yield from figure(
-        "passk", "passk", shown, figures, Choices(benchmark=TEST), "pass@k against k, one line per method"
+        "passk",
+        f"{tier.prefix}passk",
+        shown,
+        figures,
+        Choices(benchmark=benchmark),
+        "pass@k against k, one line per method",
     )
-    yield "### Does GRPO fall below the base model?"
+    yield "#### Does GRPO fall below the base model?"
     yield ""
-    yield verdicts(to_base, "GRPO", "the base model")
+    yield verdicts(to_base, benchmark, "GRPO", "the base model")
     yield ""
-    yield "### Does RS-GRPO raise pass@k over GRPO, and what does it cost?"
+    yield "#### Does RS-GRPO raise pass@k over GRPO, and what does it cost?"
     yield ""
     for group in shown:
         if group.label not in ("base model", "GRPO"):
-            yield f"* {verdicts(to_grpo, group.label, 'GRPO')}"
+            yield f"* {verdicts(to_grpo, benchmark, group.label, 'GRPO')}"
     yield ""
-    yield "### The whole way: pass@1 against pass@k"
+    yield "#### The whole way: pass@1 against pass@k"
     yield ""
     for k in (CHOOSE_BY, ks[-1]):
-        chosen = Choices(benchmark=TEST, k=(1, k))
+        chosen = Choices(benchmark=benchmark, k=(1, k))
         alt = f"the policies of each method in the plane of pass@1 and pass@{k}, from the base model on"
-        yield from figure("frontier", f"frontier-{k}", shown, figures, chosen, alt)
-    yield from equal_section(ordered, grpo, base, ks[1:])
-    yield from line_section(ordered, ks)
-    yield from how_section(ordered, to_base)
+        yield from figure("frontier", f"{tier.prefix}frontier-{k}", shown, figures, chosen, alt)
+    yield from equal_section(benchmark, ordered, grpo, base, ks[1:])
+    yield from line_section(benchmark, ordered, ks)
+    yield from how_section(benchmark, ordered, to_base)
 
 
-def verdicts(found: Comparison, label: str, other: str) -> str:
+def verdicts(found: Comparison, benchmark: str, label: str, other: str) -> str:
     """A sentence: the difference at each k, and where its interval excludes 0."""
     told = []
     for metric, k in found.columns:
-        entry = found.entry(label, TEST, (metric, k))
+        entry = found.entry(label, benchmark, (metric, k))
         assert entry.difference is not None
         interval = f"[{entry.difference_low:+.3f}, {entry.difference_high:+.3f}]"
         star = r"\*" if entry.differs else ""
@@ -207,9 +243,11 @@ def figure(kind: str, name: str, groups: Sequence[Group], folder: Path, choices:
     yield ""
 
 
-def equal_section(groups: Sequence[Group], grpo: Group, base: Group, ks: Sequence[int]) -> Iterator[str]:
+def equal_section(
+    benchmark: str, groups: Sequence[Group], grpo: Group, base: Group, ks: Sequence[int]
+) -> Iterator[str]:
     """Differences at equal pass@1."""
-    yield "### Is it more than GRPO stopped earlier, or pulled back?"
+    yield "#### Is it more than GRPO stopped earlier, or pulled back?"
     yield ""
     yield (
         "Each method's last policy against GRPO *where GRPO has the same pass@1*: on its way there (evaluated every 20 "
@@ -223,7 +261,7 @@ def equal_section(groups: Sequence[Group], grpo: Group, base: Group, ks: Sequenc
         if group.is_base or group is grpo:
             continue
         for path, name in (("steps", "way"), ("line", "line")):
-            found = [at_equal(group, grpo, base, TEST, k, path) for k in ks]  # type: ignore[arg-type]
+            found = [at_equal(group, grpo, base, benchmark, k, path) for k in ks]  # type: ignore[arg-type]
             note = "" if found[0].reached else " (not reached)"
             cells = " | ".join(map(difference, found))
             yield f"| {named(group.label)} | {found[0].reference:.3f}{note} | {name} | {cells} |"
@@ -235,9 +273,9 @@ def difference(found: AtEqual) -> str:
     return f"{found.difference:+.3f} [{found.interval.low:+.3f}, {found.interval.high:+.3f}]"
 
 
-def line_section(groups: Sequence[Group], ks: Sequence[int]) -> Iterator[str]:
+def line_section(benchmark: str, groups: Sequence[Group], ks: Sequence[int]) -> Iterator[str]:
     """pass@k on the line between the base model and the last policies."""
-    yield "### Pulled back towards the base model"
+    yield "#### Pulled back towards the base model"
     yield ""
     yield "Weights at a share of the way from the base model (0) to the last policy (1)."
     yield ""
@@ -250,7 +288,7 @@ def line_section(groups: Sequence[Group], ks: Sequence[int]) -> Iterator[str]:
                 for member in group.members
                 for one in member.evaluations
                 if not group.is_base
-                and one.benchmark == TEST
+                and one.benchmark == benchmark
                 and one.interpolation == at
                 and one.policy == member.steps
             ]
@@ -264,14 +302,14 @@ def line_section(groups: Sequence[Group], ks: Sequence[int]) -> Iterator[str]:
     yield ""
 
 
-def how_section(groups: Sequence[Group], to_base: Comparison) -> Iterator[str]:
+def how_section(benchmark: str, groups: Sequence[Group], to_base: Comparison) -> Iterator[str]:
     """Entropy, distinct answers, problems won and lost."""
-    yield "### How it comes about"
+    yield "#### How it comes about"
     yield ""
     yield "| method | entropy at the end (nats per token) | distinct answers of 256 | newly solved | lost |"
     yield "|---|---|---|---|---|"
     for group in groups:
-        distinct = np.mean([one.distinct_M.mean() for one in group.counts(TEST)])
+        distinct = np.mean([one.distinct_M.mean() for one in group.counts(benchmark)])
         entropy = "" if group.is_base else f"{last_entropy(group):.2f}"
         new, lost = to_base.changes.get(named(group.label), (None, None))
         cells = ("", "") if new is None else (f"{new:.1f}", f"{lost:.1f}")

@@ -30,18 +30,22 @@ def keep(folder: Path, name: str, settings: Overrides, evaluations: list[Counts]
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     """Two methods and two seeds: at two learning rates on the validation set, at one on the test set."""
+    two_sweeps(tmp_path, ("validation", "toy-validation"), ("puzzles", "toy"))
+    return tmp_path
+
+
+def two_sweeps(folder: Path, validation: tuple[str, str], test: tuple[str, str]) -> None:
+    """The results of one tier: the folder of each sweep under `folder`, and its benchmark."""
     for seed in (0, 1):
-        base = [counts(0, 2, "toy-validation")], [counts(0, 2, "toy")]
-        for place, evaluations in zip(("validation", "puzzles"), base, strict=True):
-            keep(tmp_path / place, f"base-seed{seed}-0000", {"seed": seed}, evaluations, steps=0)
+        for place, benchmark in (validation, test):
+            keep(folder / place, f"base-seed{seed}-0000", {"seed": seed}, [counts(0, 2, benchmark)], steps=0)
         for number, (arm, own) in enumerate(ARMS.items()):
             for rate, right in ((1e-4, 6), (3e-4, 3)):
                 settings = own | {"seed": seed, "update.learning_rate": rate}
                 name = f"{arm}-learning_rate{rate:g}-seed{seed}"
-                keep(tmp_path / "validation", name, settings, [counts(4, right + number, "toy-validation")])
-            path = [counts(2, 4, "toy"), counts(4, 8, "toy"), counts(4, 6, "toy", at=0.5)]
-            keep(tmp_path / "puzzles", f"{arm}-seed{seed}", own | {"seed": seed}, path)
-    return tmp_path
+                keep(folder / validation[0], name, settings, [counts(4, right + number, validation[1])])
+            path = [counts(2, 4, test[1]), counts(4, 8, test[1]), counts(4, 6, test[1], at=0.5)]
+            keep(folder / test[0], f"{arm}-seed{seed}", own | {"seed": seed}, path)
 
 
 def write_page(folder: Path) -> str:
@@ -71,3 +75,14 @@ def test_the_page_says_what_the_results_say(study: Path) -> None:
 def test_only_seeds_that_all_methods_have_count(study: Path) -> None:
     (study / "puzzles" / "beta4-seed1.parquet").unlink()
     assert "learning rate 0.0001, 1 seed\n" in write_page(study)
+
+
+def test_each_tier_has_a_part_of_its_own(study: Path) -> None:
+    assert "## Five numbers" not in write_page(study)
+    two_sweeps(study, ("hard-validation", "toy-hard-validation"), ("hard", "toy-hard"))
+    first, _, second = write_page(study).partition("## Five numbers")
+    assert "](study/passk.svg)" in first
+    assert "](study/hard-passk.svg)" in second
+    for part in (first, second):
+        assert "| GRPO | **0.0001** | 0.172 |" in part
+        assert "GRPO minus the base model: +0.047 [" in part
