@@ -70,6 +70,7 @@ def check_prompts(session: Session, cfg: PrepareConfig, prompts: pa.Table, setti
     require_supported(config)
     _require_all_turns(found, encode, cfg)
     _check_control_tokens(session, found, encode, cfg)
+    _warn_of_unknown_text(session, found)
     check_template(session, [(prompt.name, prompt.messages) for prompt in found])
     window = _vllm_window(session) if engine == "vllm" else window_of(config)
     _check_room(session, found, encode, window, setting)
@@ -182,3 +183,29 @@ def _check_control_tokens(session: Session, prompts: Iterable[_Prompt], encode: 
             f"{len(found)} problems write out a control token, which the model reads as one ({name}: {mark}); "
             "prepare.prompt_style=chat reads it as letters"
         )
+
+
+# -- text that the tokenizer does not know ----------------------------------------------------------------------------
+
+
+def _warn_of_unknown_text(session: Session, prompts: Sequence[_Prompt]) -> None:
+    """Say where a tokenizer puts its token for what it does not know in the place of text."""
+    tokenizer = session.tokenizer
+    if tokenizer.unk_token is None:
+        return
+
+    def unknown(texts: Sequence[str]) -> list[bool]:
+        plain = [text.replace(tokenizer.unk_token, "") for text in texts]
+        return [tokenizer.unk_token_id in ids for ids in tokenizer(plain, add_special_tokens=False).input_ids]
+
+    texts = ["\n".join(message["content"] for message in prompt.messages) for prompt in prompts]
+    found = [number for number, there in enumerate(unknown(texts)) if there]
+    if not found:
+        return
+    characters = sorted({*texts[found[0]]} - {*" \n"})
+    which = [character for character, there in zip(characters, unknown(characters), strict=True) if there]
+    shown = f" ({prompts[found[0]].name}: {' '.join(which[:12])}{' ...' if len(which) > 12 else ''})" if which else ""
+    session.warn_once(
+        f"{len(found)} of {len(prompts)} prompts have text that the model's tokenizer does not know{shown}; the model "
+        f"reads {tokenizer.unk_token} instead: choose a model for such text, or leave these rows out"
+    )

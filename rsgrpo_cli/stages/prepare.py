@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.rewards.countdown import parse_puzzle
 from rsgrpo_cli.rewards.math.gold import hold_lists, is_worked, read_gold
 from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.schemas import PROMPTS, TEXT_ROLE
@@ -228,8 +229,18 @@ def _check_answers(problems: Sequence[Problem], source: Source, reward: RewardFn
         raise DataError(
             f"row {problem.index} of {source.name}: the answer {problem.answer[:80]!r} cannot be verified: "
             f"{complaint}{more}",
-            "correct or remove the row, or grade with a function of your own: --reward package.module:function",
+            _other_reward(problem.answer)
+            or "correct or remove the row, or grade with a function of your own: --reward package.module:function",
         )
+
+
+def _other_reward(answer: str) -> str:
+    """The flag by which another of our rewards can verify an answer, in a sentence; empty if none can."""
+    try:
+        parse_puzzle(answer)
+    except DataError:
+        return ""
+    return "this is how a countdown puzzle is written: --reward countdown"
 
 
 def _row(problem: Problem, messages: list[Message], source: Source) -> dict[str, object]:

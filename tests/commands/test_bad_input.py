@@ -80,6 +80,7 @@ def test_flags(cli: Cli, arguments: list[str], code: int, texts: list[str]) -> N
             1,
             ["row 0 of a: the answer", "cannot be verified"],
         ),
+        ("a.jsonl", '{"problem": "x", "answer": "3 5 -> 8"}\n', [], 1, ["cannot be verified", "--reward countdown"]),
         ("a.parquet", "not parquet", [], 1, ["a.parquet cannot be read as Parquet"]),
     ],
 )

@@ -147,3 +147,15 @@ def test_control_tokens_in_prompts_that_are_text_are_warned_of(cli: Cli, model: 
     result = cli(*common, "--run", "a", "--set", "prepare.prompt_style=text")
     assert "1 problems write out a control token" in result.err
     assert "control token" not in cli(*common, "--run", "b").err
+
+
+def test_text_that_the_tokenizer_does_not_know_is_warned_of(cli: Cli, model: Model, tmp_path: Path) -> None:
+    model()
+    (tmp_path / "a.jsonl").write_text(
+        ROWS + '{"problem": "3+\u00b55", "answer": "8"}\n{"problem": "\u00b5", "answer": "1"}\n'
+    )
+    plain = ["prepare", "--model", "m", "--dataset", "a.jsonl", "--set", "prepare.instruction="]
+    result = cli(*plain, "--run", "a")
+    assert "2 of 4 prompts have text that the model's tokenizer does not know (a-train-000002: \u00b5)" in result.err
+    (tmp_path / "a.jsonl").write_text(ROWS)
+    assert "does not know" not in cli(*plain, "--run", "b").err
