@@ -91,8 +91,9 @@ class Verification:
                     self._load(self.run.newest_version())
 
     def add(self, what: str, hint: str) -> None:
-        """Note a finding."""
-        self.findings.append(Finding(what, hint))
+        """Note a finding, once: what is damaged shows again where something was made from it."""
+        if what not in {finding.what for finding in self.findings}:
+            self.findings.append(Finding(what, hint))
 
     @contextmanager
     def _noting(self, hint: str = "") -> Iterator[None]:
