@@ -1,4 +1,4 @@
-"""Two processes that start a run under one name, twenty times: neither overwrites the other."""
+"""Two processes that start a run under one name, twenty times: neither overwrites the other. A fork in its source."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import os
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+import pytest
+
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run_dir import RunDir
+from tests.conftest import Cli
+from tests.faults.damages import files_of
 
 RACES = 20
 
@@ -49,3 +53,14 @@ def test_two_processes_want_one_name(tmp_path: Path) -> None:
     for seed, of_seed in enumerate(both):
         for _, name in of_seed:
             assert json.loads((tmp_path / f"runs/{name}/config.json").read_text())["config"]["seed"] == seed
+
+
+@pytest.mark.parametrize("place", ["", "inner", "steps/000009", "link/inner"])
+def test_a_fork_into_its_own_source_is_refused(cli: Cli, trained: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "link").symlink_to(trained, target_is_directory=True)
+    before = {name: (trained / name).read_bytes() for name in files_of(trained)}
+    target = tmp_path / place if place.startswith("link") else trained / place
+    result = cli("fork", target, "--run", trained, "--step", "1")
+    assert (result.code, result.out) == (2, "")
+    assert "is a run already" in result.err or f"lies inside run {trained.name}" in result.err
+    assert {name: (trained / name).read_bytes() for name in files_of(trained)} == before
