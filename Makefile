@@ -1,6 +1,7 @@
 # make demo        train the bundled model with GRPO and with RS-GRPO, and measure pass@k against the base model's
 # make test        linter, type checker, tests
 # make test-day    a user's first day in real processes
+# make test-ranks  an update over several processes: gloo on the CPU
 # make slow        the tests that take minutes
 # make docs        the documentation as a site, in build/site; a broken link or a page outside the navigation is an error
 # make rebuild     train the bundled model again
@@ -25,7 +26,7 @@ VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: audit demo docs faults study study-small test test-browser test-day test-trackers test-trl test-verl test-vllm lint slow rebuild clean
+.PHONY: audit demo docs faults study study-small test test-browser test-day test-ranks test-trackers test-trl test-verl test-vllm lint slow rebuild clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -57,6 +58,10 @@ lint: $(INSTALLED)
 # A user's first day, in real processes: own data and rewards, Ctrl-C, copies, forks, every command of the documentation.
 test-day: $(INSTALLED)
 	$(BIN)/python -m pytest -m day tests/integration --timeout 1200
+
+# Several ranks make the update that one process makes; one of them killed; torchrun. On the CPU, with gloo.
+test-ranks: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ranks tests/ranks --timeout 900
 
 # The page in a browser: opened, clicked, resized. Debian: apt-get install chromium chromium-driver.
 test-browser: $(INSTALLED)

@@ -47,6 +47,8 @@ class LanguageModel:
         compiled: `causal` up to its output layer, through torch.compile, where the update is to run so.
         shares_prompts: Whether the update may read a prompt once for several completions; None until it was tried.
         spare_ids: Rows of the output layer that no token belongs to, None where there are none.
+        together: What runs every use of a model that several processes share (policy/sharding.py).
+        place: Where such a model computes; its weights may wait elsewhere.
     """
 
     causal: PreTrainedModel
@@ -58,11 +60,13 @@ class LanguageModel:
     compiled: Any = None
     shares_prompts: bool | None = None
     spare_ids: torch.Tensor | None = None
+    together: Any = None
+    place: torch.device | None = None
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        device: torch.device = self.causal.device
+        """Where it computes: where the weights are, unless several processes share them."""
+        device: torch.device = self.place or self.causal.device
         return device
 
     def autocast(self) -> AbstractContextManager[Any]:

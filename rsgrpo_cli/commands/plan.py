@@ -11,6 +11,7 @@ from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import exists
 from rsgrpo_cli.config import Overrides, resolve, with_file
 from rsgrpo_cli.console import Output, size, table
+from rsgrpo_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,6 +22,9 @@ Memory = Annotated[
     typer.Option(
         "--memory", metavar="GB", min=0.001, help="Of the GPU to plan for.  \\[default: what is free on this machine]"
     ),
+]
+Gpus = Annotated[
+    int | None, typer.Option("--gpus", metavar="N", min=1, help="Plan for an update over N GPUs; the same as --ranks.")
 ]
 FOOTNOTE = (
     "Weights, gradients, optimizer state, KV cache and logits are counted; activations are about right: the sum was "
@@ -35,6 +39,7 @@ def plan(
     config: options.ConfigOption = None,
     prompt_tokens: PromptTokens = 256,
     memory: Memory = None,
+    gpus: Gpus = None,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -44,6 +49,12 @@ def plan(
     Takes the flags of train.
     """
     limit = int(memory * 1e9) if memory else None
+    if gpus is not None:
+        if overrides.get("update.ranks", gpus) != gpus:
+            raise UsageError(
+                f"--gpus {gpus} and --ranks {overrides['update.ranks']} say two things", "give one of them"
+            )
+        overrides["update.ranks"] = gpus
     print_plan(run, overrides, config, as_json=as_json, prompt_tokens=prompt_tokens, memory=limit)
 
 
@@ -69,7 +80,7 @@ def print_plan(
         config = resolve(overrides, config_file)
     config = completed_run(config, None if "advantage.estimator" in overrides or not there else RunDir.open(run).path)
     data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory)
-    lines = [_logits(data), *_positions(data["positions"]), *_verdict(data), FOOTNOTE]
+    lines = [_logits(data), *_positions(data["positions"]), *_ranks(data["ranks"]), *_verdict(data), FOOTNOTE]
     Output(as_json=as_json).result(data, _settings_table(data), _work_table(data), _memory_table(data), lines=lines)
 
 
@@ -128,6 +139,16 @@ def _logits(data: dict[str, Any]) -> str:
     logits, words = data["logits"], data["shape"]["vocabulary"]
     chunk = f"logits: a chunk of {logits['chunk_tokens']:,} tokens x {words:,} words is {size(logits['chunk_bytes'])}"
     return f"{chunk}; of a whole micro-batch, never held, {size(logits['micro_batch_bytes'])}"
+
+
+def _ranks(data: dict[str, Any] | None) -> list[str]:
+    """What an update over several GPUs needs beside their memory, and what is assumed."""
+    if data is None:
+        return []
+    told = f"{data['micro_batches']:,} micro-batches each per step, at most"
+    network = f"each receives about {size(data['network_bytes'])} per step from the others"
+    loading = f"{size(data['loading_bytes'])} of RAM each while loading"
+    return [f"{data['ranks']} ranks: {told}; {network}; {loading}", *(f"  {line}" for line in data["assumptions"])]
 
 
 def _positions(data: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands import options, torchrun
 from rsgrpo_cli.commands.context import at_work, exists, new_run, say_ks
 from rsgrpo_cli.commands.plan import print_plan
 from rsgrpo_cli.config import Overrides, with_file
@@ -32,6 +32,8 @@ def train(
     """
     if dry_run:
         return print_plan(run, overrides, config, as_json=as_json)
+    if not torchrun.is_first(run, overrides):
+        return
     from rsgrpo_cli.commands.live import StepLines
     from rsgrpo_cli.pipeline import evaluation, forking, training
     from rsgrpo_cli.report.remaining import Clock

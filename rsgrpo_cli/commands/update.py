@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands import options, torchrun
 from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
@@ -45,6 +45,8 @@ def update(
     With --tag the new policy stands beside the run's own: eval --policy 4.TAG measures it, and compare RUN@4 RUN@4.TAG
     compares it.
     """
+    if not torchrun.is_first(run, overrides):
+        return
     from rsgrpo_cli.pipeline import history, keeping, steps
     from rsgrpo_cli.step_dir import newest_step
 

@@ -143,7 +143,7 @@ class ScoreConfig(StageConfig):
 class UpdateConfig(StageConfig):
     """One policy update from one step's rollouts."""
 
-    SPEED_ONLY = frozenset({"micro_batch_tokens", "gradient_checkpointing"})
+    SPEED_ONLY = frozenset({"micro_batch_tokens", "gradient_checkpointing", "ranks", "cpu_offload", "gradient_sync"})
     OPTIONAL = frozenset({"entropy_coef", "entropy_target"})
     FIXED = MappingProxyType({"min_lr_ratio": 0.0})
 
@@ -191,6 +191,14 @@ class UpdateConfig(StageConfig):
     """Padded tokens per forward and backward pass; fewer save memory and change no result."""
     gradient_checkpointing: Annotated[bool, Flag()] = False
     """Recompute activations in the backward pass: saves memory, costs time."""
+    ranks: Annotated[Positive, Flag()] = 1
+    """Processes that share the update, one per GPU; each holds a slice of the weights and of the optimizer's state. A
+    checkpoint is saved every step then."""
+    cpu_offload: bool = False
+    """With several ranks: keep weights and optimizer state in RAM while they are not used."""
+    gradient_sync: Literal["last", "each"] = "last"
+    """With several ranks: sum the gradient over them after the last micro-batch, or after each. last talks less; each
+    keeps a slice of the gradient per rank, where last keeps all of it."""
 
     @property
     def has_penalty(self) -> bool:

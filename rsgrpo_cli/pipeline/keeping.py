@@ -41,9 +41,25 @@ def new_checkpoint(policy: Policy, folder: Path, lineage: Lineage) -> Iterator[N
     """
     from rsgrpo_cli.policy.checkpoints import save_checkpoint
 
+    with checkpoint_made(
+        lambda folder: save_checkpoint(policy, folder), f"saving policy {policy.version}", folder, lineage
+    ):
+        yield
+
+
+@contextmanager
+def checkpoint_made(save: Callable[[Path], object], what: str, folder: Path, lineage: Lineage) -> Iterator[None]:
+    """`new_checkpoint` of a policy that is written in another way: `save` is given an empty directory.
+
+    Args:
+        save: Writes all files but the manifest.
+        what: It does, in a few words.
+        folder: The checkpoint's directory; what is there is replaced.
+        lineage: Of the update that made the policy.
+    """
     with disk.explain_full_disk(folder), disk.workshop(folder) as partial:
-        with activity.doing(f"saving policy {policy.version}"):
-            save_checkpoint(policy, partial)
+        with activity.doing(what):
+            save(partial)
             manifests.seal(partial, lineage)
         names = manifests.files_of(partial / MANIFEST)
         yield

@@ -83,11 +83,14 @@ class Session:
         self._warned: set[str] = set()
         self._rewards: dict[tuple[str, bool], RewardFn] = {}
         self._estimators: dict[str, UserEstimator] = {}
+        self.launched: Any = None  # the ranks of an update, which stay for the next one (`together`)
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self.launched is not None:
+            self.launched.close()
         self._resources.close()
 
     def warn_once(self, text: str) -> None:
@@ -203,7 +206,7 @@ class Session:
         fits = at_hand is not None and at_hand.version == version and self._policy_at == self.at
         if at_hand is not None and fits and (self._policy_trains or not train):
             return at_hand
-        self._drop_policy()
+        self.drop_policy()
         self._policy = self._open(version, train=train)
         if self.at != WHOLE:
             from rsgrpo_cli.policy.interpolation import pull_back
@@ -249,9 +252,10 @@ class Session:
             yield policy
         finally:
             if policy is not known:
-                self._drop_policy()
+                self.drop_policy()
 
-    def _drop_policy(self) -> None:
+    def drop_policy(self) -> None:
+        """Let the policy at hand go."""
         for engine in self._engines.values():
             engine.close()
         self._engines.clear()

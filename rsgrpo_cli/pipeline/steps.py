@@ -265,7 +265,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     """Policy `step` becomes policy `step + 1`: its checkpoint, and what happened on the way.
 
     With `save` off there is no checkpoint, and the new policy lives in this process only. After a crash the update is
-    done again from the newest checkpoint and the rollouts that are there.
+    done again from the newest checkpoint and the rollouts that are there. Several ranks always leave a checkpoint.
     """
     run, found = session.run, Step(session.run, step)
     at_step, bonus = updating.with_entropy_bonus(cfg, found)
@@ -278,11 +278,17 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
 
     def work() -> dict[str, Any]:
         session.rest_sampler()
-        policy = session.policy(step, train=True)
+        policy = session.policy(step, train=True) if cfg.ranks == 1 else None
         rollouts, advantages, left_out = updating.counted(found, session.config.rollout.zero_variance)
-        metrics = _change_policy(session, found, policy, at_step, lineage, rollouts, advantages)
-        with new_checkpoint(policy, checkpoint, lineage) if save else nullcontext():
-            write_table(path, metrics, UPDATE_METRICS, lineage)
+        if policy is None:
+            from rsgrpo_cli.pipeline import together
+
+            kept = _kept_logprobs(session, found, at_step, lineage)
+            metrics = together.update(session, found, at_step, lineage, rollouts, advantages, kept)
+        else:
+            metrics = _change_policy(session, found, policy, at_step, lineage, rollouts, advantages)
+            with new_checkpoint(policy, checkpoint, lineage) if save else nullcontext():
+                write_table(path, metrics, UPDATE_METRICS, lineage)
         facts = _update_facts(metrics, cfg) | {name: float(value) for name, value in bonus.items()}
         if dropped := facts.get("sampler_logprobs_dropped"):
             why = "the sampler's log-probabilities of them are not finite numbers"
@@ -333,16 +339,34 @@ def _change_policy(
     """The update itself, in memory; what an interrupted one has left of the old log-probabilities is used."""
     from rsgrpo_cli.stages import update as update_stage
 
-    path, policy_logprobs = session.run.policy_logprobs(step.number), None
-    if cfg.optimizer_steps > 1:
-        before = replace(lineage, config=update_stage.decides_logprobs(lineage.config), outputs={})
-        if freshness(path, POLICY_LOGPROBS, before) != Freshness.CURRENT:
+    policy_logprobs = None
+    if (kept := _kept_logprobs(session, step, cfg, lineage)) is not None:
+        path, before, policy_logprobs = kept
+        if policy_logprobs is None:
             temperature = step.sampled.config["temperature"]
             made = update_stage.read_policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature)
             write_table(path, made, POLICY_LOGPROBS, before)
-        policy_logprobs = read_table(path, POLICY_LOGPROBS)
+            policy_logprobs = read_table(path, POLICY_LOGPROBS)
     seed = session.config.seed
     return updating.change_policy(step, policy, cfg, rollouts, advantages, seed=seed, policy_logprobs=policy_logprobs)
+
+
+def _kept_logprobs(
+    session: Session, step: Step, cfg: UpdateConfig, lineage: Lineage
+) -> tuple[Path, Lineage, pa.Table | None] | None:
+    """Of an update in several optimizer steps: what is kept of the log-probabilities before the first.
+
+    Returns:
+        The file, its lineage, and its table if an interrupted update has left it.
+    """
+    from rsgrpo_cli.stages import update as update_stage
+
+    if cfg.optimizer_steps == 1:
+        return None
+    path = session.run.policy_logprobs(step.number)
+    before = replace(lineage, config=update_stage.decides_logprobs(lineage.config), outputs={})
+    current = freshness(path, POLICY_LOGPROBS, before) == Freshness.CURRENT
+    return path, before, read_table(path, POLICY_LOGPROBS) if current else None
 
 
 def _update_facts(metrics: pa.Table, cfg: UpdateConfig) -> dict[str, Any]:

@@ -133,6 +133,10 @@ def settle(session: Session) -> None:
 def _check_resources(session: Session) -> None:
     """Find out what is not there or cannot be loaded before anything is sampled for it."""
     session.require_engine(session.config.rollout.engine)
+    if session.config.update.ranks > 1:
+        from rsgrpo_cli.pipeline import together
+
+        together.check(session.config)
     score = session.config.score
     with activity.doing(f"loading the reward {score.reward}"):
         check_reward(session, score.reward, session.require_reward(score))
@@ -154,7 +158,7 @@ class Training:
         self._warned: set[str] = set()
         self.history = History(session, upto=self.start, checked=check_history(session, self.start))
         self._first: dict[str, Any] | None = next(iter(self.history.metrics.slice(0, 1).to_pylist()), None)
-        if self.start < session.config.train.steps:
+        if self.start < session.config.train.steps and session.config.update.ranks == 1:
             session.policy(self.start, train=True)
         # The base model is what all others are compared with. A run that is resumed may have been stopped between its
         # last update and the end of that step.
@@ -204,8 +208,13 @@ class Training:
         prune(self.session.run, keep=self.session.config.train.keep_checkpoints, warn=self.session.out.warn)
 
     def _is_due(self, version: int) -> bool:
-        """Whether a policy is to be saved: by its number, as the last, to be evaluated, or because of a Ctrl-C."""
+        """Whether a policy is to be saved: by its number, as the last, to be evaluated, or because of a Ctrl-C.
+
+        One that several ranks have made always is: it is nowhere else.
+        """
         cfg = self.session.config.train
+        if self.session.config.update.ranks > 1:
+            return True
         by_number = version % cfg.checkpoint_every == 0 or version == cfg.steps
         return by_number or _evaluation_is_due(self.session, version) or self.session.stop.requested
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, override
 from rsgrpo_cli.engines.registry import choose_engine
-from rsgrpo_cli.planning import footprint
+from rsgrpo_cli.planning import footprint, ranks
 from rsgrpo_cli.planning.footprint import Decoder, Footprint, Precision
 from rsgrpo_cli.planning.workload import Workload
 from rsgrpo_cli.tasks.files import is_data_file
@@ -68,12 +68,21 @@ def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: 
             "micro_batch_bytes": footprint.logits_bytes(load.largest_micro_batch, decoder.vocabulary),
         },
         "phases": {name: {"bytes": dict(phase.items), "total": phase.total} for name, phase in phases.items()},
+        "ranks": _ranks(config, decoder, load),
         "peak_bytes": peak,
         "device": device,
         "free_bytes": free,
         "fits": peak <= free,
         "remedy": None if peak <= free else _remedy(config, decoder, prompt_tokens, free),
     }
+
+
+def _ranks(config: RunConfig, decoder: Decoder, load: Workload) -> dict[str, Any] | None:
+    """What several ranks need beside memory on their GPUs; None for one process."""
+    if config.update.ranks == 1:
+        return None
+    facts = ranks.rank_facts(config, decoder, _precision(config), micro_batches=load.micro_batches)
+    return facts | {"assumptions": list(ranks.ASSUMPTIONS)}
 
 
 def _positions(config: RunConfig, directory: Path) -> dict[str, Any]:
@@ -126,11 +135,18 @@ def phases_of(config: RunConfig, decoder: Decoder, load: Workload, *, fused: boo
         reference=reference,
         moment_bytes=moments,
     )
+    if config.update.ranks > 1:
+        tokens, head = load.largest_micro_batch, _head_tokens(decoder, load)
+        alone = _sampling(_engine(config), decoder, precision, load, reference=False, moments=0)
+        shared = ranks.rank_footprint(config, decoder, precision, tokens=tokens, head_tokens=head)
+        return {"rollout": alone, "update: a rank": shared}
     step = footprint.optimizer_footprint(decoder, precision, reference=reference, fused=fused, moment_bytes=moments)
-    sampling = _sampling(
-        choose_engine(config.rollout.engine, config.model.device), decoder, precision, load, reference, moments
-    )
+    sampling = _sampling(_engine(config), decoder, precision, load, reference, moments)
     return {"rollout": sampling, "update: backward": backward, "update: optimizer": step}
+
+
+def _engine(config: RunConfig) -> str:
+    return choose_engine(config.rollout.engine, config.model.device)
 
 
 def _sampling(

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from rsgrpo_cli.companions import read_companions, write_companions
 from rsgrpo_cli.config import ModelConfig, RunConfig
-from rsgrpo_cli.errors import ArtifactError, UsageError
+from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.models import describe, load_model, model_directory
 from rsgrpo_cli.policy.fingerprint import PROBE, base_logprobs, take_probe
 from rsgrpo_cli.policy.logprobs import compile_body
+from rsgrpo_cli.policy.optimizer_state import restore_optimizer, save_optimizer
 from rsgrpo_cli.policy.policy import Policy, add_adapter, new_optimizer, restore_adapter
 from rsgrpo_cli.policy.soundness import check_trainable
 from rsgrpo_cli.policy.training_mode import without_dropout
 from rsgrpo_cli.seeding import stable_seed
 
-OPTIMIZER = Path("trainer") / "optimizer.safetensors"
+if TYPE_CHECKING:
+    from rsgrpo_cli.policy.sharding import Ranks
 
 
-def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, version: int, train: bool) -> Policy:
+def open_policy(
+    config: RunConfig, base: Path, checkpoint: Path | None, *, version: int, train: bool, ranks: Ranks | None = None
+) -> Policy:
     """Load a policy.
 
     Args:
@@ -37,6 +40,7 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
         checkpoint: Directory of policy `version`, None for the base model.
         version: Updates behind it.
         train: Whether to load what `update` needs besides the weights.
+        ranks: The processes that are to share its weights; all of them call.
 
     Raises:
         MissingError: If a directory does not hold a model.
@@ -46,12 +50,14 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
         DependencyError: If the optimizer or the adapter needs a package that is not installed.
     """
     lora = config.model.lora_rank > 0
-    lm = load_model(base if lora or checkpoint is None else checkpoint, config.model)
+    # A rank reads the whole model into RAM and keeps its slice.
+    model = config.model if ranks is None else config.model.model_copy(update={"device": "cpu"})
+    lm = load_model(base if lora or checkpoint is None else checkpoint, model)
     if lora and checkpoint is not None:
         restore_adapter(lm, str(checkpoint), trainable=train)
     elif lora and train:
         add_adapter(lm, config.model, stable_seed(config.seed, "adapter"))
-    policy = Policy(lm, version)
+    policy = Policy(lm, version, ranks=ranks)
     if not train:
         lm.causal.requires_grad_(False)
         return policy
@@ -59,16 +65,21 @@ def open_policy(config: RunConfig, base: Path, checkpoint: Path | None, *, versi
     without_dropout(lm.causal)
     if config.update.gradient_checkpointing:
         _recompute_layers(lm.causal)
-    check_trainable(lm)
+    if ranks is None or ranks.rank == 0:
+        check_trainable(lm)
+    if ranks is not None:
+        ranks.shard(lm)
     policy.base_logprobs = base_logprobs(policy, checkpoint)
     if config.model.compile:
         compile_body(lm)
     policy.optimizer = new_optimizer(policy, config.update)
     if checkpoint is not None:
-        _restore_optimizer(policy, checkpoint / OPTIMIZER)
+        restore_optimizer(policy, checkpoint)
     if config.update.kl_coef > 0 and not lora:
-        policy.reference = load_model(base, config.model)
+        policy.reference = load_model(base, model)
         policy.reference.causal.requires_grad_(False)
+        if ranks is not None:
+            ranks.shard(policy.reference)
     return policy
 
 
@@ -83,26 +94,39 @@ def _recompute_layers(causal: PreTrainedModel) -> None:
 
 
 def save_weights(policy: Policy, directory: Path) -> None:
-    """Write weights (or the adapter) and their configuration into an existing, empty directory."""
-    if policy.lm.adapter is not None:
-        policy.lm.adapter.save_pretrained(directory)
+    """Write weights (or the adapter) and their configuration into an existing, empty directory.
+
+    Ranks all call, and the first writes: the same files as one process would.
+    """
+    lm, ranks, state = policy.lm, policy.ranks, None
+    if ranks is not None:
+        from rsgrpo_cli.policy.sharding import whole_state
+
+        held, only = (lm.causal, "") if lm.adapter is None else (lm.adapter, "lora_")
+        state = whole_state(held, keep=ranks.rank == 0, only=only)
+        if ranks.rank:
+            return
+    if lm.adapter is not None:
+        lm.adapter.save_pretrained(directory, state_dict=state)
     else:
-        _save_model(policy.lm.causal, directory, policy.declared)
+        _save_model(lm.causal, directory, policy.declared, state)
 
 
 def save_with_companions(policy: Policy, directory: Path) -> None:
     """Write weights and tokenizer into an existing, empty directory."""
     save_weights(policy, directory)
-    write_companions(policy.lm.companions, directory)
+    if policy.ranks is None or policy.ranks.rank == 0:
+        write_companions(policy.lm.companions, directory)
 
 
 def save_checkpoint(policy: Policy, directory: Path) -> None:
-    """Write weights, tokenizer, optimizer state and probe into an existing, empty directory."""
+    """Write weights, tokenizer, optimizer state and probe into an existing, empty directory; ranks all call."""
     save_with_companions(policy, directory)
-    (directory / OPTIMIZER).parent.mkdir()
-    take_probe(policy).save(directory / PROBE)
-    assert policy.optimizer is not None  # only a policy opened for training is saved
-    save_file(_optimizer_tensors(policy, policy.optimizer), directory / OPTIMIZER)
+    probe = take_probe(policy)
+    if policy.ranks is None or policy.ranks.rank == 0:
+        (directory / PROBE).parent.mkdir(exist_ok=True)  # another rank may have come first
+        probe.save(directory / PROBE)
+    save_optimizer(policy, directory)
 
 
 def save_complete_model(cfg: ModelConfig, checkpoint: Path, directory: Path) -> None:
@@ -127,7 +151,12 @@ def save_complete_model(cfg: ModelConfig, checkpoint: Path, directory: Path) -> 
     write_companions(read_companions(checkpoint, lm.tokenizer.vocab_files_names.values()), directory)
 
 
-def _save_model(causal: PreTrainedModel, directory: Path, declared: PreTrainedConfig | None = None) -> None:
+def _save_model(
+    causal: PreTrainedModel,
+    directory: Path,
+    declared: PreTrainedConfig | None = None,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Write weights and config, without a generation config: that is copied as it is, and only if the model has one.
 
     transformers refuses to write some that it reads: a temperature without do_sample, as Llama 2 has it.
@@ -136,46 +165,12 @@ def _save_model(causal: PreTrainedModel, directory: Path, declared: PreTrainedCo
         causal: The model.
         directory: Where to.
         declared: The config to write, where the model's own has its dropout off.
+        state: The weights to write, where the model does not hold them whole.
     """
     own = causal.generation_config, causal.config
     causal.generation_config, causal.config = GenerationConfig(), declared or causal.config
     try:
-        causal.save_pretrained(directory)
+        causal.save_pretrained(directory, state_dict=state)
     finally:
         causal.generation_config, causal.config = own
     (directory / "generation_config.json").unlink(missing_ok=True)
-
-
-def _optimizer_tensors(policy: Policy, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    return {
-        f"{name}.{slot}": _as_stored(slot, value)
-        for name, weight in policy.trained().items()
-        for slot, value in optimizer.state.get(weight, {}).items()
-    }
-
-
-def _as_stored(slot: str, value: torch.Tensor | int) -> torch.Tensor:
-    if not isinstance(value, torch.Tensor):
-        return torch.tensor(float(value))  # bitsandbytes counts its steps in an int
-    # All weights share one quantisation map there, and safetensors refuses shared memory.
-    return value.clone() if slot.startswith("qmap") else value.detach().contiguous()
-
-
-def _restore_optimizer(policy: Policy, path: Path) -> None:
-    try:
-        tensors = load_file(path, device=str(policy.lm.device))
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(
-            f"{path} is damaged: {error}", "remove that checkpoint; the one before it is used"
-        ) from error
-    assert policy.optimizer is not None
-    plain = isinstance(policy.optimizer, torch.optim.AdamW)
-    for name, weight in policy.trained().items():
-        prefix = f"{name}."
-        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if state:
-            if ("exp_avg" in state) != plain:
-                raise UsageError(f"{path} holds the state of a different optimizer", "leave update.optimizer as it was")
-            # The step counter stays on the CPU, where AdamW keeps it; bitsandbytes has an int.
-            step = state["step"].cpu()
-            policy.optimizer.state[weight] = state | {"step": step if plain else int(step)}

@@ -39,6 +39,16 @@ def token_logprobs(
         Log-probabilities, shape (N,), float32, with gradient if enabled, and entropies in nats, shape (N,), without
         unless asked for.
     """
+
+    def made() -> tuple[torch.Tensor, torch.Tensor]:
+        return _token_logprobs(lm, batch, temperature, entropy_gradient)
+
+    return made() if lm.together is None else lm.together(made)
+
+
+def _token_logprobs(
+    lm: LanguageModel, batch: Batch, temperature: float, entropy_gradient: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
     hidden_ND = completion_states(lm, batch)
     targets_N = batch.ids_BT[batch.completion_BT]
     head = _Head(lm, temperature, entropy_gradient=entropy_gradient)

@@ -8,9 +8,9 @@ Shape suffixes: B completions of a micro-batch, N their completion tokens laid e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -102,17 +102,54 @@ def optimizer_step(policy: Policy, experience: Experience, cfg: UpdateConfig) ->
     running = _Running()
     update_mode(policy.lm.causal)
     with _explained(cfg), activity.doing("", len(rows), "completions") as bar:
-        for micro_batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
-            loss = _loss(policy, experience, micro_batch, cfg, running)
+        for micro_batch, loss in _losses(policy, experience, rows, cfg, running):
             loss.backward()
             bar.advance(len(micro_batch))
-        running.add(grad_norm=torch.nn.utils.clip_grad_norm_(policy.trained().values(), cfg.max_grad_norm))
-        sums = running.fetch()
+        sums = _clipped(policy, cfg, running)
         if not (isfinite(sums.grad_norm) and isfinite(sums.loss)):
             raise DivergedError(f"the update diverged: loss {sums.loss}, gradient norm {sums.grad_norm}")
         policy.optimizer.step()
     policy.optimizer.zero_grad(set_to_none=True)
     return sums
+
+
+def _losses(
+    policy: Policy, experience: Experience, rows: list[int], cfg: UpdateConfig, running: _Running
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """The loss of each micro-batch, which is to be differentiated before the next is asked for."""
+    ranks = policy.ranks
+    if ranks is None:
+        for micro_batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
+            yield micro_batch, _loss(policy, experience, micro_batch, cfg, running)
+        return
+    dealt = ranks.deal(experience.lengths, rows, cfg.micro_batch_tokens)
+    for number, micro_batch in enumerate(dealt, start=1):
+        ranks.before_backward(policy.lm, last=number == len(dealt))
+        if micro_batch:
+            loss = _loss(policy, experience, micro_batch, cfg, running)
+        else:  # the others go through the model, which takes every rank
+            loss = 0.0 * _loss(policy, experience, _shortest(experience, rows), cfg, _Running())
+        yield micro_batch, ranks.world * loss  # FSDP averages over the ranks; the loss is their sum
+
+
+def _shortest(experience: Experience, rows: Sequence[int]) -> list[int]:
+    lengths = experience.lengths
+    return [min(rows, key=lambda row: lengths[row])]
+
+
+def _clipped(policy: Policy, cfg: UpdateConfig, running: _Running) -> Sums:
+    """Clip the gradient; what all ranks have added up, with the norm that it had."""
+    norm = torch.nn.utils.clip_grad_norm_(policy.trained().values(), cfg.max_grad_norm)
+    if policy.ranks is None:
+        running.add(grad_norm=norm)
+        return running.fetch()
+    running.add(grad_norm=policy.ranks.whole(norm))
+    parts = [asdict(sums) for sums in policy.ranks.gather(running.fetch())]
+    return Sums(**{name: (max if name in _LARGEST else sum)(part[name] for part in parts) for name in parts[0]})
+
+
+_LARGEST = {"logprob_diff_max", "ratio_max", "grad_norm"}
+"""What is not added up over ranks: the largest, and what is every rank's."""
 
 
 def completion_logprobs(policy: Policy, experience: Experience, cfg: UpdateConfig) -> Ragged:
@@ -133,14 +170,27 @@ def completion_logprobs(policy: Policy, experience: Experience, cfg: UpdateConfi
     rows = np.flatnonzero(experience.gradient_N).tolist()
     update_mode(policy.lm.causal)
     with _explained(cfg), torch.no_grad(), activity.doing("", len(rows), "completions read first") as bar:
-        for micro_batch in micro_batches(experience.lengths, rows, cfg.micro_batch_tokens):
+        for micro_batch in _to_read(policy, experience, rows, cfg):
             batch = assemble(experience.prompts, experience.completions, micro_batch, policy.lm.device)
             logprobs_N = token_logprobs(policy.lm, batch, temperature=experience.temperature)[0].cpu().numpy()
             ends = np.cumsum([len(experience.completions[row]) for row in micro_batch])
             for row, own in zip(micro_batch, np.split(logprobs_N, ends[:-1]), strict=True):
                 made[row] = own
             bar.advance(len(micro_batch))
-    return made
+    return made if policy.ranks is None else _filled(policy.ranks.gather(made))
+
+
+def _to_read(policy: Policy, experience: Experience, rows: list[int], cfg: UpdateConfig) -> Iterable[list[int]]:
+    """Micro-batches to read without a gradient; one that only makes up a rank's number reads a row once more."""
+    if policy.ranks is None or not rows:
+        return micro_batches(experience.lengths, rows, cfg.micro_batch_tokens)
+    dealt = policy.ranks.deal(experience.lengths, rows, cfg.micro_batch_tokens)
+    return [micro_batch or _shortest(experience, rows) for micro_batch in dealt]
+
+
+def _filled(parts: Sequence[list[NDArray[Any]]]) -> Ragged:
+    """The rows of every rank in one list: of the first that has them, so that all ranks have the same."""
+    return [next((own for own in row if len(own)), row[0]) for row in zip(*parts, strict=True)]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
@@ -18,6 +19,9 @@ from rsgrpo_cli.config import ModelConfig, UpdateConfig
 from rsgrpo_cli.errors import ArtifactError, DependencyError
 from rsgrpo_cli.models import LanguageModel, peft
 from rsgrpo_cli.policy.training_mode import configs
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.policy.sharding import Ranks
 
 UNFINISHED = -1
 """The version of a policy that an update is changing: no step asks for it, so a failed update's is never used."""
@@ -34,6 +38,7 @@ class Policy:
         reference: A frozen copy of the base model for the KL penalty of full fine-tuning; LoRA needs none.
         declared: The model's config as it was loaded, where it was opened for training and dropout is off in it.
         base_logprobs: What the base model says of the probe, where the policy was opened for training.
+        ranks: The processes that share its weights, None where it is this one's alone.
     """
 
     lm: LanguageModel
@@ -42,6 +47,7 @@ class Policy:
     reference: LanguageModel | None = None
     declared: PreTrainedConfig | None = None
     base_logprobs: list[float] | None = None
+    ranks: Ranks | None = None
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """Name -> weight, of what the optimizer changes; a tied weight once."""

@@ -20,7 +20,7 @@ from rsgrpo_cli.run_dir import RUNS, RunDir
 
 _FILES = {
     *("config.json", "prompts.parquet", "metrics.parquet", "solved.parquet", "checked.parquet", "events.jsonl"),
-    *("identity.json", "run.log", "vllm.log", *LOCKS),
+    *("identity.json", "run.log", "vllm.log", "ranks.log", *LOCKS),
 }
 _PROBE = re.compile(r"base_probe\.[0-9a-f]+\.json")
 _NUMBER = r"[0-9]{6,9}"

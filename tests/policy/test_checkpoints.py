@@ -14,9 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rsgrpo_cli.errors import ArtifactError, DependencyError, UsageError
 from rsgrpo_cli.models import model_directory
-from rsgrpo_cli.policy.checkpoints import OPTIMIZER, save_checkpoint
+from rsgrpo_cli.policy.checkpoints import save_checkpoint
 from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.optimize import optimizer_step
+from rsgrpo_cli.policy.optimizer_state import OPTIMIZER
 from tests.conftest import SMALL, Cli
 from tests.policy.conftest import OpenPolicy, logprobs, weights
 from tests.policy.test_optimize import CFG

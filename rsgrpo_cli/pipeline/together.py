@@ -1,0 +1,162 @@
+"""An update by several ranks, from the command's side: say what to do, wait, and take over what they made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from rsgrpo_cli import disk
+from rsgrpo_cli.artifacts import Lineage, package_versions, write_table
+from rsgrpo_cli.checkpoint_checks import checking
+from rsgrpo_cli.config import RunConfig, UpdateConfig
+from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.pipeline import rank_order, torchrun, updating
+from rsgrpo_cli.pipeline.keeping import checkpoint_made
+from rsgrpo_cli.pipeline.rank import check_gpus
+from rsgrpo_cli.pipeline.rank_order import Order
+from rsgrpo_cli.pipeline.session import Session, free_memory
+from rsgrpo_cli.schemas import POLICY_LOGPROBS, UPDATE_METRICS
+from rsgrpo_cli.step_dir import Step
+
+PLACE = "ranks"
+"""What the directory that the ranks work in is named after, and their log."""
+
+Kept = tuple[Path, Lineage, pa.Table | None]
+"""Where the log-probabilities before an update's first optimizer step are kept, their lineage, and they themselves."""
+
+
+def check(config: RunConfig) -> None:
+    """Find out what cannot be done with several ranks, before anything is sampled or loaded.
+
+    Raises:
+        UsageError: If there are more ranks than completions or GPUs, or a setting is for one process only.
+    """
+    cfg = config.update
+    check_number(cfg.ranks, config.rollout.prompts_per_step * config.rollout.group_size)
+    single = {"model.compile=false": config.model.compile, "update.optimizer=adamw": cfg.optimizer != "adamw"}
+    for other in (name for name, used in single.items() if used):
+        setting, _, value = other.partition("=")
+        message = f"{setting} is for one process, not for {cfg.ranks} ranks, unless it is {value}"
+        raise UsageError(message, f"leave --ranks out, or --set {other}")
+    if torchrun.joined() is None and config.model.device != "cpu":
+        import torch
+
+        if torch.cuda.is_available():
+            check_gpus(cfg.ranks, torch.cuda.device_count())
+
+
+def check_number(ranks: int, completions: int) -> None:
+    """Make sure that there is something to do for every rank.
+
+    Raises:
+        UsageError: If there is not.
+    """
+    if ranks > completions:
+        few = f"{completions} completion{'s' if completions != 1 else ''}"
+        raise UsageError(f"{ranks} ranks are too many for the {few} of a step", f"--ranks {max(completions, 1)}")
+
+
+def update(
+    session: Session,
+    step: Step,
+    cfg: UpdateConfig,
+    lineage: Lineage,
+    rollouts: pa.Table,
+    advantages: pa.Table,
+    kept: Kept | None,
+) -> pa.Table:
+    """Make the next policy's checkpoint and the update's metrics, which appear one after the other.
+
+    Args:
+        session: The run; a policy that it has in memory is let go first.
+        step: The step that the update belongs to.
+        cfg: The update's settings.
+        lineage: Of what it makes.
+        rollouts: What it learns from.
+        advantages: Their advantages.
+        kept: Of an update in several optimizer steps.
+
+    Returns:
+        Table of `schemas.UPDATE_METRICS`.
+
+    Raises:
+        RsgrpoError: The first reason that a rank gives, or that one has died; nothing is left behind then.
+    """
+    check(session.config)
+    run, place = session.run, session.run.path / PLACE
+    start = _start(session, step.number)
+    session.drop_policy()
+    free_memory()
+    with disk.workshop(place) as folder:
+        tables = {rank_order.ROLLOUTS: rollouts, rank_order.ADVANTAGES: advantages}
+        for name, table in (tables | ({rank_order.LOGPROBS: kept[2]} if kept else {})).items():
+            if table is not None:
+                rank_order.write_table(table, folder, name)
+
+        def save(partial: Path) -> None:
+            _order(session, step, cfg, start, partial).write(folder)
+            _work(session, folder.absolute(), cfg.ranks)
+
+        made = run.checkpoint(step.number + 1)
+        with checkpoint_made(save, f"updating on {cfg.ranks} ranks", made, lineage):
+            metrics = _take_over(folder, kept)
+            write_table(run.update_metrics(step.number), metrics, UPDATE_METRICS, lineage)
+    disk.clear_leftovers(place, rank_order.FILES)
+    return metrics
+
+
+def _start(session: Session, version: int) -> Path | None:
+    """The checkpoint that the ranks start from, None for the base model.
+
+    Raises:
+        MissingError: If there is none: they do not rebuild policies.
+    """
+    if version == 0:
+        return None
+    if version not in session.run.versions():
+        hint = "make it with one process, which rebuilds the policy: --ranks 1"
+        raise MissingError(f"policy {version} has no checkpoint (any more), which several ranks start from", hint)
+    with checking(session.run, version, trainer=True):
+        return session.run.checkpoint(version)
+
+
+def _order(session: Session, step: Step, cfg: UpdateConfig, start: Path | None, made: Path) -> Order:
+    return Order(
+        config=session.config.model_copy(update={"update": cfg}).model_dump(mode="json"),
+        base=str(session.base.absolute()),
+        checkpoint=str(start.absolute()) if start else None,
+        made=str(made.absolute()),
+        version=step.number,
+        sampling=updating.sampling_of(step),
+        versions=package_versions(),
+    )
+
+
+def _work(session: Session, folder: Path, ranks: int) -> None:
+    """Have an update made by the ranks that torchrun started, or by our own, which stay until the session ends."""
+    if (joined := torchrun.joined()) is not None:
+        joined.work(folder)
+        return
+    from rsgrpo_cli.pipeline.launcher import Launched
+
+    log = session.run.path / f"{PLACE}.log"
+    if session.launched is None:
+        session.launched = Launched(ranks, log, lambda: session.stop.requested)
+    try:
+        session.launched.work(folder)
+    except BaseException:
+        session.launched.close(at_once=True)
+        session.launched = None
+        raise
+
+
+def _take_over(folder: Path, kept: Kept | None) -> pa.Table:
+    """The metrics that the ranks have left; what else they made goes where it is kept."""
+    if kept and kept[2] is None:
+        said = rank_order.read_table(folder, rank_order.LOGPROBS)
+        assert said is not None  # made before the first optimizer step
+        write_table(kept[0], said, POLICY_LOGPROBS, kept[1])
+    metrics = rank_order.read_table(folder, rank_order.METRICS)
+    assert metrics is not None  # the first rank wrote it before it said that it was done
+    return metrics

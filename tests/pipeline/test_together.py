@@ -1,0 +1,80 @@
+"""What is refused before several ranks are started; what they do is in tests/ranks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from rsgrpo_cli.artifacts import package_versions
+from rsgrpo_cli.config import resolve
+from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.pipeline import rank_order, together
+from rsgrpo_cli.pipeline.rank import Place, check_gpus
+from rsgrpo_cli.pipeline.rank_order import Order
+from rsgrpo_cli.pipeline.torchrun import started_by_torchrun
+from tests.conftest import SMALL, Cli
+
+
+@pytest.fixture
+def order() -> Order:
+    return Order({}, "base", None, "made", 0, {}, package_versions())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rollout.prompts_per_step": 1, "rollout.group_size": 2}, "3 ranks are too many for the 2 completions"),
+        ({"model.compile": True}, "model.compile is for one process"),
+        ({"update.optimizer": "adamw_8bit"}, "update.optimizer is for one process"),
+    ],
+)
+def test_what_several_ranks_cannot_do_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        together.check(resolve({"update.ranks": 3, "model.device": "cpu"} | settings))
+
+
+def test_a_refused_run_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
+    made = cli("train", "--run", "runs/new", *SMALL, "--ranks", "33")
+    assert made.code == 2
+    assert "error: 33 ranks are too many for the 32 completions of a step\n  --ranks 32" in made.err
+    assert not (tmp_path / "runs" / "new").exists()
+
+
+def test_every_rank_needs_a_gpu() -> None:
+    check_gpus(2, 2)
+    with pytest.raises(UsageError, match="4 ranks need as many GPUs, and this machine has 1 GPU\n  --ranks 1, or"):
+        check_gpus(4, 1)
+
+
+def test_ranks_with_other_versions_are_refused(order: Order) -> None:
+    order.check_versions()
+    other = replace(order, versions=order.versions | {"torch": "1.0"})
+    with pytest.raises(UsageError, match=r"different versions: torch \S+ here, 1.0 there"):
+        other.check_versions()
+
+
+def test_an_order_that_a_rank_does_not_see_is_said_to_be_so(order: Order, tmp_path: Path) -> None:
+    order.write(tmp_path)
+    assert Order.read(tmp_path) == order
+    with pytest.raises(MissingError, match="file system that all machines share"):
+        Order.read(tmp_path / "elsewhere")
+
+
+def test_a_table_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    table = pa.table({"advantage": [0.5, -0.5]})
+    assert rank_order.read_table(tmp_path, "advantages") is None
+    rank_order.write_table(table, tmp_path, "advantages")
+    assert rank_order.read_table(tmp_path, "advantages") == table
+    assert {path.name for path in tmp_path.iterdir()} <= set(rank_order.FILES)
+
+
+def test_torchrun_is_told_by_its_environment() -> None:
+    known = {"TORCHELASTIC_RUN_ID": "none", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
+    assert started_by_torchrun(known)
+    assert not started_by_torchrun({"RANK": "0", "WORLD_SIZE": "4"})
+    assert not started_by_torchrun(known | {"WORLD_SIZE": "1"})
+    assert Place.of(known) == Place(rank=3, world=4, local=1)

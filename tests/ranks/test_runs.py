@@ -1,0 +1,92 @@
+"""Whole commands with several ranks, in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.ranks.conftest import ROOT, TORCHRUN, apart, rsgrpo, run
+
+pytestmark = pytest.mark.ranks
+SETTINGS = [
+    *("--steps", "3", "--prompts-per-step", "4", "--group-size", "4", "--workers", "1", "--lr", "1e-4"),
+    *("--minibatches", "2", "--checkpoint-every", "1", "--set", "train.keep_checkpoints=5"),
+]
+DYING = os.pathsep.join([str(Path(__file__).with_name("dying")), str(ROOT)])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """runs/one: the bundled model trained by one process; runs/two: the same by two ranks."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name, ranks in (("one", "1"), ("two", "2")):
+        done = rsgrpo("train", "--run", f"runs/{name}", *SETTINGS, "--ranks", ranks, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder / "runs"
+
+
+@pytest.fixture
+def before_last(runs: Path, tmp_path: Path) -> Path:
+    """The run of one process as it was before the update of its last step."""
+    copy = tmp_path / "runs" / "copy"
+    shutil.copytree(runs / "one", copy)
+    shutil.rmtree(copy / "checkpoints" / "000003")
+    for name in ("update_metrics.parquet", "policy_logprobs.parquet"):
+        (copy / "steps" / "000002" / name).unlink()
+    return copy
+
+
+def test_training_ends_with_the_weights_and_pass_at_k_of_one_process(runs: Path) -> None:
+    for version in ("000001", "000002", "000003"):
+        assert apart(runs / "one" / "checkpoints" / version, runs / "two" / "checkpoints" / version) <= 1e-5
+    measured = []
+    for name in ("one", "two"):
+        done = rsgrpo("eval", "--run", f"runs/{name}", "-n", "4", "--k", "1,4", "--json", cwd=runs.parent)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout.splitlines()[-1])
+        measured.append({key: value for key, value in found.items() if key.startswith("pass@")})
+    assert measured[0]
+    assert measured[0] == measured[1]
+
+
+def test_nothing_but_the_log_is_left_of_the_ranks(runs: Path) -> None:
+    only = {path.name for path in (runs / "two").iterdir()} - {path.name for path in (runs / "one").iterdir()}
+    assert only == {"ranks.log"}
+    parts = sorted(path.name for path in (runs / "two" / "steps" / "000002").iterdir())
+    assert parts == sorted(path.name for path in (runs / "one" / "steps" / "000002").iterdir())
+
+
+@pytest.mark.parametrize("when", ["learning", "saving"])
+def test_a_killed_rank_ends_the_command_and_the_next_one_completes_it(runs: Path, before_last: Path, when: str) -> None:
+    command = ("update", "--run", before_last, "--ranks", "2")
+    files = sorted(path.relative_to(before_last) for path in before_last.rglob("*"))
+    died = rsgrpo(*command, cwd=before_last, RSGRPO_TEST_DIES=when, PYTHONPATH=DYING)
+    assert died.returncode == 1, died.stderr
+    errors = [line for line in died.stderr.splitlines() if line.startswith("error:")]
+    assert errors == ["error: rank 1 of 2 was killed (SIGKILL) during the update"]
+    assert "Traceback" not in died.stderr
+    made = {path.relative_to(before_last) for path in before_last.rglob("*")} - set(files)
+    assert {path.name for path in made} <= {"ranks.log"}
+    again = rsgrpo(*command, cwd=before_last)
+    assert again.returncode == 0, again.stderr
+    assert apart(before_last / "checkpoints" / "000003", runs / "one" / "checkpoints" / "000003") <= 1e-6
+
+
+def test_torchrun_runs_the_command_on_every_rank(runs: Path, before_last: Path) -> None:
+    # Its parser takes --run for the beginning of --run-path; what comes after -- it leaves alone.
+    launch = (*TORCHRUN, "--nproc-per-node", "2", "-m", "--")
+    done = run(*launch, "rsgrpo_cli", "update", "--run", before_last, cwd=before_last)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("update:") == 1
+    assert apart(before_last / "checkpoints" / "000003", runs / "one" / "checkpoints" / "000003") <= 1e-6
+
+
+def test_another_number_of_ranks_than_torchruns_is_refused(before_last: Path) -> None:
+    launch = (*TORCHRUN, "--nproc-per-node", "2", "-m", "--")
+    done = run(*launch, "rsgrpo_cli", "update", "--run", before_last, "--ranks", "3", cwd=before_last)
+    assert done.returncode != 0
+    assert "torchrun has started 2 ranks, and --ranks asks for 3" in done.stderr
