@@ -183,7 +183,7 @@ def test_a_full_disk(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patched:
-        patched.setattr("rsgrpo_cli.policy.checkpoints.save_file", full)
+        patched.setattr("rsgrpo_cli.policy.optimizer_state.save_file", full)
         train = ["train", "--run", "runs/x", "--steps", "1", *SMALL]
         refused(cli(*train), 1, "no space left to write runs/x/checkpoints/000001", "free some space")
         assert not list((tmp_path / "runs/x/checkpoints").iterdir())  # half a checkpoint gives its space back

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from rsgrpo_cli.artifacts import package_versions
 from rsgrpo_cli.config import resolve
@@ -15,7 +16,7 @@ from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.pipeline import rank_order, together
 from rsgrpo_cli.pipeline.rank import Place, check_gpus
 from rsgrpo_cli.pipeline.rank_order import Order
-from rsgrpo_cli.pipeline.torchrun import started_by_torchrun
+from rsgrpo_cli.pipeline.torchrun import Joined, join, started_by_torchrun
 from tests.conftest import SMALL, Cli
 
 
@@ -70,6 +71,30 @@ def test_a_table_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     rank_order.write_table(table, tmp_path, "advantages")
     assert rank_order.read_table(tmp_path, "advantages") == table
     assert {path.name for path in tmp_path.iterdir()} <= set(rank_order.FILES)
+
+
+def test_ranks_that_were_started_for_different_runs_are_refused() -> None:
+    store = HashStore()
+    store.set("run", "/shared/runs/mine")
+    second = Joined(Place(rank=1, world=2, local=0), store)
+    second.check_run("/shared/runs/mine")
+    with pytest.raises(UsageError, match=r"rank 1 on .* was started for run /shared/runs/other, and rank 0 for .*mine"):
+        second.check_run("/shared/runs/other")
+
+
+def test_another_number_of_ranks_than_torchruns_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="torchrun has started 2 ranks, and --ranks asks for 3\n  leave --ranks out"):
+        join(None, 3)
+
+
+def test_more_ranks_than_gpus_are_refused_before_anything_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    together.check(resolve({"update.ranks": 2, "model.device": "cpu"}))
+    with pytest.raises(UsageError, match="2 ranks need as many GPUs, and this machine has 1 GPU"):
+        together.check(resolve({"update.ranks": 2}))
 
 
 def test_torchrun_is_told_by_its_environment() -> None:

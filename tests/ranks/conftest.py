@@ -34,13 +34,18 @@ def rsgrpo(*arguments: str | Path, cwd: Path, **more: str) -> subprocess.Complet
 
 def apart(one: Path, other: Path) -> float:
     """How far the weights of two checkpoints are apart, at most."""
+    return float(differences_of(one, other).max())
+
+
+def differences_of(one: Path, other: Path) -> torch.Tensor:
+    """How far each weight of a checkpoint is from another's, shape (weights,)."""
     files = sorted(path.name for path in one.glob("*.safetensors"))
     assert files == sorted(path.name for path in other.glob("*.safetensors"))
     assert files
-    largest = 0.0
+    found = []
     for name in files:
         own, others = load_file(one / name), load_file(other / name)
         assert own.keys() == others.keys()
         assert all(own[key].dtype == others[key].dtype == torch.float32 for key in own)
-        largest = max(largest, *(float((own[key] - others[key]).abs().max()) for key in own))
-    return largest
+        found += [(own[key] - others[key]).abs().flatten() for key in own]
+    return torch.cat(found)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tests.ranks.conftest import TORCHRUN, apart, run
+from tests.ranks.conftest import TORCHRUN, apart, differences_of, run
 from tests.ranks.updates import CASES, do
 
 pytestmark = pytest.mark.ranks
@@ -34,7 +34,9 @@ def _launch(ranks: int, out: Path, *jobs: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_are_one_process(made: Path, case: str) -> None:
-    assert apart(made / "1" / case, made / "2" / case) <= 1e-6  # of up to 3e-5 that a weight moves
+    differences = differences_of(made / "1" / case, made / "2" / case)  # a weight moves by up to 3e-5
+    assert differences.max() <= 1e-6
+    assert (differences > 1e-7).float().mean() <= 1e-4
     one, two = (json.loads((made / number / f"{case}.json").read_text()) for number in "12")
     for name in one.keys() - {"micro_batches"}:
         assert two[name] == pytest.approx(one[name], rel=1e-5, abs=1e-6), name
