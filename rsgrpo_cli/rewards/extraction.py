@@ -26,10 +26,10 @@ _ANSWER_TAG = re.compile(r"<answer>([^<]*)</answer>")
 _ANSWER_MARKER = re.compile(r"(?:####|\banswer\s*(?:is|:|=|：)(?:\s*:)?|答案(?:是|为)?\s*[:：]?)", re.IGNORECASE)
 # What stands between boxes that are one answer together: "$x = \boxed{3}$ or $x = \boxed{-3}$".
 _JOINED = re.compile(
-    r"[$.\s]*(?:(?:[a-z]{1,12}\s+)?(?:,|;|\band\b|\bor\b|,\s*(?:and|or)\b))?[$\s]*(?:[A-Za-z](?:_\w)?\s*=[$\s]*)?"
+    r"[$.\s]*(?:(?:[a-z]{1,12}\s+)?(?:,|;|\band\b|\bor\b|,\s*(?:and|or)\b|([-+*=_~])\1{2,}))?[$\s]*(?:[A-Za-z](?:_\w)?\s*=[$\s]*)?"
 )
 # The same between formulas on lines of their own.
-_JOINED_LINES = re.compile(r"(?:\\[\])]|[$.,\s])*(?:\\text\s*\{\s*)?(?:,|;|and|or)(?:\s*\})?(?:\\[\[(]|[$\s])*")
+_JOINED_LINES = re.compile(r"(?:\\[\])]|[$.,\s])*(?:\\text\s*\{\s*)?(?:,|;|and|or)?(?:\s*\})?(?:\\[\[(]|[$\s])*")
 _DENIAL = re.compile(
     r"n't\b|\b(?:not|never|cannot|wrong|incorrect|false|fails?|excluded?|except|impossible|unlike|instead|mistake|rather|but|however|wait|no|reject\w*|discard\w*|extraneous|invalid)\b"
     r"|\\(?:neq?|not)(?![A-Za-z])|≠",
@@ -38,7 +38,7 @@ _DENIAL = re.compile(
 _BESIDE_CHARS = 40
 # "= -\boxed{14}", "$2\boxed{14}$"; a dash before a box at the start of a line is a bullet.
 _SIGN_BEFORE = re.compile(
-    r"(?:(?:[=(]|\$|\\[\[(]|\b(?:is|of|to)\s)\s*(?P<sign>-\s*|-?\d+(?:\.\d+)?)|(?P<denied>\\neq?\s*))\{?\Z"
+    r"(?:(?:[=(]|\$|\\[\[(]|\b(?:is|of|to)\s)\s*(?P<sign>-\s*|-?\d+(?:\.\d+)?(?:\s*\\(?:cdot|times)\s*)?)|(?P<denied>\\neq?\s*))\{?\Z"
 )
 _POWER_BEHIND = re.compile(r"\^\s*(?:\{[^{}\\]{1,20}\}|[\dn])(?!\s*\\circ)")
 _DOLLARS = re.compile(r"\$+([^$]+)\$")

@@ -48,7 +48,7 @@ from rsgrpo_cli.rewards.math.wording import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 7
+GRADING_RULES_VERSION = 8
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -69,7 +69,7 @@ _SET = re.compile(r"\\\{((?:[^{}\\|:]|\\(?!mid|[{}])[A-Za-z]+|\{[^{}]*\})+)\\\}"
 _CENTS = re.compile(r"\bcents?\b")
 _DOLLARS = re.compile(r"\s*\\?\$\s*[\d.]")
 _UNREADABLE = re.compile(
-    r"[@#]|\\&|\\(?:cancel|oplus|ominus|not)(?![A-Za-z])|^\s*(?:[<>]|\\(?:neq|leq|geq|approx|sim)(?![A-Za-z]))"
+    r"[@#?]|\\&|\\(?:cancel|oplus|ominus|not)(?![A-Za-z])|^\s*(?:[<>]|\\(?:neq|leq|geq|approx|sim)(?![A-Za-z]))"
 )
 """What denies a value, strikes it out or leaves open what it is."""
 

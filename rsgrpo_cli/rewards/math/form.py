@@ -32,7 +32,7 @@ _FRACTION = re.compile(
 )
 _DECIMAL = re.compile(r"-?\d{0,50}\.\d{1,50}")
 
-_TEXT_ONLY = re.compile(r"\\text\{[^{}]*[A-Za-z][^{}]*\}|\([^\W\d_]+\)|[^\W\d_]+(?: [^\W\d_]+)*")
+_TEXT_ONLY = re.compile(r"\\text\{[^{}]*[^\W\d_][^{}]*\}|\([^\W\d_]+\)|[^\W\d_]+(?: [^\W\d_]+)*")
 _TEXT_COMMAND = re.compile(r"\\text\{([^{}]*)\}")
 
 _SYMBOL = re.compile(
@@ -42,9 +42,11 @@ _SYMBOL = re.compile(
 _SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\\?\w)")
 _ARGUMENTS = re.compile(r"(?<=[A-Za-z}])\s*\([^()]*\)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
+_CONSTANT = re.compile(r"\\(?:pi|infty)(?![A-Za-z])")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}")
 _OPERATOR = re.compile(r"(?<=[\w)}'])\s*[-+/]|\\(?:cdot|times|d?frac)(?![A-Za-z])")
 _UNKNOWNS = re.compile(r"(?<![A-Za-z\\])[t-z](?![A-Za-z_(])|(?<![A-Za-z\\])[t-z](?=[t-z](?![A-Za-z]))")
+_GROWTH = re.compile(r"\\(?:log|ln|lg|exp|sqrt)(?![A-Za-z])")
 _PRODUCT = re.compile(r"[t-z](?:\s*(?:\\cdot)?\s*[t-z])+")
 
 _POWER = r"\s*(?:\^\s*\{?\s*(?P<power>\d)\s*\}?)?$"
@@ -132,7 +134,9 @@ def is_label(side: str) -> bool:
     equation to be solved.
     """
     bare = _ARGUMENTS.sub("", _SUBSCRIPT.sub("", _TEXT_COMMAND.sub("a", side)))
-    letters = _COMMAND.sub("a", bare)
+    letters = _COMMAND.sub("a", _CONSTANT.sub("1", bare))
+    if _UNKNOWNS.search(side) and _GROWTH.search(side):
+        return False
     if _UNKNOWNS.search(side) and (_OPERATOR.search(bare.strip(" -+")) or _PRODUCT.fullmatch(bare.strip())):
         return False
     return any(char.isalpha() for char in letters) and not any(char.isdigit() for char in letters)

@@ -10,7 +10,7 @@ import re
 
 from rsgrpo_cli.rewards.math.form import components, key, relation, split_top, values
 from rsgrpo_cli.rewards.math.numbers import join_mixed
-from rsgrpo_cli.rewards.math.sets import join_sets, same_unknown, solution_set
+from rsgrpo_cli.rewards.math.sets import ascending, join_sets, same_unknown, solution_set
 from rsgrpo_cli.rewards.math.wording import spoken
 
 _NATURAL = re.compile(r"\\ln(?![A-Za-z])")
@@ -20,13 +20,16 @@ _RESIDUE = re.compile(
     r"(?:\\[pb]?mod(?![A-Za-z])|\\text\{\s*\(?mod\s*\}|mod(?![A-Za-z]))\s*\{?\s*(?P<modulus>\d+)\s*\}?\s*\)?\s*\}?)?"
 )
 _MAX_RESIDUE_CHARS = 60
-_NOTHING = frozenset(("no solution", "no real solution", "no real solutions", "none", "empty set"))
 _MIXED = re.compile(r"(-?\d+)\s*(?:\\text\{\s*and\s*\}|and)\s*(?:\\frac\{(\d+)\}\{(\d+)\}|(\d+)/(\d+))")
 _NUMBERS = re.compile(r"\\mathbb\{([RZNQC])\}")
 _COLUMN = re.compile(r"\\begin\{([pb]matrix|array)\}(?:\{\w+\})?(?P<said>.*)\\end\{\1\}", re.DOTALL)
 _TRANSPOSED = re.compile(r"(?P<said>[(\[].+[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\text\{T\})\s*\}?")
 _MODULUS = re.compile(r"\\[pb]?mod(?![A-Za-z])|(?<![A-Za-z])mod(?![A-Za-z])")
 _RATIO = re.compile(r"\d{1,20}(?:\s*:\s*\d{1,20})+")
+_AND_OR = re.compile(r",?\s*(?:\\text\{[\s,]*(?:and|or)[\s,]*\}|\b(?:and|or)\b),?\s*")
+_WITH_COMMA, _WITH_POINT = re.compile(r"-?\d+,\d+"), re.compile(r"-?\d+\.\d+")
+_NAMED_POINT = re.compile(r"[A-Z]'?\s*(\(.*\))")
+_COMBINATIONS = re.compile(r"(?<![A-Za-z\\])C\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)")
 _PAIR = 2
 _NOON = 12
 
@@ -44,8 +47,12 @@ def in_terms_of(gold: str, answer: str) -> str:
         answer = _NATURAL.sub(r"\\log", answer)
     if not _MODULUS.search(gold) and (found := residue(answer)) and abs(found[0]) < (found[1] or 0):
         return str(found[0])
-    if gold.strip() == r"\emptyset" and spoken(answer) in _NOTHING:
+    if gold.strip() == r"\emptyset" and spoken(answer) == spoken(gold):
         return gold
+    if components(gold) and (named := _NAMED_POINT.fullmatch(answer)) and components(named[1]):
+        return named[1]
+    if not components(gold):
+        answer = _COMBINATIONS.sub(r"\\binom{\1}{\2}", answer)
     if not has_several(gold) and (mixed := _MIXED.fullmatch(answer)):
         return join_mixed(f"{mixed[1]}\\frac{{{mixed[2] or mixed[4]}}}{{{mixed[3] or mixed[5]}}}")
     if numbers := _NUMBERS.fullmatch(gold):
@@ -100,9 +107,13 @@ def common_form(gold: str, answer: str) -> tuple[str, str]:
     """
     if key(gold) == key(answer):
         return gold, answer
+    if _WITH_COMMA.fullmatch(gold) and _WITH_POINT.fullmatch(answer):  # "1,22" is a list or, as here, a decimal
+        return gold.replace(",", "."), answer
     one, other = solution_set(gold), solution_set(answer)
     if one and other and same_unknown(one, other):
         return one.intervals, other.intervals
+    if key(ascending(gold)) == key(ascending(answer)):
+        return gold, gold
     return _as_points(gold, answer)
 
 
@@ -145,13 +156,16 @@ def _are_round(point: tuple[str, list[str], str]) -> bool:
     return (point[0], point[2]) == ("(", ")") and not any(r"\infty" in part for part in point[1])
 
 
-def grouped_points(gold: str) -> str:
-    """`p=5,q=2;p=7,q=2` as `(5,2), (7,2)`, where every group names the same unknowns in the same order."""
-    groups = [[relation(part) for part in split_top(group, {","})] for group in split_top(gold, {";"})]
-    names = [[key(sides[0]) for sides in group] for group in groups]
-    named = all(len(sides) == _PAIR and all(sides) for group in groups for sides in group)
-    if len(groups) < _PAIR or len(groups[0]) < _PAIR or not named or any(each != names[0] for each in names):
-        return gold
+def grouped_points(text: str) -> str:
+    """`p=5,q=2;p=7,q=2` as `(5,2), (7,2)`, where the same unknowns come again in the same order."""
+    named = [relation(part) for part in split_top(_AND_OR.sub(";", text), {",", ";"})]
+    if len(named) <= _PAIR or any(len(sides) != _PAIR or not all(sides) for sides in named):
+        return text
+    names = [key(sides[0]) for sides in named]
+    size = len(dict.fromkeys(names))
+    if size < _PAIR or size == len(names) or names != names[:size] * (len(names) // size):
+        return text
+    groups = [named[start : start + size] for start in range(0, len(named), size)]
     return ", ".join(f"({', '.join(sides[1] for sides in group)})" for group in groups)
 
 

@@ -25,7 +25,7 @@ _ALL_BUT = re.compile(r"\\mathbb\{?\s*R\s*\}?\s*(?:\\setminus|\\backslash|-)\s*\
 _ABSOLUTE = re.compile(r"\|\s*(?P<name>[A-Za-z]|\\theta)\s*\|")
 _FINITE = re.compile(r"\\\{(?P<said>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\\\}")
 _JOIN = re.compile(r"\s*\\cup(?![A-Za-z])\s*")
-_CHAIN = 3
+_PAIR, _CHAIN = 2, 3
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,12 @@ def ascending(text: str) -> str:
 def _inequalities(text: str) -> SolutionSet | None:
     unions = []
     for either in _OR.split(text):
-        bounds = [_bounded(each) for each in _AND.split(either)]
-        if (met := _intersection(bounds)) is None:
+        parts = _AND.split(either)
+        denied = [part for part in parts if r"\neq" in part] if len(parts) > 1 else []
+        met = _intersection([_bounded(part) for part in parts if part not in denied] or [None])
+        for part in denied:
+            met = _without_point(met, part)
+        if met is None:
             return None
         unions.append(met)
     names = {one.unknown for one in unions}
@@ -110,6 +114,23 @@ def _intersection(bounds: list[SolutionSet | None]) -> SolutionSet | None:
         return None
     low, high = lower.intervals.removesuffix(r",\infty)"), upper.intervals.removeprefix(r"(-\infty,")
     return SolutionSet(f"{low},{high}", first.unknown)
+
+
+def _without_point(within: SolutionSet | None, denied: str) -> SolutionSet | None:
+    r"""An interval, or union of them, without the point of `x \neq 1`."""
+    sides, _ = _chain(denied)
+    point = rational(key(sides[-1]))
+    if within is None or len(sides) != _PAIR or sides[0] != within.unknown or point is None:
+        return None
+    parts = within.intervals.split(r"\cup")
+    for place, part in enumerate(parts):
+        low, high = part[1:-1].split(",")
+        ends = [rational(end) for end in (low, high)]
+        above = r"\infty" in low or (ends[0] is not None and ends[0] < point)
+        below = r"\infty" in high or (ends[1] is not None and point < ends[1])
+        if above and below:
+            parts[place] = f"{part[0]}{low},{key(sides[-1])})\\cup({key(sides[-1])},{high}{part[-1]}"
+    return SolutionSet(r"\cup".join(parts), within.unknown)
 
 
 def _bounded(text: str) -> SolutionSet | None:

@@ -36,7 +36,16 @@ _SYMBOLS: dict[str, str] = {
     **dict.fromkeys("·⋅∙", r"\cdot "),
     **dict.fromkeys("÷⁄∕", "/"),
     **dict.fromkeys("…⋯", r"\ldots "),
-    **{"×": r"\times ", "∗": "*", "±": r"\pm ", "∓": r"\mp ", "°": r"^\circ ", "∞": r"\infty ", "′": "'"},
+    **{
+        "×": r"\times ",
+        "∗": "*",
+        "±": r"\pm ",
+        "∓": r"\mp ",
+        "°": r"^\circ ",
+        "∞": r"\infty ",
+        "′": "'",
+        "¢": r"\text{ cents}",
+    },
     **{"≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "≈": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap "},
     **{"∅": r"\emptyset ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "⟨": "(", "⟩": ")"},
     **{letter: f"\\mathbb{{{plain}}}" for letter, plain in zip("ℝℤℕℚℂ", "RZNQC", strict=True)},
@@ -62,6 +71,11 @@ def _if_more(found: re.Match[str]) -> str:
     return "" if found.start() else found[0]
 
 
+def _function(found: re.Match[str]) -> str:
+    """A function's name as its command; words stay, "total cost" as well."""
+    return f"\\{found[1]} " if found[1] else found[0]
+
+
 _FUNCTIONS = "ln|log|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|exp"
 _COMMANDS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
     (re.compile(pattern), replacement)
@@ -72,6 +86,8 @@ _COMMANDS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"(?<![A-Za-z])(?:US|AU?|CA?|NZ|HK|S|R|NT)\s*\\?\$\s*(?=\d)|\\textdollar(?![A-Za-z])", ""),
         (rf"(?<=\d)\s*(?:{_CURRENCIES})\s*$", ""),
         (r"(?<!\\)\\[()\[\]]|\\?\$", ""),
+        (r"(?<![\\A-Za-z])([dt]?frac|sqrt)(?=\s*[{\[])", r"\\\1"),  # a backslash that was lost on the way
+        (r"(?<=[\d)])!=", "! ="),  # a factorial
         (r"\\[hv]space\*?\s*\{[^{}]*\}|\\(?:tag|label)\*?\s*\{[^{}]*\}|\\(?:mathstrut|strut|null)(?![A-Za-z])", " "),
         (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|bf|rm|it)(?![A-Za-z])", " "),
         (r"(?:\\(?:blacksquare|checkmark|square|Box|qed|diamond)(?![A-Za-z])|[✓✔■□])\s*$", ""),
@@ -90,6 +106,7 @@ _COMMANDS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"\\(?:mathbf|boldsymbol|bm|pmb|textcolor\s*\{[^{}]*\})\s*(?=\{)", ""),
         (rf"\\(?:{_TEXT_FONTS})\s*(?=\{{)", r"\\text"),
         (r"\\text\s*(?=\{)", r"\\text"),
+        (r"\\text\{([^{}]*[A-Za-z])\s*\^\s*\{?(\d)\s*\}", r"\\text{\1}^\2"),
         (r"\\text\{\s*([ei])\s*\}(?=\s*(?:[-+^})]|$))", r"\1"),
         (r"\\text\{\s*(and|or)\s+(-?[\d.]+)\s*\}", r"\\text{ \1 }\2"),
         (r"^\s*\\text\{\s*(-?[\d.,/]+)\s*\\?%\s*\}\s*$", r"\1\\%"),
@@ -98,7 +115,8 @@ _COMMANDS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"(?<=\d)\s*\\text\{\s*[xX]\s*\}\s*(?=10\b)", r"\\times "),
         (r"(?<=\d)\s*\\text\{\s*[eE]\s*\}\s*(?=[-+]?\d)", "e"),
         (rf"\\text\{{\s*({_FUNCTIONS})\s*\}}", r"\\\1 "),
-        (rf"(?<![\\A-Za-z])({_FUNCTIONS})(?=\s*(?:[(\d\\^_{{]|[a-z](?![A-Za-z])))", r"\\\1 "),
+        (rf"\\text\{{[^{{}}]*\}}|(?<![\\A-Za-z])({_FUNCTIONS})(?=\s*(?:[(\d\\^_{{]|[a-z](?![A-Za-z])))", _function),
+        (r"(?<=\d)\s*\^?\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])", ""),
         (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
         (r"\\(?:operatorname\*?\s*\{\s*)?(arc)?(c?)tg\s*\}?(?![A-Za-z])", _tangent),
         (r"\\text\{\s*(?:positive )?infinity\s*\}|^\s*infinity\s*$", r"\\infty "),
@@ -319,6 +337,7 @@ def _strip_decoration(text: str) -> str:
         if text.endswith("..", start, end):  # an ellipsis says something
             break
         end -= 2 if text.endswith("\\\\", start, end) else 1
+    end -= (len(text[start:end]) - len(text[start:end].rstrip("\\"))) % 2  # a backslash that escapes nothing
     while start < end and (text[start].isspace() or text[start] in "=+:*"):
         start += 1
     layers = _outer_braces(text[start:end])

@@ -44,7 +44,9 @@ class Algebra(Protocol):
 
 
 _NEAR = Fraction(1, 1000)
+_SAME = Fraction(1, 10**9)  # of what is no integer: nobody rounds so late
 _IN_BASE = re.compile(r"(-?[0-9A-Z]+)_\{?(\d+)\}?")
+_DIGITS = re.compile(r"-?[0-9A-Z]+")
 _WITH_COLON = re.compile(r"\d+(?:\s*:\s*\d+)+")
 _SIDES = 2
 _FUNCTION_OF_X = re.compile(r"[A-Za-z]\s*\(\s*x\s*\)")
@@ -125,7 +127,7 @@ def rounds_to(exact: Fraction, rounded: str) -> bool:
     bare = without_percent(rounded)
     if (near := decimal(bare)) is None:
         raise ValueError(f"{rounded} is no decimal")
-    mantissa, _, power = bare.partition(r"\\times")
+    mantissa, _, power = bare.partition("\\times")
     shift = decimal(f"1{chr(92)}times{power}") if power else None
     place = Fraction(1, 10 ** len(mantissa.strip().partition(".")[2])) * (shift or 1)
     if bare != rounded:
@@ -175,14 +177,25 @@ def _without_labels(gold: str, answer: str) -> tuple[str, list[str]] | None:
     golds, answers = _label_first(relation(gold)), _label_first(relation(answer))
     if len(golds) > 1 and len(answers) > 1:
         same_label = len(golds) == _SIDES and is_symbol(golds[0]) and _name_the_same(golds[0], answers[0])
-        return (golds[1], answers[1:]) if same_label else (gold, [answer])
+        return (golds[1], _result(answers[1:])) if same_label else (gold, [answer])
     if len(golds) == _SIDES and is_symbol(golds[0]):
         return golds[1], [answer]
     if len(golds) == 1 and len(answers) > 1:
-        if (is_label(answers[0]) or UNEVALUATED.search(answers[0])) and all(answers):
+        if all(answers) and is_label(answers[0]):
+            return gold, _result(answers[1:])
+        if all(answers) and UNEVALUATED.search(answers[0]):
             return gold, answers[1:]
         return (gold, answers) if _is_computation(gold, answers) else None
     return gold, [answer]
+
+
+def _result(sides: list[str]) -> list[str]:
+    r"""What `A = \frac{1}{2}bh = 24 \approx 24.0` states behind its label: the last exact side, and roundings of it.
+
+    What stands between is how it was found.
+    """
+    exact = [side for side in sides if not _is_decimal(side)]
+    return [exact[-1], *(side for side in sides if _is_decimal(side))] if exact else sides
 
 
 def _name_the_same(label: str, other: str) -> bool:
@@ -201,7 +214,7 @@ def _is_computation(gold: str, sides: list[str]) -> bool:
     r"""Whether an equation without a label works something out: `\frac{6}{8} = \frac{3}{4}`, not `42 = 42`."""
     known = set(letters(gold))
     used = {letter for side in sides for letter in letters(split_unit(side).value)}
-    return all(sides) and len({key(side) for side in sides}) > 1 and used <= known
+    return all(sides) and len({key(side) for side in sides}) > 1 and used - {"e", "i"} <= known
 
 
 def compare_exactly(gold: str, answer: str) -> Status | None:
@@ -252,7 +265,7 @@ def _percent(text: str) -> Fraction | None:
 
 def _compare_decimals(gold: Fraction, answer: Fraction) -> Status | None:
     """Decide what is equal and what is far apart; how far a decimal may be rounded is math-verify's business."""
-    if gold == answer:
+    if gold == answer or (gold.denominator > 1 and abs(gold - answer) <= _SAME * abs(gold)):
         return Status.OK
     return Status.WRONG if abs(gold - answer) > _NEAR * max(abs(gold), abs(answer)) else None
 
@@ -262,7 +275,7 @@ def _compare_notations(gold: str, answer: str) -> Status | None:
     base_gold, base_answer = _IN_BASE.fullmatch(gold), _IN_BASE.fullmatch(answer)
     if base_gold and base_answer:
         return Status.OK if base_gold.groups() == base_answer.groups() else Status.WRONG
-    if base_gold and integer(answer) is not None:
+    if base_gold and _DIGITS.fullmatch(answer):
         return Status.OK if base_gold[1] == answer else Status.WRONG
     if base_answer and (whole := integer(gold)) is not None:
         return Status.OK if _in_base(base_answer) == int(whole) else Status.WRONG

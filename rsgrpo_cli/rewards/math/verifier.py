@@ -51,6 +51,7 @@ _SPELLING = NormalizationConfig(
 )
 _READING = ConversionConfig(lowercase_symbols=False)  # R and r are two
 _IMAGINARY = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])|(?<=[0-9)}])i(?![A-Za-z])")
+_DECIMAL_POWER = re.compile(r"\^\s*\{\s*(-?\d{0,2}\.\d{1,3})\s*\}|\^\s*(?P<bare>\d?\.\d{1,3})(?!\d)")
 _POINTS = ((2, 3, 5, 7, 11, 13), (3, 7, 4, 9, 17, 6), (5, 4, 8, 6, 9, 15))
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -234,12 +235,18 @@ def _parse(text: str, is_real: bool = True, has_unit: bool = False) -> list[Any]
 
 
 def _read(text: str, is_real: bool, has_unit: bool) -> Any:
-    spelt = normalize_latex(text, config=_SPELLING)
+    spelt = normalize_latex(_DECIMAL_POWER.sub(_as_fraction, text), config=_SPELLING)
     parsed = latex2sympy(spelt, is_real=is_real, normalization_config=None, conversion_config=_READING)
     if has_unit and isinstance(parsed, sympy.Basic):
         units = [symbol for symbol in parsed.free_symbols if symbol.name == "i"]
         parsed = parsed.subs(dict.fromkeys(units, sympy.I))
     return parsed
+
+
+def _as_fraction(found: re.Match[str]) -> str:
+    """A power in decimals as the fraction that it is: `3^{0.5}` is a root, and no rounded number."""
+    exact = Fraction(found[1] or found["bare"])
+    return f"^{{\\frac{{{exact.numerator}}}{{{exact.denominator}}}}}"
 
 
 def _has_foreign_symbols(gold: Any, answer: Any) -> bool:

@@ -39,7 +39,7 @@ _INTRODUCES = frozenset(
         "the a final correct answer answers is are be was total result results value values of for to equal "
         "equals equalling so therefore thus hence we get have obtain find there it in sum area length width "
         "height volume perimeter radius distance number amount cost price probability speed time age ratio "
-        "angle maximum minimum smallest largest least greatest exactly approximately about roughly simplified "
+        "angle maximum minimum smallest largest least greatest exactly simplified "
         "simplest form solution solutions roots root option choice case usd eur gbp cny rmb inr jpy rs us hk "
         "fr k y x"
     )
@@ -58,7 +58,8 @@ _ALTERS = (
             "base times-ten raised exponent plus-minus short almost eleventh elevenths twelfth twelfths twentieth "
             "twentieths halved doubled tripled quadrupled pi k thousandth nearly hundreds thousands millions "
             "billions trillions dozens tens score until up increased decreased remainder unknown undefined "
-            "impossible wrong incorrect false"
+            "impossible wrong incorrect false too cannot can't isn't aren't may might could maybe possibly perhaps "
+            "about around approximately approx roughly"
         )
     )
     | NUMERALS.keys()
@@ -73,7 +74,7 @@ _CJK_FIRST = re.compile(
 )
 _CJK_LAST = re.compile(rf"(?<=[\d}})\]\w])\s*(?:\\text\{{)?\s*\(?([{_CJK}]{{1,12}})\)?\s*\}}?\s*$")
 _CJK_UNITS = re.compile(r"千[克米卡瓦]|分钟?$|百分点|[最][大小]|等于|大小")
-_CJK_ALTERS = re.compile(r"[万萬亿億千百十半负負不非或和到至以之减加乘除余多几折成超近大小]")
+_CJK_ALTERS = re.compile(r"[万萬亿億千百十半约約负負不非或和到至以之减加乘除余多几折成超近大小]")
 
 _BEFORE = re.compile(
     r"^\s*(?P<said>(?:\\text\{[^{}]*\}|(?<![\\A-Za-z])[A-Za-z][a-z']++(?![A-Za-z]*\{)|[A-Za-z](?=\s+(?:is|equals?)\b)"
@@ -86,7 +87,9 @@ _SIGN_WORD = re.compile(
 )
 
 _ARTICLE = re.compile(r"^(?:(?:(?:the )?(?:final )?answer(?: is|:)|an?|the|on|in|at|to|by|it is|it's|they are)\s+)+")
-_NAMES = {"does not exist": "dne", "doesn't exist": "dne", "no solutions": "no solution"}
+_NAMES = {"does not exist": "dne", "doesn't exist": "dne"} | dict.fromkeys(
+    ("no solutions", "no real solution", "no real solutions", "none", "empty set", r"\emptyset"), "no solution"
+)
 _COMPOUND = re.compile(r"(?<=[A-Za-z]{2})-(?=[A-Za-z]{2})|(?<=[A-Za-z]{2})\s*[–—]\s*(?=[A-Za-z]{2})")
 _BLANK = re.compile(r"\s+")
 _CHOICE = re.compile(
@@ -97,6 +100,11 @@ _CHOICE = re.compile(
 _CHOOSES = re.compile(r"(?:答案)?(?:选择?|是|为)|选?项")
 _SECOND_CHOICE = re.compile(r"(?:\b(?:and|or|not)\b|[,/&])\s*\(?[A-J]\b\)?(?!\s*[.:]?\s*\w)|\([A-J]\)")
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_REASON = re.compile(
+    r"(?<=\S)\s*[,;]?\s*(?:\\text\{\s*)?(?:[,;(]\s*)?\b(?:since|because)\b.*$"
+    r"|\s*\\text\{\s*\((?:by|from|using|as)\s[^{}()]*\)\s*\}$"
+)
+_CHOICES = re.compile(r"[A-H]{2,8}")
 _SHORT_WORDS = frozenset(("no", "ok"))
 _LONGEST_SYMBOL = 2
 
@@ -109,7 +117,7 @@ def without_words(text: str, *, introduced: bool = True) -> str:
         introduced: Whether words may only introduce the value; False drops any in `\text{}` that do not alter it, as in
             a gold.
     """
-    text = _SIGN_WORD.sub("-", _LETTERED.sub("", text))
+    text = _SIGN_WORD.sub("-", _LETTERED.sub("", _REASON.sub("", text)))
     if (found := _CJK_FIRST.match(text)) and not _CJK_ALTERS.search(_CJK_UNITS.sub("", found["said"])):
         text = text[found.end() :]
     if (found := _CJK_LAST.search(text)) and not _CJK_ALTERS.search(_CJK_UNITS.sub("", found[1])):
@@ -161,6 +169,9 @@ def is_symbol_like(gold: str) -> bool:
 
 def same_words(gold: str, answer: str) -> bool:
     """Whether two answers in words are the same; of a list, in any order."""
+    letters = sorted(re.split(r"[\s,;]+(?:and\s+)?", _TEXT_COMMAND.sub(r"\1", answer).strip(" .")))
+    if _CHOICES.fullmatch(gold) and letters == list(gold):  # "AC": several choices, in any order
+        return True
     if is_symbol_like(gold) and not _is_choice(gold):
         plain = _TEXT_COMMAND.sub(r"\1", answer).strip(" .")
         return plain in (gold, f"({gold})")

@@ -1,0 +1,80 @@
+"""Kinds of answers that people write, each with its right and its wrong neighbours."""
+
+import pytest
+
+from rsgrpo_cli.rewards.math.reward import MathReward
+from rsgrpo_cli.rewards.types import Sample, Status
+
+RIGHT = [
+    ("24", r"A = \frac{1}{2}bh = 24"),
+    (r"9\pi", r"A = \pi r^2 = 9\pi \approx 28.27"),
+    (r"\pi", r"\pi \approx 3.14159"),
+    ("-1", r"e^{i\pi} = -1"),
+    ("24", "4!=24"),
+    ("14", r"14, \text{ because it is even}"),
+    ("31", r"31 \text{ (since } 28+3=31)"),
+    ("14", r"14 \text{ (by symmetry)}"),
+    ("9", "9th"),
+    ("40", r"\text{total cost: } 40"),
+    ("12", r"12\ \mathrm{cm^2}"),
+    (r"9.8", r"9.8\,\mathrm{m/s^2}"),
+    ("75¢", "75"),
+    (r"\frac{3}{7}", "frac{3}{7}"),
+    ("185\\", "185"),
+    (r"\frac{1}{432}", r"2.314814814815 \times 10^{-3}"),
+    (r"\frac{1}{3}", r"\frac{1}{3} \approx 3.33 \times 10^{-1}"),
+    ("1,22", "1.22"),
+    ("(2,7)", "P(2,7)"),
+    (r"p = 5, q = 2 \text{ and } p = 7, q = 2", "p=5,q=2;p=7,q=2"),
+    ("f(2) < f(1) < f(4)", "f(4)>f(1)>f(2)"),
+    (r"(0,1)\cup(1,\infty)", r"k>0, k \ne 1"),
+    ("ABD", "A, B, D"),
+    ("FF_{16}", "FF"),
+    (r"\binom{10}{3}", "C(10,3)"),
+    (r"\text{no solution}", r"\emptyset"),
+    (r"\text{甲}", "甲"),
+]
+WRONG = [
+    ("42", "41 = 42"),
+    ("42", "x = 42 = 41"),
+    (r"9\pi", r"A = \pi r^2 = 9\pi \approx 29"),
+    ("10", r"\log x = 10"),
+    ("7", r"\text{about } 7"),
+    ("7", r"7 \text{ too many}"),
+    ("7", r"\text{cannot be } 7"),
+    ("6", "约6"),
+    (r"\frac{2}{5}", r"\frac{2}{5} \text{?}"),
+    ("1, 22", "1.22"),
+    ("(2,7)", "(7,2)"),
+    (r"(0,1)\cup(1,\infty)", r"k>0, k \ne 2"),
+    ("ABD", "A, B"),
+    ("f(1) < f(2)", "f(1) > f(2)"),
+]
+
+
+@pytest.fixture(scope="module")
+def reward() -> MathReward:
+    return MathReward(workers=1, deadline=30.0)
+
+
+def test_the_right_ones(reward: MathReward) -> None:
+    verdicts = reward([Sample(f"\\boxed{{{answer}}}", gold) for gold, answer in RIGHT])
+    assert [pair for pair, verdict in zip(RIGHT, verdicts, strict=True) if verdict.status is not Status.OK] == []
+
+
+def test_the_wrong_ones(reward: MathReward) -> None:
+    verdicts = reward([Sample(f"\\boxed{{{answer}}}", gold) for gold, answer in WRONG])
+    assert [pair for pair, verdict in zip(WRONG, verdicts, strict=True) if verdict.reward] == []
+
+
+@pytest.mark.parametrize(
+    ("gold", "completion", "right"),
+    [
+        ("2, 11", "$\\boxed{2}$\n$\\boxed{11}$", True),
+        ("2, 11", "$\\boxed{2}$\nNo.\n$\\boxed{11}$", False),
+        ("6", r"It is $2\cdot\boxed{3}$.", True),
+        ("3", r"It is $2\cdot\boxed{3}$.", False),
+    ],
+)
+def test_boxes(reward: MathReward, gold: str, completion: str, right: bool) -> None:
+    assert reward([Sample(completion, gold)])[0].reward == float(right)
