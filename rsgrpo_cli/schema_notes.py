@@ -78,6 +78,8 @@ NOTES: dict[str, dict[str, str]] = {
     | {
         "policy_logprobs": "per completion token, under the policy at the start of the update; empty where a "
         "completion has no gradient [nats]",
+        "entropies": "per completion token, of the distribution that it was chosen from, at the sampling "
+        "temperature; null in older runs [nats]",
     },
     "update_metrics": {
         "optimizer_step": "within this update, from 0",

@@ -167,9 +167,12 @@ POLICY_LOGPROBS = ArtifactSchema(
         # Natural log, at the temperature sampled with, of each completion token under the policy at the start of the
         # update; empty where a completion has no gradient and never goes through the model.
         policy_logprobs=pa.list_(FLOAT32),
+        # Of the distribution that each of these tokens was chosen from: -sum p log p over the whole vocabulary.
+        entropies=(pa.list_(FLOAT32), True),
     ),
     keys=KEYS,
     repeated=("group_id",),
+    optional=("entropies",),
 )
 
 UPDATE_METRICS = ArtifactSchema(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SHORT = 100
 BAR, NATS_PER_MARK = 20, 0.5
 """Most marks of a token's bar, and what one stands for."""
+TRAINERS = {"entropy": "entropy", "difference": "trainer - sampler", "ratio": "ratio"}
+"""What the trainer says of a token -> its heading."""
 Tag = Annotated[
     str | None,
     typer.Option(
@@ -86,7 +88,7 @@ def show(
         return _list(out, source, None, hardest=hardest, wrong=wrong, search=search, limit=limit)
     data = _one(target, evaluated, prompt, step, tag)
     if tokens is not None:
-        return _tokens(out, target, data, tokens)
+        return _tokens(out, target, data, tokens, tag)
     _show(out, data, prompt, tag, full=full)
 
 
@@ -149,7 +151,8 @@ def _reward(row: dict[str, Any]) -> float:
 
 def _show(out: Output, data: dict[str, Any], prompt: str | None, tag: str | None, *, full: bool) -> None:
     for row in data["completions"]:
-        del row["completion_ids"], row["sampling_logprobs"]
+        for name in ("group_id", "completion_ids", "sampling_logprobs"):
+            row.pop(name, None)
     first = data["completions"][0] if data["completions"] else {}
     lines = [] if prompt is not None else [f"prompt: {data['prompt_id']}"]
     lines += [f"{message['role']}: {message['content']}" for message in data["messages"]]
@@ -187,25 +190,24 @@ def _short(text: str, width: int = SHORT) -> str:
     return text if len(text) <= width else "..." + text[-width:]
 
 
-def _tokens(out: Output, run: RunDir, data: dict[str, Any], sample: int) -> None:
-    """The tokens of a completion with how unlikely each was to the sampler.
+def _tokens(out: Output, run: RunDir, data: dict[str, Any], sample: int, tag: str | None) -> None:
+    """The tokens of a completion: how unlikely each was to the sampler, and what the trainer says, where that was kept.
 
     Raises:
         MissingError: If there is no such completion.
     """
-    from rsgrpo_cli.report.html.vocabulary import Vocabulary
+    from rsgrpo_cli.report import tokens
 
     row = next((row for row in data["completions"] if row["sample_index"] == sample), None)
     if row is None:
         have = ", ".join(str(row["sample_index"]) for row in data["completions"])
         raise MissingError(f"{data['prompt_id']} has no sample {sample}", f"it has: {have or 'none yet'}")
-    words = Vocabulary(run, [data["step"]] if data.get("step") is not None else [])
-    pieces = [words.pieces[number] for number in words.numbers(row["completion_ids"])]
-    costs = [None if logprob is None else -logprob for logprob in row["sampling_logprobs"]]
-    listed = [{"token": piece, "nats": cost} for piece, cost in zip(pieces, costs, strict=True)]
-    made = table("token", "-log p", "", title=f"sample {sample} of {data['prompt_id']}", text=("",))
-    for piece, cost in zip(pieces, costs, strict=True):
-        made.add_row(_quoted(piece), number(cost, 2), _marks(cost))
+    listed = tokens.listed(run, data.get("step"), row, tag)
+    known = {head: name for name, head in TRAINERS.items() if any(token[name] is not None for token in listed)}
+    made = table("token", "-log p", *known, "", title=f"sample {sample} of {data['prompt_id']}", text=("",))
+    for token in listed:
+        trainers = (number(token[name], 2) for name in known.values())
+        made.add_row(_quoted(token["token"]), number(token["nats"], 2), *trainers, _marks(token["nats"]))
     out.result({"prompt_id": data["prompt_id"], "sample_index": sample, "tokens": listed}, made)
 
 

@@ -155,26 +155,39 @@ _LARGEST = {"logprob_diff_max", "ratio_max", "grad_norm"}
 def completion_logprobs(policy: Policy, experience: Experience, cfg: UpdateConfig) -> Ragged:
     """Log-probabilities of completion tokens under the policy as it is: `policy_logprobs` of the steps that follow.
 
+    Args and errors as of `logprobs_and_entropies`.
+
+    Returns:
+        One float32 array per completion, empty for those without a gradient.
+    """
+    return [row[:, 0] for row in logprobs_and_entropies(policy, experience, cfg)]
+
+
+def logprobs_and_entropies(policy: Policy, experience: Experience, cfg: UpdateConfig) -> Ragged:
+    """What the policy as it is says of completion tokens, in nats.
+
     Args:
         policy: Unchanged.
         experience: The completions.
         cfg: The size of a micro-batch.
 
     Returns:
-        One float32 array per completion, empty for those without a gradient.
+        One float32 array of shape (tokens, 2) per completion: log-probabilities, and entropies of the distributions
+        that the tokens were chosen from. No rows for those without a gradient.
 
     Raises:
         EngineError: If memory runs out.
     """
-    made: list[NDArray[Any]] = [np.zeros(0, np.float32)] * len(experience.completions)
+    made: list[NDArray[Any]] = [np.zeros((0, 2), np.float32)] * len(experience.completions)
     rows = np.flatnonzero(experience.gradient_N).tolist()
     update_mode(policy.lm.causal)
     with _explained(cfg), torch.no_grad(), activity.doing("", len(rows), "completions read first") as bar:
         for micro_batch in _to_read(policy, experience, rows, cfg):
             batch = assemble(experience.prompts, experience.completions, micro_batch, policy.lm.device)
-            logprobs_N = token_logprobs(policy.lm, batch, temperature=experience.temperature)[0].cpu().numpy()
+            said = token_logprobs(policy.lm, batch, temperature=experience.temperature)
+            said_N2 = torch.stack(said, dim=1).cpu().numpy()
             ends = np.cumsum([len(experience.completions[row]) for row in micro_batch])
-            for row, own in zip(micro_batch, np.split(logprobs_N, ends[:-1]), strict=True):
+            for row, own in zip(micro_batch, np.split(said_N2, ends[:-1]), strict=True):
                 made[row] = own
             bar.advance(len(micro_batch))
     return made if policy.ranks is None else _filled(policy.ranks.gather(made))

@@ -231,6 +231,7 @@ def _completions(run: RunDir, step: int, prompt_id: str, tag: str | None, tagged
     compared = {} if drawn else _by_key(found.advantages, rows)
     return [
         {
+            "group_id": row["group_id"],
             "sample_index": row["sample_index"],
             "policy_version": row["policy_version"],
             "completion": row["completion"],

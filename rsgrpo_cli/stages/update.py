@@ -13,7 +13,7 @@ from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.policy.batches import ragged
 from rsgrpo_cli.policy.experience import Experience, minibatches
-from rsgrpo_cli.policy.optimize import Sums, completion_logprobs, optimizer_step
+from rsgrpo_cli.policy.optimize import Sums, logprobs_and_entropies, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.schedule import learning_rate
 from rsgrpo_cli.schemas import KEYS, UPDATE_METRICS
@@ -87,12 +87,12 @@ def read_policy_logprobs(
     """
     _check(policy, rollouts, advantages)
     experience = _experience(rollouts, advantages, cfg, temperature)
-    values = completion_logprobs(policy, experience, cfg)
-    offsets = np.cumsum([0, *map(len, values)], dtype=np.int32)
-    end_to_end = np.concatenate([np.zeros(0, np.float32), *values])  # no completion may be left: all groups dropped
-    column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(end_to_end))
+    values = logprobs_and_entropies(policy, experience, cfg)
+    offsets = pa.array(np.cumsum([0, *map(len, values)], dtype=np.int32))
+    end_to_end = np.concatenate([np.zeros((0, 2), np.float32), *values])  # none is left if all are dropped
+    logprobs, entropies = (pa.ListArray.from_arrays(offsets, pa.array(column)) for column in end_to_end.T)
     keys = {key: advantages[key] for key in KEYS}
-    return pa.table(keys | {"policy_logprobs": column})
+    return pa.table(keys | {"policy_logprobs": logprobs, "entropies": entropies})
 
 
 def decides_logprobs(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.schemas import REWARDS, ROLLOUTS
+from rsgrpo_cli.schemas import KEYS, POLICY_LOGPROBS, REWARDS, ROLLOUTS
+from rsgrpo_cli.step_dir import Step
 from tests import run_on_disk
 from tests.conftest import Cli
 from tests.test_console import HOSTILE
@@ -113,6 +115,35 @@ def test_the_tokens_of_a_completion(cli: Cli, evaluated: Path) -> None:
     assert "-log p" in cli("show", *where, "--tokens", "3").out
     none = cli("show", *where, "--tokens", "9")
     assert (none.code, "has no sample 9" in none.err) == (1, True)
+
+
+def test_the_tokens_have_what_the_trainer_said_where_it_was_kept(cli: Cli, run: RunDir) -> None:
+    where = ("--run", run.path, "--prompt", "1", "--tokens", "0")
+    (alone,) = cli("show", *where, "--json").json["tokens"]
+    assert (alone["entropy"], alone["difference"], alone["ratio"]) == (None, None, None)
+    assert "entropy" not in cli("show", *where).out
+    write_trainers(run, {"entropies": [0.25]})
+    (token,) = cli("show", *where, "--json").json["tokens"]
+    assert token["nats"] == alone["nats"]
+    assert token["entropy"] == 0.25
+    assert token["difference"] == pytest.approx(0.5)
+    assert token["ratio"] == pytest.approx(1.6487, rel=1e-4)  # the square root of e
+    assert "entropy" in cli("show", *where).out
+    write_trainers(run, {})  # as older versions did
+    (older,) = cli("show", *where, "--json").json["tokens"]
+    assert (older["entropy"], older["ratio"]) == (None, token["ratio"])
+    write_trainers(run, {"entropies": [0.25]}, rollouts="others")
+    assert cli("show", *where, "--json").json["tokens"] == [alone]
+
+
+def write_trainers(run: RunDir, more: dict[str, list[float]], rollouts: str | None = None) -> None:
+    """What the trainer said of the first completion of step 0: half a nat more than the sampler."""
+    first = read_table(run.rollouts(0) / "part-00000.parquet", ROLLOUTS).to_pylist()[0]
+    row = {key: first[key] for key in KEYS} | {"policy_logprobs": [value + 0.5 for value in first["sampling_logprobs"]]}
+    schema = POLICY_LOGPROBS.schema if more else POLICY_LOGPROBS.required
+    inputs = {"rollouts": rollouts or Step(run, 0).complete_rollouts()}
+    table = pa.Table.from_pylist([row | more], schema=schema)
+    write_table(run.policy_logprobs(0), table, POLICY_LOGPROBS, Lineage("update", {}, inputs))
 
 
 def test_a_hostile_completion_stays_text(cli: Cli, run: RunDir) -> None:

@@ -43,7 +43,7 @@ def test_an_update_that_died_resumes_with_its_policy_logprobs(
     weights, logprobs = made.read_bytes(), tmp_path / "runs/x/steps/000000/policy_logprobs.parquet"
     written = os.stat(logprobs).st_mtime_ns
     (made.parent / "manifest.json").unlink()  # as if killed before the checkpoint was complete
-    monkeypatch.delattr(stage, "completion_logprobs")  # nobody asks for them again
+    monkeypatch.delattr(stage, "logprobs_and_entropies")  # nobody asks for them again
     assert cli(*train).code == 0
     assert os.stat(logprobs).st_mtime_ns == written
     assert made.read_bytes() == weights

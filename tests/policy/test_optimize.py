@@ -12,7 +12,7 @@ from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import open_policy
 from rsgrpo_cli.policy.experience import Experience
-from rsgrpo_cli.policy.optimize import Sums, completion_logprobs, optimizer_step
+from rsgrpo_cli.policy.optimize import Sums, completion_logprobs, logprobs_and_entropies, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from tests.policy.conftest import OpenPolicy, gradient, logprobs, weights
 
@@ -200,6 +200,23 @@ def test_completions_without_a_token_have_no_gradient(
     assert optimizer_step(policy, none, cfg).loss == 0.0
     assert [len(made) for made in completion_logprobs(policy, none, cfg)] == [0] * 10
     assert torch.equal(weights(policy), before)
+
+
+def test_a_policy_that_knows_nothing_has_the_entropy_of_a_fair_die(
+    open_toy: OpenPolicy, experience: Experience
+) -> None:
+    # Without embeddings every logit is 0: each of the V tokens has probability 1/V, so both -log p and the entropy,
+    # -V x 1/V log 1/V, are log V; 3.47 nats for 32 tokens.
+    policy = open_toy()
+    embeddings = policy.lm.causal.get_input_embeddings().weight
+    torch.nn.init.zeros_(embeddings)
+    said = logprobs_and_entropies(policy, experience, CFG)
+    assert [row.shape for row in said] == [
+        (len(completion) if advantage else 0, 2)
+        for completion, advantage in zip(experience.completions, experience.advantages, strict=True)
+    ]
+    together, size = np.concatenate(said), len(embeddings)
+    np.testing.assert_allclose(together, np.tile([-np.log(size), np.log(size)], (len(together), 1)), rtol=1e-6)
 
 
 def test_two_tokens_by_hand(open_toy: OpenPolicy) -> None:

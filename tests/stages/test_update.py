@@ -186,7 +186,8 @@ def test_policy_logprobs_given_are_those_computed() -> None:
     table = read_policy_logprobs(rollouts, advantages, given, cfg, temperature=0.9)
     assert table.cast(POLICY_LOGPROBS.schema).schema.names == table.schema.names
     # Group b (rows 2 and 3) has no gradient and is left out.
-    assert [len(row) for row in table["policy_logprobs"].to_pylist()] == [6, 3, 0, 0, 2, 6, 5, 6]
+    for name in ("policy_logprobs", "entropies"):
+        assert [len(row) for row in table[name].to_pylist()] == [6, 3, 0, 0, 2, 6, 5, 6]
     for changed, logprobs in ((own, None), (given, table)):
         settings = {"temperature": 0.9, "max_tokens": 20, "correct_sampler": False}
         update(rollouts, advantages, changed, cfg, **settings, policy_logprobs=logprobs)  # type: ignore[arg-type]

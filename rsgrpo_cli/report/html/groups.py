@@ -26,6 +26,7 @@ MOST_TOKENS = 600
 """Tokens of a completion that are shown."""
 
 _TOKEN_LISTS = ("completion_ids", "sampling_logprobs")
+_OF_THE_TRAINER = ("policy_logprobs", "entropies")
 
 Row = dict[str, Any]
 
@@ -62,23 +63,24 @@ class Groups:
         rows: list[Row] = _shortened(table).to_pylist()
         rewards = made.rewards.table([*KEYS, "reward", "reward_status", "extracted_answer"]).to_pylist()
         advantages = made.advantages.table([*KEYS, "advantage", "group_status"]).to_pylist()
-        trained = self._policy_logprobs(step)
+        trained = self._of_the_trainer(step)
         groups: dict[str, list[Row]] = defaultdict(list)
         for row, graded, compared in zip(rows, rewards, advantages, strict=True):
             row |= graded | compared
-            row["policy_logprobs"] = trained.get((row["group_id"], row["sample_index"]), [])
+            row |= trained.get((row["group_id"], row["sample_index"]), {"policy_logprobs": [], "entropies": []})
             groups[row["group_id"]].append(row)
         return sorted(groups.values(), key=_interest)
 
-    def _policy_logprobs(self, step: int) -> dict[tuple[str, int], list[float | None]]:
+    def _of_the_trainer(self, step: int) -> dict[tuple[str, int], Row]:
         """What the trainer said of each completion's tokens, where that was kept."""
         path = self.run.policy_logprobs(step)
         if not path.is_file():
             return {}
         table = read_table(path, POLICY_LOGPROBS)
-        shortened = _first_tokens(table["policy_logprobs"]).to_pylist()
+        lists = [_first_tokens(table[name]).to_pylist() for name in _OF_THE_TRAINER]
         keys = zip(*(table[key].to_pylist() for key in KEYS), strict=True)
-        return dict(zip(keys, shortened, strict=True))
+        rows = [{"policy_logprobs": said, "entropies": entropies or []} for said, entropies in zip(*lists, strict=True)]
+        return dict(zip(keys, rows, strict=True))
 
     def prompt(self, prompt_id: str) -> tuple[str, str]:
         """Text and reference answer of a problem; both empty where the problems are gone."""
@@ -158,14 +160,14 @@ def _sample(row: Row, statuses: list[str]) -> list[Any]:
 
 
 def _tokens(row: Row, vocabulary: Vocabulary) -> list[Any]:
-    """Pieces, -log p of the sampler, and trainer minus sampler where the trainer's numbers were kept."""
+    """Pieces, -log p of the sampler; where the trainer's numbers were kept, trainer minus sampler and the entropies."""
     logprobs = row["sampling_logprobs"]
     surprise = [_rounded(None if logprob is None else -logprob) for logprob in logprobs]
     difference = [
         _rounded(None if one is None or other is None else one - other)
         for one, other in zip(row["policy_logprobs"], logprobs, strict=False)
     ]
-    return [vocabulary.numbers(row["completion_ids"]), surprise, difference]
+    return [vocabulary.numbers(row["completion_ids"]), surprise, difference, [*map(_rounded, row["entropies"])]]
 
 
 def _shortened(table: pa.Table) -> pa.Table:

@@ -233,6 +233,9 @@ def test_tokens_are_shaded(chrome: Browser, addresses: dict[str, str]) -> None:
     at(chrome, addresses["one"])
     assert chrome.run("return [...document.querySelectorAll('.token')].map(t => t.textContent)") == ["a", "1"]
     assert chrome.run("return document.querySelector('.token').title") == "−log p, nats: 0.500"
+    chrome.click("#tokens [data-value=entropy]")
+    assert chrome.run("return document.querySelector('.token').title") == "entropy, nats: 0.700"
+    assert "two equally likely" in chrome.text("#tokens")
     chrome.click("#tokens [data-value=ratio]")
     assert chrome.run("return document.querySelector('.token').title") == "ratio: 1.105"  # exp(0.1)
     choose(chrome, "#groups .controls select", "0")  # the step before, for which the trainer's numbers were not kept

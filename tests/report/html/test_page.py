@@ -136,7 +136,7 @@ def test_groups_have_advantages_and_tokens(tmp_path: Path) -> None:
     assert advantage == pytest.approx(0.2411, abs=1e-4)  # (e^4 / ((e^4 + 1) / 2) - 1) / 4
     pieces = data["groups"]["pieces"][0]
     assert [pieces[number] for number in tokens[0]] == ["a", "4"]
-    assert tokens[1:] == [[0.5, 0.5], [0.1, 0.1]]
+    assert tokens[1:] == [[0.5, 0.5], [0.1, 0.1], [0.7, 0.7]]
     assert steps[0]["groups"][0]["samples"][0][-1][2] == []  # that step kept no log-probabilities of the trainer
 
 

@@ -115,15 +115,20 @@ def write_step(run: RunDir, number: int, completions: Completions, *, trained: b
     write_table(run.advantages(number), advantage(rewards, own), ADVANTAGES, lineage)
     if trained:
         rows = [
-            {"group_id": row["group_id"], "sample_index": row["sample_index"], "policy_logprobs": row["logprobs"]}
+            {key: row[key] for key in ("group_id", "sample_index", "policy_logprobs", "entropies")}
             for row in _tokens(rollouts)
         ]
         write_table(run.policy_logprobs(number), table_of(POLICY_LOGPROBS, rows), POLICY_LOGPROBS, lineage)
 
 
 def _tokens(rollouts: pa.Table) -> list[dict[str, Any]]:
-    """The trainer's log-probabilities: a tenth above the sampler's."""
-    return [row | {"logprobs": [value + 0.1 for value in row["sampling_logprobs"]]} for row in rollouts.to_pylist()]
+    """The trainer's log-probabilities, a tenth above the sampler's, and entropies."""
+    return [
+        row
+        | {"policy_logprobs": [value + 0.1 for value in row["sampling_logprobs"]]}
+        | {"entropies": [0.7 for _ in row["sampling_logprobs"]]}
+        for row in rollouts.to_pylist()
+    ]
 
 
 def write_metrics(run: RunDir, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -134,6 +134,7 @@ function weightChart(group, rewards, label) {
 
 const SHADES = {
   surprise: ["−log p, nats", "How unlikely the sampler found each token, in nats: 0 is certain, 0.69 one in two, 2.3 one in ten."],
+  entropy: ["entropy, nats", "How open the choice of each token was to the trainer, in nats: 0 if only one could follow, 0.69 for two equally likely ones, 2.3 for ten."],
   difference: ["trainer minus sampler, nats", "The trainer's log-probability minus the sampler's: 0 where both agree."],
   ratio: ["ratio", "exp(trainer minus sampler), the importance ratio before it is capped: 1 where both agree."],
 };
@@ -144,16 +145,18 @@ function tokensBody() {
       choice("Completion", group.samples.map((s, i) => [i, `#${i}, ${isRight(D.statuses[s[VERDICT]]) ? "right" : STATUS[D.statuses[s[VERDICT]]] || D.statuses[s[VERDICT]]}`]), G.sample,
         (value) => { G.sample = Number(value); G.draw(); }),
       toggles(Object.entries(SHADES).map(([value, [text]]) => [value, text]), G.shade, (value) => { G.shade = value; G.draw(); })),
-    el("p", { class: "mut" }, SHADES[G.shade][1], " Entropy is recorded as a mean over each update, not for each token: see the curves below."),
+    el("p", { class: "mut" }, SHADES[G.shade][1]),
   ];
   if (!found) return [head, note("The tokens of this completion are left out to keep the page small.")];
-  if (G.shade !== "surprise" && !found[2].length) {
-    return [head, missing("The trainer's log-probabilities were not kept for this completion: an update keeps them, for groups with a gradient, where it takes several optimizer steps:",
+  const [, surprise, difference, entropy] = found;
+  if (G.shade !== "surprise" && !difference.length) {
+    return [head, missing("The trainer's numbers were not kept for this completion: an update keeps them, for groups with a gradient, where it takes several optimizer steps:",
       "rsgrpo train --set update.minibatches=4")];
   }
-  const values = G.shade === "surprise" ? found[1] : G.shade === "difference" ? found[2] : found[2].map((v) => (v === null ? null : Math.exp(v)));
+  if (G.shade === "entropy" && !entropy.length) return [head, note("This step was made by an older version, which kept no entropies: see the mean of each update in the curves below.")];
+  const values = { surprise, entropy, difference, ratio: difference.map((v) => (v === null ? null : Math.exp(v))) }[G.shade];
   const size = (v) => (v === null ? 0 : G.shade === "ratio" ? Math.abs(Math.log(v)) : Math.abs(v));
-  const scale = G.shade === "surprise" ? 4 : Math.max(0.05, ...values.map(size));
+  const scale = ["surprise", "entropy"].includes(G.shade) ? 4 : Math.max(0.05, ...values.map(size));
   const text = (i) => D.groups.pieces[run][found[0][i]];
   const spans = found[0].map((_, i) => {
     const span = el("span", { class: "token", title: `${SHADES[G.shade][0]}: ${short(values[i])}` }, text(i));
