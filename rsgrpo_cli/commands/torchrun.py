@@ -25,7 +25,8 @@ def is_first(run: str | None, overrides: Overrides) -> bool:
     there = str(RunDir.locate(run).absolute()) if run else None
     one = torchrun.join(there, overrides.get("update.ranks"))
     if one.place.rank:
-        one.serve()
+        with one.explained():
+            one.serve()
         return False
     overrides["update.ranks"] = one.place.world
     return True

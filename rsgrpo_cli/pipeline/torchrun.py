@@ -13,7 +13,8 @@ import atexit
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,9 @@ from rsgrpo_cli.pipeline.rank import LONGEST_WAIT, Place, backend, train_rank
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
-RUN, ORDER, DONE, END = "run", "order", "done", "end"
-"""Keys of the store: the first rank's run; the directory of the n-th update, or that there is none; that it is made."""
+RUN, ORDER, DONE, END, FAILED = "run", "order", "done", "end", "gave up"
+"""Keys of the store: the first rank's run; the directory of the n-th update, or that there is none; that it is made;
+why a rank that torchrun started gave up."""
 OURS = "rsgrpo"
 """Goes before these keys: the store is not ours alone."""
 _POLL_SECONDS = 0.05
@@ -58,7 +60,8 @@ class Joined:
             RsgrpoError: Why this rank could not.
         """
         self.store.set(f"{ORDER} {self.orders}", str(folder))
-        self._train(str(folder))
+        with self.explained():
+            self._train(str(folder))
 
     def check_run(self, run: str) -> None:
         """Make sure that the first rank has the run that this one was started for.
@@ -80,6 +83,32 @@ class Joined:
         """
         while (folder := self._get(f"{ORDER} {self.orders}")) != END:
             self._train(folder)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Tell the other ranks why this one gives up; where the connection to one is lost, say what that one has told.
+
+        Raises:
+            EngineError: If the connection to another rank is lost.
+        """
+        try:
+            yield
+        except RsgrpoError as error:
+            self.store.set(FAILED, error.message)
+            raise
+        except RuntimeError as error:
+            if not _is_lost(error):
+                raise
+            raise self._lost() from error
+
+    def _lost(self) -> EngineError:
+        hint = "nothing is lost; see what the other ranks printed, and run the same command again"
+        try:
+            told = self.store.get(FAILED).decode() if self.store.check([FAILED]) else ""
+        except RuntimeError:  # the store is gone with its machine
+            told = ""
+        reason = f"another rank gave up: {told}" if told else f"{self.name} has lost the connection to another rank"
+        return EngineError(reason, hint)
 
     def end(self) -> None:
         """Let the other ranks go."""
@@ -157,5 +186,13 @@ def join(run: str | None, asked: int | None) -> Joined:
         for name in [*_OF_THE_LAUNCHER, *(name for name in os.environ if name.startswith("TORCHELASTIC_"))]:
             os.environ.pop(name, None)
     elif run is not None:
-        one.check_run(run)
+        with one.explained():
+            one.check_run(run)
     return one
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Whether an error of torch is about another rank that does not answer (any more); gloo's have no type."""
+    import torch.distributed as dist
+
+    return isinstance(error, dist.DistError) or "gloo" in str(error)

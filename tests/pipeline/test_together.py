@@ -12,7 +12,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from rsgrpo_cli.artifacts import package_versions
 from rsgrpo_cli.config import resolve
-from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.errors import EngineError, MissingError, UsageError
 from rsgrpo_cli.pipeline import rank_order, together
 from rsgrpo_cli.pipeline.rank import Place, check_gpus
 from rsgrpo_cli.pipeline.rank_order import Order
@@ -80,6 +80,26 @@ def test_ranks_that_were_started_for_different_runs_are_refused() -> None:
     second.check_run("/shared/runs/mine")
     with pytest.raises(UsageError, match=r"rank 1 on .* was started for run /shared/runs/other, and rank 0 for .*mine"):
         second.check_run("/shared/runs/other")
+
+
+def test_a_rank_that_is_lost_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def lost(*_: object) -> None:
+        raise RuntimeError("[third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+
+    monkeypatch.setattr("rsgrpo_cli.pipeline.torchrun.train_rank", lost)
+    first, second = (Joined(Place(rank, 2, rank), HashStore()) for rank in range(2))
+    second.store = first.store
+    with pytest.raises(EngineError, match=r"rank 0 on .* has lost the connection to another rank\n  nothing is lost"):
+        first.work(tmp_path)
+    with pytest.raises(UsageError), second.explained():
+        raise UsageError("the ranks have different versions", "install the same")
+    with pytest.raises(EngineError, match="another rank gave up: the ranks have different versions"):
+        first.work(tmp_path)
+
+
+def test_an_error_of_our_own_is_not_taken_for_a_lost_rank() -> None:
+    with pytest.raises(RuntimeError, match="shape"), Joined(Place(0, 2, 0), HashStore()).explained():
+        raise RuntimeError("shape mismatch")
 
 
 def test_another_number_of_ranks_than_torchruns_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
