@@ -10,6 +10,7 @@ What several CPU processes (gloo) compute is tested. Nothing here has run on CUD
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -157,7 +158,20 @@ def _precision(compute: torch.dtype) -> MixedPrecisionPolicy:
     return MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32)
 
 
-def _decoder_layers(causal: Any) -> list[nn.Module]:
-    """The modules that the architecture says are not to be split."""
+def _decoder_layers(causal: nn.Module) -> list[nn.Module]:
+    """The modules that the architecture says are not to be split, and that are to be sharded one by one.
+
+    Some name a module and one inside it (Mamba): the outer one counts. Layers that share weights with each other
+    (Zamba) are left out, for a weight can be sharded once: they belong to the root.
+    """
     kinds = set(getattr(causal, "_no_split_modules", None) or ())
-    return [module for module in causal.modules() if type(module).__name__ in kinds]
+    layers: list[nn.Module] = []
+    inside: set[int] = set()
+    for module in causal.modules():  # an outer one comes before those in it
+        if type(module).__name__ in kinds and id(module) not in inside:
+            layers.append(module)
+            inside.update(id(part) for part in module.modules())
+    outside = [module for module in causal.modules() if id(module) not in inside]
+    owners = Counter(id(weight) for layer in layers for weight in layer.parameters())
+    owners.update(id(weight) for module in outside for weight in module.parameters(recurse=False))
+    return [layer for layer in layers if all(owners[id(weight)] == 1 for weight in layer.parameters())]

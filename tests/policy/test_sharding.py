@@ -5,8 +5,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from rsgrpo_cli.policy.sharding import Ranks, balanced
+from rsgrpo_cli.policy.sharding import Ranks, _decoder_layers, balanced
+from tests.tiny_models import tiny_settings
 
 LENGTHS = [30, 12, 7, 25, 18, 9, 21, 14]
 
@@ -39,3 +41,13 @@ def test_tokens_are_balanced_within_the_longest_row() -> None:
     lengths = np.random.default_rng(0).integers(1, 400, size=500).tolist()
     loads = [sum(lengths[row] for row in rows) for rows in balanced(lengths, range(500), 8)]
     assert max(loads) - min(loads) <= max(lengths)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mamba", "zamba2"])
+def test_no_weight_is_in_two_layers_that_are_sharded(kind: str) -> None:
+    """Mamba names a module and one inside it; some of Zamba's layers share their weights."""
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **tiny_settings(kind)))
+    layers = _decoder_layers(model)
+    assert layers
+    weights = [weight for layer in layers for weight in layer.parameters()]
+    assert len({id(weight) for weight in weights}) == len(weights)

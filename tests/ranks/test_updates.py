@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 
 from tests.ranks.conftest import TORCHRUN, apart, differences_of, run
-from tests.ranks.updates import CASES, do
+from tests.ranks.updates import CASES, MODELS, do
+from tests.tiny_models import write_tiny
 
 pytestmark = pytest.mark.ranks
 SCRIPT = Path(__file__).with_name("updates.py")
@@ -20,6 +21,8 @@ SCRIPT = Path(__file__).with_name("updates.py")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every case with one process and with two ranks; "full" then goes on with one, two and three."""
     out = tmp_path_factory.mktemp("made")
+    for kind in MODELS:
+        write_tiny(kind, out / "models" / kind)
     do(out, "all:1", "1/full:1-1", "1-1/full:1-1-1")
     _launch(2, out, "all:2", "1/full:1-2")
     do(out, "2/full:2-1")

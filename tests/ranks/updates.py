@@ -38,7 +38,11 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "recomputed": (10, {"update.gradient_checkpointing": True}),
     "each": (10, {"update.gradient_sync": "each"}),
     "offload": (10, {"update.cpu_offload": True}),
+    "zamba2": (10, {}),
+    "mamba_lora": (10, {"model.lora_rank": 4}),
 }
+MODELS = ("zamba2", "mamba")
+"""Tiny ones in OUT/models; other cases have the bundled model. What is odd about them: `sharding._decoder_layers`."""
 
 
 def experience(count: int) -> Experience:
@@ -63,7 +67,8 @@ def work(out: Path, name: str, checkpoint: Path | None = None) -> None:
         offload, each = config.update.cpu_offload, config.update.gradient_sync == "each"
         ranks = Ranks(dist.get_rank(), dist.get_world_size(), mesh, torch.device("cpu"), offload, each)
     version = 0 if checkpoint is None else STEPS
-    policy = open_policy(config, model_directory("toy"), checkpoint, version=version, train=True, ranks=ranks)
+    base = next((out.parent / "models" / kind for kind in MODELS if name.startswith(kind)), model_directory("toy"))
+    policy = open_policy(config, base, checkpoint, version=version, train=True, ranks=ranks)
     whole, sums = experience(count), None
     for step in range(STEPS if checkpoint is None else 1):
         said = completion_logprobs(policy, whole, config.update) if config.update.minibatches > 1 else None
