@@ -57,7 +57,7 @@ lint: $(INSTALLED)
 
 # A user's first day, in real processes: own data and rewards, Ctrl-C, copies, forks, every command of the documentation.
 test-day: $(INSTALLED)
-	$(BIN)/python -m pytest -m day tests/integration --timeout 1200
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m day tests/integration --timeout 1200
 
 # Several ranks make the update that one process makes; one of them killed; torchrun. On the CPU, with gloo.
 test-ranks: $(INSTALLED)
@@ -73,7 +73,7 @@ test-trl: $(INSTALLED)
 
 # What takes minutes: a kill at every kind of write, estimates of memory at a real model's shape, torch.compile.
 slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow --timeout 3600
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow --timeout 3600
 
 # Known vulnerabilities of the pinned packages; needs a network.
 audit: $(INSTALLED)
