@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rsgrpo_cli.bundled import bundled_data
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.studies.grid import Grid, split_axes
 from rsgrpo_cli.studies.sweep import Sweep
@@ -70,7 +71,9 @@ def test_a_finished_run_can_be_sent_later(cli: Cli, trained: Path) -> None:
 def test_what_wandb_gets(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path / "fake", monkeypatch, WORKING)
     monkeypatch.setenv("FAKE_LOG", str(tmp_path / "log"))
-    evaluated = ["--eval-every", "1", "-n", "2", "--k", "1,2"]
+    few = (bundled_data() / "puzzles_test.jsonl").read_text().splitlines()[:4]
+    (tmp_path / "few.jsonl").write_text("\n".join(few))
+    evaluated = ["--eval-every", "1", "--benchmark", "few.jsonl", "--reward", "countdown", "-n", "2", "--k", "1,2"]
     result = cli("train", "--run", "a", "--steps", "1", *SMALL, *evaluated, "--tracker", "wandb", "--json")
     assert "printed by" not in result.out
     assert result.json["steps"] == 1
@@ -79,7 +82,7 @@ def test_what_wandb_gets(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     first, second = (values for what, _, values in said if what == "init")
     assert (first["id"], first["resume"], first["name"], first["project"]) == (second["id"], "allow", "a", "rsgrpo")
     assert first["config"]["rollout.group_size"] == 4
-    logged = [(step, "train/reward_mean" in values, "eval/toy/pass@2/ci_low" in values) for what, step, values in said]
+    logged = [(step, "train/reward_mean" in values, "eval/few/pass@2/ci_low" in values) for what, step, values in said]
     assert sorted(entry for entry in logged if entry[1] or entry[2]) == [
         *((0, False, True), (0, True, False), (1, False, True), (1, True, False), (2, False, True))
     ]
