@@ -6,6 +6,7 @@
 # make docs        the documentation as a site, in build/site; a broken link or a page outside the navigation is an error
 # make rebuild     train the bundled model again
 # make test-browser  the page of `report --html` in headless Chromium, which must be installed with its chromedriver
+# make test-ray    parts made by several workers: processes, and actors of Ray clusters on this machine
 # make test-trackers  what wandb, Trackio and MLflow are sent, read back from their own stores, in an environment of its own
 # make test-trl    our estimators inside TRL
 # make test-verl   our estimators and reward inside the real verl, on the CPU, in an environment of its own
@@ -26,7 +27,7 @@ VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: audit demo docs faults study study-small test test-browser test-day test-ranks test-trackers test-trl test-verl test-vllm lint slow rebuild clean
+.PHONY: audit demo docs faults study study-small test test-browser test-day test-ranks test-ray test-trackers test-trl test-verl test-vllm lint slow rebuild clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -66,6 +67,12 @@ test-ranks: $(INSTALLED)
 # The page in a browser: opened, clicked, resized. Debian: apt-get install chromium chromium-driver.
 test-browser: $(INSTALLED)
 	$(BIN)/python -m pytest -m browser tests/report
+
+# Parts made by several workers. Without Ray for this platform, only what needs none.
+test-ray: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[ray]" || \
+	  echo "Ray cannot be installed here: the tests that need it are skipped"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/pipeline/spread
 
 # Our estimators inside TRL, and our loss and gradient against TRL's.
 test-trl: $(INSTALLED)

@@ -23,6 +23,7 @@ class Doing:
         unit: What is counted.
         done: How much of it is done.
         started: time.monotonic() at its start.
+        detail: More to say of it, on a line of its own: how workers are doing.
     """
 
     what: str
@@ -30,6 +31,7 @@ class Doing:
     unit: str = ""
     done: int = 0
     started: float = field(default_factory=time.monotonic)
+    detail: str = ""
 
     def advance(self, amount: int = 1) -> None:
         """Count this much as done."""
@@ -55,6 +57,7 @@ def as_data() -> list[dict[str, Any]]:
     now = time.monotonic()
     return [
         {"what": one.what, "done": one.done, "total": one.total, "unit": one.unit, "seconds": now - one.started}
+        | ({"detail": one.detail} if one.detail else {})
         for one in list(_stack)
     ]
 
@@ -68,12 +71,14 @@ class Progress:
         count: For example "3/8 parts"; empty where nothing is counted.
         fraction: The share that is done, None where it is not known.
         seconds: Since it began.
+        detail: What more there is to say.
     """
 
     what: str
     count: str
     fraction: float | None
     seconds: float
+    detail: str = ""
 
 
 def progress(stack: Sequence[Mapping[str, Any]]) -> Progress | None:
@@ -91,4 +96,5 @@ def progress(stack: Sequence[Mapping[str, Any]]) -> Progress | None:
     for one in reversed(counted):  # a part that is half done is half of a part
         fraction = min(1.0, (one["done"] + (fraction or 0.0)) / one["total"])
     count = f"{counted[0]['done']:,}/{counted[0]['total']:,} {counted[0]['unit']}".rstrip() if counted else ""
-    return Progress(str(stack[at]["what"]), count, fraction, float(stack[at]["seconds"]))
+    detail = next((str(one["detail"]) for one in reversed(stack) if one.get("detail")), "")
+    return Progress(str(stack[at]["what"]), count, fraction, float(stack[at]["seconds"]), detail)

@@ -61,12 +61,15 @@ def needs_of_vllm(python: Path) -> list[str]:
 
 def main_and_vllm(python: Path) -> dict[str, dict[str, str]]:
     """The versions of the two files that are installed together: resolved together, then told apart."""
-    ours = ("--group", "dev", ".[report,sql]")
-    together = versions(resolve(python, *ours, "gguf", *needs_of_vllm(python)))
+    ours, with_ray = (("--group", "dev", f".[report,sql{extra}]") for extra in ("", ",ray"))
+    together = versions(resolve(python, *with_ray, "gguf", *needs_of_vllm(python)))
     bounds = python.with_name("together.txt")
     bounds.write_text(render("", together))
-    main = versions(resolve(python, "--constraint", str(bounds), *ours))
-    return {MAIN: main, VLLM: {name: version for name, version in together.items() if name not in main}}
+    main, pinned = (versions(resolve(python, "--constraint", str(bounds), *some)) for some in (ours, with_ray))
+    # vLLM's environment has no Ray: what Ray and vLLM both need is in both files.
+    of_ray_alone = pinned.keys() - versions(resolve(python, *ours, "gguf", *needs_of_vllm(python))).keys()
+    left_out = main.keys() | of_ray_alone
+    return {MAIN: pinned, VLLM: {name: version for name, version in together.items() if name not in left_out}}
 
 
 def verl(python: Path) -> dict[str, dict[str, str]]:

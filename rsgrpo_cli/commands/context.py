@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rsgrpo_cli import activity, events
 from rsgrpo_cli.commands.live import shown
 from rsgrpo_cli.commands.options import as_typed
+from rsgrpo_cli.commands.spreading import Spreading, spread
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import ArtifactError, Interrupted, LockedError, RsgrpoError, UsageError
@@ -35,6 +36,7 @@ def at_work(
     own: str | None = None,
     evaluating: int | None = None,
     screen: bool = False,
+    spreading: Spreading | None = None,
 ) -> Iterator[Session]:
     """A session on a run that no other process can use in the block.
 
@@ -67,6 +69,7 @@ def at_work(
             shown(out, note, run if screen else None),
             stop.installed(out.info),
             Session(run, config, out, stop, asked, trust=trust) as session,
+            spread(session, spreading),
         ):
             yield session
     except (Interrupted, LockedError):  # what a polite stop leaves is to be gone on with; the other's is not ours

@@ -9,6 +9,7 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run, say_ks
+from rsgrpo_cli.commands.spreading import PART_TIMEOUT, DataParallelOption, PartTimeoutOption, RayOption, Spreading
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DataError
@@ -55,6 +56,9 @@ def evaluate(
     force: options.ForceOption = False,
     accept_changes: options.AcceptOption = False,
     trust: options.TrustOption = False,
+    ray: RayOption = None,
+    data_parallel: DataParallelOption = 0,
+    part_timeout: PartTimeoutOption = PART_TIMEOUT,
     accept_inexact: options.InexactOption = False,
     as_json: options.JsonOption = False,
     *,
@@ -78,7 +82,8 @@ def evaluate(
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
     say_ks(out, resolved, overrides)
     target, version = (target, target.newest_version()) if policy is None else with_policy(target, policy)
-    with at_work(target, resolved, out, overrides, trust=trust, evaluating=version) as session:
+    spreading = Spreading(ray, data_parallel, part_timeout)
+    with at_work(target, resolved, out, overrides, trust=trust, spreading=spreading, evaluating=version) as session:
         session.accept_changes, session.accept_inexact = accept_changes, accept_inexact
         names = evaluation.benchmarks_of(session)
         evaluation.check_names(names, options.named_benchmarks(overrides))

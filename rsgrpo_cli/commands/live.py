@@ -118,7 +118,8 @@ def _say_after_silence(out: Output) -> None:
 def told(now: activity.Progress) -> str:
     """What is being done, as a line."""
     left = f", {duration(now.seconds / now.fraction - now.seconds)} left" if now.fraction else ""
-    return f"{now.what}{': ' if now.count else ''}{now.count}, {duration(now.seconds)}{left}"
+    detail = f"; {now.detail}" if now.detail else ""
+    return f"{now.what}{': ' if now.count else ''}{now.count}, {duration(now.seconds)}{left}{detail}"
 
 
 def _bar_line() -> RenderableType:

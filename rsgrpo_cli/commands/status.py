@@ -53,7 +53,7 @@ def _now(data: dict[str, Any]) -> list[str]:
     """Whether it runs, what the newest step came to, and what it takes."""
     doing = f": {data['doing']}" if data["doing"] else ""
     left = f", {duration(data['seconds_left'])} left" if data["seconds_left"] is not None else ""
-    lines = [f"{data['state']}{doing}{left}"]
+    lines = [f"{data['state']}{doing}{left}"] + ([data["workers"]] if data["workers"] else [])
     newest = data["newest"]
     if newest:
         told = ", ".join(f"{name} {number(value)}" for name, value in newest.items() if name != "step")

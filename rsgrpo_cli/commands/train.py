@@ -9,6 +9,7 @@ import typer
 from rsgrpo_cli.commands import options, torchrun
 from rsgrpo_cli.commands.context import at_work, exists, new_run, say_ks
 from rsgrpo_cli.commands.plan import print_plan
+from rsgrpo_cli.commands.spreading import PART_TIMEOUT, DataParallelOption, PartTimeoutOption, RayOption, Spreading
 from rsgrpo_cli.config import Overrides, with_file
 from rsgrpo_cli.console import Output
 
@@ -20,6 +21,9 @@ def train(
     dry_run: options.DryRun = False,
     accept_changes: options.AcceptOption = False,
     trust: options.TrustOption = False,
+    ray: RayOption = None,
+    data_parallel: DataParallelOption = 0,
+    part_timeout: PartTimeoutOption = PART_TIMEOUT,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each step, and then the result, as a line of JSON.")
     ] = False,
@@ -52,7 +56,8 @@ def train(
     else:
         target, resolved = new_run(run, overrides, config, out)
     lines = StepLines(out, Clock(target, resolved).left_after)
-    with at_work(target, resolved, out, overrides, trust=trust, screen=True) as session:
+    spreading = Spreading(ray, data_parallel, part_timeout)
+    with at_work(target, resolved, out, overrides, trust=trust, spreading=spreading, screen=True) as session:
         session.accept_changes = accept_changes
         if resolved.train.eval_every:
             say_ks(out, resolved, overrides)

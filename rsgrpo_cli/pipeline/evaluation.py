@@ -17,7 +17,7 @@ from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.pipeline import prompt_checks
 from rsgrpo_cli.pipeline.base_model import accepted
 from rsgrpo_cli.pipeline.identity import check_reward
-from rsgrpo_cli.pipeline.parts import Grading, discard, sample_parts
+from rsgrpo_cli.pipeline.parts import Draw, Grading, discard, sample_parts
 from rsgrpo_cli.pipeline.preparation import prepare_prompts
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, carry_out
@@ -235,26 +235,26 @@ def _make_parts(
     flips = sum(grader.grade(path) for path in there)
     sampled = 0
     if parts:
-        engine = session.engine(session.config.rollout.engine, version)
         missing = sum((part.last_sample - part.first_sample) * len(part.rows) for part in parts)
         session.out.info(f"sampling {missing:,} completions of {len(prompts):,} problems of {request.name}")
-        assert cfg.max_tokens is not None  # resolved with the configuration
-        made = sample_parts(
-            session,
-            folder / SAMPLED,
-            prompts,
-            parts,
-            engine,
-            Sampling(cfg.temperature, cfg.top_p, cfg.max_tokens),
-            lineage,
-            seed_parts=(session.config.seed, "eval"),
-            group_prefix="",
-            title=(f"eval of {_named(version, session.at)} on {request.name}", "the evaluation"),
-        )
-        for path, table in made:
+        draw = _draw(session, cfg, request, lineage)
+        title = (f"eval of {_named(version, session.at)} on {request.name}", "the evaluation")
+        for path, rows in sample_parts(session, folder / SAMPLED, draw, parts, title=title):
             grader.grade(path)
-            sampled += len(table)
+            sampled += rows
     return {"sampled": sampled, "changed_verdicts": flips}
+
+
+def _draw(session: Session, cfg: EvalConfig, request: Request, lineage: Lineage) -> Draw:
+    assert cfg.max_tokens is not None  # resolved with the configuration
+    return Draw(
+        session.run.benchmark(request.name),
+        session.config.rollout.engine,
+        Sampling(cfg.temperature, cfg.top_p, cfg.max_tokens),
+        lineage,
+        seed_parts=(session.config.seed, "eval"),
+        group_prefix="",
+    )
 
 
 class _Grader:

@@ -17,54 +17,104 @@ from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import again
 from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.rewards.types import RewardFn
-from rsgrpo_cli.schemas import ROLLOUTS, ArtifactSchema
+from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS, ArtifactSchema
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What completions are drawn: of which prompts, from which policy, and how.
+
+    Args:
+        prompts: File of `schemas.PROMPTS`.
+        engine: What samples.
+        sampling: How to draw.
+        lineage: Of every part; `policy_version` goes into its rows.
+        seed_parts: As `stages.rollout.rollout`.
+        group_prefix: As there.
+    """
+
+    prompts: Path
+    engine: str
+    sampling: Sampling
+    lineage: Lineage
+    seed_parts: tuple[int | str, ...]
+    group_prefix: str
+
+    @property
+    def version(self) -> int:
+        """The policy that is sampled."""
+        assert self.lineage.policy_version is not None  # whoever samples knows from which policy
+        return self.lineage.policy_version
+
+    def tables(
+        self, prompts: pa.Table, parts: Sequence[rollout_stage.Part], engine: Engine
+    ) -> Iterator[tuple[rollout_stage.Part, pa.Table]]:
+        """As `stages.rollout.rollout`, with these settings."""
+        return rollout_stage.rollout(
+            prompts,
+            parts,
+            engine,
+            self.sampling,
+            seed_parts=self.seed_parts,
+            group_prefix=self.group_prefix,
+            policy_version=self.version,
+        )
+
+    def write(self, path: Path, table: pa.Table) -> str:
+        """Write a part, whole or not at all; its id."""
+        return write_table(path, table, ROLLOUTS, replace(self.lineage, outputs=rollout_stage.notes(table)))
 
 
 def sample_parts(
     session: Session,
     folder: Path,
-    prompts: pa.Table,
+    draw: Draw,
     parts: Sequence[rollout_stage.Part],
-    engine: Engine,
-    sampling: Sampling,
-    lineage: Lineage,
     *,
-    seed_parts: tuple[int | str, ...],
-    group_prefix: str,
     title: tuple[str, str],
-) -> Iterator[tuple[Path, pa.Table]]:
-    """Sample parts and write each; a polite stop ends it between two of them.
+) -> Iterator[tuple[Path, int]]:
+    """Sample parts and write each, here or on the session's workers; a polite stop ends it between two of them.
 
     Args:
         session: The run.
         folder: Where the part files go.
-        prompts: Table of `schemas.PROMPTS`.
+        draw: What is drawn.
         parts: Which to make.
-        engine: Loaded with the policy.
-        sampling: How to draw.
-        lineage: Of every part; `policy_version` goes into its rows.
-        seed_parts: As `stages.rollout.rollout`.
-        group_prefix: As there.
         title: What is said to be done, and what the parts are of in the message of a stop.
 
     Yields:
-        Each part's file, once it is written, and its table.
+        Each part's file, once it is written, and its rows: in the order of the plan, or as workers finish them.
     """
-    version = lineage.policy_version
-    assert version is not None  # whoever samples knows from which policy
-    made = rollout_stage.rollout(
-        prompts, parts, engine, sampling, seed_parts=seed_parts, group_prefix=group_prefix, policy_version=version
-    )
     with activity.doing(title[0], len(parts), "parts") as bar:
-        for done, (part, table) in enumerate(made, start=1):
-            path = folder / f"{part.name}.parquet"
-            write_table(path, table, ROLLOUTS, replace(lineage, outputs=rollout_stage.notes(table)))
-            yield path, table
+        if session.spread is not None:
+            made = session.spread.sample(session, folder, draw, parts, bar)
+        else:
+            made = _sample_here(session, folder, draw, parts)
+        done = 0
+        for done, (path, rows) in enumerate(made, start=1):
+            yield path, rows
             bar.advance()
-            if done < len(parts):
-                session.stop.check(f"part {done} of {len(parts)} of {title[1]}", again(session))
+            if session.spread is None and done < len(parts):
+                session.stop.check(_so_far(done, parts, title), again(session))
+        if done < len(parts):  # workers finish what they have in hand first
+            session.stop.check(_so_far(done, parts, title), again(session))
+
+
+def _so_far(done: int, parts: Sequence[rollout_stage.Part], title: tuple[str, str]) -> str:
+    return f"part {done} of {len(parts)} of {title[1]}"
+
+
+def _sample_here(
+    session: Session, folder: Path, draw: Draw, parts: Sequence[rollout_stage.Part]
+) -> Iterator[tuple[Path, int]]:
+    """Sample parts in this process."""
+    engine = session.engine(draw.engine, draw.version)
+    for part, table in draw.tables(read_table(draw.prompts, PROMPTS), parts, engine):
+        path = folder / f"{part.name}.parquet"
+        draw.write(path, table)
+        yield path, len(table)
 
 
 @dataclass(frozen=True, slots=True)

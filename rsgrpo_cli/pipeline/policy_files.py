@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ class PolicyFiles:
         base_id: Hash of its weights.
         adapter: Whether a checkpoint holds an adapter to the base model.
         borrow: Holds a policy in memory for a block, for what no file has.
+        handed: Policies whose files another process holds ready.
     """
 
     run: RunDir
@@ -44,6 +45,7 @@ class PolicyFiles:
     base_id: str
     adapter: bool
     borrow: Callable[[int], AbstractContextManager[Policy]]
+    handed: Mapping[int, Weights] = field(default_factory=dict)
 
     @contextmanager
     def of(self, version: int, at: float = WHOLE) -> Iterator[Weights]:
@@ -56,11 +58,13 @@ class PolicyFiles:
         Raises:
             MissingError: If there is no such policy (any more).
         """
-        from rsgrpo_cli.policy.checkpoints import save_weights
+        from rsgrpo_cli.policy.checkpoints import save_with_companions
         from rsgrpo_cli.policy.fingerprint import PROBE, take_probe
 
         policy_id = weights_id(self.run.policy_id(version, self.base_id), at)
-        if version == 0:
+        if version in self.handed:
+            yield self.handed[version]
+        elif version == 0:
             yield Weights(policy_id, self.base, False, self._base_probe())
         elif version in self.run.versions() and at == WHOLE:
             check_checkpoint(self.run, version, trainer=False)
@@ -69,7 +73,7 @@ class PolicyFiles:
         else:
             place = self.run.path / TRANSIENT
             with self.borrow(version) as policy, disk.workshop(place) as folder:
-                save_weights(policy, folder)
+                save_with_companions(policy, folder)
                 names = [path.name for path in folder.iterdir()]
                 yield Weights(policy_id, folder, self.adapter, take_probe(policy))
             disk.clear_leftovers(place, names)

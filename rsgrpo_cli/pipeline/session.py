@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import date
@@ -24,9 +22,12 @@ from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.estimators.user import UserEstimator
 from rsgrpo_cli.identity import Function, pinned, refuse_unasked
 from rsgrpo_cli.pipeline.base_model import open_base
+from rsgrpo_cli.pipeline.gpu_memory import free_memory
 from rsgrpo_cli.pipeline.policy_files import PolicyFiles, weights_id
 from rsgrpo_cli.pipeline.rebuilding import find_route, rebuild
+from rsgrpo_cli.pipeline.role import PartMakers, Role
 from rsgrpo_cli.pipeline.stopping import StopSignal
+from rsgrpo_cli.pipeline.timings import add_time, read_timings
 from rsgrpo_cli.rewards.registry import open_reward
 from rsgrpo_cli.rewards.types import RewardFn, Wants
 from rsgrpo_cli.rewards.user import UserReward
@@ -74,6 +75,10 @@ class Session:
         """What was compared with what the run was made with."""
         self.checked_history = -1
         """The last step whose history was found to be that of the steps before it: not to be compared again."""
+        self.spread: PartMakers | None = None
+        """The workers that make parts, if not this process does."""
+        self.role = Role()
+        """What this process is to the run: the one that holds it, unless told otherwise."""
         self._resources = ExitStack()
         self._policy: Policy | None = None
         self._policy_trains, self._policy_at = False, WHOLE
@@ -116,11 +121,7 @@ class Session:
     @cached_property
     def timings(self) -> dict[int, dict[str, float]]:
         """Step -> stage -> seconds it took the last time, in this process or an earlier one."""
-        timings: dict[int, dict[str, float]] = {}
-        for event in self.run.recorded():
-            if "step" in event and "tag" not in event:
-                _add_time(timings, event, event["seconds"])
-        return timings
+        return read_timings(self.run)
 
     # -- the model ------------------------------------------------------------------------------------------------
 
@@ -208,7 +209,7 @@ class Session:
             return at_hand
         self.drop_policy()
         self._policy = self._open(version, train=train)
-        if self.at != WHOLE:
+        if self.at != WHOLE and version not in self.role.handed:
             from rsgrpo_cli.policy.interpolation import pull_back
 
             pull_back(self._policy, self.base, self.config.model, self.at)
@@ -216,11 +217,12 @@ class Session:
         return self._policy
 
     def _open(self, version: int, *, train: bool) -> Policy:
-        checkpoint = self.run.checkpoint(version) if version else None
-        if checkpoint is not None and version not in self.run.versions():
+        handed = self.role.handed.get(version)
+        checkpoint = handed.directory if handed else self.run.checkpoint(version) if version else None
+        if checkpoint is not None and handed is None and version not in self.run.versions():
             return self._rebuild(version, train=train)
         base = self.base
-        check = checking(self.run, version, trainer=train) if checkpoint else nullcontext()
+        check = checking(self.run, version, trainer=train) if checkpoint and handed is None else nullcontext()
         with activity.doing(f"loading policy {version}" if version else f"loading {self.config.model.name}"), check:
             from rsgrpo_cli.policy.checkpoints import open_policy
 
@@ -291,17 +293,22 @@ class Session:
         return self._engines[name]
 
     def rest_sampler(self) -> None:
-        """Let the trainer have the memory of a sampler with weights of its own."""
+        """Let the trainer have the memory of samplers with weights of their own."""
+        if self.spread is not None:
+            self.spread.rest()
         if self._sampler is not None:
             self._sampler.sleep()
+
+    def files(self) -> PolicyFiles:
+        """Where the weights of the run's policies are."""
+        adapter = self.config.model.lora_rank > 0
+        return PolicyFiles(self.run, self.base, self.base_id, adapter, self.borrowed_policy, self.role.handed)
 
     def _loaded_sampler(self, version: int) -> LoadableEngine:
         require_vllm()
         if self._sampler is not None and self._sampler.policy == weights_id(self.policy_id(version), self.at):
             return self._sampler
-        adapter = self.config.model.lora_rank > 0
-        files = PolicyFiles(self.run, self.base, self.base_id, adapter, self.borrowed_policy)
-        with files.of(version, self.at) as weights:
+        with self.files().of(version, self.at) as weights:
             free_memory()
             if self._sampler is None:
                 with activity.doing("starting vLLM"):
@@ -323,8 +330,8 @@ class Session:
             model=config.model,
             vllm=config.vllm,
             longest=max(config.rollout.max_tokens, config.eval.max_tokens),
-            beside_trainer=self._policy is not None,
-            log=self.run.path / "vllm.log",
+            beside_trainer=self._policy is not None or self.role.beside_trainer,
+            log=self.run.path / self.role.vllm_log,
             day=self.template_date,
         )
         self.out.info(f"starting vLLM, which takes half a minute or more; its log: {setup.log}")
@@ -386,18 +393,4 @@ class Session:
         """Log how long a stage took, and where."""
         self.run.record({**event, "seconds": round(seconds, 4)})
         if isinstance(event.get("step"), int) and "tag" not in event:
-            _add_time(self.timings, event, seconds)
-
-
-def _add_time(timings: dict[int, dict[str, float]], event: Mapping[str, Any], seconds: float) -> None:
-    """Note how long a stage took: the last time counts, and a further round of sampling adds to the one before."""
-    of_step = timings.setdefault(event["step"], {})
-    of_step[event["stage"]] = seconds + (of_step.get(event["stage"], 0.0) if event.get("round") else 0.0)
-
-
-def free_memory() -> None:
-    """Give the GPU memory that torch keeps for later back to whoever else needs it."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        gc.collect()
-        torch.cuda.empty_cache()
+            add_time(self.timings, event, seconds)

@@ -28,7 +28,7 @@ from rsgrpo_cli.pipeline.identity import (
 )
 from rsgrpo_cli.pipeline.keeping import new_checkpoint
 from rsgrpo_cli.pipeline.own_estimator import completed
-from rsgrpo_cli.pipeline.parts import Grading, discard, sample_parts
+from rsgrpo_cli.pipeline.parts import Draw, Grading, discard, sample_parts
 from rsgrpo_cli.pipeline.resampling import prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.rollout_folder import finish_round, folder_state, rounds, start_round
 from rsgrpo_cli.pipeline.session import Session
@@ -89,19 +89,16 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
 def _sample(
     session: Session, step: int, cfg: RolloutConfig, folder: Path, parts: list[rollout_stage.Part], lineage: Lineage
 ) -> None:
-    made = sample_parts(
-        session,
-        folder,
-        session.prompts,
-        parts,
-        session.engine(cfg.engine, step),
+    draw = Draw(
+        session.run.prompts,
+        cfg.engine,
         Sampling(cfg.temperature, 1.0, cfg.max_tokens),
         lineage,
         seed_parts=(session.config.seed, step),
         group_prefix=f"{step:06d}:",
-        title=(f"rollout of step {step}", f"the rollouts of step {step}"),
     )
-    for _ in made:
+    title = (f"rollout of step {step}", f"the rollouts of step {step}")
+    for _ in sample_parts(session, folder, draw, parts, title=title):
         pass
 
 

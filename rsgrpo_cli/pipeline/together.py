@@ -12,10 +12,11 @@ from rsgrpo_cli.checkpoint_checks import checking
 from rsgrpo_cli.config import RunConfig, UpdateConfig
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.pipeline import rank_order, torchrun, updating
+from rsgrpo_cli.pipeline.gpu_memory import free_memory
 from rsgrpo_cli.pipeline.keeping import checkpoint_made
 from rsgrpo_cli.pipeline.rank import check_gpus
 from rsgrpo_cli.pipeline.rank_order import Order
-from rsgrpo_cli.pipeline.session import Session, free_memory
+from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.schemas import POLICY_LOGPROBS, UPDATE_METRICS
 from rsgrpo_cli.step_dir import Step
 

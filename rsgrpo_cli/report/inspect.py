@@ -139,6 +139,7 @@ def _now(run: RunDir) -> dict[str, Any]:
         "process": holder.owner if holder else None,
         "since": holder.since if holder else None,
         "doing": " ".join(part for part in (doing.what, doing.count) if part) if doing else None,
+        "workers": doing.detail if doing and doing.detail else None,
         "seconds_left": seen.seconds_left,
         "newest": {name: seen.last[name] for name in names if seen.last.get(name) is not None},
         "measured": measured

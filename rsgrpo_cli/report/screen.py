@@ -84,6 +84,8 @@ def _progress(snapshot: Snapshot, width: int, ascii_only: bool) -> Iterator[Text
     now = snapshot.progress
     if now is not None:
         yield _line(" ".join(part for part in (now.what, now.count, duration(now.seconds)) if part), width, "cyan")
+        if now.detail:
+            yield _line(now.detail, width, "cyan")
 
 
 def _curves(snapshot: Snapshot, width: int, ascii_only: bool) -> Iterator[Text]:

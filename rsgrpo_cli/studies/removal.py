@@ -22,7 +22,7 @@ _FILES = {
     *("config.json", "prompts.parquet", "metrics.parquet", "solved.parquet", "checked.parquet", "events.jsonl"),
     *("identity.json", "run.log", "vllm.log", "ranks.log", *LOCKS),
 }
-_PROBE = re.compile(r"base_probe\.[0-9a-f]+\.json")
+_NUMBERED = re.compile(r"base_probe\.[0-9a-f]+\.json|(worker|vllm)-[0-9]+\.log")
 _NUMBER = r"[0-9]{6,9}"
 _INSIDE = {
     "benchmarks": re.compile(r"[^/]+\.parquet"),
@@ -141,7 +141,7 @@ def _is_own(name: str, path: Path) -> bool:
         name = aside[1]
     first, slash, rest = name.partition("/")
     if not slash:
-        ours = first in _FILES or _PROBE.fullmatch(first) is not None
+        ours = first in _FILES or _NUMBERED.fullmatch(first) is not None
         return ours or is_temporary(path) or name == ".config.json.tmp"
     return first in _INSIDE and (_INSIDE[first].fullmatch(rest) is not None or is_temporary(path))
 

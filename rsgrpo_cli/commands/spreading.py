@@ -1,0 +1,90 @@
+"""The flags that have a run's parts made by several workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.pipeline.session import Session
+    from rsgrpo_cli.pipeline.spread.queue import Workers
+
+PANEL = "Workers"
+PART_TIMEOUT = 6 * 3600.0
+
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|HOST:PORT",
+        rich_help_panel=PANEL,
+        help="Sample on the workers of a Ray cluster: the one that runs on this machine or RAY_ADDRESS names, or the "
+        "one whose head is at HOST:PORT.",
+    ),
+]
+DataParallelOption = Annotated[
+    int,
+    typer.Option(
+        "--data-parallel",
+        metavar="N",
+        min=0,
+        rich_help_panel=PANEL,
+        help="Sample with N workers side by side: processes of this machine, on a GPU each where there are any; with "
+        "--ray, actors of the cluster. 0 samples in this process; with --ray, with as many as there is room for.",
+    ),
+]
+PartTimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--part-timeout",
+        metavar="SECONDS",
+        min=0.0,
+        rich_help_panel=PANEL,
+        help="Kill a worker that takes longer for one part, loading the model included, and give the part to another; "
+        "0 waits for ever.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Spreading:
+    """What the flags ask for.
+
+    Args:
+        ray: The cluster, None for none.
+        count: How many workers.
+        part_timeout: Seconds that a part may take.
+    """
+
+    ray: str | None
+    count: int
+    part_timeout: float
+
+
+@contextmanager
+def spread(session: Session, asked: Spreading | None) -> Iterator[None]:
+    """Give a session the workers that were asked for; what can be wrong with that comes out now.
+
+    Raises:
+        DependencyError, EngineError, UsageError: If there are none to be had.
+    """
+    if asked is None or (asked.ray is None and asked.count == 0):
+        yield
+        return
+    from rsgrpo_cli.pipeline.spread.spread import Spread
+
+    with Spread(_workers(session, asked), asked.part_timeout, session.out.warn) as session.spread:
+        yield
+
+
+def _workers(session: Session, asked: Spreading) -> Workers:
+    from rsgrpo_cli.pipeline.spread.spread import on_cluster, on_this_machine
+
+    engine = session.engine_name(session.config.rollout.engine)
+    if asked.ray is not None:
+        return on_cluster(asked.ray, asked.count, session.config, engine)
+    return on_this_machine(asked.count, session.config, engine)

@@ -1,0 +1,44 @@
+"""The program of a worker process: `python -m rsgrpo_cli.pipeline.spread.process DESCRIPTOR`."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+_PARENT_CHECK_SECONDS = 1.0
+
+
+def main(descriptor: int) -> None:
+    """Do the jobs that come until the connection ends; what came first says which run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.set_inheritable(descriptor, False)  # what an engine starts must not keep the connection open
+    connection = Connection(descriptor)
+    opening, number, parent = connection.recv()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+    from rsgrpo_cli.pipeline.spread.worker import PartWorker, log_of, write_to
+
+    write_to(log_of(opening.run, number))
+    faulthandler.enable()
+    worker = PartWorker(opening, number)
+    try:
+        while True:
+            connection.send(worker.do(connection.recv()))
+    except (EOFError, OSError):  # the driver has closed its end, or is gone
+        worker.close()
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone, also in the middle of a part: another driver may be at work then."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,243 @@
+"""Workers that are actors of a Ray cluster, one per sampler. Ray is imported here alone, and only for `--ray`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
+from rsgrpo_cli.pipeline.spread.jobs import Answer, Died, Job, Opening
+from rsgrpo_cli.pipeline.spread.queue import Worker
+from rsgrpo_cli.pipeline.spread.worker import PartWorker, log_of, write_to
+
+AUTO = "auto"
+ANSWER_SECONDS = 5.0
+"""How long a cluster may take to take up a connection."""
+_PASSED_ON = ("HF_", "TRANSFORMERS_", "RSGRPO_", "OMP_", "MKL_", "VLLM_", "CUBLAS_")
+"""How the variables of the environment begin that actors get from the driver."""
+_START_HINT = "start one with: ray start --head; without Ray, --data-parallel N uses this machine"
+
+
+def require_ray() -> None:
+    """Make sure that Ray is installed.
+
+    Raises:
+        DependencyError: If it is not.
+    """
+    if find_spec("ray") is None:
+        raise DependencyError("--ray needs the package ray", "pip install 'rsgrpo[ray]'")
+
+
+def connect(address: str) -> None:
+    """Join a cluster, unless this process has joined one.
+
+    Args:
+        address: HOST:PORT of its head, or "auto" for the one that runs on this machine or that RAY_ADDRESS names.
+
+    Raises:
+        DependencyError: If Ray is not installed.
+        EngineError: If no cluster answers there, or it has other versions.
+        UsageError: If the address is none.
+    """
+    require_ray()
+    # Without this, Ray sends a project that was started by `uv run` to every node, and builds it there again.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    import ray
+
+    if ray.is_initialized():
+        return
+    if address != AUTO:
+        _require_answer(address)
+    with _own_signals(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            ray.init(address, log_to_driver=False, logging_level="CRITICAL")
+        except Exception as error:  # its own have no base in common
+            raise _cannot_join(address, error) from error
+
+
+def _require_answer(address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        raise UsageError(f"--ray {address!r} is no address", "write HOST:PORT of the cluster's head, or auto")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise EngineError(f"no Ray cluster answers at {address}: {reason}", _START_HINT) from error
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this command does at a signal: Ray has ideas of its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _cannot_join(address: str, error: Exception) -> EngineError:
+    text = " ".join(str(error).split())
+    if "Version mismatch" in text or "version mismatch" in text.lower():
+        return EngineError(
+            f"the Ray cluster has other versions than this process: {text[:300]}",
+            "install the same versions of Python and Ray on all machines",
+        )
+    where = "on this machine" if address == AUTO else f"at {address}"
+    if isinstance(error, ConnectionError):
+        return EngineError(f"no Ray cluster answers {where}: {text[:200]}", _START_HINT)
+    return EngineError(
+        f"this process cannot join the Ray cluster {where}: {text[:300]}",
+        "it has to run on a machine of the cluster: ray start --address=HOST:PORT",
+    )
+
+
+def nodes() -> list[Mapping[str, float]]:
+    """The resources of each living node of the cluster."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def room(found: Sequence[Mapping[str, float]], gpus: int) -> int:
+    """How many workers fit into nodes; one has a CPU and all of its GPUs on one node.
+
+    Args:
+        found: The resources of each node.
+        gpus: Of each worker.
+    """
+    cpus = [int(node.get("CPU", 0)) for node in found]
+    if not gpus:
+        return sum(cpus)
+    return sum(min(cpu, int(node.get("GPU", 0)) // gpus) for cpu, node in zip(cpus, found, strict=True))
+
+
+def require_room(found: Sequence[Mapping[str, float]], count: int, gpus: int) -> int:
+    """How many workers to start: as many as asked for, or as fit.
+
+    Args:
+        found: The resources of each node.
+        count: How many are asked for; 0 for as many as fit.
+        gpus: Of each worker.
+
+    Raises:
+        UsageError: If they do not fit.
+    """
+    fits = room(found, gpus)
+    have = ", ".join(f"{node.get('GPU', 0):g} GPUs and {node.get('CPU', 0):g} CPUs" for node in found)
+    if fits == 0:
+        what = f"{gpus} free GPUs and a CPU" if gpus else "a CPU"
+        hint = "a smaller vllm.tensor_parallel_size, or larger nodes" if gpus else "ray start --num-cpus N"
+        raise UsageError(f"no node of the Ray cluster has {what} for a worker; its nodes have {have}", hint)
+    if count > fits:
+        each = f"of {gpus} GPUs and a CPU each" if gpus else "of a CPU each"
+        raise UsageError(
+            f"the Ray cluster has room for {fits} workers {each}, not for {count}; its nodes have {have}",
+            f"--data-parallel {fits}, or leave it out",
+        )
+    return count or fits
+
+
+class _Actor:
+    """What runs in an actor."""
+
+    def __init__(self, opening: Opening, number: int) -> None:
+        write_to(log_of(opening.run, number))
+        self.worker = PartWorker(opening, number)
+
+    def do(self, job: Job) -> Answer:
+        """As `PartWorker.do`."""
+        return self.worker.do(job)
+
+
+@dataclass(eq=False, slots=True)
+class RayWorker:
+    """An actor; see `queue.Worker`."""
+
+    number: int
+    log: Path
+    actor: Any
+    answer: Any = None
+
+    def ask(self, job: Job) -> None:
+        """Give it a job; it answers later."""
+        self.answer = self.actor.do.remote(job)
+
+    def kill(self) -> None:
+        """End it at once."""
+        import ray
+
+        ray.kill(self.actor)
+
+
+class RayActors:
+    """Workers on a cluster; see `queue.Workers`.
+
+    Args:
+        count: How many.
+        gpus: Of each.
+    """
+
+    def __init__(self, count: int, gpus: int) -> None:
+        self.count, self.gpus, self.with_gpus = count, gpus, gpus > 0
+        self._started: list[RayWorker] = []
+
+    def start(self, number: int, opening: Opening) -> RayWorker:
+        """Begin to start one; it waits until the cluster has room for it."""
+        import ray
+
+        options = {"num_cpus": 1, "num_gpus": self.gpus, "max_restarts": 0, "max_task_retries": 0}
+        passed = {"env_vars": environment(opening.threads)}
+        kind = ray.remote(_Actor).options(**options, scheduling_strategy="SPREAD", runtime_env=passed)
+        worker = RayWorker(number, log_of(opening.run, number), kind.remote(opening, number))
+        self._started.append(worker)
+        return worker
+
+    def wait(self, busy: Sequence[Worker], seconds: float) -> list[tuple[Worker, Answer | Died]]:
+        """What busy workers have to say, as soon as one has."""
+        import ray
+
+        by_answer = {worker.answer: worker for worker in busy if isinstance(worker, RayWorker)}
+        ready, _ = ray.wait(list(by_answer), num_returns=1, timeout=seconds, fetch_local=False)
+        return [(by_answer[answer], _heard(answer)) for answer in ready]
+
+    def close(self) -> None:
+        """End all of them."""
+        import ray
+
+        for worker in self._started:
+            with suppress(Exception):  # the cluster may be gone; its actors are then gone as well
+                worker.kill()
+        self._started.clear()
+        ray.shutdown()
+
+
+def _heard(answer: Any) -> Answer | Died:
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        found: Answer = ray.get(answer)
+        return found
+    except RayError as error:  # of an actor or a node that is gone, of memory, of an actor that could not be made
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return Died("; ".join([lines[0], *lines[-1:]][: len(lines)])[:400] if lines else type(error).__name__)
+
+
+def environment(threads: int) -> dict[str, str]:
+    """The variables that actors get from this process."""
+    found = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    if "PYTHONPATH" in os.environ:
+        entries = os.environ["PYTHONPATH"].split(os.pathsep)
+        found["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries)
+    return {"OMP_NUM_THREADS": str(threads), **found}

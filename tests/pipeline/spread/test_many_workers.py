@@ -1,0 +1,251 @@
+"""The same bytes with any number of workers, on processes and on Ray, whatever becomes of a worker."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsgrpo_cli.artifacts import package_versions
+from rsgrpo_cli.console import Output
+from rsgrpo_cli.errors import StaleError
+from rsgrpo_cli.pipeline import steps
+from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.pipeline.spread import spread as spreading
+from rsgrpo_cli.pipeline.spread.jobs import Failed, Opening
+from rsgrpo_cli.pipeline.spread.processes import Processes
+from rsgrpo_cli.pipeline.spread.queue import Queue
+from rsgrpo_cli.pipeline.spread.spread import Spread
+from rsgrpo_cli.pipeline.spread.worker import PartWorker
+from rsgrpo_cli.pipeline.stopping import StopSignal
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.stages import rollout as rollout_stage
+from tests.conftest import SMALL, Cli
+
+pytestmark = pytest.mark.ray
+RUN = [*SMALL, "--set", "rollout.prompts_per_step=12", "--steps", "2", "--max-tokens", "40"]
+"""48 completions a step, in parts of 8."""
+PARTS = 6
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollout_stage, "PART_COMPLETIONS", 8)
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """Every artifact of a run but the times."""
+    files = [path for kind in ("parquet", "safetensors") for path in run.rglob(f"*.{kind}")]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files if path.name not in TIMED}
+
+
+TIMED = ("metrics.parquet", "checked.parquet")
+
+
+def sample(run: Path, spread: Any, tag: str, engine: str = "hf") -> dict[str, bytes]:
+    """The parts of step 1 of a run, sampled again; by this process if there is no spread."""
+    opened = RunDir(run)
+    with Session(opened, opened.config(), Output(), StopSignal()) as session:
+        session.spread = spread
+        steps.rollout(session, 1, session.config.rollout.model_copy(update={"engine": engine}), tag=tag)
+    return {path.name: path.read_bytes() for path in (run / "steps" / "000001" / f"rollouts.{tag}").glob("*.parquet")}
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole(cli: Cli, tmp_path: Path) -> Path:
+    assert cli("train", "--run", "runs/whole", *RUN, "--set", "train.checkpoint_every=2").code == 0
+    return tmp_path / "runs" / "whole"
+
+
+def test_a_run_has_the_same_bytes_with_workers(cli: Cli, whole: Path) -> None:
+    """Policy 1 has no checkpoint: its weights are handed over."""
+    done = cli("train", "--run", "runs/two", *RUN, "--set", "train.checkpoint_every=2", "--data-parallel", 2)
+    assert done.code == 0, done.err
+    assert contents(whole.with_name("two")) == contents(whole)
+    assert len(list((whole / "steps/000001/rollouts").glob("*.parquet"))) == PARTS
+
+
+@pytest.mark.parametrize("engine", ["hf", "dummy"])
+def test_rollouts_have_the_same_bytes_with_any_number_of_workers(whole: Path, engine: str) -> None:
+    expected = sample(whole, None, "here", engine)
+    assert len(expected) == PARTS
+    for count in (1, 3):
+        with Spread(Processes(count), 0.0, print) as spread:
+            assert sample(whole, spread, f"with{count}", engine) == expected
+
+
+def test_evaluations_have_the_same_bytes_too(cli: Cli, whole: Path) -> None:
+    asked = ["eval", "--run", "runs/whole", "--benchmark", "toy", "-n", "2", "--k", "1", "--interpolate", "0.5"]
+    assert cli(*asked, "--tag", "here").code == 0
+    assert cli(*asked, "--tag", "there", "--data-parallel", 2).code == 0
+    here, there = (
+        {path.parts[-4] + path.name: path.read_bytes() for path in whole.glob(f"evals/*/toy.{tag}/rollouts/*.parquet")}
+        for tag in ("here", "there")
+    )
+    assert len(here) == 16  # 256 problems, 16 in a part
+    assert there == here
+
+
+class Killing(Processes):
+    """Kills the first worker as soon as it has been given a part."""
+
+    killed = 0
+
+    def wait(self, busy: Any, seconds: float) -> Any:
+        heard = super().wait(busy, seconds)
+        if not self.killed and any(getattr(answer, "rows", 0) for _, answer in heard):
+            victim = next((one for one in busy if one not in [worker for worker, _ in heard]), None)
+            if victim is not None:
+                os.kill(victim.process.pid, signal.SIGKILL)
+                self.killed = victim.number + 1
+        return heard
+
+
+def test_a_worker_that_is_killed_loses_its_part_to_another(whole: Path) -> None:
+    said: list[str] = []
+    expected = sample(whole, None, "here")
+    workers = Killing(2)
+    with Spread(workers, 0.0, said.append) as spread:
+        assert sample(whole, spread, "there") == expected
+    assert workers.killed
+    assert "SIGKILL" in said[0]
+
+
+def test_a_part_of_another_policy_cannot_be_written(whole: Path) -> None:
+    opened = RunDir(whole)
+    with Session(opened, opened.config(), Output(), StopSignal()) as session:
+        worker = PartWorker(spreading.opening_of(session), 0)
+        asked: list[Any] = []
+
+        class Asking(Queue):
+            def run(self, jobs: Any, *rest: Any) -> Iterator[Any]:
+                asked.extend(jobs.values())
+                return iter(())
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(spreading, "Queue", Asking)
+            session.spread = Spread(Processes(1), 0.0, print)
+            steps._sample(session, 0, session.config.rollout, whole / "other", parts_of(session), foreign(session))
+    answer = worker.do(asked[0])
+    assert isinstance(answer, Failed)
+    assert isinstance(answer.error, StaleError)
+    assert "sees another policy 0" in answer.error.message
+    assert not (whole / "other").exists()
+
+
+def parts_of(session: Session) -> list[rollout_stage.Part]:
+    return rollout_stage.training_parts(range(12), session.config.rollout.group_size)
+
+
+def foreign(session: Session) -> Any:
+    from rsgrpo_cli.artifacts import Lineage
+
+    return Lineage("rollout", {}, {"prompts": session.prompts_id, "policy": "of another model"}, policy_version=0)
+
+
+def test_other_versions_and_another_run_are_refused_before_anything_is_loaded(whole: Path) -> None:
+    opened = RunDir(whole)
+    with Session(opened, opened.config(), Output(), StopSignal()) as session:
+        opening = spreading.opening_of(session)
+    told: dict[str, dict[str, Any]] = {
+        "has torch 1.0, and this process": {"versions": dict(package_versions()) | {"torch": "0.1"}},
+        "does not see the run": {"run": RunDir(whole.with_name("elsewhere"))},
+        "sees another run": {"config_id": "0"},
+    }
+    for text, changed in told.items():
+        answer = hello(opening, changed)
+        assert answer.final
+        assert text.replace("1.0", package_versions()["torch"]) in answer.error.message
+
+
+def hello(opening: Opening, changed: dict[str, Any]) -> Failed:
+    from dataclasses import replace
+
+    from rsgrpo_cli.pipeline.spread.jobs import Hello
+
+    answer = PartWorker(replace(opening, **changed), 0).do(Hello())
+    assert isinstance(answer, Failed)
+    return answer
+
+
+# -- Ray --------------------------------------------------------------------------------------------------------------
+
+ray_is_here = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head that takes no work, to which a test adds nodes."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry or os.getcwd() for entry in sys.path))
+    import ray
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **SMALL_NODE})
+    try:
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+SMALL_NODE = {"object_store_memory": 80_000_000, "include_dashboard": False}
+
+
+@ray_is_here
+@pytest.mark.parametrize("engine", ["hf", "dummy"])
+def test_a_node_that_is_lost_costs_the_part_at_work_alone(cluster: Any, whole: Path, engine: str) -> None:
+    from rsgrpo_cli.pipeline.spread import ray_actors
+
+    nodes = [cluster.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
+    said: list[str] = []
+    expected = sample(whole, None, "here", engine)
+    ray_actors.connect(cluster.address)
+
+    class Losing(ray_actors.RayActors):
+        lost = False
+
+        def wait(self, busy: Any, seconds: float) -> Any:
+            heard = super().wait(busy, seconds)
+            if not self.lost and any(getattr(answer, "rows", 0) for _, answer in heard):
+                cluster.remove_node(nodes[0], allow_graceful=False)
+                self.lost = True
+            return heard
+
+    workers = Losing(ray_actors.require_room(ray_actors.nodes(), 0, 0), 0)
+    assert workers.count == 2
+    with Spread(workers, 0.0, said.append) as spread:
+        assert sample(whole, spread, "there", engine) == expected
+    assert workers.lost
+
+
+@ray_is_here
+def test_workers_share_no_gpu(cluster: Any, whole: Path) -> None:
+    """Four workers of two GPUs on two nodes of four: all GPUs are taken, and a fifth worker is refused."""
+    import ray
+
+    from rsgrpo_cli.pipeline.spread import ray_actors
+
+    for _ in range(2):
+        cluster.add_node(num_cpus=4, num_gpus=4, object_store_memory=80_000_000)
+    workers = spreading.on_cluster(cluster.address, 0, dummy_with_two_gpus(RunDir(whole)), "dummy")
+    assert isinstance(workers, ray_actors.RayActors)
+    assert (workers.count, workers.gpus) == (4, 2)
+    with pytest.raises(ValueError, match="room for 4 workers of 2 GPUs and a CPU each, not for 5"):
+        ray_actors.require_room(ray_actors.nodes(), 5, 2)
+    with Spread(workers, 0.0, print) as spread:
+        assert sample(whole, spread, "there", "dummy") == sample(whole, None, "here", "dummy")
+        assert len(workers._started) == 4
+        assert ray.available_resources().get("GPU", 0) == 0
+
+
+def dummy_with_two_gpus(run: RunDir) -> Any:
+    config = run.config()
+    return config.model_copy(update={"vllm": config.vllm.model_copy(update={"tensor_parallel_size": 2})})
