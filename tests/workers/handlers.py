@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -114,3 +115,21 @@ def slow_to_load(seconds: float) -> Callable[[float], str]:
 def adder(amount: int) -> Callable[[int], int]:
     """A factory, for `setup`."""
     return lambda value: value + amount
+
+
+def meet(fate: str, number: int, mark: str) -> int:
+    """Return a number unless fate decides otherwise; what happens once leaves its mark, so that it happens once."""
+    first = not Path(mark).exists()
+    if fate.endswith("_once") and first:
+        Path(mark).touch()
+    if fate == "killed" or (fate == "killed_once" and first):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fate == "left_once" and first:
+        os._exit(3)
+    if fate == "hangs":
+        hang()
+    if fate == "fails":
+        fail()
+    if fate == "late":
+        time.sleep(0.05)
+    return number

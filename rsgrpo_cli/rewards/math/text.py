@@ -115,6 +115,7 @@ _COMMANDS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"(?<=\d)\s*\\text\{\s*[xX]\s*\}\s*(?=10\b)", r"\\times "),
         (r"(?<=\d)\s*\\text\{\s*[eE]\s*\}\s*(?=[-+]?\d)", "e"),
         (rf"\\text\{{\s*({_FUNCTIONS})\s*\}}", r"\\\1 "),
+        (r"\\text\{\s*(gcd|lcm|max|min)\s*\}(?=\s*[({])", r"\\\1 "),
         (rf"\\text\{{[^{{}}]*\}}|(?<![\\A-Za-z])({_FUNCTIONS})(?=\s*(?:[(\d\\^_{{]|[a-z](?![A-Za-z])))", _function),
         (r"(?<=\d)\s*\^?\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])", ""),
         (r"\\lg(?![A-Za-z])", r"\\log_{10}"),

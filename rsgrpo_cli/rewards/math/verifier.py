@@ -166,7 +166,8 @@ def _same_to_sympy(gold: str, answer: str) -> bool:
         timeout_seconds=VERIFY_SECONDS,
         raise_on_error=True,
     )
-    return bool(equal or timeout(VERIFY_SECONDS)(_same_at_integers)(parsed_gold[0], parsed_answer[0]))
+    others = (_same_as_symbol, _same_at_integers)
+    return bool(equal or any(timeout(VERIFY_SECONDS)(same)(parsed_gold[0], parsed_answer[0]) for same in others))
 
 
 def _are(kind: Any, one: Any, other: Any) -> bool:
@@ -195,6 +196,11 @@ def _same_equation(gold: Any, answer: Any) -> bool | None:
     if all(abs(ratio - first) <= sympy.Float("1e-15") * abs(first) for ratio in ratios):
         return True
     return None if sympy.solve(gold) else False
+
+
+def _same_as_symbol(gold: Any, answer: Any) -> bool:
+    """Whether an expression comes to the symbol that is the gold: math-verify compares a symbol by its spelling."""
+    return isinstance(gold, sympy.Symbol) and isinstance(answer, sympy.Expr) and sympy.simplify(answer - gold) == 0
 
 
 def _same_at_integers(gold: Any, answer: Any) -> bool:

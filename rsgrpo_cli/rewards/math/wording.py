@@ -59,7 +59,7 @@ _ALTERS = (
             "twentieths halved doubled tripled quadrupled pi k thousandth nearly hundreds thousands millions "
             "billions trillions dozens tens score until up increased decreased remainder unknown undefined "
             "impossible wrong incorrect false too cannot can't isn't aren't may might could maybe possibly perhaps "
-            "about around approximately approx roughly"
+            "about around approximately approx roughly guess"
         )
     )
     | NUMERALS.keys()
@@ -78,7 +78,7 @@ _CJK_ALTERS = re.compile(r"[万萬亿億千百十半约約负負不非或和到�
 
 _BEFORE = re.compile(
     r"^\s*(?P<said>(?:\\text\{[^{}]*\}|(?<![\\A-Za-z])[A-Za-z][a-z']++(?![A-Za-z]*\{)|[A-Za-z](?=\s+(?:is|equals?)\b)"
-    r"|[A-Z]{2,3}(?![A-Za-z_^({\\])|US\$?|[ ,.])+?)"
+    r"|[A-Z]{2,3}(?![A-Za-z_^({\\]|\s*[-+*/])|US\$?|[ ,.])+?)"
     r"(?P<colon>\s*:\s*|\s*)(?=[-+]?\s*(?:\d|\.\d|\\(?:d?frac|sqrt|pi|pm|begin|left|infty)|[(\[]|\\\{|[A-Za-z](?![a-z])))"
 )
 _LETTERED = re.compile(r"^\s*(?:\\text\{\s*\(?[A-J][).:]\)?\s*\}|\([A-J]\))\s*(?=[-\d\\(.])")  # "(B) 42" for 42
@@ -86,7 +86,9 @@ _SIGN_WORD = re.compile(
     r"(?:\\text\{\s*(?:minus|negative)\s*\}|(?<![A-Za-z])(?:minus|negative)(?![A-Za-z]))\s*(?=[\d\\.])"
 )
 
-_ARTICLE = re.compile(r"^(?:(?:(?:the )?(?:final )?answer(?: is|:)|an?|the|on|in|at|to|by|it is|it's|they are)\s+)+")
+_ARTICLE = re.compile(
+    r"^(?:(?:the [a-z]+ is|(?:the )?(?:final )?answer(?: is|:)|an?|the|on|in|at|to|by|it is|it's|they are)\s+)+"
+)
 _NAMES = {"does not exist": "dne", "doesn't exist": "dne"} | dict.fromkeys(
     ("no solutions", "no real solution", "no real solutions", "none", "empty set", r"\emptyset"), "no solution"
 )
@@ -126,7 +128,11 @@ def without_words(text: str, *, introduced: bool = True) -> str:
         return text
     said = {word.casefold() for word in _WORD.findall(_TEXT_COMMAND.sub(r" \1 ", found["said"]))}
     last = _WORD.findall(_TEXT_COMMAND.sub(r" \1 ", found["said"]))[-1:]
-    stated = bool(found["colon"].strip()) or (last[:1] and last[0].casefold() in _STATES)
+    stated = (
+        bool(found["colon"].strip())
+        or found["said"].rstrip(" }").endswith(":")
+        or (last[:1] and last[0].casefold() in _STATES)
+    )
     altered = bool(said & _ALTERS) or any(char.isdigit() for char in found["said"])
     any_words = stated or (not introduced and r"\text" in found["said"])
     dropped = not altered and (any_words or said <= _INTRODUCES)

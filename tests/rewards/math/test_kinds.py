@@ -33,6 +33,11 @@ RIGHT = [
     (r"\binom{10}{3}", "C(10,3)"),
     (r"\text{no solution}", r"\emptyset"),
     (r"\text{甲}", "甲"),
+    ("x", r"\frac{2x}{2}"),
+    ("18", "AB+BC=18"),
+    ("15", r"\text{Alice's age: } 15"),
+    ("12", r"\text{lcm}(3,4) = 12"),
+    (r"\text{hyperbola}", r"\text{The graph is a hyperbola}"),
 ]
 WRONG = [
     ("42", "41 = 42"),
@@ -48,6 +53,10 @@ WRONG = [
     ("(2,7)", "(7,2)"),
     (r"(0,1)\cup(1,\infty)", r"k>0, k \ne 2"),
     ("ABD", "A, B"),
+    ("k", r"\sqrt{k^2}"),
+    ("15", r"\text{my guess: } 15"),
+    ("12", r"\text{lcm}(3,4)"),
+    (r"\text{hyperbola}", r"\text{The graph is not a hyperbola}"),
     ("f(1) < f(2)", "f(1) > f(2)"),
 ]
 
