@@ -12,7 +12,7 @@ from rsgrpo_cli.console import Output, size, table
 
 def du(
     places: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN...", help="The runs; all under runs/ unless given.")
+        list[str] | None, typer.Argument(metavar="RUN|SWEEP...", help="Runs and sweeps; all under runs/ unless given.")
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -20,11 +20,13 @@ def du(
 
     Files that a run shares with its forks (hard links) are counted in each, and in the total once.
     """
+    from rsgrpo_cli.report.sql import find_runs
     from rsgrpo_cli.report.usage import by_kind, bytes_on_disk
     from rsgrpo_cli.run_dir import RUNS, RunDir
 
-    names = places or sorted(str(path.parent) for path in RUNS.glob("[!.]*/config.json"))
-    runs = [RunDir.open(name) for name in names] or [RunDir.newest()]
+    configs = [*RUNS.glob("[!.]*/config.json"), *RUNS.glob("[!.]*/[!.]*/config.json")]  # those of sweeps, too
+    names = places or sorted(str(path.parent) for path in configs if RunDir.is_there(path.parent))
+    runs = list(find_runs(names).values())
     data: dict[str, Any] = {"runs": [], "bytes": bytes_on_disk([run.path for run in runs])}
     for run in runs:
         used = by_kind(run)

@@ -20,7 +20,7 @@ def export(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN]",
+            metavar="[RUN[@POLICY]]",
             autocompletion=options.complete_run,
             help="Name or path, instead of --run.  \\[default: the newest]",
         ),
@@ -61,6 +61,7 @@ def export(
     from rsgrpo_cli.step_dir import with_policy
 
     printed = Output(as_json=as_json)
+    name, policy = _split(name, policy)
     source = RunDir.open(_one_of(name, run))
     source, version = (source, source.newest_version()) if policy is None else with_policy(source, policy)
     exporting.check_policy(source, version)
@@ -81,6 +82,20 @@ def export(
         with pulled_back(source, version, checkpoint, interpolate, target, accept_changes=accept_changes) as weights:
             exporting.export(source, version, weights, target, merge=merge, card=text)
     _say(printed, source, version, target, complete=complete)
+
+
+def _split(name: str | None, policy: str | None) -> tuple[str | None, str | None]:
+    """The run and the policy of "RUN@POLICY", as other commands take it; --policy may say the same.
+
+    Raises:
+        UsageError: If both name a policy, and not the same.
+    """
+    from rsgrpo_cli.report.evaluations import split_place
+
+    place, at = split_place(name or "")
+    if at and policy not in (None, at):
+        raise UsageError(f"two policies are named: {at} and {policy}", "name one")
+    return (place, at) if at else (name, policy)
 
 
 def _one_of(name: str | None, run: str | None) -> str | None:

@@ -53,16 +53,22 @@ def _tables(found: Listing, rows: list[Row], ks: list[int]) -> list[Table]:
     names = _shown(found)
     short = [name.rpartition(".")[2] for name in names]
     headings = [one if short.count(one) == 1 else name for one, name in zip(short, names, strict=True)]
-    made = table("run", "steps", "reward", *(f"pass@{k}" for k in ks), *headings)
+    mixed = len(_benchmarks(rows)) > 1
+    made = table("run", "steps", "reward", *(f"pass@{k}" for k in ks), *(["on"] if mixed else []), *headings)
     for row in rows:
         made.add_row(
             f"{row.name} *" if row.holder else row.name,
             f"{row.steps}/{row.wanted}" if row.wanted else "base",
             number(row.reward),
             *(number(row.passed.get(k)) for k in ks),
+            *([row.benchmark] if mixed else []),
             *(_told(row.settings.get(name)) for name in names),
         )
     return [made]
+
+
+def _benchmarks(rows: list[Row]) -> set[str]:
+    return {row.benchmark for row in rows if row.benchmark}
 
 
 def _shown(found: Listing) -> list[str]:
@@ -82,6 +88,8 @@ def _lines(found: Listing, rows: list[Row], ks: list[int]) -> list[str]:
     lines = [f"* {row.name} is in use by {row.holder}" for row in rows if row.holder]
     lines += [f"{row.name} cannot be read: {row.damage}" for row in rows if row.damage]
     lines += [f"no run was evaluated for pass@{k}" for k in ks if not any(k in row.passed for row in rows)]
+    benchmarks = _benchmarks(rows)
+    lines += [f"pass@k is on {', '.join(benchmarks)}"] if len(benchmarks) == 1 else []
     lines += ["pass@k is of the newest policy that was evaluated, not always of the last step"] if policies else []
     lines += [f"{hidden} more settings differ: rsgrpo ls --json lists them"] if hidden > 0 else []
     return lines + [f"sweep {found.place / name}: {count} runs" for name, count in found.sweeps.items()]

@@ -33,13 +33,14 @@ def _lines(data: dict[str, Any]) -> list[str]:
     origin = data["forked_from"]
     lines = [f"{data['run']}: {data['model']} on {data['dataset']} with {settings}"]
     lines += [f"forked from {origin['run']} at step {origin['step']}"] if origin else []
-    total = max(data["steps_done"], data["steps_wanted"])  # a run may be resumed for more steps than it was created for
-    lines.append(f"{data['steps_done']} of {total} steps done; checkpoints {data['checkpoints'] or 'none'}")
+    done, at_work = _steps(data)
+    total = max(done, data["steps_wanted"])  # a run may be resumed for more steps than it was created for
+    lines.append(f"{done} of {total} steps done; checkpoints {data['checkpoints'] or 'none'}")
     lines += _now(data)
-    for step in data["at_work"]:
-        done = [name for name in ("rollouts", "rewards", "advantages", "update") if step[name]]
+    for step in at_work:
+        there = [name for name in ("rollouts", "rewards", "advantages", "update") if step[name]]
         parts = "" if step["rollouts"] else f" ({step['rollout_parts']} parts of the rollouts)"
-        lines.append(f"step {step['step']} has {', '.join(done) or 'nothing complete yet'}{parts}")
+        lines.append(f"step {step['step']} has {', '.join(there) or 'nothing complete yet'}{parts}")
     lines += [f"stale: {problem}" for problem in data["stale"][:STALE_SHOWN]] or ["nothing is stale"]
     lines += _more(data["stale"])
     lines += [f"other settings: {told}" for told in data["departures"][:STALE_SHOWN]] + _more(data["departures"])
@@ -47,6 +48,15 @@ def _lines(data: dict[str, Any]) -> list[str]:
         stale = " (stale)" if entry["stale"] else ""
         lines.append(f"evaluated: policy {entry['policy']} on {entry['benchmark']}{stale}")
     return lines
+
+
+def _steps(data: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
+    """How many steps are done, those since the newest checkpoint included, and the steps that are not."""
+    done, at_work = data["steps_done"], list(data["at_work"])
+    while at_work and at_work[0]["step"] == done and at_work[0]["update"]:
+        done += 1
+        at_work.pop(0)
+    return done, at_work
 
 
 def _now(data: dict[str, Any]) -> list[str]:

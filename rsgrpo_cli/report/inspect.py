@@ -193,7 +193,7 @@ def step_state(run: RunDir, number: int) -> dict[str, Any]:
         "rollouts": step.manifest is not None,
         "rewards": bool(step.rewards),
         "advantages": bool(step.advantages),
-        "update": (run.checkpoint(number + 1) / "manifest.json").is_file(),
+        "update": bool(step.updates) or (run.checkpoint(number + 1) / "manifest.json").is_file(),
     }
 
 

@@ -22,7 +22,7 @@ DRAWN = (
     ("truncated", "truncated_fraction", 3),
     ("gradient", "grad_norm", 3),
 )
-"""What is drawn over the steps: label, column, digits. `pass@G` is shown with the group's size."""
+"""What is drawn over the steps: label, column, digits."""
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 FULL, HALF, ASCII_FULL = "━", "─", "#"
 TWO_COLUMNS = 96
@@ -95,11 +95,7 @@ def _curves(snapshot: Snapshot, width: int, ascii_only: bool) -> Iterator[Text]:
         return
     columns = 2 if width >= TWO_COLUMNS else 1
     each = (width - 2 * (columns - 1)) // columns
-    group = snapshot.config.rollout.group_size
-    made = [
-        _curve(label.replace("G", str(group)), snapshot.curves[name], digits, each, ascii_only)
-        for label, name, digits in DRAWN
-    ]
+    made = [_curve(label, snapshot.curves[name], digits, each, ascii_only) for label, name, digits in DRAWN]
     rows = math.ceil(len(made) / columns)
     for row in range(rows):
         yield Text("  ").join(made[row::rows])
@@ -111,7 +107,7 @@ def _curve(label: str, values: Sequence[float | None], digits: int, width: int, 
 
     known = [value for value in values if value is not None and math.isfinite(value)]
     first, last = (number(known[end], digits) if known else "-" for end in (0, -1))
-    text = f"{first} > {last}" if len(known) > 1 else last
+    text = f"{first} to {last}" if len(known) > 1 else last
     bars = sparkline(values, width - LABEL - NUMBERS - 1, ASCII_BARS if ascii_only else BARS)
     return Text.assemble((f"{label:<{LABEL}}", ""), (bars, "cyan"), (f" {text:>{NUMBERS}}", ""))
 

@@ -167,3 +167,27 @@ def test_a_fork_stays_whole(cli: Cli, trained: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
     assert not trained.exists()
     assert cli("status", "--run", "branch").code == 0
+
+
+def test_du_counts_the_runs_of_sweeps(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "runs/some-sweep/cell")
+    found = cli("du", "--json").json["runs"]
+    assert sorted(run["run"] for run in found) == ["runs/some-sweep/cell", "runs/trained"]
+    assert [run["run"] for run in cli("du", "some-sweep", "--json").json["runs"]] == ["runs/some-sweep/cell"]
+
+
+def test_steps_since_the_newest_checkpoint_are_done_too(cli: Cli, trained: Path) -> None:
+    newest = max(int(path.name) for path in (trained / "checkpoints").iterdir())
+    shutil.rmtree(trained / f"checkpoints/{newest:06d}")
+    printed = cli("status", trained).out
+    assert f"{newest} of {newest} steps done; checkpoints" in printed
+    assert "has rollouts" not in printed
+
+
+def test_a_policy_is_exported_by_its_place(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    assert cli("export", f"{trained}@1", "--out", "by-place").code == 0
+    assert cli("export", trained, "--policy", "1", "--out", "by-flag").code == 0
+    same = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("by-place", "by-flag")]
+    assert same[0] == same[1]
+    refused = cli("export", f"{trained}@1", "--policy", "0")
+    assert (refused.code, "two policies are named: 1 and 0" in refused.err) == (2, True)

@@ -48,7 +48,7 @@ def test_it_says_where_the_run_is() -> None:
     assert drawn[4] == "rollout of step 3 3/8 parts 2.0 s"
     assert "groups    1 all right, 20 mixed, 1 all wrong of 22" in drawn
     assert "  pass@1 0.350 [0.310, 0.390]  +0.050 [+0.020, +0.080] against policy 0" in drawn
-    assert any(line.startswith("pass@8 ") and line.endswith("0.100 > 0.200") for line in drawn)
+    assert any(line.startswith("pass@G ") and line.endswith("0.100 to 0.200") for line in drawn)
 
 
 def test_two_completions_of_which_the_end_is_shown() -> None:
