@@ -74,7 +74,7 @@ def test_the_runs_of_a_sweep_are_named_by_it(cli: Cli, trained: Path, tmp_path: 
     shutil.move(trained, sweep / "one")
     assert cli("status", "--run", "mine/one", "--json").json["steps_done"] == 2
     assert cli("status", "mine/one").code == 0
-    for command in (["status"], ["du", "mine"], ["status", "mine"], ["status", "nothing"]):
+    for command in (["status"], ["status", "mine"], ["status", "nothing"]):
         result = cli(*command)
         assert result.code == 1
         assert "rsgrpo ls mine lists them" in result.err
