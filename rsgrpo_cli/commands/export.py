@@ -43,6 +43,10 @@ def export(
             help="Weights on the line from the base model (0) to the policy (1).  \\[default: 1]",
         ),
     ] = 1.0,
+    average: Annotated[
+        str | None,
+        typer.Option("--average", metavar="N,N,...", help="The mean of the weights of these policies."),
+    ] = None,
     accept_changes: options.AcceptOption = False,
     accept_inexact: options.InexactOption = False,
     as_json: options.JsonOption = False,
@@ -53,8 +57,8 @@ def export(
     """
     from rsgrpo_cli.models import licence
     from rsgrpo_cli.pipeline import export as exporting
+    from rsgrpo_cli.pipeline.averaging import moved
     from rsgrpo_cli.pipeline.base_model import open_base
-    from rsgrpo_cli.pipeline.rebuilding import checkpoint_of, pulled_back
     from rsgrpo_cli.report.card import card
     from rsgrpo_cli.run_dir import RunDir
     from rsgrpo_cli.staleness import stale_evaluation
@@ -63,10 +67,12 @@ def export(
     printed = Output(as_json=as_json)
     name, policy = _split(name, policy)
     source = RunDir.open(_one_of(name, run))
+    several = _several(average, policy, interpolate)
+    policy = str(several[-1]) if several else policy
     source, version = (source, source.newest_version()) if policy is None else with_policy(source, policy)
     exporting.check_policy(source, version)
     complete = merge or not source.config().model.lora_rank
-    line = "" if interpolate == 1 else f"at{interpolate:g}"
+    line = f"mean{len(several)}" if several else "" if interpolate == 1 else f"at{interpolate:g}"
     target = out or source.path / "exports" / f"{source.folder_of(version)}{line}{'-merged' if merge else ''}"
     exporting.require_free(target)
     model = source.config().model
@@ -77,11 +83,18 @@ def export(
         if stale:
             printed.warn(f"{stale}; it is left out of the model card")
     accept = {"accept_changes": accept_changes, "accept_inexact": accept_inexact}
-    with checkpoint_of(source, version, target, printed, **accept) as (checkpoint, inexact):
-        text = card(source, version, complete=complete, licence=licence(model.name), inexact=inexact, at=interpolate)
-        with pulled_back(source, version, checkpoint, interpolate, target, accept_changes=accept_changes) as weights:
-            exporting.export(source, version, weights, target, merge=merge, card=text)
-    _say(printed, source, version, target, complete=complete)
+    with moved(source, version, several, interpolate, target, printed, **accept) as (weights, inexact):
+        text = card(
+            source,
+            version,
+            complete=complete,
+            licence=licence(model.name),
+            inexact=inexact,
+            at=interpolate,
+            several=several,
+        )
+        exporting.export(source, version, weights, target, merge=merge, card=text)
+    _say(printed, source, version, target, complete=complete, several=several)
 
 
 def _split(name: str | None, policy: str | None) -> tuple[str | None, str | None]:
@@ -98,6 +111,28 @@ def _split(name: str | None, policy: str | None) -> tuple[str | None, str | None
     return (place, at) if at else (name, policy)
 
 
+def _several(average: str | None, policy: str | None, interpolate: float) -> tuple[int, ...]:
+    """The policies to average, in order; empty where one is wanted.
+
+    Raises:
+        UsageError: If they are no list of policies, or one is named besides.
+    """
+    if average is None:
+        return ()
+    if policy is not None or interpolate != 1:
+        raise UsageError("--average names the policies itself", "leave out --policy, RUN@POLICY and --interpolate")
+    hint = "name at least two, each once and none of them 0: --average 80,100,120"
+    numbers = average.split(",")
+    if not all(one.strip().isdecimal() for one in numbers):
+        raise UsageError(f"--average {average!r} is not a list of policies", hint)
+    versions = tuple(sorted(map(int, numbers)))
+    if versions[0] == 0:
+        raise UsageError("--average: policy 0 is the base model", "pull a policy back to it: --interpolate 0.75")
+    if len(set(versions)) < max(len(versions), 2):
+        raise UsageError(f"--average {average!r} names no two policies, or one twice", hint)
+    return versions
+
+
 def _one_of(name: str | None, run: str | None) -> str | None:
     """The run, named as an argument or with --run; the argument wins over RSGRPO_RUN.
 
@@ -110,9 +145,11 @@ def _one_of(name: str | None, run: str | None) -> str | None:
     return name or run
 
 
-def _say(out: Output, run: RunDir, version: int, target: Path, *, complete: bool) -> None:
+def _say(out: Output, run: RunDir, version: int, target: Path, *, complete: bool, several: tuple[int, ...]) -> None:
     written = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     kind = "model" if complete else "adapter"
     data = {"run": str(run.path), "policy": version, "path": str(target), "kind": kind, "bytes": written}
-    line = f"policy {version} of {run.path} as {'a model' if complete else 'an adapter'}, {size(written)} -> {target}"
+    data |= {"average": list(several)} if several else {}
+    what = f"the mean of policies {', '.join(map(str, several))}" if several else f"policy {version}"
+    line = f"{what} of {run.path} as {'a model' if complete else 'an adapter'}, {size(written)} -> {target}"
     out.result(data, lines=[line])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,14 @@ from rsgrpo_cli.staleness import departures, why_stale
 
 
 def card(
-    run: RunDir, version: int, *, complete: bool, licence: str | None, inexact: str | None = None, at: float = WHOLE
+    run: RunDir,
+    version: int,
+    *,
+    complete: bool,
+    licence: str | None,
+    inexact: str | None = None,
+    at: float = WHOLE,
+    several: Sequence[int] = (),
 ) -> str:
     """A README.md with front matter that the Hugging Face Hub reads.
 
@@ -25,30 +32,33 @@ def card(
         licence: Of the base model, None where it is not known.
         at: Where on the line from the base model (0) to the policy (1) the weights are.
         inexact: How the policy, which was rebuilt, is not the same bit for bit, as a sentence, if it is not.
+        several: The policies of whose weights these are the mean, of which `version` is the last.
     """
     config = run.config()
     base = config.model.name.partition("@")[0]
     parts = [
         *_front_matter(base, complete=complete, licence=licence),
-        f"# {run.name}, policy {version}",
+        f"# {run.name}, {f'mean of {len(several)} policies' if several else f'policy {version}'}",
         "",
         f"{base} after {version} steps of reinforcement learning with `{config.advantage.estimator}` on "
         f"{config.prepare.dataset}, made with rsgrpo: Risk-Sensitive GRPO, https://arxiv.org/abs/2509.24261.",
         *([] if licence else ["", "Its licence is that of the base model."]),
         *(["", f"It was rebuilt from an earlier checkpoint, not bit for bit: {inexact}."] if inexact else []),
-        *(
-            [
-                "",
-                f"Its weights are not the policy's own, but at {at:g} on the line to it from the base model, at 0.",
-            ]
-            if at != WHOLE
-            else []
-        ),
+        *_whose_weights(at, several),
         *_section("Training", [*_table(("setting", "value"), _settings(config)), *_others(run, version)]),
-        *_results(run, version, at),
+        *([] if several else _results(run, version, at)),
         *_section("Loading", ["```python", *_loading(base, complete=complete), "```"]),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _whose_weights(at: float, several: Sequence[int]) -> list[str]:
+    """Where the weights come from, unless they are the policy's own."""
+    if several:
+        return ["", f"Its weights are the mean of those of policies {', '.join(map(str, several))}."]
+    if at == WHOLE:
+        return []
+    return ["", f"Its weights are not the policy's own, but at {at:g} on the line to it from the base model, at 0."]
 
 
 def _front_matter(base: str, *, complete: bool, licence: str | None) -> list[str]:
