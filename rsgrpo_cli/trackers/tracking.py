@@ -60,8 +60,8 @@ class Tracking:
     def kill(self) -> None:
         """End them at once."""
         for process in (self._processes or {}).values():
-            process.kill()
-            process.wait()
+            with process:  # closes its pipes, and waits
+                process.kill()
 
     def _start(self, name: str) -> subprocess.Popen[bytes] | None:
         log = self._log(name)
@@ -88,7 +88,9 @@ class Tracking:
         late = process.poll() is None
         if late:
             process.kill()
+        assert process.stdin is not None
         assert process.stdout is not None
+        process.stdin.close()
         with process.stdout:
             told = process.stdout.read()
         process.wait()

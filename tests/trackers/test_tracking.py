@@ -102,6 +102,22 @@ def test_a_tracker_that_fails_does_not_stop_the_run(
     assert "rsgrpo train --run runs/a --tracker wandb" in " ".join(result.err.split())
 
 
+def test_nothing_stays_open_of_a_tracker_that_ends_early(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "fake", monkeypatch, FAKE["ends its process"])
+    said: list[str] = []
+    watched = tracking.Tracking(RunDir(trained), ["wandb"], said.append)
+    watched.look()
+    assert watched._processes is not None
+    (process,) = watched._processes.values()
+    process.wait()
+    watched.look()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert (process.stdin.closed, process.stdout.closed, len(said)) == (True, True, 1)
+
+
 def test_a_folder_that_cannot_be_written_does_not_stop_the_run(cli: Cli, trained: Path) -> None:
     (trained / "trackers").write_text("a file where a folder should be")
     result = cli("train", "--run", trained, "--steps", "3", "--tracker", "csv")
