@@ -127,6 +127,7 @@ def test_training_again_gives_the_same_model(tmp_path: Path, build: ModuleType, 
     torch.testing.assert_close(logprobs[0], logprobs[1], rtol=0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_all_that_training_needs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

@@ -51,6 +51,7 @@ def test_one_step_is_the_step_that_train_takes(cli: Cli, tmp_path: Path) -> None
     assert all(weight.grad is not None for weight in lm.causal.parameters())
 
 
+@pytest.mark.slow
 def test_one_step_runs_as_a_script() -> None:
     result = subprocess.run(
         [sys.executable, EXAMPLES / "one_step.py"], capture_output=True, text=True, check=False, env=os.environ

@@ -74,7 +74,7 @@ def killed_at(start: Start, command: list[str], write: int) -> int:
         pytest.param(TRAIN, id="checkpoints"),
         pytest.param(RARELY, id="no checkpoints", marks=pytest.mark.slow),
         pytest.param(SEVERAL, id="several steps", marks=pytest.mark.slow),
-        pytest.param(LOOKING_BACK, id="looking back"),
+        pytest.param(LOOKING_BACK, id="looking back", marks=pytest.mark.slow),
     ],
 )
 def test_killed_at_random_writes(

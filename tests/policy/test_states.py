@@ -66,6 +66,7 @@ def test_reading_a_prompt_once_changes_neither_values_nor_gradients(
     assert (shared[1] - joined[1]).abs().max() < 1e-5 * joined[1].abs().max()
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_same_bit_for_bit_on_several_threads(open_toy: OpenPolicy) -> None:
     rng, threads = np.random.default_rng(0), torch.get_num_threads()
     prompts, completions = ([rng.integers(6, 27, size=12) for _ in range(256)] for _ in range(2))
