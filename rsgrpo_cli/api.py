@@ -5,6 +5,7 @@ It reads, and never writes, samples or trains; it takes no lock, so a run may be
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from rsgrpo_cli.schemas import (
     ArtifactSchema,
 )
 from rsgrpo_cli.step_dir import Parts, part_files, rewards_of
+from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
 Columns = Sequence[str] | None
 
@@ -128,7 +130,9 @@ class Run:
         """
         if (policy, benchmark) not in self.evaluations():
             have = ", ".join(f"policy {version} on {name}" for version, name in self.evaluations())
-            hint = f"evaluated: {have}" if have else f"measure it: rsgrpo eval --run {self.path}"
+            on = flags_of_benchmark(self.config())
+            measure = shlex.join(["rsgrpo", "eval", "--run", str(self.path), *on])
+            hint = f"evaluated: {have}" if have else f"measure it: {measure}"
             raise MissingError(f"run {self.name} has no evaluation of policy {policy} on {benchmark}", hint)
         stale = staleness.stale_evaluation(self.directory, policy, benchmark)
         return Evaluation(policy, benchmark, self.directory.evaluation(policy, benchmark), stale)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,11 +42,17 @@ class Parts:
         kind: What they hold.
         place: The file, or the directory of the parts.
         single: Whether the artifact is one file, with an id of its own.
-        hint: What to do where there are none.
+        hint: Tells what to do where there are none.
     """
 
     def __init__(
-        self, paths: Sequence[Path], kind: ArtifactSchema, place: Path, *, single: bool = False, hint: str = ""
+        self,
+        paths: Sequence[Path],
+        kind: ArtifactSchema,
+        place: Path,
+        *,
+        single: bool = False,
+        hint: Callable[[], str] = str,
     ) -> None:
         self.paths, self.kind, self.place, self.single, self.hint = list(paths), kind, place, single, hint
         self._lineages: dict[Path, Lineage] = {}
@@ -118,7 +124,7 @@ class Parts:
         return table.select(list(columns)) if columns else table
 
     def _nothing(self) -> NoReturn:
-        raise MissingError(f"there are no {self.kind.name} at {self.place}", self.hint)
+        raise MissingError(f"there are no {self.kind.name} at {self.place}", self.hint())
 
     def lineage(self, path: Path) -> Lineage:
         """The lineage of one file, which need not be there: that is an error then."""
@@ -151,7 +157,7 @@ class Step:
         files = part_files(self.folder)
         named = self.manifest["parts"] if self.manifest else {path.stem for path in files}
         paths = [path for path in files if path.stem in named]
-        return Parts(paths, ROLLOUTS, self.folder, hint=_make_first(self.run, self.number, "rollouts"))
+        return Parts(paths, ROLLOUTS, self.folder, hint=partial(make_first, self.run, self.number, "rollouts"))
 
     @cached_property
     def rewards(self) -> Parts:
@@ -178,7 +184,7 @@ class Step:
         return self._single(self.run.history(self.number), HISTORY, "advantages")
 
     def _single(self, path: Path, kind: ArtifactSchema, what: str) -> Parts:
-        hint = _make_first(self.run, self.number, what)
+        hint = partial(make_first, self.run, self.number, what)
         return Parts([path] if path.is_file() else [], kind, path, single=True, hint=hint)
 
     def artifact(self, what: str) -> Parts:
@@ -208,7 +214,7 @@ class Step:
             have = len(part_files(self.folder))
             raise MissingError(
                 f"no complete rollouts in {self.folder}" + (f" ({have} parts so far)" if have else ""),
-                _make_first(self.run, self.number, "rollouts"),
+                make_first(self.run, self.number, "rollouts"),
             )
         for name, expected in self.manifest["parts"].items():
             path = self.folder / f"{name}.parquet"
@@ -274,7 +280,7 @@ def rewards_of(run: RunDir, step: int, tag: str | None = None) -> Parts:
     parts = part_files(folder)
     if not parts and older.is_file():
         return Parts([older], REWARDS, older, single=True)
-    return Parts(parts, REWARDS, folder, hint=_make_first(run, step, "rewards"))
+    return Parts(parts, REWARDS, folder, hint=partial(make_first, run, step, "rewards"))
 
 
 def newest_step(run: RunDir, has: str) -> int:
@@ -289,7 +295,10 @@ def newest_step(run: RunDir, has: str) -> int:
     """
     found = next((step for step in reversed(run.steps()) if Step(run, step).artifact(has)), None)
     if found is None:
-        raise UsageError(f"run {run.name} has no {has} yet", f"make them first: rsgrpo {STAGES[has]} --run {run.path}")
+        first = next((what for what in CHAIN if not any(Step(run, step).artifact(what) for step in run.steps())), has)
+        raise UsageError(
+            f"run {run.name} has no {has} yet", f"make them first: rsgrpo {STAGES[first]} --run {run.path}"
+        )
     return found
 
 
@@ -321,7 +330,9 @@ def _way_to(run: RunDir, version: int, tag: str) -> str:
     if tag.isdigit():  # more likely to be meant as a fraction than as a tag
         line = f"rsgrpo eval --run {run.path} --policy {version} --interpolate 0.5"
         return f"weights halfway between the base model and policy {version}: {line}"
-    return f"make it: {stage_command(run, max(version - 1, 0), 'updates', '--tag', tag)}"
+    if version == 0 or not has_policy(run, version - 1):
+        return f"an update with --tag makes one: {steps_there(run)}"
+    return f"make it: {stage_command(run, version - 1, 'updates', '--tag', tag)}"
 
 
 def stage_command(run: RunDir, step: int, what: str, *flags: str) -> str:
@@ -329,8 +340,27 @@ def stage_command(run: RunDir, step: int, what: str, *flags: str) -> str:
     return shlex.join(["rsgrpo", STAGES[what], "--run", str(run.path), "--step", str(step), *flags])
 
 
-def _make_first(run: RunDir, step: int, what: str) -> str:
-    return f"make them first: {stage_command(run, step, what)}"
+def has_policy(run: RunDir, version: int) -> bool:
+    """Whether a run ever had a policy: the base model, one with a checkpoint, or one that an update made."""
+    return version == 0 or version in run.versions() or run.update_metrics(version - 1).is_file()
+
+
+def steps_there(run: RunDir) -> str:
+    """The steps of a run, as a next step for whoever asked for another one."""
+    steps = run.steps()
+    if not steps:
+        return "it has no steps yet"
+    return "it has only step 0 so far" if steps[-1] == 0 else f"it has steps {steps[0]} to {steps[-1]}"
+
+
+def make_first(run: RunDir, step: int, what: str) -> str:
+    """The command that can be run now, of those that lead to an artifact of a step."""
+    if not has_policy(run, step):
+        return f"run {run.name} never came to step {step}: {steps_there(run)}"
+    made = Step(run, step)
+    before = CHAIN[1 : CHAIN.index(what)] if made.manifest else CHAIN[:1]
+    first = next((one for one in before if one == "rollouts" or not made.artifact(one)), what)
+    return f"make them first: {stage_command(run, step, first)}"
 
 
 def _key(table: pa.Table, row: int) -> tuple[str, int]:

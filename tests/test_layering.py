@@ -57,12 +57,13 @@ ALLOWED: dict[str, set[str]] = {
     "identity": {"errors", "artifacts"},
     "step_dir": {"errors", "schemas", "artifacts", "run_dir"},
     "staleness": {"errors", "schemas", "artifacts", "footers", "run_dir", "identity", "step_dir"},
+    "policies": {"errors", "run_dir", "step_dir", "staleness"},
     "checked_steps": {"errors", "schemas", "artifacts", "run_dir", "step_dir", "staleness"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "estimators", "engines", "policy", "stages"}
     | {"artifacts", "run_dir", "console", "disk", "manifests", "checkpoint_checks", "config_file", "locks"}
-    | {"identity", "staleness", "step_dir", "checked_steps", "health"},
-    "api": {"errors", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
+    | {"identity", "staleness", "step_dir", "policies", "checked_steps", "health"},
+    "api": {"errors", "tasks", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
     "report": {
         "errors",
         "schemas",
@@ -75,7 +76,7 @@ ALLOWED: dict[str, set[str]] = {
         "console",
         "staleness",
     }
-    | {"step_dir", "checked_steps", "rewards", "activity", "health", "events", "locks"},
+    | {"step_dir", "policies", "checked_steps", "rewards", "activity", "health", "events", "locks"},
     "trackers": {"errors", "schemas", "config", "activity", "disk", "artifacts", "run_dir", "staleness"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},

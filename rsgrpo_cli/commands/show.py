@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from rsgrpo_cli.run_dir import RunDir
 
 SHORT = 100
+LISTED = 20
+"""Problems that are listed unless another number is asked for."""
 BAR, NATS_PER_MARK = 20, 0.5
 """Most marks of a token's bar, and what one stands for."""
 TRAINERS = {"entropy": "entropy", "difference": "trainer - sampler", "ratio": "ratio"}
@@ -26,7 +30,7 @@ TRAINERS = {"entropy": "entropy", "difference": "trainer - sampler", "ratio": "r
 Tag = Annotated[
     str | None,
     typer.Option(
-        "--tag", metavar="NAME", callback=options.tag, help="What was made with this tag, in place of the run's own."
+        "--tag", metavar="NAME", callback=options.tag, help="What was made with this tag, instead of the run's own."
     ),
 ]
 
@@ -38,7 +42,10 @@ Prompt = Annotated[
     ),
 ]
 Policy = Annotated[
-    int | None, typer.Option("--policy", min=0, help="What was sampled to evaluate this policy, not in training.")
+    str | None,
+    typer.Option(
+        "--policy", metavar="N[.TAG]", help="What was sampled to evaluate this policy, instead of a training step."
+    ),
 ]
 NewlySolved = Annotated[
     tuple[str, str] | None,
@@ -49,6 +56,7 @@ NewlySolved = Annotated[
 Search = Annotated[
     str | None, typer.Option("--search", metavar="TEXT", help="List only where this is in problem or completion.")
 ]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help=f"How many problems to list.  \\[default: {LISTED}]")]
 Tokens = Annotated[
     int | None, typer.Option("--tokens", metavar="SAMPLE", min=0, help="The tokens of one completion of --prompt.")
 ]
@@ -65,7 +73,7 @@ def show(
     wrong: Annotated[bool, typer.Option("--wrong", help="List only problems that were never solved.")] = False,
     solved: NewlySolved = None,
     search: Search = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many problems to list.")] = 20,
+    limit: Limit = None,
     tokens: Tokens = None,
     full: Annotated[bool, typer.Option("--full", help="Whole completions, of one problem.")] = False,
     as_json: options.JsonOption = False,
@@ -75,21 +83,58 @@ def show(
     from rsgrpo_cli.run_dir import RunDir
 
     out = Output(as_json=as_json)
+    place = {"--step": step is not None, "--policy": policy is not None, "--tag": tag is not None}
+    one = {"--prompt": prompt is not None, "--full": full, "--tokens": tokens is not None}
+    many = {"--hardest": hardest, "--wrong": wrong, "--search": search is not None, "--limit": limit is not None}
+    _refuse_mixtures(place, one, many, {"--newly-solved": solved is not None}, benchmark)
+    listing = partial(_list, out, hardest=hardest, wrong=wrong, search=search, limit=limit or LISTED)
     if solved is not None:
-        source, only = problems.newly_solved(*solved, benchmark)
-        return _list(out, source, only, hardest=hardest, wrong=wrong, search=search, limit=limit)
+        return listing(*problems.newly_solved(*solved, benchmark))
     target = RunDir.open(run)
-    one = prompt is not None or full or tag is not None or tokens is not None
-    if policy is None and benchmark is not None:
-        raise UsageError("--benchmark is of an evaluation", "say which: --policy K")
     evaluated = None if policy is None else problems.of_evaluation(target, policy, benchmark)
-    if not one:
-        source = evaluated or problems.of_step(target, step)
-        return _list(out, source, None, hardest=hardest, wrong=wrong, search=search, limit=limit)
+    if any(many.values()) or not (any(one.values()) or tag):
+        return listing(evaluated or problems.of_step(target, step, tag), None)
     data = _one(target, evaluated, prompt, step, tag)
     if tokens is not None:
         return _tokens(out, target, data, tokens, tag)
     _show(out, data, prompt, tag, full=full)
+
+
+def _refuse_mixtures(
+    place: Mapping[str, bool],
+    one: Mapping[str, bool],
+    many: Mapping[str, bool],
+    solved: Mapping[str, bool],
+    benchmark: str | None,
+) -> None:
+    """Refuse flags of which one would be ignored.
+
+    Args:
+        place: Flag -> whether it was given: of those that say what to look at.
+        one: The same, of those that show one problem.
+        many: Of those that list problems.
+        solved: Of the one that lists problems of a place of its own.
+        benchmark: What --benchmark says.
+
+    Raises:
+        UsageError: Naming two of them.
+    """
+    given = [[flag for flag, was_given in flags.items() if was_given] for flags in (place, one, many, solved)]
+    places, ones, lists, news = given
+    if news and (places or ones):
+        raise UsageError(
+            f"--newly-solved cannot be combined with {(places or ones)[0]}", "A and B are RUN or RUN@POLICY"
+        )
+    if ones and lists:
+        raise UsageError(f"{lists[0]} lists problems, and {ones[0]} shows one of them", "leave one of the two out")
+    if "--policy" in places and len(places) > 1:
+        other = places[0] if places[0] != "--policy" else places[1]
+        hint = "leave one of the two out"
+        if other == "--tag":
+            hint = "the policy of an update with a tag is --policy N.TAG, an evaluation with a tag --benchmark NAME.TAG"
+        raise UsageError(f"--policy shows an evaluation, and {other} a training step", hint)
+    if benchmark is not None and "--policy" not in places and not news:
+        raise UsageError("--benchmark needs an evaluation", "name its policy: --policy N")
 
 
 # -- problems ---------------------------------------------------------------------------------------------------------
@@ -102,6 +147,8 @@ def _list(
     from rsgrpo_cli.report.problems import problems
 
     rows = [row for row in problems(source, search) if only is None or row["prompt_id"] in only]
+    if wrong and any(row["right"] is None for row in rows):
+        raise UsageError(f"{source.label} has no right and wrong answers", "--hardest sorts by the mean reward")
     rows = [row for row in rows if not (wrong and row["right"])]
     rows.sort(key=lambda row: (_ease(row) if hardest else 0.0, row["prompt_id"]))
     data = {"source": source.label, "total": len(rows), "problems": rows[:limit]}
@@ -114,7 +161,7 @@ def _list(
         made.add_row(row["prompt_id"], right, str(row["truncated"] or ""), *texts)
     more = [f"{len(rows) - limit:,} more: --limit"] if len(rows) > limit else []
     if not rows:
-        return out.result(data, lines=[f"{source.label}: no problem is like that"])
+        return out.result(data, lines=[f"{source.label}: no such problems"])
     one = shlex.join(["rsgrpo", "show", *source.flags, "--prompt", rows[0]["prompt_id"]])
     out.result(data, made, lines=[*more, f"its completions: {one}"])
 
@@ -134,12 +181,7 @@ def _one(
     from rsgrpo_cli.report import problems
     from rsgrpo_cli.report.inspect import follow
 
-    if evaluated is None:
-        data = follow(str(run.path), prompt, step, tag)
-    elif prompt is None:
-        raise UsageError("of an evaluation, one problem has to be named", "name it: --prompt ID")
-    else:
-        data = problems.completions(evaluated, prompt)
+    data = problems.completions(evaluated, prompt) if evaluated else follow(str(run.path), prompt, step, tag)
     data["completions"].sort(key=lambda row: (-_reward(row), row["sample_index"]))
     return data
 

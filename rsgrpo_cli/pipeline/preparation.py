@@ -174,7 +174,7 @@ def _open(
         MissingError: If one of them cannot be had.
         UsageError: If the reward needs a column that the dataset does not have.
     """
-    source = _load(cfg.dataset, split_of(cfg.dataset, split), cfg)
+    source = _load(cfg.dataset, split_of(cfg.dataset, split), cfg, session.config.prepare)
     dropped = _benchmarks(session, cfg) if cfg.decontaminate == "drop" else []
     if wants is not None:
         columns.check_source(reward, wants, source)
@@ -207,9 +207,14 @@ def _make(
     return prepare_stage.prepare(source, reward, cfg, phrasing=phrasing, benchmarks=against, count_tokens=counter)
 
 
-def _load(dataset: str, split: Split, cfg: PrepareConfig) -> Source:
+def _load(dataset: str, split: Split, cfg: PrepareConfig, training: PrepareConfig) -> Source:
     return load_source(
-        dataset, split, prompt_column=cfg.prompt_column, answer_column=cfg.answer_column, data_dir=cfg.data_dir
+        dataset,
+        split,
+        prompt_column=cfg.prompt_column,
+        answer_column=cfg.answer_column,
+        data_dir=cfg.data_dir,
+        first=(training.prompt_column, training.answer_column),
     )
 
 
@@ -218,7 +223,8 @@ def _benchmarks(session: Session, cfg: PrepareConfig) -> list[Source]:
     found: list[Source] = []
     for name in session.config.eval.benchmarks:
         try:
-            found.append(load_source(name, "test", data_dir=cfg.data_dir))
+            columns = (cfg.prompt_column, cfg.answer_column)
+            found.append(load_source(name, "test", data_dir=cfg.data_dir, first=columns))
         except MissingError as error:
             if cfg.decontaminate == "drop":
                 raise

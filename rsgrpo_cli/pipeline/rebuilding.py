@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from rsgrpo_cli import activity, disk, manifests
+from rsgrpo_cli import activity, disk, manifests, policies
 from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.checkpoint_checks import check_checkpoint, checking
 from rsgrpo_cli.config import RunConfig, UpdateConfig
 from rsgrpo_cli.console import Output, duration
-from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
+from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.pipeline import updating
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import UPDATE_METRICS
-from rsgrpo_cli.staleness import stale_inputs
 from rsgrpo_cli.step_dir import Step
 
 if TYPE_CHECKING:
@@ -82,12 +81,14 @@ def find_route(run: RunDir, version: int) -> Route:
         MissingError: Naming the first step of which something is missing.
         StaleError: If what a step was made from has been replaced since.
     """
-    if not Step(run, version - 1).updates:
-        have = ", ".join(map(str, run.versions())) or "none"
-        raise MissingError(f"run {run.name} has no policy {version}", f"checkpoints: {have}; 0 is the base model")
+    policies.require_known(run, version)
     start = max((kept for kept in run.versions() if kept <= version), default=0)
-    for step in range(start, version):
-        require_whole(run, version, step)
+    try:
+        for step in range(start, version):
+            policies.require_whole(run, version, step)
+    except (MissingError, StaleError) as error:
+        error.hint = "; ".join(part for part in (policies.told(run), error.hint) if part)
+        raise
     times = {event["step"]: event["seconds"] for event in run.recorded() if _is_update(event)}
     known = [times[step] for step in range(start, version) if step in times]
     seconds = sum(known) / len(known) * (version - start) if known else None
@@ -96,36 +97,6 @@ def find_route(run: RunDir, version: int) -> Route:
 
 def _is_update(event: dict[str, Any]) -> bool:
     return event["stage"] == "update" and isinstance(event.get("step"), int) and "tag" not in event
-
-
-def require_whole(run: RunDir, version: int, step: int) -> None:
-    """Refuse a route to a policy over a step that cannot be made again.
-
-    Raises:
-        MissingError: If something of the step is gone.
-        StaleError: If something that it was made from has been replaced.
-    """
-    found = Step(run, step)
-    try:
-        gone = next((what for what in ("updates", "advantages", "rollouts") if not found.artifact(what)), None)
-        if gone is None:
-            found.complete_rollouts()
-    except (ArtifactError, MissingError):
-        gone = "rollouts"
-    if gone:
-        have = ", ".join(map(str, run.versions())) or "none"
-        raise MissingError(
-            f"run {run.name} has no checkpoint {version}, and it cannot be rebuilt: the {gone} of step {step} are not "
-            "all there",
-            f"checkpoints: {have}; 0 is the base model. --checkpoint-every 1 --keep-checkpoints N keep more",
-        )
-    problems = stale_inputs(run, step)
-    if problems:
-        have = ", ".join(map(str, run.versions())) or "none"
-        raise StaleError(
-            f"policy {version} of run {run.name} cannot be rebuilt: {problems[0]}",
-            f"checkpoints: {have}; 0 is the base model",
-        )
 
 
 def rebuild(

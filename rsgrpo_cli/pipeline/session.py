@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from rsgrpo_cli import activity
+from rsgrpo_cli import activity, policies
 from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.checkpoint_checks import checking
 from rsgrpo_cli.config import AdvantageConfig, OwnEstimatorConfig, RunConfig, ScoreConfig, override
@@ -195,6 +195,7 @@ class Session:
 
     def policy_id(self, version: int) -> str:
         """The id of a policy: of the base model, the hash of its weights; of another, of all it was made of."""
+        policies.require_known(self.run, version)
         return self.run.policy_id(version, self.base_id)
 
     def policy(self, version: int, *, train: bool = False) -> Policy:

@@ -16,7 +16,7 @@ from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.locks import free
 from rsgrpo_cli.pipeline.keeping import MANIFEST, best, remove_checkpoint
-from rsgrpo_cli.pipeline.rebuilding import require_whole
+from rsgrpo_cli.policies import require_whole
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import POLICY_LOGPROBS, ROLLOUTS
 from rsgrpo_cli.step_dir import part_files

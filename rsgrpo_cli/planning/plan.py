@@ -14,7 +14,7 @@ from rsgrpo_cli.planning.footprint import Decoder, Footprint, Precision
 from rsgrpo_cli.planning.workload import Workload
 from rsgrpo_cli.tasks.files import is_data_file
 from rsgrpo_cli.tasks.registry import REGISTRY, Split, listed
-from rsgrpo_cli.tasks.sources import BUNDLED, load_source
+from rsgrpo_cli.tasks.sources import BUNDLED, Columns, load_source
 
 PROMPT_TOKENS = 256
 """Assumed of a prompt: problems are not tokenized here."""
@@ -103,7 +103,8 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
     """How much a run is to do."""
     rollout, dataset = config.rollout, config.prepare.dataset
     held_out = config.eval.benchmarks or ((dataset,) if dataset in BUNDLED else ())
-    problems = _count(dataset, "train", config.prepare.prompt_column, config.prepare.answer_column)
+    columns = (config.prepare.prompt_column, config.prepare.answer_column)
+    problems = _count(dataset, "train", asked_for=columns)
     if problems is not None and config.prepare.limit is not None:
         problems = min(problems, config.prepare.limit)
     return Workload(
@@ -118,7 +119,9 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
         draw_limit=rollout.draw_limit if rollout.zero_variance == "resample" else 1,
         problems=problems,
         eval_every=config.train.eval_every,
-        benchmarks=tuple((_count(name, "test"), config.eval.for_benchmark(name).samples) for name in held_out),
+        benchmarks=tuple(
+            (_count(name, "test", first=columns), config.eval.for_benchmark(name).samples) for name in held_out
+        ),
     )
 
 
@@ -222,14 +225,15 @@ def _field(config: RunConfig, name: str) -> Any:
 
 
 def _count(
-    dataset: str, split: Split, prompt_column: str | None = None, answer_column: str | None = None
+    dataset: str, split: Split, *, asked_for: Columns = (None, None), first: Columns = (None, None)
 ) -> int | None:
     """Problems of a dataset that is on this machine or known by name, before duplicates are dropped."""
     if dataset in REGISTRY:
         return listed(dataset, split)[1].rows
     if dataset not in BUNDLED and not is_data_file(Path(dataset)):
         return None
-    return len(load_source(dataset, split, prompt_column=prompt_column, answer_column=answer_column).problems)
+    prompt, answer = asked_for
+    return len(load_source(dataset, split, prompt_column=prompt, answer_column=answer, first=first).problems)
 
 
 # -- where it does not fit --------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from rsgrpo_cli import policies
 from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval
 from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
@@ -31,6 +32,7 @@ from rsgrpo_cli.staleness import (
     why_stale,
 )
 from rsgrpo_cli.step_dir import POLICY, with_policy
+from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
 IntArray = NDArray[np.int64]
 
@@ -164,6 +166,7 @@ def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Ev
         evaluated = [version for version in evaluated if benchmark in run.benchmarks_of(version)]
     version = max(evaluated, default=-1) if wanted is None else wanted
     if version not in evaluated:
+        policies.require_known(run, max(version, 0))
         measure = f"measure it: {_missing_command(run, wanted, benchmark, evaluated)}"
         what = f"run {run.name} has" if wanted is None else f"policy {run.policy_name(wanted)} of run {run.name} has"
         on = f" on {benchmark}" if benchmark else ""
@@ -197,11 +200,10 @@ def split_place(place: str) -> tuple[str, str]:
 
 def _missing_command(run: RunDir, version: int | None, benchmark: str | None, evaluated: list[int]) -> str:
     """The command that makes an evaluation: on what the run's newest one is on, as only those can be compared."""
-    on = ["--benchmark", benchmark] if benchmark else []
-    if version is None:
-        return shlex.join(["rsgrpo", "eval", "--run", str(run.path), *on])
-    if not evaluated:
-        return eval_command(run, version, None, *on)
+    if version is None or not evaluated:
+        on = flags_of_benchmark(run.config(), benchmark)
+        command = ["rsgrpo", "eval", "--run", str(run.path)]
+        return shlex.join([*command, *on]) if version is None else eval_command(run, version, None, *on)
     newest = max(evaluated)
     return eval_command(run, version, None, *benchmark_flags(run, newest, benchmark or run.benchmarks_of(newest)[0]))
 

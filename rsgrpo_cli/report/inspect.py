@@ -17,7 +17,7 @@ from rsgrpo_cli.report.usage import bytes_used
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS
 from rsgrpo_cli.staleness import departures, evaluations, stale_evaluation, stale_inputs
-from rsgrpo_cli.step_dir import Parts, Step, part_files, rewards_of
+from rsgrpo_cli.step_dir import Parts, Step, part_files, rewards_of, steps_there
 
 
 def follow(run_name: str | None, prompt: str | None, step: int | None, tag: str | None = None) -> dict[str, Any]:
@@ -33,27 +33,34 @@ def follow(run_name: str | None, prompt: str | None, step: int | None, tag: str 
         MissingError: If there is no such prompt, or it was not in that step; or nothing with that tag.
     """
     run = RunDir.open(run_name)
-    step = _newest_tagged(run, tag) if tag and step is None else step
+    step = newest_tagged(run, tag) if tag and step is None else step
     row = _find(run, _first_prompt(run, step) if prompt is None else prompt)
     steps = [number for number in run.steps() if _parts_with(run, number, row["prompt_id"])]
+    if step is not None and step not in run.steps():
+        raise MissingError(f"run {run.name} has no step {step}", steps_there(run))
     if step is not None and step not in steps:
         have = ", ".join(map(str, steps)) or "none yet"
         raise MissingError(f"prompt {row['prompt_id']} was not in step {step}", f"it was in steps: {have}")
     chosen = step if step is not None else max(steps, default=None)
-    tagged = _tagged(run, chosen, tag) if tag and chosen is not None else []
-    completions = _completions(run, chosen, row["prompt_id"], tag, tagged) if chosen is not None else []
+    found = tagged(run, chosen, tag) if tag and chosen is not None else []
+    completions = _completions(run, chosen, row["prompt_id"], tag, found) if chosen is not None else []
     kept = {name: row[name] for name in ("prompt_id", "task", "messages", "ground_truth")}
-    return kept | {"steps": steps, "step": chosen, "tagged": tagged, "completions": completions}
+    return kept | {"steps": steps, "step": chosen, "tagged": found, "completions": completions}
 
 
-def _newest_tagged(run: RunDir, tag: str) -> int:
+def newest_tagged(run: RunDir, tag: str) -> int:
+    """The newest step that has something with a tag.
+
+    Raises:
+        MissingError: If there is none.
+    """
     found = next((step for step in reversed(run.steps()) if _with_tag(run, step, tag)), None)
     if found is None:
         raise MissingError(f"run {run.name} has nothing with the tag {tag}", _tags_there(run, run.steps()))
     return found
 
 
-def _tagged(run: RunDir, step: int, tag: str) -> list[str]:
+def tagged(run: RunDir, step: int, tag: str) -> list[str]:
     """Which artifacts of a step there are with a tag.
 
     Raises:
@@ -221,15 +228,15 @@ def _parts_with(run: RunDir, step: int, prompt_id: str, tag: str | None = None) 
     return [part for part in parts if prompt_id in read_table(part, ROLLOUTS, ["prompt_id"])["prompt_id"].to_pylist()]
 
 
-def _completions(run: RunDir, step: int, prompt_id: str, tag: str | None, tagged: list[str]) -> list[dict[str, Any]]:
+def _completions(run: RunDir, step: int, prompt_id: str, tag: str | None, found: list[str]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    drawn = tag if "rollouts" in tagged else None
+    drawn = tag if "rollouts" in found else None
     for part in _parts_with(run, step, prompt_id, drawn):
         rows += _rows(read_table(part, ROLLOUTS), "prompt_id", prompt_id)
-    found = Step(run.with_update(step, tag, tag) if tag and "advantages" in tagged else run, step)
+    made = Step(run.with_update(step, tag, tag) if tag and "advantages" in found else run, step)
     # Rewards and advantages are of the step's own completions: those with a tag have none.
-    graded = {} if drawn else _by_key(rewards_of(run, step, tag) if "rewards" in tagged else found.rewards, rows)
-    compared = {} if drawn else _by_key(found.advantages, rows)
+    graded = {} if drawn else _by_key(rewards_of(run, step, tag) if "rewards" in found else made.rewards, rows)
+    compared = {} if drawn else _by_key(made.advantages, rows)
     return [
         {
             "group_id": row["group_id"],

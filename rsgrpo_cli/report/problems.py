@@ -14,11 +14,12 @@ from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.comparison import compare
 from rsgrpo_cli.report.evaluations import Evaluation, find
+from rsgrpo_cli.report.inspect import newest_tagged, numbered, tagged, total
 from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS
 from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts
-from rsgrpo_cli.step_dir import Step
+from rsgrpo_cli.step_dir import Step, make_first, part_files, rewards_of, steps_there
 
 COLUMNS = ["group_id", "sample_index", "prompt_id", "finish_reason"]
 GRADES = ["group_id", "sample_index", "reward", "reward_status", "extracted_answer"]
@@ -43,37 +44,55 @@ class Source:
     flags: Sequence[str]
 
 
-def of_step(run: RunDir, step: int | None) -> Source:
+def of_step(run: RunDir, step: int | None, tag: str | None = None) -> Source:
     """The completions of a step, the newest that has rewards unless given.
 
+    Args:
+        run: The run.
+        step: The step.
+        tag: Of rollouts or rewards that stand in place of the step's own; the newest step that has it unless given.
+
     Raises:
-        MissingError: If it has none.
+        MissingError: If it has none, or nothing with that tag.
     """
+    if tag is not None:
+        return _tagged_step(run, newest_tagged(run, tag) if step is None else step, tag)
     numbers = [step] if step is not None else sorted(run.steps(), reverse=True)
     for number in numbers:
         found = Step(run, number)
         if found.rewards and found.rollouts:
             flags = ("--run", str(run.path), "--step", str(number))
             return Source(f"step {number}", run.prompts, found.rollouts.paths, found.rewards.paths, flags)
+    if step is not None and step not in run.steps():
+        raise MissingError(f"run {run.name} has no step {step}", steps_there(run))
     name = f"run {run.name}"
     what = f"no step of {name} has rewards yet" if step is None else f"step {step} of {name} has no rewards"
     one = shlex.join(["rsgrpo", "show", "--run", str(run.path), "--prompt", "0"])
-    raise MissingError(
-        what,
-        f"make some: {shlex.join(['rsgrpo', 'score', '--run', str(run.path)])}; or look at one problem: {one}",
-    )
+    newest = max([0, *run.steps()]) if step is None else step
+    raise MissingError(what, f"{make_first(run, newest, 'rewards')}; or look at one problem: {one}")
 
 
-def of_evaluation(run: RunDir, policy: int, benchmark: str | None) -> Source:
+def _tagged_step(run: RunDir, step: int, tag: str) -> Source:
+    """A step with what has a tag in place of its own; completions with a tag have no rewards."""
+    own, what = Step(run, step), tagged(run, step, tag)
+    drawn = part_files(run.rollouts(step, tag)) if "rollouts" in what else own.rollouts.paths
+    graded = [] if "rollouts" in what else own.rewards.paths
+    graded = rewards_of(run, step, tag).paths if "rewards" in what else graded
+    flags = ("--run", str(run.path), "--step", str(step), "--tag", tag)
+    return Source(f"step {step} ({', '.join(what)} {tag})", run.prompts, drawn, graded, flags)
+
+
+def of_evaluation(run: RunDir, policy: str, benchmark: str | None) -> Source:
     """The completions of an evaluation; errors as of `evaluations.find`."""
     return _source(find(f"{run.path}@{policy}", benchmark, stale=True))
 
 
 def _source(found: Evaluation) -> Source:
     folder = found.run.evaluation(found.version, found.benchmark)
-    label = f"policy {found.version} on {found.benchmark}"
+    name = found.run.policy_name(found.version)
+    label = f"policy {name} on {found.benchmark}"
     parts = (evaluation_parts(folder / SAMPLED), evaluation_parts(folder / GRADED))
-    flags = ("--run", str(found.run.path), "--policy", str(found.version), "--benchmark", found.benchmark)
+    flags = ("--run", str(found.run.path), "--policy", name, "--benchmark", found.benchmark)
     return Source(label, found.run.benchmark(found.benchmark), *parts, flags)
 
 
@@ -86,7 +105,7 @@ def newly_solved(before: str, after: str, benchmark: str | None) -> tuple[Source
 def problems(source: Source, search: str | None = None) -> list[dict[str, Any]]:
     """A row per problem: its id, text and answer, its samples, how many are right or cut off, their mean reward.
 
-    Where the rewards are grades, none is right or wrong, and "right" is None.
+    Where the rewards are grades, or there are none, nothing is right or wrong, and "right" is None.
 
     Args:
         source: Whose problems.
@@ -100,7 +119,7 @@ def problems(source: Source, search: str | None = None) -> list[dict[str, Any]]:
     hits = set()
     for sample in sampled:
         prompt_id = sample["prompt_id"]
-        row = rows.setdefault(prompt_id, _empty(prompt_id, texts.get(prompt_id, {})))
+        row = rows.setdefault(prompt_id, _empty(prompt_id, texts.get(prompt_id, {}), graded=bool(source.rewards)))
         _count(row, sample, graded.get(_key(sample), {}))
         if wanted and wanted in sample["completion"].casefold():
             hits.add(prompt_id)
@@ -129,10 +148,17 @@ def _tables(paths: Sequence[Path], kind: Any, columns: list[str]) -> list[pa.Tab
     return [read_table(path, kind, columns).replace_schema_metadata(None) for path in paths]
 
 
-def _empty(prompt_id: str, prompt: Mapping[str, Any]) -> dict[str, Any]:
+def _empty(prompt_id: str, prompt: Mapping[str, Any], *, graded: bool) -> dict[str, Any]:
     messages = prompt.get("messages") or [{"content": ""}]
     about = {"problem": messages[-1]["content"], "ground_truth": prompt.get("ground_truth", "")}
-    return {"prompt_id": prompt_id, "samples": 0, "right": 0, "truncated": 0, "rewards": [], **about}
+    return {
+        "prompt_id": prompt_id,
+        "samples": 0,
+        "right": 0 if graded else None,
+        "truncated": 0,
+        "rewards": [],
+        **about,
+    }
 
 
 def _count(row: dict[str, Any], sample: Mapping[str, Any], graded: Mapping[str, Any]) -> None:
@@ -155,20 +181,18 @@ def _key(row: Mapping[str, Any]) -> tuple[str, int]:
     return row["group_id"], row["sample_index"]
 
 
-def completions(source: Source, prompt: str) -> dict[str, Any]:
+def completions(source: Source, prompt: str | None) -> dict[str, Any]:
     """A problem with its completions, as `inspect.follow` has them; here of an evaluation.
 
     Args:
         source: Whose.
-        prompt: A prompt_id, or the number that one ends in.
+        prompt: A prompt_id, or the number that one ends in; the first one unless given.
 
     Raises:
         UsageError: If it has no such problem.
     """
-    from rsgrpo_cli.report.inspect import numbered, total
-
     texts = read_table(source.prompts, PROMPTS).to_pylist()
-    row = next((row for row in texts if numbered(row["prompt_id"], prompt)), None)
+    row = next((row for row in texts if prompt is None or numbered(row["prompt_id"], prompt)), None)
     if row is None:
         hint = f"they go from {texts[0]['prompt_id']} to {texts[-1]['prompt_id']}" if texts else ""
         raise UsageError(f"{source.label} has no problem {prompt!r}", hint)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,8 +183,8 @@ def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
     if not names:
         lacking = _lacking(groups, asked)
         raise UsageError(
-            f"{lacking.name} has no evaluation{f' on {asked}' if asked else ' on what the others were evaluated on'}",
-            f"make one: rsgrpo eval --run {lacking.run}{f' --benchmark {asked}' if asked else ''}",
+            f"{lacking.name} has no evaluation{_on(found, asked)}",
+            f"measure it: {lacking.eval_command(benchmark=asked)}",
         )
     for name in names:
         if len({one[name] for one in found}) > 1:
@@ -193,6 +193,12 @@ def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
                 "evaluate all of them with the same rsgrpo and template",
             )
     return names
+
+
+def _on(found: Sequence[Mapping[str, str]], asked: str | None) -> str:
+    if asked:
+        return f" on {asked}"
+    return " on a benchmark that all others have" if any(found) and len(found) > 1 else ""
 
 
 def _lacking(groups: Sequence[Group], asked: str | None) -> Result:

@@ -7,6 +7,7 @@ are read into `Result`, so that whatever is computed from many runs does not car
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from rsgrpo_cli.report.evaluations import load, split_place
 from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
 from rsgrpo_cli.staleness import evaluations, why_stale
+from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
 IntArray = NDArray[np.int64]
 
@@ -91,7 +93,9 @@ class Result:
         """
         fitting = [one for one in self.counts_of(policy) if one.benchmark == benchmark]
         if not fitting:
-            raise MissingError(f"{self.name} was not evaluated on {benchmark}", self._measure(policy))
+            raise MissingError(
+                f"{self.name} was not evaluated on {benchmark}", f"measure it: {self.eval_command(policy)}"
+            )
         return max(fitting, key=lambda one: one.policy)
 
     def counts_of(self, policy: int | None = None) -> list[Counts]:
@@ -105,7 +109,10 @@ class Result:
         if not fitting:
             have = ", ".join(str(version) for version in sorted({one.policy for one in whole})) or "none"
             what = "a policy" if policy is None else f"policy {policy}"
-            raise MissingError(f"{self.name} has no evaluation of {what}; evaluated: {have}", self._measure(policy))
+            raise MissingError(
+                f"{self.name} has no evaluation of {what}; evaluated: {have}",
+                f"measure it: {self.eval_command(policy)}",
+            )
         return fitting
 
     @property
@@ -113,9 +120,10 @@ class Result:
         """What --run takes to mean it: its directory, or where its sweep had it."""
         return self.place or (str(RUNS / self.sweep / self.name) if self.sweep else self.name)
 
-    def _measure(self, policy: int | None) -> str:
-        which = "" if policy is None else f" --policy {policy}"
-        return f"measure it: rsgrpo eval --run {self.run}{which}"
+    def eval_command(self, policy: int | None = None, benchmark: str | None = None) -> str:
+        """The command that evaluates it, where its run still is: a policy, its newest unless told."""
+        which = [] if policy is None else ["--policy", str(policy)]
+        return shlex.join(["rsgrpo", "eval", "--run", self.run, *which, *flags_of_benchmark(self.config, benchmark)])
 
 
 def of_run(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.bundled import bundled_data
+from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import DataError, MissingError, UsageError
 from rsgrpo_cli.tasks.chats import Message, asked, media_columns
 from rsgrpo_cli.tasks.files import SUFFIXES, Rows, is_data_file, open_rows
@@ -21,6 +22,8 @@ from rsgrpo_cli.tasks.registry import REGISTRY, Listed, Split, listed
 PROMPT_COLUMNS = ("problem", "question", "prompt", "messages")
 ANSWER_COLUMNS = ("answer", "final_answer", "ground_truth", "solution", "reward_model.ground_truth")
 """Tried in this order; a dot goes into an object, as in verl's files."""
+Columns = tuple[str | None, str | None]
+"""The names of the columns with the problem and with the answer; None where none is given."""
 _OTHER_FILES = {
     ".json": "make one object per line of it: jq -c '.[]' list.json > rows.jsonl",
     **dict.fromkeys((".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".tgz"), "decompress it first"),
@@ -105,6 +108,7 @@ def load_source(
     prompt_column: str | None = None,
     answer_column: str | None = None,
     data_dir: str | None = None,
+    first: Columns = (None, None),
 ) -> Source:
     """Read a dataset.
 
@@ -116,25 +120,28 @@ def load_source(
             PROMPT_COLUMNS unless given. A dataset known by name knows its columns.
         answer_column: The column with the reference answer; the first of ANSWER_COLUMNS unless given.
         data_dir: A folder with files of the datasets in the registry, read instead of the Hub.
+        first: Names of columns to try before PROMPT_COLUMNS and ANSWER_COLUMNS: a benchmark that a user wrote has those
+            of the problems that he trains on.
 
     Raises:
         UsageError: If there is no such dataset or column.
         MissingError: If there is no such file, or the Hub cannot be reached.
         DataError: If what was read is not usable, or not what the registry says.
     """
+    columns = (prompt_column, answer_column)
     if is_known_by_name(dataset):
-        _refuse_columns(dataset, prompt_column, answer_column)
+        _refuse_columns(dataset, *columns)
     if dataset in BUNDLED:
         path = bundled_data() / _bundled_file(dataset, split)
-        return _from_file(dataset, path, BUNDLED[dataset].task, split, None, None, own_instruction=True)
+        return _from_file(dataset, path, BUNDLED[dataset].task, split, own_instruction=True)
     if dataset in REGISTRY:
         return _from_registry(dataset, split, data_dir)
     if is_data_file(Path(dataset)):
         if not Path(dataset).is_file():
             raise MissingError(f"no dataset file at {dataset}", "check the path given with --dataset or --benchmark")
-        return _from_file(source_name(dataset), Path(dataset), "math", split, prompt_column, answer_column)
+        return _from_file(source_name(dataset), Path(dataset), "math", split, columns, first)
     place = _place(dataset)
-    return _from_hub(source_name(dataset), place, split, prompt_column, answer_column)
+    return _from_hub(source_name(dataset), place, split, columns, first)
 
 
 def _bundled_file(dataset: str, split: Split) -> str:
@@ -215,33 +222,55 @@ def has_held_out_problems(dataset: str) -> bool:
     return {"train", "test"} <= splits.keys()
 
 
+def flags_of_benchmark(config: RunConfig, name: str | None = None) -> list[str]:
+    """The flags that `eval` needs to find the problems of a benchmark; FILE where nothing says which file it was.
+
+    Args:
+        config: The run's.
+        name: The benchmark's short name; what the run is evaluated on by itself unless given.
+    """
+    if name is None:
+        dataset = config.prepare.dataset
+        found = dataset not in config.benchmarks or has_held_out_problems(dataset)
+        return [] if found else ["--benchmark", "FILE"]
+    known = next((given for given in config.benchmarks if source_name(given) == name), None)
+    return ["--benchmark", known or (name if is_known_by_name(name) else "FILE")]
+
+
 def _from_file(
     name: str,
     path: Path,
     task: str,
     split: Split,
-    prompt_column: str | None,
-    answer_column: str | None,
+    asked_for: Columns = (None, None),
+    first: Columns = (None, None),
     *,
     own_instruction: bool = False,
 ) -> Source:
     table = open_rows(path)
-    problems = _problems_of(table, prompt_column, answer_column)
+    problems = _problems_of(table, split, asked_for, first)
     with open(path, "rb") as file:
         content_id = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return Source(name, task, split, problems, content_id, own_instruction, table=table)
 
 
-def _from_hub(name: str, place: Place, split: Split, prompt_column: str | None, answer_column: str | None) -> Source:
+def _from_hub(name: str, place: Place, split: Split, asked_for: Columns, first: Columns) -> Source:
     table = open_hub(place, split)
-    problems = _problems_of(table, prompt_column, answer_column)
+    problems = _problems_of(table, split, asked_for, first)
     return Source(name, "math", split, problems, _content_id(problems), table=table)
 
 
-def _problems_of(table: Rows, prompt_column: str | None, answer_column: str | None) -> list[Problem]:
+def _problems_of(table: Rows, split: Split, asked_for: Columns, first: Columns) -> list[Problem]:
     """The problems of a table; of its other columns no more is read than whether there are images."""
-    prompt_column = _column(table.first, prompt_column, PROMPT_COLUMNS, "--prompt-column", table.where)
-    answer_column = _column(table.first, answer_column, ANSWER_COLUMNS, "--answer-column", table.where)
+    flags = ("--prompt-column", "--answer-column")
+    if split == "test":  # train and plan have these flags for the problems to train on
+        flags = ("rsgrpo eval --prompt-column NAME", "rsgrpo eval --answer-column NAME")
+    usual = [
+        (own, *names) if own else names for own, names in zip(first, (PROMPT_COLUMNS, ANSWER_COLUMNS), strict=True)
+    ]
+    prompt_column, answer_column = (
+        _column(table.first, *one, table.where) for one in zip(asked_for, usual, flags, strict=True)
+    )
     rows = table.read(list(dict.fromkeys((prompt_column, answer_column))))
     problems = _problems(rows, prompt_column, answer_column, table.where)
     seen = [name for name in media_columns(table.shape) if name not in (prompt_column, answer_column)]
@@ -329,12 +358,14 @@ def _content_id(problems: Sequence[Problem]) -> str:
 def _column(row: Mapping[str, Any], asked: str | None, usual: Sequence[str], flag: str, where: str) -> str:
     if asked is not None:
         if not _has(row, asked):
-            raise UsageError(f"{where} has no column {asked!r}", f"columns: {', '.join(row)}; choose one with {flag}")
+            raise UsageError(f"{where} has no column {asked!r}", f"columns: {', '.join(row)}; choose one: {flag}")
         return asked
     for name in usual:
         if _has(row, name):
             return name
-    raise UsageError(f"{where} has none of the columns {', '.join(usual)}", f"columns: {', '.join(row)}; say {flag}")
+    raise UsageError(
+        f"{where} has none of the columns {', '.join(usual)}", f"columns: {', '.join(row)}; choose one: {flag}"
+    )
 
 
 def _has(row: Mapping[str, Any], column: str) -> bool:

@@ -28,7 +28,7 @@ def test_show_before_anything_happened(cli: Cli) -> None:
     wanted = pq.read_table("runs/x/steps/000000/rollouts/part-00000.parquet")["prompt_id"][0].as_py()
     assert "not compared yet" in cli("show", "--run", "runs/x", "--prompt", wanted).out
     result = cli("show", "--run", "runs/x", "--prompt", wanted, "--step", "4")
-    assert (result.code, "was not in step 4" in result.err) == (1, True)
+    assert (result.code, "has no step 4" in result.err) == (1, True)
 
 
 def test_status_says_what_is_done(cli: Cli) -> None:

@@ -84,7 +84,9 @@ def test_fork_says_how_a_run_keeps_more_checkpoints(cli: Cli) -> None:
     Path("runs/x/steps/000000/advantages.parquet").unlink()
     result = cli("fork", "runs/y", "--run", "runs/x", "--step", "1")
     assert result.code == 1
-    assert "checkpoints: 2; 0 is the base model. --checkpoint-every 1 --keep-checkpoints N keep more" in result.err
+    assert (
+        "it has policies 0, 2; 0 is the base model; --checkpoint-every 1 --keep-checkpoints N keep more" in result.err
+    )
 
 
 HINTED = re.compile(r"rsgrpo (eval [^;\n]*)")
@@ -111,3 +113,56 @@ def test_the_commands_that_a_comparison_lacks_work(cli: Cli, trained: Path) -> N
     for command in commands:
         assert cli(*command.split(), "--max-tokens", "8").code == 0
     assert cli(*compared, "--benchmark", "toy", "--k", "4").code == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["show", "--policy", "9"], "it has any policy up to 2; 0 is the base model"),
+        (["eval", "--policy", "9"], "it has any policy up to 2; 0 is the base model"),
+        (["rollout", "--step", "9"], "it has any policy up to 2; 0 is the base model"),
+        (["fork", "runs/y", "--step", "9"], "it has any policy up to 2; 0 is the base model"),
+        (["show", "--step", "9"], "it has steps 0 to 1"),
+        (["show", "--step", "9", "--prompt", "0"], "it has steps 0 to 1"),
+        (["score", "--step", "9"], "it has steps 0 to 1"),
+        (["advantage", "--step", "9"], "it has steps 0 to 1"),
+        (["update", "--step", "9"], "it has steps 0 to 1"),
+        (["eval", "--policy", "9.mine"], "it has steps 0 to 1"),
+    ],
+)
+def test_what_cannot_be_there_is_told_from_what_is(cli: Cli, trained: Path, command: list[str], told: str) -> None:
+    result = cli(*command, "--run", trained)
+    assert (result.code, told in result.err, "rsgrpo" in result.err) == (1, True, False), result.err
+
+
+def test_a_step_names_the_first_command_that_it_lacks(cli: Cli) -> None:
+    few = ["--set", "rollout.prompts_per_step=4", "--set", "rollout.group_size=2"]
+    assert cli("prepare", "--run", "runs/x", *few).code == 0
+    for lacking in ("rollout", "score", "advantage"):
+        for asked in ("score", "advantage", "update")[("rollout", "score", "advantage").index(lacking) :]:
+            for step in ([], ["--step", "0"]):
+                assert f"make them first: rsgrpo {lacking} --run runs/x" in cli(asked, "--run", "runs/x", *step).err
+        assert cli(lacking, "--run", "runs/x").code == 0
+
+
+def test_a_run_on_a_file_is_evaluated_on_another(cli: Cli) -> None:
+    Path("mine.jsonl").write_text('{"quest": "Compute 2+3.", "gold": 5}\n{"quest": "Compute 2*3.", "gold": 6}\n')
+    Path("held.jsonl").write_text(
+        '{"quest": "Compute 4+3.", "gold": 7}\n{"problem": "other", "quest": "x", "gold": 6}\n'
+    )
+    own = ["--dataset", "mine.jsonl", "--prompt-column", "quest", "--answer-column", "gold", "--max-tokens", "8"]
+    assert cli("train", "--run", "runs/x", "--steps", "1", *SMALL, *own, "--prompts-per-step", "2").code == 0
+    for command in (["compare", "runs/x@0", "runs/x@1"], ["show", "--policy", "1"], ["figure", "passk", "runs/x"]):
+        result = cli(*command, *(["--run", "runs/x"] if "show" in command else []))
+        assert re.search(r"rsgrpo eval --run runs/x (--policy \d )?--benchmark FILE", result.err), result.err
+    # Its columns are called as those that the run was trained on.
+    sampling = ["--benchmark", "held.jsonl", "-n", "2", "--k", "1"]
+    assert cli("eval", "--run", "runs/x", *sampling).code == 0
+    command = ["train", "--run", "runs/y", "--steps", "1", *SMALL, *own, "--prompts-per-step", "2", "--eval-every", "1"]
+    assert cli(*command, *sampling).code == 0
+    assert cli("plan", "--steps", "1", *own, "--benchmark", "held.jsonl").code == 0
+    Path("held.jsonl").write_text('{"q": "Compute 4+3.", "a": 7}\n')
+    refused = cli("train", "--run", "runs/z", "--steps", "1", *SMALL, *own, *sampling)
+    assert "columns: q, a; choose one: rsgrpo eval --prompt-column NAME" in refused.err
+    renamed = ["--prompt-column", "q", "--answer-column", "a"]
+    assert cli("eval", "--run", "runs/x", *sampling, "--tag", "other", *renamed).code == 0

@@ -64,7 +64,7 @@ def test_a_search_looks_into_problems_and_completions(cli: Cli, run: RunDir) -> 
     assert found("P-000002") == ["p-000002"]  # its answer, in any case of letters
     assert found("xxxx") == ["p-000002"]  # its second completion alone is as long
     assert found("nowhere") == []
-    assert "no problem is like that" in cli("show", "--run", run.path, "--search", "nowhere").out
+    assert "no such problems" in cli("show", "--run", run.path, "--search", "nowhere").out
 
 
 def test_a_step_without_rewards_says_what_makes_them(cli: Cli, run: RunDir) -> None:
@@ -157,3 +157,49 @@ def test_a_hostile_completion_stays_text(cli: Cli, run: RunDir) -> None:
     for flags in (["--search", "]52"], ["--prompt", "1"], ["--prompt", "1", "--full"]):
         out = cli("show", "--run", run.path, *flags).out
         assert not set("\x1b\x07\x9b\x7f\u202e") & set(out)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--prompt", "1", "--hardest"],
+        ["--full", "--wrong"],
+        ["--tokens", "0", "--search", "x"],
+        ["--prompt", "1", "--limit", "5"],
+        ["--policy", "0", "--step", "0"],
+        ["--policy", "0", "--tag", "b"],
+        ["--benchmark", "toy"],
+        ["--newly-solved", "a", "b", "--step", "0"],
+        ["--newly-solved", "a", "b", "--full"],
+    ],
+)
+def test_no_flag_is_ignored(cli: Cli, run: RunDir, flags: list[str]) -> None:
+    result = cli("show", "--run", run.path, *flags)
+    assert result.code == 2, result.out
+    assert flags[-1] in result.err or flags[-2] in result.err
+
+
+def test_wrong_is_refused_where_nothing_is_right_or_wrong(cli: Cli, run: RunDir) -> None:
+    run_on_disk.write_rewards(run, 0, {"p-000001": [1, 0.2], "p-000002": [0.8, 0.9]}, own=True)
+    assert "has no right and wrong answers" in cli("show", "--run", run.path, "--wrong").err
+
+
+def test_what_has_a_tag_is_listed_as_well(cli: Cli, trained: Path) -> None:
+    where = ("--run", trained, "--step", "1")
+    own = cli("show", *where, "--json").json
+    assert cli("advantage", *where, "--beta", "8", "--tag", "b8").code == 0
+    tagged = cli("show", "--run", trained, "--tag", "b8", "--hardest", "--json").json
+    assert tagged["source"] == "step 1 (advantages b8)"
+    assert sorted(map(str, tagged["problems"])) == sorted(map(str, own["problems"]))
+    assert cli("update", *where, "--advantages", "b8", "--tag", "b8").code == 0
+    assert cli("eval", "--run", trained, "--policy", "2.b8", "-n", "2", "--k", "1").code == 0
+    listed = cli("show", "--run", trained, "--policy", "2.b8", "--limit", "1")
+    assert "policy 2.b8 on toy" in listed.out
+    command = listed.out.rpartition("its completions: rsgrpo ")[2].split()
+    assert cli(*command, "--json").json["source"] == "policy 2.b8 on toy"
+    first = cli("show", "--run", trained, "--policy", "2.b8", "--full")
+    assert first.out.startswith("prompt: toy-test-000000")
+    # Completions with a tag have no rewards, so none of them is right or wrong.
+    assert cli("rollout", *where, "--temperature", "0.7", "--tag", "cool").code == 0
+    problems = cli("show", "--run", trained, "--tag", "cool", "--search", "toy", "--json").json["problems"]
+    assert {row["right"] for row in problems} == {None}

@@ -91,7 +91,7 @@ def test_what_is_missing_names_its_step(cli: Cli, pruned: Path, command: list[st
     result = cli(*command, "3", "--run", pruned)
     assert result.code == 1
     assert "no checkpoint 3, and it cannot be rebuilt: the advantages of step 2 are not all there" in result.err
-    assert "checkpoints: 1, 4" in result.err
+    assert "it has policies 0-2, 4; 0 is the base model" in result.err
     assert cli(*command, "2", "--run", pruned).code == 0  # for which that step is not needed
 
 

@@ -163,7 +163,7 @@ def test_benchmarks_that_are_not_shared_are_named_with_the_command(tmp_path: Pat
     groups = [Group("a", (one,)), Group("b", (other,))]
     with pytest.raises(UsageError, match="b has no evaluation on toy") as caught:
         shared_benchmarks(groups, "toy")
-    assert caught.value.hint == "make one: rsgrpo eval --run runs/s/b --benchmark toy"
+    assert caught.value.hint == "measure it: rsgrpo eval --run runs/s/b --benchmark toy"
     with pytest.raises(UsageError, match="pass@5 needs 5 samples per problem; a has 4"):
         groups[0].passed("toy", 5)
 

@@ -73,7 +73,7 @@ def baseline_group(groups: Sequence[Group], label: str | None, kind: str) -> Gro
         first = groups[0].members[0]
         raise MissingError(
             f"{kind} needs the base model, and {first.name} has no evaluation of it",
-            f"measure it: rsgrpo eval --run {first.place or first.name} --policy 0; or name a group: --baseline LABEL",
+            f"measure it: {first.eval_command(0)}; or name a group: --baseline LABEL",
         )
     named = next((group for group in groups if group.label == label), None)
     if named is None:
