@@ -10,6 +10,7 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
+from rsgrpo_cli.commands.spreading import PART_TIMEOUT, PartTimeoutOption, RayOption, Spreading
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output, table, visible
 from rsgrpo_cli.errors import UsageError
@@ -44,6 +45,8 @@ def score(
             "Rewards stay as they are; the list is also in the HTML report.",
         ),
     ] = None,
+    ray: RayOption = None,
+    part_timeout: PartTimeoutOption = PART_TIMEOUT,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -56,12 +59,13 @@ def score(
     from rsgrpo_cli.step_dir import newest_step
 
     statuses = regrading.statuses_named(retry) if retry is not None else ()
-    _require_one(retry, audit_with, force=force)
+    _require_one(retry, audit_with, force=force, ray=ray)
     out = Output(as_json=as_json)
     target, resolved = open_run(run, overrides)
     if audit_with is None:
         say_departures(out, target, resolved, "score", tag=tag)
-    with at_work(target, resolved, out, overrides, trust=trust, own=audit_with) as session:
+    spreading = Spreading(ray, 0, part_timeout, samples=False)
+    with at_work(target, resolved, out, overrides, trust=trust, own=audit_with, spreading=spreading) as session:
         session.accept_changes = accept_changes
         number = newest_step(target, "rollouts") if step is None else step
         if audit_with is not None:
@@ -77,11 +81,14 @@ def score(
     say_unjudged(out, outcome.facts.get("statuses", {}), str(target.path), number, retried=bool(statuses))
 
 
-def _require_one(retry: str | None, audit_with: str | None, *, force: bool) -> None:
+def _require_one(retry: str | None, audit_with: str | None, *, force: bool, ray: str | None) -> None:
     if retry is not None and audit_with is not None:
         raise UsageError("--retry writes rewards and --audit-with only compares them", "give one of the two")
     if audit_with is not None and force:
         raise UsageError("--audit-with replaces no rewards, so there is nothing to --force", "leave --force out")
+    if ray is not None and (retry is not None or audit_with is not None):
+        flag = "--retry" if retry is not None else "--audit-with"
+        raise UsageError(f"{flag} grades in this process, not on a Ray cluster", "leave --ray out")
 
 
 def say_unjudged(out: Output, statuses: Mapping[str, int], run: str, step: int, *, retried: bool) -> None:

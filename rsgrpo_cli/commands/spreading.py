@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session
     from rsgrpo_cli.pipeline.spread.queue import Workers
+    from rsgrpo_cli.pipeline.spread.spread import Graders
 
 PANEL = "Workers"
 PART_TIMEOUT = 6 * 3600.0
@@ -22,7 +23,7 @@ RayOption = Annotated[
         "--ray",
         metavar="auto|HOST:PORT",
         rich_help_panel=PANEL,
-        help="Sample on the workers of a Ray cluster: the one that runs on this machine or RAY_ADDRESS names, or the "
+        help="Use a Ray cluster to sample and to grade: the one that runs on this machine or RAY_ADDRESS names, or the "
         "one whose head is at HOST:PORT.",
     ),
 ]
@@ -58,11 +59,13 @@ class Spreading:
         ray: The cluster, None for none.
         count: How many workers.
         part_timeout: Seconds that a part may take.
+        samples: Whether the command samples; else it only grades.
     """
 
     ray: str | None
     count: int
     part_timeout: float
+    samples: bool = True
 
 
 @contextmanager
@@ -77,14 +80,18 @@ def spread(session: Session, asked: Spreading | None) -> Iterator[None]:
         return
     from rsgrpo_cli.pipeline.spread.spread import Spread
 
-    with Spread(_workers(session, asked), asked.part_timeout, session.out.warn) as session.spread:
+    samplers, graders = _workers(session, asked)
+    with Spread(samplers, asked.part_timeout, session.out.warn, graders) as session.spread:
         yield
 
 
-def _workers(session: Session, asked: Spreading) -> Workers:
-    from rsgrpo_cli.pipeline.spread.spread import on_cluster, on_this_machine
+def _workers(session: Session, asked: Spreading) -> tuple[Workers | None, Graders | None]:
+    """Those that sample, and those that grade."""
+    from rsgrpo_cli.pipeline.spread.spread import graders_on_cluster, on_cluster, on_this_machine
 
+    if asked.ray is not None and not asked.samples:
+        return None, graders_on_cluster(asked.ray, session.config)
     engine = session.engine_name(session.config.rollout.engine)
     if asked.ray is not None:
         return on_cluster(asked.ray, asked.count, session.config, engine)
-    return on_this_machine(asked.count, session.config, engine)
+    return on_this_machine(asked.count, session.config, engine), None

@@ -14,10 +14,9 @@ from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import ScoreConfig
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import preparation
-from rsgrpo_cli.pipeline.parts import Grading
+from rsgrpo_cli.pipeline.grading import Grading, grading_of
 from rsgrpo_cli.pipeline.regrading import key_of
 from rsgrpo_cli.pipeline.session import Session
-from rsgrpo_cli.pipeline.steps import grading_of
 from rsgrpo_cli.rewards.shaping import CORRECTNESS
 from rsgrpo_cli.schemas import AUDIT, KEYS, REWARDS, ROLLOUTS
 from rsgrpo_cli.staleness import require_fresh
@@ -52,7 +51,8 @@ def audit(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
     except UsageError as error:
         error.hint = error.hint.replace("--reward", "--audit-with")
         raise
-    second = replace(grading_of(session, found, cfg), shaping=None)
+    second = grading_of(session, found, cfg)
+    second = replace(second, rules=replace(second.rules, shaping=None))
     _require_task(cfg.reward, second.prompts)
     rows = _disagreements(found.rollouts, rewards, second)
     table = pa.Table.from_pylist(rows, schema=AUDIT.schema)

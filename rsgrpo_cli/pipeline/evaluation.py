@@ -16,8 +16,9 @@ from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.pipeline import prompt_checks
 from rsgrpo_cli.pipeline.base_model import accepted
+from rsgrpo_cli.pipeline.grading import Grading, Rules, ToGrade, grade_parts
 from rsgrpo_cli.pipeline.identity import check_reward
-from rsgrpo_cli.pipeline.parts import Draw, Grading, discard, sample_parts
+from rsgrpo_cli.pipeline.parts import Draw, discard, sample_parts
 from rsgrpo_cli.pipeline.preparation import prepare_prompts
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, carry_out
@@ -227,21 +228,24 @@ def _make_parts(
     prompts: pa.Table,
     lineage: Lineage,
 ) -> dict[str, Any]:
-    """Grade what is sampled, sample and grade what is missing, a part at a time."""
+    """Grade what is sampled, then sample and grade what is missing: a part at a time, or all of it by workers."""
     there = evaluation_parts(folder / SAMPLED)
     covered = rollout_stage.covered_samples(path.stem for path in there)
     parts = rollout_stage.evaluation_parts(len(prompts), covered, cfg.samples)
     grader = _Grader(session, request, prompts, _prompts_id(session, request))
-    flips = sum(grader.grade(path) for path in there)
-    sampled = 0
+    flips = grader.grade(there)
+    sampled, waiting = 0, list[Path]()
     if parts:
         missing = sum((part.last_sample - part.first_sample) * len(part.rows) for part in parts)
         session.out.info(f"sampling {missing:,} completions of {len(prompts):,} problems of {request.name}")
         draw = _draw(session, cfg, request, lineage)
         title = (f"eval of {_named(version, session.at)} on {request.name}", "the evaluation")
         for path, rows in sample_parts(session, folder / SAMPLED, draw, parts, title=title):
-            grader.grade(path)
             sampled += rows
+            waiting.append(path)
+            if not grader.by_workers:
+                grader.grade([waiting.pop()])
+        grader.grade(waiting)
     return {"sampled": sampled, "changed_verdicts": flips}
 
 
@@ -262,30 +266,49 @@ class _Grader:
 
     def __init__(self, session: Session, request: Request, prompts: pa.Table, prompts_id: str) -> None:
         score = session.config.score
-        reward = session.reward(score.reward, workers=score.workers, timeout=score.timeout, lenient=True)
+        rules = Rules(score, session.run.benchmark(request.name), lenient=True)
+        reward = rules.open(session, score.workers)
         # An evaluation asks what is right: rewards are not shaped there.
         verifier = score.model_dump(mode="json", include={"reward", "timeout"})
         settings = verifier | {"identity": reward.identity, "lenient": True}
         if not request.rescore:
             check_reward(session, score.reward, reward.identity, benchmark=request.name)
-        self.request, self.grading = request, Grading(reward, settings, prompts, prompts_id)
+        self.session, self.request = session, request
+        self.grading = Grading(rules, reward, settings, prompts, prompts_id)
 
-    def grade(self, source: Path) -> int:
-        """Grade one part; how many verdicts differ from those that were there."""
+    @property
+    def by_workers(self) -> bool:
+        """Whether several parts are better graded at once."""
+        return self.session.spread is not None and self.session.spread.grades
+
+    def grade(self, sources: Sequence[Path]) -> int:
+        """Grade parts; how many verdicts differ from those that were there."""
+        parts = [part for source in sources if (part := self._to_grade(source))]
+        before = {part.path: _statuses(part.path) for part in parts if part.path.is_file()}
+        if parts:
+            title = f"verdicts on {self.request.name}" if len(parts) > 1 else ""
+            grade_parts(self.session, self.grading, parts, title=(title, f"the verdicts on {self.request.name}"))
+        changed = 0
+        for path, statuses in before.items():
+            pairs = zip(statuses, _statuses(path), strict=True)
+            changed += sum((old == "ok") != (new == "ok") for old, new in pairs)
+        return changed
+
+    def _to_grade(self, source: Path) -> ToGrade | None:
+        """A part whose verdicts are not there, or are to be given again."""
         target = source.parent.with_name(GRADED) / source.name
         wanted = self.grading.lineage(read_lineage(source, ROLLOUTS).id)
         state = freshness(target, REWARDS, wanted)
         if state == Freshness.CURRENT and not self.request.rescore:
-            return 0
+            return None
         if state == Freshness.OTHER_SETTINGS and not (self.request.rescore or self.request.force):
             raise StaleError(f"{target} was graded by another verifier", "grade the stored samples again: --rescore")
-        before = read_table(target, REWARDS, ["reward_status"]) if state != Freshness.MISSING else None
-        rewards = self.grading.grade(source)
-        write_table(target, rewards, REWARDS, wanted)
-        if before is None:
-            return 0
-        pairs = zip(before["reward_status"].to_pylist(), rewards["reward_status"].to_pylist(), strict=True)
-        return sum((old == "ok") != (new == "ok") for old, new in pairs)
+        return ToGrade(source, target, wanted)
+
+
+def _statuses(path: Path) -> list[str]:
+    found: list[str] = read_table(path, REWARDS, ["reward_status"])["reward_status"].to_pylist()
+    return found
 
 
 def _sum_up(cfg: EvalConfig, request: Request, folder: Path, prompts: pa.Table) -> int:

@@ -1,11 +1,10 @@
-"""Part files: sampling them and grading them, for a training step and for an evaluation alike."""
+"""Part files of completions: sampling them, for a training step and for an evaluation alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -15,11 +14,8 @@ from rsgrpo_cli.engines.types import Engine, Sampling
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import again
-from rsgrpo_cli.rewards.shaping import Shaping
-from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS, ArtifactSchema
 from rsgrpo_cli.stages import rollout as rollout_stage
-from rsgrpo_cli.stages import score as score_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,39 +111,6 @@ def _sample_here(
         path = folder / f"{part.name}.parquet"
         draw.write(path, table)
         yield path, len(table)
-
-
-@dataclass(frozen=True, slots=True)
-class Grading:
-    """How part files are graded.
-
-    Args:
-        reward: The verifier.
-        settings: What the lineage of the rewards says of it.
-        prompts: Table of `schemas.PROMPTS` with all prompts of the parts.
-        prompts_id: Its id.
-        shaping: What is added to the rewards, if anything.
-        policy_version: Of the policy that was sampled, where the lineage is to say so.
-    """
-
-    reward: RewardFn
-    settings: Mapping[str, Any]
-    prompts: pa.Table
-    prompts_id: str
-    shaping: Shaping | None = None
-    policy_version: int | None = None
-
-    def lineage(self, rollouts_id: str) -> Lineage:
-        """The lineage of the rewards of the rollouts with an id."""
-        inputs = {"rollouts": rollouts_id, "prompts": self.prompts_id}
-        return Lineage("score", self.settings, inputs, policy_version=self.policy_version)
-
-    def grade(self, part: Path, chosen: pa.ChunkedArray | None = None) -> pa.Table:
-        """The rewards of one part of the rollouts, or of its chosen rows, a table of `schemas.REWARDS`."""
-        in_thought = rollout_stage.prompts_in_thought(read_lineage(part, ROLLOUTS).outputs)
-        rollouts = read_table(part, ROLLOUTS, list(score_stage.columns_read(self.reward, self.shaping)))
-        rollouts = rollouts if chosen is None else rollouts.filter(chosen)
-        return score_stage.score(rollouts, self.prompts, self.reward, self.shaping, in_thought)
 
 
 def discard(path: Path, kind: ArtifactSchema) -> None:

@@ -13,10 +13,9 @@ import pyarrow.compute as pc
 from rsgrpo_cli.artifacts import read_table, write_table
 from rsgrpo_cli.config import ScoreConfig
 from rsgrpo_cli.errors import StaleError, UsageError
-from rsgrpo_cli.pipeline.parts import Grading
+from rsgrpo_cli.pipeline.grading import Grading, grading_of, rewards_state
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, run_stage
-from rsgrpo_cli.pipeline.steps import grading_of, rewards_state
 from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.schemas import KEYS, REWARDS
 from rsgrpo_cli.stages import score as score_stage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,17 @@ class PartMakers(Protocol):
         self, session: Any, folder: Path, draw: Any, parts: Sequence[Part], bar: Doing
     ) -> Iterator[tuple[Path, int]]:
         """Have parts sampled; as of `Spread`."""
+        ...
+
+    @property
+    def grades(self) -> bool:
+        """Whether they grade as well."""
+        ...
+
+    def grade(
+        self, session: Any, grading: Any, parts: Sequence[Any], old: Collection[Path], bar: Doing
+    ) -> Iterator[Path]:
+        """Have parts graded; as of `Spread`."""
         ...
 
     def rest(self) -> None:

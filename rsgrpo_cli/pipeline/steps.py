@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rsgrpo_cli import activity
 from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_json, read_lineage, read_table, write_table
 from rsgrpo_cli.config import AdvantageConfig, RolloutConfig, RsGrpoConfig, ScoreConfig, UpdateConfig
 from rsgrpo_cli.core.history import History
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.pipeline import earlier_steps, updating
 from rsgrpo_cli.pipeline.base_model import accepted
+from rsgrpo_cli.pipeline.grading import grade_step, grading_of, rewards_state
 from rsgrpo_cli.pipeline.identity import (
     check_estimator,
     check_reward,
@@ -28,18 +28,17 @@ from rsgrpo_cli.pipeline.identity import (
 )
 from rsgrpo_cli.pipeline.keeping import new_checkpoint
 from rsgrpo_cli.pipeline.own_estimator import completed
-from rsgrpo_cli.pipeline.parts import Draw, Grading, discard, sample_parts
+from rsgrpo_cli.pipeline.parts import Draw, sample_parts
 from rsgrpo_cli.pipeline.resampling import prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.rollout_folder import finish_round, folder_state, rounds, start_round
 from rsgrpo_cli.pipeline.session import Session
-from rsgrpo_cli.pipeline.stage import Outcome, again, run_stage
-from rsgrpo_cli.rewards.shaping import Shaping
-from rsgrpo_cli.schemas import ADVANTAGES, POLICY_LOGPROBS, REWARDS, ROLLOUTS, UPDATE_METRICS
+from rsgrpo_cli.pipeline.stage import Outcome, run_stage
+from rsgrpo_cli.schemas import ADVANTAGES, POLICY_LOGPROBS, ROLLOUTS, UPDATE_METRICS
 from rsgrpo_cli.stages import advantage as advantage_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
 from rsgrpo_cli.staleness import Freshness, evaluations_of, freshness, require_fresh
-from rsgrpo_cli.step_dir import Parts, Step, part_files, rewards_of
+from rsgrpo_cli.step_dir import Step, rewards_of
 
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy
@@ -119,7 +118,7 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
         state = Freshness.CURRENT
 
     def work() -> dict[str, Any]:
-        _grade(session, found, run.rewards(step, tag), grading, force=force)
+        grade_step(session, found, run.rewards(step, tag), grading, force=force)
         rewards = rewards_of(run, step, tag).table(["reward_status"])
         return {"completions": len(rewards), "statuses": score_stage.count_statuses(rewards)} | to_draw()
 
@@ -139,46 +138,6 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
         where={"step": step} | _round(len(rounds(found.manifest)) > 1),
     )
     return outcome if outcome.skipped else replace(outcome, path=run.rewards(step, tag))
-
-
-def grading_of(session: Session, step: Step, cfg: ScoreConfig) -> Grading:
-    """How a step's completions are graded with these settings."""
-    reward = session.reward(cfg.reward, workers=cfg.workers, timeout=cfg.timeout)
-    shaping = Shaping(step.sampled.config["max_tokens"], cfg.overlong_buffer, cfg.format_weight)
-    settings = cfg.decisive() | {"identity": reward.identity}
-    return Grading(reward, settings, session.prompts, session.prompts_id, shaping, step.number)
-
-
-def rewards_state(step: Step, made: Parts, grading: Grading, rollouts_id: str) -> Freshness:
-    """How the rewards that are there relate to those of all rollouts: missing as long as a part of these has none."""
-    if made.single:
-        grown = 0 < step.scored < len(step.rollouts.paths)
-        return Freshness.MISSING if grown else freshness(made.place, REWARDS, grading.lineage(rollouts_id))
-    states = {freshness(path, REWARDS, wanted) for path, wanted in _wanted(step, made.place, grading)}
-    order = (Freshness.STALE, Freshness.OTHER_SETTINGS, Freshness.MISSING)
-    return next((state for state in order if state in states), Freshness.CURRENT)
-
-
-def _wanted(step: Step, folder: Path, grading: Grading) -> list[tuple[Path, Lineage]]:
-    """The file of every part of the rewards, and the lineage that it should have."""
-    return [(folder / f"{name}.parquet", grading.lineage(made)) for name, made in step.rollouts.ids.items()]
-
-
-def _grade(session: Session, step: Step, folder: Path, grading: Grading, *, force: bool) -> None:
-    """Grade the parts that have no rewards of these settings yet; what is there goes once the first one is graded."""
-    wanted = _wanted(step, folder, grading)
-    missing = [(path, made) for path, made in wanted if force or freshness(path, REWARDS, made) != Freshness.CURRENT]
-    keep = {path for path, _ in wanted} - {path for path, _ in missing}
-    for done, (path, lineage) in enumerate(missing, start=1):
-        with activity.doing(f"score of step {step.number}", len(missing), "parts") as bar:
-            bar.done = done - 1
-            rewards = grading.grade(step.folder / path.name)
-        if done == 1:
-            for old in {*part_files(folder), folder.with_name(f"{folder.name}.parquet")} - keep:
-                discard(old, REWARDS)
-        write_table(path, rewards, REWARDS, lineage)
-        if done < len(missing):
-            session.stop.check(f"part {done} of {len(missing)} of the rewards of step {step.number}", again(session))
 
 
 # -- advantage ------------------------------------------------------------------------------------------------------

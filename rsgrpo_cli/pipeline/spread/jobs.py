@@ -9,6 +9,7 @@ from pathlib import Path
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.engines.types import Weights
 from rsgrpo_cli.errors import RsgrpoError
+from rsgrpo_cli.pipeline.grading import Rules, ToGrade
 from rsgrpo_cli.pipeline.parts import Draw
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.stages.rollout import Part
@@ -74,7 +75,24 @@ class SamplePart:
     trains: bool
 
 
-Job = Hello | Rest | SamplePart
+@dataclass(frozen=True, slots=True)
+class GradePart:
+    """Grade a part and write its rewards.
+
+    Args:
+        part: Which.
+        path: Where its rewards are written to.
+        rules: By what.
+        workers: Verifier processes.
+    """
+
+    part: ToGrade
+    path: Path
+    rules: Rules
+    workers: int
+
+
+Job = Hello | Rest | SamplePart | GradePart
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +103,7 @@ class Done:
         worker: Where: the machine's name and the process.
         id: Of the file that was written.
         rows: In it.
-        tokens: Sampled.
+        tokens: Sampled; 0 for what samples nothing.
         seconds: It took.
     """
 

@@ -183,7 +183,8 @@ class Queue:
         """Take in an answer; what it says of a part that is made."""
         task, member.job, member.task = member.task, None, ""
         if isinstance(answer, Done):
-            member.tokens, member.seconds = member.tokens + answer.tokens, member.seconds + answer.seconds
+            if answer.tokens:  # the speed is that of sampling
+                member.tokens, member.seconds = member.tokens + answer.tokens, member.seconds + answer.seconds
             return (task, answer) if task else None
         if isinstance(answer, Failed) and answer.final:
             raise answer.error

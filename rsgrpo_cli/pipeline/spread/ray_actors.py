@@ -1,4 +1,7 @@
-"""Workers that are actors of a Ray cluster, one per sampler. Ray is imported here alone, and only for `--ray`."""
+"""Workers on a Ray cluster: an actor per sampler, a task per part that is graded.
+
+Ray is imported here alone, and only for `--ray`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
-from rsgrpo_cli.pipeline.spread.jobs import Answer, Died, Job, Opening
+from rsgrpo_cli.pipeline.spread.jobs import Answer, Died, Done, Hello, Job, Opening
 from rsgrpo_cli.pipeline.spread.queue import Worker
 from rsgrpo_cli.pipeline.spread.worker import PartWorker, log_of, write_to
 
@@ -148,6 +151,16 @@ def require_room(found: Sequence[Mapping[str, float]], count: int, gpus: int) ->
     return count or fits
 
 
+def left_beside(found: Sequence[Mapping[str, float]], gpus: int) -> list[int]:
+    """How many CPUs of each node are left if there are as many samplers as fit.
+
+    Args:
+        found: The resources of each node.
+        gpus: Of each sampler.
+    """
+    return [int(node.get("CPU", 0)) - room([node], gpus) for node in found]
+
+
 class _Actor:
     """What runs in an actor."""
 
@@ -180,6 +193,41 @@ class RayWorker:
         ray.kill(self.actor)
 
 
+def _do_alone(opening: Opening, number: int, job: Job) -> Answer:
+    """A job by itself, in a process that knows nothing of the run before and keeps nothing of it."""
+    write_to(log_of(opening.run, number))
+    worker = PartWorker(opening, number)
+    try:
+        known = worker.do(Hello())  # each task may be on another machine
+        return known if isinstance(job, Hello) or not isinstance(known, Done) else worker.do(job)
+    finally:
+        worker.close()
+
+
+@dataclass(eq=False, slots=True)
+class RayTask:
+    """A place for one task after another; see `queue.Worker`."""
+
+    number: int
+    log: Path
+    opening: Opening
+    options: Mapping[str, Any]
+    answer: Any = None
+
+    def ask(self, job: Job) -> None:
+        """Give it a job; it answers later."""
+        import ray
+
+        self.answer = ray.remote(_do_alone).options(**self.options).remote(self.opening, self.number, job)
+
+    def kill(self) -> None:
+        """End the task at once."""
+        import ray
+
+        if self.answer is not None:
+            ray.cancel(self.answer, force=True)
+
+
 class RayActors:
     """Workers on a cluster; see `queue.Workers`.
 
@@ -190,36 +238,76 @@ class RayActors:
 
     def __init__(self, count: int, gpus: int) -> None:
         self.count, self.gpus, self.with_gpus = count, gpus, gpus > 0
-        self._started: list[RayWorker] = []
+        self.started: list[RayWorker] = []
 
     def start(self, number: int, opening: Opening) -> RayWorker:
         """Begin to start one; it waits until the cluster has room for it."""
         import ray
 
         options = {"num_cpus": 1, "num_gpus": self.gpus, "max_restarts": 0, "max_task_retries": 0}
-        passed = {"env_vars": environment(opening.threads)}
-        kind = ray.remote(_Actor).options(**options, scheduling_strategy="SPREAD", runtime_env=passed)
+        kind = ray.remote(_Actor).options(**options, **_anywhere(opening))
         worker = RayWorker(number, log_of(opening.run, number), kind.remote(opening, number))
-        self._started.append(worker)
+        self.started.append(worker)
         return worker
 
     def wait(self, busy: Sequence[Worker], seconds: float) -> list[tuple[Worker, Answer | Died]]:
         """What busy workers have to say, as soon as one has."""
-        import ray
-
-        by_answer = {worker.answer: worker for worker in busy if isinstance(worker, RayWorker)}
-        ready, _ = ray.wait(list(by_answer), num_returns=1, timeout=seconds, fetch_local=False)
-        return [(by_answer[answer], _heard(answer)) for answer in ready]
+        return _wait(busy, seconds)
 
     def close(self) -> None:
-        """End all of them."""
-        import ray
+        """End all of them, and leave the cluster."""
+        _end(self.started)
 
-        for worker in self._started:
-            with suppress(Exception):  # the cluster may be gone; its actors are then gone as well
-                worker.kill()
-        self._started.clear()
-        ray.shutdown()
+
+class RayTasks:
+    """Workers that hold CPUs only while they do something: each job is a task; see `queue.Workers`.
+
+    Args:
+        count: How many there may be at once.
+        cpus: Of each.
+    """
+
+    with_gpus = False
+
+    def __init__(self, count: int, cpus: int) -> None:
+        self.count, self.cpus = count, cpus
+        self._started: list[RayTask] = []
+
+    def start(self, number: int, opening: Opening) -> RayTask:
+        """A place for tasks."""
+        options = {"num_cpus": self.cpus, "max_retries": 0, **_anywhere(opening)}
+        self._started.append(RayTask(number, log_of(opening.run, number), opening, options))
+        return self._started[-1]
+
+    def wait(self, busy: Sequence[Worker], seconds: float) -> list[tuple[Worker, Answer | Died]]:
+        """What busy workers have to say, as soon as one has."""
+        return _wait(busy, seconds)
+
+    def close(self) -> None:
+        """End all of them, and leave the cluster."""
+        _end(self._started)
+
+
+def _anywhere(opening: Opening) -> dict[str, Any]:
+    return {"scheduling_strategy": "SPREAD", "runtime_env": {"env_vars": environment(opening.threads)}}
+
+
+def _wait(busy: Sequence[Worker], seconds: float) -> list[tuple[Worker, Answer | Died]]:
+    import ray
+
+    by_answer = {worker.answer: worker for worker in busy if isinstance(worker, RayWorker | RayTask)}
+    ready, _ = ray.wait(list(by_answer), num_returns=1, timeout=seconds, fetch_local=False)
+    return [(by_answer[answer], _heard(answer)) for answer in ready]
+
+
+def _end(started: list[Any]) -> None:
+    import ray
+
+    for worker in started if ray.is_initialized() else ():
+        with suppress(Exception):  # the cluster may be gone; what ran on it is then gone as well
+            worker.kill()
+    started.clear()
+    ray.shutdown()
 
 
 def _heard(answer: Any) -> Answer | Died:
@@ -235,7 +323,7 @@ def _heard(answer: Any) -> Answer | Died:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The variables that actors get from this process."""
+    """The variables that workers get from this process."""
     found = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     if "PYTHONPATH" in os.environ:
         entries = os.environ["PYTHONPATH"].split(os.pathsep)

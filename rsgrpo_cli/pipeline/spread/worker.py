@@ -14,17 +14,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rsgrpo_cli.artifacts import package_versions, read_lineage, read_table
+from rsgrpo_cli.artifacts import package_versions, read_lineage, read_table, write_table
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import EngineError, MissingError, RsgrpoError, StaleError
 from rsgrpo_cli.pipeline.gpu_memory import free_memory
+from rsgrpo_cli.pipeline.grading import grade
 from rsgrpo_cli.pipeline.role import Role
 from rsgrpo_cli.pipeline.session import Session
-from rsgrpo_cli.pipeline.spread.jobs import Answer, Done, Failed, Hello, Job, Opening, Rest, SamplePart
+from rsgrpo_cli.pipeline.spread.jobs import Answer, Done, Failed, GradePart, Hello, Job, Opening, Rest, SamplePart
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.probe import Loaded, require_same
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.schemas import PROMPTS
+from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS, ArtifactSchema
 
 
 def log_of(run: RunDir, number: int) -> Path:
@@ -100,6 +101,8 @@ class PartWorker:
                     return Done(self.name)
                 case SamplePart():
                     made, rows, tokens = self._sample(job)
+                case GradePart():
+                    made, rows, tokens = *self._grade(job), 0
             return Done(self.name, made, rows, tokens, time.perf_counter() - started)
         except RsgrpoError as error:
             # An engine may fail once, of memory or of a GPU; what is wrong with files or settings stays wrong.
@@ -134,9 +137,6 @@ class PartWorker:
 
     def _opened(self) -> Session:
         if self._session is None:
-            import torch
-
-            torch.set_num_threads(self.opening.threads)
             given = self.opening
             stop = StopSignal()
             session = Session(given.run, given.config, Output(), stop, given.asked, trust=given.trust)
@@ -149,6 +149,9 @@ class PartWorker:
 
     def _sample(self, job: SamplePart) -> tuple[str, int, int]:
         """The id of the part that was written, its rows and the tokens sampled for it."""
+        import torch
+
+        torch.set_num_threads(self.opening.threads)
         session, draw = self._opened(), job.draw
         session.at = job.at
         session.role = replace(session.role, handed={draw.version: job.weights} if job.weights else {})
@@ -186,16 +189,37 @@ class PartWorker:
             require_same(loaded, None, session.config.model.dtype)
             self._checked = (job.weights.policy, job.at)
 
+    # -- grading --------------------------------------------------------------------------------------------------
+
+    def _grade(self, job: GradePart) -> tuple[str, int]:
+        """The id of the rewards that were written, and their rows."""
+        wanted, source = job.part.lineage, job.part.source
+        self._require_input(source, ROLLOUTS, wanted.inputs["rollouts"], "completions")
+        prompts = self._read_prompts(job.rules.problems, wanted.inputs["prompts"])
+        reward = job.rules.open(self._opened(), job.workers)
+        if reward.identity != wanted.config["identity"]:
+            raise StaleError(
+                f"{self.host} has another reward: {reward.identity}, not {wanted.config['identity']}",
+                "the file of a reward of your own has to be the same on all machines",
+            )
+        rewards = grade(source, prompts, reward, job.rules.shaping)
+        return write_table(job.path, rewards, REWARDS, wanted), len(rewards)
+
+    # -- both -----------------------------------------------------------------------------------------------------
+
     def _read_prompts(self, path: Path, wanted: str) -> pa.Table:
         if self._prompts is None or self._prompts[:2] != (path, wanted):
-            found = read_lineage(path, PROMPTS).id
-            if found != wanted:
-                raise StaleError(
-                    f"{self.host} sees other problems in {path}: {found}, not {wanted}",
-                    "the run has to be on a file system that all machines share",
-                )
+            self._require_input(path, PROMPTS, wanted, "problems")
             self._prompts = (path, wanted, read_table(path, PROMPTS))
         return self._prompts[2]
+
+    def _require_input(self, path: Path, kind: ArtifactSchema, wanted: str, what: str) -> None:
+        found = read_lineage(path, kind).id
+        if found != wanted:
+            raise StaleError(
+                f"{self.host} sees other {what} in {path}: {found}, not {wanted}",
+                "the run has to be on a file system that all machines share",
+            )
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,26 +22,10 @@ from rsgrpo_cli.pipeline.spread.worker import PartWorker
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.stages import rollout as rollout_stage
-from tests.conftest import SMALL, Cli
+from tests.conftest import Cli
+from tests.pipeline.spread.conftest import PARTS, RUN, contents, ray_is_here
 
 pytestmark = pytest.mark.ray
-RUN = [*SMALL, "--set", "rollout.prompts_per_step=12", "--steps", "2", "--max-tokens", "40"]
-"""48 completions a step, in parts of 8."""
-PARTS = 6
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollout_stage, "PART_COMPLETIONS", 8)
-
-
-def contents(run: Path) -> dict[str, bytes]:
-    """Every artifact of a run but the times."""
-    files = [path for kind in ("parquet", "safetensors") for path in run.rglob(f"*.{kind}")]
-    return {str(path.relative_to(run)): path.read_bytes() for path in files if path.name not in TIMED}
-
-
-TIMED = ("metrics.parquet", "checked.parquet")
 
 
 def sample(run: Path, spread: Any, tag: str, engine: str = "hf") -> dict[str, bytes]:
@@ -55,12 +38,6 @@ def sample(run: Path, spread: Any, tag: str, engine: str = "hf") -> dict[str, by
 
 
 # -- processes --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def whole(cli: Cli, tmp_path: Path) -> Path:
-    assert cli("train", "--run", "runs/whole", *RUN, "--set", "train.checkpoint_every=2").code == 0
-    return tmp_path / "runs" / "whole"
 
 
 def test_a_run_has_the_same_bytes_with_workers(cli: Cli, whole: Path) -> None:
@@ -176,31 +153,6 @@ def hello(opening: Opening, changed: dict[str, Any]) -> Failed:
 
 # -- Ray --------------------------------------------------------------------------------------------------------------
 
-ray_is_here = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head that takes no work, to which a test adds nodes."""
-    pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry or os.getcwd() for entry in sys.path))
-    import ray
-    from ray.cluster_utils import Cluster
-
-    try:
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, **SMALL_NODE})
-    except Exception as error:  # a container may not let it have its ports or its shared memory
-        pytest.skip(f"no Ray cluster starts here: {error}")
-    try:
-        yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
-
-
-SMALL_NODE = {"object_store_memory": 80_000_000, "include_dashboard": False}
-
 
 @ray_is_here
 @pytest.mark.parametrize("engine", ["hf", "dummy"])
@@ -230,17 +182,31 @@ def test_a_node_that_is_lost_costs_the_part_at_work_alone(cluster: Any, whole: P
 
 
 @ray_is_here
-def test_there_are_as_many_workers_as_the_gpus_of_the_nodes_allow(cluster: Any, whole: Path) -> None:
-    """Four workers of two GPUs on two nodes of four; a fifth is refused."""
+def test_live_workers_share_no_gpu(cluster: Any, whole: Path) -> None:
+    """Four workers of two GPUs on two nodes of four; a fifth is refused. Two CPUs of each node are left to grade."""
+    import ray
+
     from rsgrpo_cli.pipeline.spread import ray_actors
 
     for _ in range(2):
         cluster.add_node(num_cpus=4, num_gpus=4, object_store_memory=80_000_000)
-    workers = spreading.on_cluster(cluster.address, 0, dummy_with_two_gpus(RunDir(whole)), "dummy")
+    workers, graders = spreading.on_cluster(cluster.address, 0, dummy_with_two_gpus(RunDir(whole)), "dummy")
     assert isinstance(workers, ray_actors.RayActors)
     assert (workers.count, workers.gpus) == (4, 2)
+    assert (graders.workers.count, graders.verifiers) == (4, 1)
     with pytest.raises(ValueError, match="room for 4 workers of 2 GPUs and a CPU each, not for 5"):
         ray_actors.require_room(ray_actors.nodes(), 5, 2)
+    with Spread(workers, 0.0, print, graders) as spread:
+        assert len(sample(whole, spread, "there", "dummy")) == PARTS
+        asked = [
+            worker.actor.__ray_call__.remote(
+                lambda _: (__import__("ray").get_runtime_context().get_node_id(), __import__("ray").get_gpu_ids())
+            )
+            for worker in workers.started
+        ]
+        held = [(node, gpu) for node, gpus in ray.get(asked) for gpu in gpus]
+    assert len(held) == len(set(held)) == 8
+    assert len({node for node, _ in held}) == 2
 
 
 def dummy_with_two_gpus(run: RunDir) -> Any:
