@@ -19,6 +19,7 @@ from rsgrpo_cli.rewards.types import Wants
 from rsgrpo_cli.schemas import PROMPTS
 from rsgrpo_cli.stages import prepare as prepare_stage
 from rsgrpo_cli.staleness import freshness
+from rsgrpo_cli.tasks.columns import unasked
 from rsgrpo_cli.tasks.phrasing import Phrasing
 from rsgrpo_cli.tasks.registry import Split
 from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of
@@ -265,6 +266,12 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
         session.out.warn(f"{source.name}: a sample of {len(source.problems)} of {source.expected_rows} rows")
     if made.without_problem:
         session.out.warn(f"{source.name}: rows without a problem, left out: {made.without_problem}")
+    if missing := unasked(source, (cfg.prompt_column, cfg.answer_column)):
+        session.out.warn(
+            f"{source.name}: the prompts are without the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}, "
+            f"which seem{'' if len(missing) > 1 else 's'} to belong to the problem; the model sees the text of the "
+            "prompt column only"
+        )
     if made.answers_left_out:
         session.out.warn(
             f"{source.name}: chats that end with an answer, which is removed: {made.answers_left_out}; a prompt ends "

@@ -14,9 +14,10 @@ from rsgrpo_cli.rewards.math.gold import hold_lists, is_worked, read_gold
 from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.schemas import PROMPTS, TEXT_ROLE
 from rsgrpo_cli.tasks.chats import Message
+from rsgrpo_cli.tasks.columns import columns_of
 from rsgrpo_cli.tasks.overlap import overlaps
 from rsgrpo_cli.tasks.phrasing import Phrasing
-from rsgrpo_cli.tasks.sources import Problem, Source
+from rsgrpo_cli.tasks.sources import ANSWER_COLUMNS, Problem, Source
 
 CountTokens = Callable[[Sequence[Message]], int]
 """Tokens of each prompt, as the model counts them."""
@@ -107,7 +108,7 @@ def prepare(
     phrasing = phrasing or Phrasing(cfg, source, graded_as_math=reward is not None)
     chosen, too_long = _choose(kept, phrasing, cfg, count_tokens)
     if not chosen:
-        raise DataError(*_nothing_left(source, len(asking), len(answered), len(usable), too_long))
+        raise DataError(*_nothing_left(source, cfg, len(asking), len(answered), len(usable), too_long))
     if cfg.decontaminate == "report":
         found, _ = _compare([problem for problem, _ in chosen], benchmarks)
     if reward is not None:
@@ -203,7 +204,9 @@ def _choose(
     return chosen, too_long
 
 
-def _nothing_left(source: Source, asking: int, answered: int, usable: int, too_long: int) -> tuple[str, str]:
+def _nothing_left(
+    source: Source, cfg: PrepareConfig, asking: int, answered: int, usable: int, too_long: int
+) -> tuple[str, str]:
     which = f"dataset {source.name} ({source.split})"
     if not asking:
         return f"no row of {which} asks anything", "choose the column with the problem: --prompt-column"
@@ -216,7 +219,18 @@ def _nothing_left(source: Source, asking: int, answered: int, usable: int, too_l
             f"every problem of {which} is in a benchmark",
             "train on others, or --set prepare.decontaminate=report",
         )
-    return f"{which} has no problem with an answer", ""
+    return f"{which} has no problem with an answer", _other_answers(source, cfg)
+
+
+def _other_answers(source: Source, cfg: PrepareConfig) -> str:
+    """The columns that may have the answers, where the one that was read has none."""
+    there = columns_of(source)
+    read = cfg.answer_column or next((name for name in ANSWER_COLUMNS if name in there), None)
+    others = [name for name in there if name != read and name in (*ANSWER_COLUMNS, *_ALSO_ANSWERS)]
+    return f"another column may have them: --answer-column {' or '.join(others)}" if others else ""
+
+
+_ALSO_ANSWERS = ("answers", "label", "output", "response", "target")
 
 
 def _check_answers(problems: Sequence[Problem], source: Source, reward: RewardFn) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.tasks.sources import Source
 
+_PART_OF_A_PROBLEM = re.compile(
+    r"(?:answer_)?(?:options?|choices?)(?:_?[a-z0-9])?|alternatives|candidates|endings|[a-f]"
+    r"|contexts?|passages?|paragraphs?|premises?|input|table|background"
+)
+"""How a column is called that a problem cannot be solved without, where its text is not in the problem as well."""
 LONGEST_TEXT = 1000
 """Characters. A column with a longer text in it is read where a function names it, not for the sake of **columns."""
 
@@ -16,6 +22,34 @@ LONGEST_TEXT = 1000
 def columns_of(source: Source) -> tuple[str, ...]:
     """All columns that a dataset has, as far as they can be had."""
     return tuple(source.table.shape) if source.table is not None else ()
+
+
+def unasked(source: Source, beside: Collection[str | None]) -> list[str]:
+    """The columns whose names say that they belong to the question, and whose first text is in no problem's text.
+
+    Args:
+        source: The dataset.
+        beside: Columns that were chosen for the problem and the answer.
+    """
+    table = source.table
+    if table is None or not source.problems:
+        return []
+    names = [name for name in table.shape if name not in beside and _PART_OF_A_PROBLEM.fullmatch(name.lower())]
+    single = [name for name in names if len(name) == 1]
+    names = [name for name in names if len(name) > 1 or len(single) > 1]  # A beside B, C and D; not x and y's a
+    row = next(iter(table.read(names)), {}) if names else {}
+    asked = source.problems[0].text
+    said = asked if isinstance(asked, str) else "\n".join(message["content"] for message in asked)
+    return [name for name in names if any(text not in said for text in _texts(row.get(name)))]
+
+
+def _texts(value: Any) -> list[str]:
+    """All that is written in a value."""
+    if isinstance(value, Mapping):
+        return [text for one in value.values() for text in _texts(one)]
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one)]
+    return [] if value is None or value == "" else [str(value).strip()]
 
 
 def read_columns(

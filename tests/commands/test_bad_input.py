@@ -75,6 +75,13 @@ def test_flags(cli: Cli, arguments: list[str], code: int, texts: list[str]) -> N
         ("a.jsonl", '{"problem": "x", "answer": ""}\n', [], 1, ["no problem with an answer"]),
         (
             "a.jsonl",
+            '{"problem": "x", "answer": "", "solution": "so 3", "label": "3"}\n',
+            [],
+            1,
+            ["no problem with an answer", "another column may have them: --answer-column solution or label"],
+        ),
+        (
+            "a.jsonl",
             '{"problem": "x", "answer": "\\\\frac{1}{"}\n',
             [],
             1,

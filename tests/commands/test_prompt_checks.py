@@ -159,3 +159,25 @@ def test_text_that_the_tokenizer_does_not_know_is_warned_of(cli: Cli, model: Mod
     assert "2 of 4 prompts have text that the model's tokenizer does not know (a-train-000002: \u00b5)" in result.err
     (tmp_path / "a.jsonl").write_text(ROWS)
     assert "does not know" not in cli(*plain, "--run", "b").err
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"problem": "Which is even?", "answer": "B", "options": ["13", "14"]}, "the column options,"),
+        ({"problem": "Which is even?", "answer": "B", "A": "13", "B": "14"}, "the columns A, B,"),
+        ({"problem": "Who came?", "answer": "3", "context": "Three came."}, "the column context,"),
+        ({"problem": "Which is even? A) 13 B) 14", "answer": "B", "options": ["13", "14"]}, None),
+        ({"problem": "Make a", "answer": "3", "a": "3", "options": []}, None),
+        ({"question": "2+2", "input": "2+3", "answer": "5"}, None),  # the column that was chosen
+    ],
+)
+def test_a_part_of_the_problem_in_another_column_is_warned_of(
+    cli: Cli, tmp_path: Path, row: dict[str, Any], told: str | None
+) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    chosen = ["--prompt-column", "input"] if "input" in row else []
+    result = cli("prepare", "--run", "a", "--dataset", "a.jsonl", *chosen)
+    assert result.code == 0, result.err
+    assert ("to belong to the problem" in result.err) == (told is not None)
+    assert told is None or f"the prompts are without {told}" in " ".join(result.err.split())
