@@ -8,10 +8,12 @@ from typing import Any
 import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import read_lineage, read_table
+from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.html.vocabulary import Vocabulary
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import POLICY_LOGPROBS
-from rsgrpo_cli.step_dir import Step
+from rsgrpo_cli.staleness import Freshness
+from rsgrpo_cli.step_dir import Step, with_policy
 
 
 def listed(run: RunDir, step: int | None, row: dict[str, Any], tag: str | None) -> list[dict[str, Any]]:
@@ -45,15 +47,31 @@ def _compared(trainer: float | None, sampler: float | None) -> dict[str, float |
     return {"difference": trainer - sampler, "ratio": exp(min(700.0, trainer - sampler))}
 
 
+def trainers_numbers(step: Step) -> Freshness:
+    """Whether what an update noted of a step's completions is there, and is of the completions that are there now.
+
+    It is stale where the rollouts or the advantages were made again: the update has not seen what these are now.
+    """
+    path = step.run.policy_logprobs(step.number)
+    if not path.is_file():
+        return Freshness.MISSING
+    made_from = read_lineage(path, POLICY_LOGPROBS).inputs
+    rollouts = step.manifest["id"] if step.manifest else None
+    advantages = step.advantages.id if step.advantages else None
+    now = (made_from.get("rollouts"), made_from.get("advantages")) == (rollouts, advantages)
+    return Freshness.CURRENT if now else Freshness.STALE
+
+
 def _of_the_trainer(run: RunDir, step: int, group_id: str, sample: int, tag: str | None) -> dict[str, Any]:
     """What an update noted of a completion before its first optimizer step; nothing where it noted nothing."""
-    path = (run.with_update(step, tag, tag) if tag else run).policy_logprobs(step)
-    manifest = Step(run, step).manifest
-    if not path.is_file() or manifest is None:
+    if tag:
+        try:
+            run, _ = with_policy(run, f"{step + 1}.{tag}")
+        except MissingError:
+            return {}  # the tag is of something before the update
+    if trainers_numbers(Step(run, step)) != Freshness.CURRENT:
         return {}
-    if read_lineage(path, POLICY_LOGPROBS).inputs.get("rollouts") != manifest["id"]:
-        return {}  # of completions that have been sampled again since
-    table = read_table(path, POLICY_LOGPROBS)
+    table = read_table(run.policy_logprobs(step), POLICY_LOGPROBS)
     rows = table.filter(pc.and_(pc.equal(table["group_id"], group_id), pc.equal(table["sample_index"], sample)))
     found: list[dict[str, Any]] = rows.to_pylist()
     return found[0] if found else {}

@@ -132,16 +132,18 @@ def test_the_tokens_have_what_the_trainer_said_where_it_was_kept(cli: Cli, run: 
     write_trainers(run, {})  # as older versions did
     (older,) = cli("show", *where, "--json").json["tokens"]
     assert (older["entropy"], older["ratio"]) == (None, token["ratio"])
-    write_trainers(run, {"entropies": [0.25]}, rollouts="others")
-    assert cli("show", *where, "--json").json["tokens"] == [alone]
+    for others in ({"rollouts": "others"}, {"advantages": "others"}):  # made again since
+        write_trainers(run, {"entropies": [0.25]}, **others)
+        assert cli("show", *where, "--json").json["tokens"] == [alone]
 
 
-def write_trainers(run: RunDir, more: dict[str, list[float]], rollouts: str | None = None) -> None:
+def write_trainers(run: RunDir, more: dict[str, list[float]], rollouts: str = "", advantages: str = "") -> None:
     """What the trainer said of the first completion of step 0: half a nat more than the sampler."""
     first = read_table(run.rollouts(0) / "part-00000.parquet", ROLLOUTS).to_pylist()[0]
     row = {key: first[key] for key in KEYS} | {"policy_logprobs": [value + 0.5 for value in first["sampling_logprobs"]]}
     schema = POLICY_LOGPROBS.schema if more else POLICY_LOGPROBS.required
-    inputs = {"rollouts": rollouts or Step(run, 0).complete_rollouts()}
+    step = Step(run, 0)
+    inputs = {"rollouts": rollouts or step.complete_rollouts(), "advantages": advantages or step.advantages.id}
     table = pa.Table.from_pylist([row | more], schema=schema)
     write_table(run.policy_logprobs(0), table, POLICY_LOGPROBS, Lineage("update", {}, inputs))
 

@@ -14,9 +14,11 @@ from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.report.html.problems import GOLD_SHOWN, asked, status_number
 from rsgrpo_cli.report.html.room import Room, Texts, cost, cut
 from rsgrpo_cli.report.html.vocabulary import Vocabulary
+from rsgrpo_cli.report.tokens import trainers_numbers
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import KEYS, POLICY_LOGPROBS, PROMPTS
-from rsgrpo_cli.step_dir import Step
+from rsgrpo_cli.staleness import Freshness
+from rsgrpo_cli.step_dir import Step, stage_command
 
 STEPS_SHOWN = 5
 """Steps of a run whose groups are shown: the first, the newest, and some between."""
@@ -27,6 +29,15 @@ MOST_TOKENS = 600
 
 _TOKEN_LISTS = ("completion_ids", "sampling_logprobs")
 _OF_THE_TRAINER = ("policy_logprobs", "entropies")
+
+_TAG = "trainer"
+_STALE = (
+    "The trainer's numbers are of rollouts or advantages that have been made again since. An update notes them anew:"
+)
+_NOT_KEPT = (
+    "The trainer's numbers were not kept. An update in several optimizer steps keeps them, for groups with a gradient; "
+    "this one does so beside the run's own, and the page of {place} shows them:"
+)
 
 Row = dict[str, Any]
 
@@ -71,12 +82,30 @@ class Groups:
             groups[row["group_id"]].append(row)
         return sorted(groups.values(), key=_interest)
 
+    def trainers_numbers(self, step: int) -> Freshness:
+        """Whether the trainer's numbers are there, and are of the completions that are there now."""
+        return trainers_numbers(Step(self.run, step))
+
+    def told_of_the_trainer(self, step: int) -> list[str] | None:
+        """Why the trainer's numbers are not shown, and the command that makes them; None where they are."""
+        state = self.trainers_numbers(step)
+        if state == Freshness.CURRENT:
+            return None
+        beside = self.run.beside
+        used = ["--advantages", beside.advantages] if beside and beside.advantages and step == beside.step else []
+        if state == Freshness.STALE:
+            tagged = ["--tag", beside.tag] if beside and step == beside.step else []
+            again = stage_command(self.run, step, "updates", *used, *tagged, "--force")
+            return [_STALE, again]
+        several = [] if self.run.config().update.optimizer_steps > 1 else ["--minibatches", "2"]
+        make = stage_command(self.run, step, "updates", *used, *several, "--tag", _TAG)
+        return [_NOT_KEPT.format(place=f"{self.run.path}@{step + 1}.{_TAG}"), make]
+
     def _of_the_trainer(self, step: int) -> dict[tuple[str, int], Row]:
         """What the trainer said of each completion's tokens, where that was kept."""
-        path = self.run.policy_logprobs(step)
-        if not path.is_file():
+        if self.trainers_numbers(step) != Freshness.CURRENT:
             return {}
-        table = read_table(path, POLICY_LOGPROBS)
+        table = read_table(self.run.policy_logprobs(step), POLICY_LOGPROBS)
         lists = [_first_tokens(table[name]).to_pylist() for name in _OF_THE_TRAINER]
         keys = zip(*(table[key].to_pylist() for key in KEYS), strict=True)
         rows = [{"policy_logprobs": said, "entropies": entropies or []} for said, entropies in zip(*lists, strict=True)]
@@ -115,7 +144,8 @@ def shown(runs: Sequence[RunDir], texts: Texts, room: Room, token_room: Room, st
         every = source.of(step)
         made = [_group(source, rows, texts, own, own_tokens, statuses) for rows in every]
         kept = [group for group in made if group]
-        pages.append({"run": number, "step": step, "settings": source.settings(step), "groups": kept})
+        about = {"run": number, "step": step, "settings": source.settings(step)}
+        pages.append(about | {"trainer": source.told_of_the_trainer(step), "groups": kept})
         room.give_back(own)
         token_room.give_back(own_tokens)
         total += len(every)

@@ -52,12 +52,12 @@ def _rows(measured: Measured, folded: Sequence[Mapping[str, Problem]]) -> list[d
     value = [measured.values(arm, REWARD if measured.graded else 1)[0] for arm in range(len(measured.arms))]
     rows = []
     for at, prompt_id in enumerate(measured.ids):
-        own = [arm.get(prompt_id, Problem()).statuses for arm in folded]
+        own = [arm.get(prompt_id, Problem()) for arm in folded]
         row: dict[str, Any] = {
             "id": prompt_id,
             "gold": cut(golds[at], GOLD_SHOWN, 0),
-            "truncated": [statuses["truncated"] for statuses in own],
-            "unreadable": [sum(statuses[name] for name in UNREADABLE) for statuses in own],
+            "truncated": [problem.cut for problem in own],
+            "unreadable": [sum(problem.statuses[name] for name in UNREADABLE) for problem in own],
         }
         row["right"] = [counts[at] for counts in right] if right else None
         row["value"] = None if right else [None if one[at] != one[at] else round(float(one[at]), 6) for one in value]
@@ -82,7 +82,7 @@ def _shown(
     """The problem's prompt and each arm's completions; None where there is no room for them."""
     chosen = [_few(problem.shown) if few else problem.shown for problem in own]
     completions = [one for listed in chosen for one in listed]
-    beside = sum(cost(["123456", one.count, "12", _short(one.answer)]) for one in completions) + 20 * len(own)
+    beside = sum(cost(["123456", one.count, "12", _short(one.answer), 0]) for one in completions) + 20 * len(own)
     numbers = texts.add([prompt, *(one.text for one in completions)], room, beside)
     if numbers is None:
         return None
@@ -101,8 +101,8 @@ def _few(shown: Sequence[Folded]) -> list[Folded]:
 
 
 def _entry(one: Folded, text: int, statuses: list[str]) -> list[Any]:
-    """Text, count, verdict, extracted answer."""
-    return [text, one.count, status_number(one.status, statuses), _short(one.answer)]
+    """Text, count, verdict, extracted answer, whether it was cut at the token limit."""
+    return [text, one.count, status_number(one.status, statuses), _short(one.answer), int(one.is_cut)]
 
 
 def _short(answer: str | None) -> Any:

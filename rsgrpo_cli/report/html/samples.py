@@ -33,6 +33,7 @@ class Folded:
         answer: The extracted answer.
         count: How often.
         place: Where it was first seen.
+        is_cut: Whether it was cut at the token limit.
         text: The completion, once it has been read.
     """
 
@@ -40,6 +41,7 @@ class Folded:
     answer: str | None
     count: int
     place: Place
+    is_cut: bool = False
     text: str = ""
 
 
@@ -51,27 +53,31 @@ class Problem:
         statuses: How many completions got each verdict.
         shown: The completions that are shown, right ones first, the most frequent first.
         distinct: How many different completions there are.
+        cut: How many completions were cut at the token limit, whatever the verdict on them.
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
     shown: list[Folded] = field(default_factory=list)
     distinct: int = 0
+    cut: int = 0
 
 
 def fold(evaluations: Sequence[Evaluation], samples: int) -> dict[str, Problem]:
     """The completions of an arm by problem, over the first so many samples of each evaluation."""
     found: dict[str, Problem] = defaultdict(Problem)
-    seen: dict[str, dict[tuple[str, bytes], Folded]] = defaultdict(dict)
+    seen: dict[str, dict[tuple[str, bool, bytes], Folded]] = defaultdict(dict)
     for number, one in enumerate(evaluations):
         for part, table in _parts(one, samples):
             for at, row in enumerate(_columns(table)):
-                prompt_id, status, answer, text = row
+                prompt_id, status, answer, finish_reason, text = row
+                is_cut = finish_reason == "length"
                 found[prompt_id].statuses[status] += 1
-                key = (status, blake2b(text.encode(), digest_size=12).digest())
+                found[prompt_id].cut += is_cut
+                key = (status, is_cut, blake2b(text.encode(), digest_size=12).digest())
                 if key in seen[prompt_id]:
                     seen[prompt_id][key].count += 1
                 else:
-                    seen[prompt_id][key] = Folded(status, answer, 1, (number, part, at))
+                    seen[prompt_id][key] = Folded(status, answer, 1, (number, part, at), is_cut)
     for prompt_id, by_text in seen.items():
         found[prompt_id].distinct = len(by_text)
         found[prompt_id].shown = _chosen(list(by_text.values()))
@@ -109,12 +115,12 @@ def _read(evaluations: Sequence[Evaluation], samples: int, chosen: Sequence[Fold
                 one.text = text
 
 
-def _columns(table: pa.Table) -> Iterator[tuple[str, str, str | None, str]]:
+def _columns(table: pa.Table) -> Iterator[tuple[str, str, str | None, str, str]]:
     for batch in table.to_batches(max_chunksize=4096):
         yield from zip(*(batch[name].to_pylist() for name in _NAMES), strict=True)
 
 
-_NAMES = ("group_id", "status", "extracted_answer", "completion")
+_NAMES = ("group_id", "status", "extracted_answer", "finish_reason", "completion")
 
 
 def _parts(evaluation: Evaluation, samples: int) -> Iterator[tuple[int, pa.Table]]:
@@ -127,7 +133,7 @@ def _parts(evaluation: Evaluation, samples: int) -> Iterator[tuple[int, pa.Table
 
 
 def _joined(sampled: Path, graded: Path, samples: int, *, are_grades: bool) -> pa.Table:
-    rollouts = read_table(sampled, ROLLOUTS, [*KEYS, "completion"])
+    rollouts = read_table(sampled, ROLLOUTS, [*KEYS, "finish_reason", "completion"])
     rewards = _with_status(read_table(graded, REWARDS, [*KEYS, *verdicts.COLUMNS, "extracted_answer"]), are_grades)
     if len(rollouts) != len(rewards) or any(not rollouts[key].equals(rewards[key]) for key in KEYS):
         rewards = rollouts.select(KEYS).join(rewards, list(KEYS)).sort_by([(key, "ascending") for key in KEYS])

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -151,14 +152,53 @@ def test_problems_are_filtered_and_searched(chrome: Browser, addresses: dict[str
     assert shown(chrome) == ["p-2"]
 
 
+def test_the_first_match_is_opened(chrome: Browser, addresses: dict[str, str]) -> None:
+    at(chrome, addresses["two"])
+    address = "return location.hash"
+    assert chrome.run(address) == ""  # only what somebody chose has an address
+    chrome.click("#problems [data-value=always]")
+    assert (selected(chrome), chrome.run(address)) == ("p-3", "#problem=p-3")
+    assert "Make 3." in chrome.text("#problem")
+    chrome.click("#problems [data-value=never]")
+    assert chrome.run("return document.querySelectorAll('#problems tr[aria-selected=true]').length") == 0
+    assert chrome.text("#problem") == "No problem matches."
+    chrome.press("j")  # there is nowhere to go
+    chrome.click("#problems [data-value=all]")
+    assert selected(chrome) == "p-1"
+    chrome.type("#search", "make 2")
+    assert (selected(chrome), chrome.run(address)) == ("p-2", "#problem=p-2")
+    assert not chrome.console()
+
+
+def selected(chrome: Browser) -> str:
+    return str(chrome.run("return document.querySelector('#problems tr[aria-selected=true]').dataset.id"))
+
+
+def test_differences_have_signs(chrome: Browser, addresses: dict[str, str]) -> None:
+    at(chrome, addresses["two"])
+    tips = chrome.run(
+        "return [...document.querySelectorAll('#passk .two > :last-child .chart title')].map(t => t.textContent)"
+    )
+    # RS minus GRPO at k = 1 is (1.5 - 1.25) / 3, and the base model's completions are GRPO's.
+    assert len(tips) == 6
+    assert [tip for tip in tips if tip.startswith("RS, k 1: +0.083 [−")]
+    assert all("]" in tip and re.search(r": (0|[+−].*) \[([+−]|0)[^ ]*, ([+−]|0)", tip) for tip in tips)
+    ticks = chrome.run(
+        "return [...document.querySelectorAll('#passk .two > :last-child .chart .end')].map(t => t.textContent)"
+    )
+    assert all(re.match(r"[+−]|0(\.0*)?$", tick) for tick in ticks), ticks
+    table = chrome.run("return document.querySelector('#passk .two > :last-child details').textContent")
+    assert "[+" in table or "[−" in table
+    assert re.search(r"\[[0-9.]*[1-9]", table) is None
+
+
 def test_keys_go_through_the_problems(chrome: Browser, addresses: dict[str, str]) -> None:
     at(chrome, addresses["two"])
-    selected = "return document.querySelector('#problems tr[aria-selected=true]').dataset.id"
-    assert chrome.run(selected) == "p-1"
+    assert selected(chrome) == "p-1"
     chrome.press("jj")
-    assert chrome.run(selected) == "p-3"
+    assert (selected(chrome), chrome.run("return location.hash")) == ("p-3", "#problem=p-3")
     chrome.press("k")
-    assert chrome.run(selected) == "p-2"
+    assert (selected(chrome), chrome.run("return location.hash")) == ("p-2", "#problem=p-2")
     assert "Make 2." in chrome.text("#problem")
     chrome.press("/")
     chrome.press("jk")  # typed now

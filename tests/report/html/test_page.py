@@ -11,17 +11,20 @@ from typing import Any
 
 import pytest
 
+from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.html import collect, room
 from rsgrpo_cli.report.html.page import embedded, policy, script_text
 from rsgrpo_cli.report.html.passk import sentence
+from rsgrpo_cli.schemas import POLICY_LOGPROBS
 from tests.conftest import Cli
 from tests.report.html.written import (
     AFTER,
     ASKED,
     BEFORE,
+    CUT,
     HOSTILE,
     graded_runs,
     hostile_run,
@@ -88,7 +91,8 @@ def test_the_page_says_what_changed(tmp_path: Path) -> None:
     assert rows["p-1"]["truncated"] == [1, 1, 0]
     assert rows["p-1"]["unreadable"] == [0, 0, 1]
     shown = [
-        [data["texts"][text], times, data["statuses"][status]] for text, times, status, _ in rows["p-1"]["samples"][2]
+        [data["texts"][text], times, data["statuses"][status]]
+        for text, times, status, _, _ in rows["p-1"]["samples"][2]
     ]
     assert shown == [["a4", 2, "ok"], ["a1", 1, "wrong"], ["a5", 1, "no_box"]]
     assert data["texts"][rows["p-1"]["prompt"]] == "Make 1."
@@ -138,6 +142,38 @@ def test_groups_have_advantages_and_tokens(tmp_path: Path) -> None:
     assert [pieces[number] for number in tokens[0]] == ["a", "4"]
     assert tokens[1:] == [[0.5, 0.5], [0.1, 0.1], [0.7, 0.7]]
     assert steps[0]["groups"][0]["samples"][0][-1][2] == []  # that step kept no log-probabilities of the trainer
+
+
+def test_what_was_cut_is_counted_whatever_the_verdict(tmp_path: Path) -> None:
+    run = new_run(tmp_path / "x", ASKED)
+    texts = [(f"1{CUT}", "ok"), (f"1{CUT}", "ok"), ("1", "ok"), (f"2{CUT}", "no_box"), (f"3{CUT}", "truncated")]
+    write_evaluation(run, 1, ASKED, dict.fromkeys(ASKED, texts))
+    data, _ = read(collect.page([str(run.path)]))
+    row = data["problems"]["rows"][0]
+    assert (row["truncated"], row["unreadable"]) == ([4], [1])
+    shown = [
+        [data["texts"][text], times, data["statuses"][status], cut] for text, times, status, _, cut in row["samples"][0]
+    ]
+    assert shown == [
+        [f"1{CUT}", 2, "ok", 1], ["1", 1, "ok", 0], [f"2{CUT}", 1, "no_box", 1], [f"3{CUT}", 1, "truncated", 1]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("again", ["rollouts", "advantages"])
+def test_the_trainers_numbers_of_other_completions_are_not_shown(tmp_path: Path, again: str) -> None:
+    _, rs = two_runs(tmp_path)
+    said = read_table(rs.policy_logprobs(1), POLICY_LOGPROBS)
+    made_of = dict(read_lineage(rs.policy_logprobs(1), POLICY_LOGPROBS).inputs) | {again: "others"}
+    write_table(rs.policy_logprobs(1), said, POLICY_LOGPROBS, Lineage("update", {}, made_of))
+    data, _ = read(collect.page([str(rs.path)]))
+    before, step = data["groups"]["steps"]
+    assert all(sample[-1][2:] == [[], []] for group in step["groups"] for sample in group["samples"])
+    told, command = step["trainer"]
+    assert "made again since" in told
+    assert command == f"rsgrpo update --run {rs.path} --step 1 --force"
+    told, command = before["trainer"]  # it kept none
+    assert f"{rs.path}@1.trainer" in told
+    assert command == f"rsgrpo update --run {rs.path} --step 0 --minibatches 2 --tag trainer"
 
 
 def test_visits_tell_what_was_learnt_and_forgotten(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ Completions = Mapping[str, Sequence[Completion]]
 """Prompt -> its completions."""
 
 
+CUT = "…"
+"""A completion that ends so was cut at the token limit, whatever the verdict on it."""
 ASKED = {"p-1": "Make 1.", "p-2": "Make 2.", "p-3": "Make 3."}
 BEFORE = {
     "p-1": [("a1", "wrong"), ("a1", "wrong"), ("a2", "wrong"), ("a3", "truncated")],
@@ -118,6 +120,11 @@ def write_step(run: RunDir, number: int, completions: Completions, *, trained: b
             {key: row[key] for key in ("group_id", "sample_index", "policy_logprobs", "entropies")}
             for row in _tokens(rollouts)
         ]
+        made_of = {
+            "rollouts": combined_id([rollouts_id]),
+            "advantages": read_lineage(run.advantages(number), ADVANTAGES).id,
+        }
+        lineage = Lineage("update", {}, made_of)
         write_table(run.policy_logprobs(number), table_of(POLICY_LOGPROBS, rows), POLICY_LOGPROBS, lineage)
 
 
@@ -149,7 +156,7 @@ def _rollouts(completions: Completions, prefix: str) -> pa.Table:
     rows = []
     for key, name, (text, status) in _keys(completions, prefix):
         ids = list(text.encode())[:2000]
-        reason = "length" if status == "truncated" else "stop"
+        reason = "length" if status == "truncated" or text.endswith(CUT) else "stop"
         found = {"prompt_id": name, "completion": text, "completion_ids": ids, "finish_reason": reason}
         rows.append(key | found | {"sampling_logprobs": [-0.5] * len(ids)})
     return table_of(ROLLOUTS, rows)

@@ -37,14 +37,14 @@ function marker(kind, x, y, size = 3.4) {
 }
 
 /* Lines over x with bands. series: {label, colour, dash, marker, points: [[x, y, low, high]]}.
-   options: log (x on a log2 scale), xTicks, xLabel, yLabel, zero (a line at 0), markers, y ([low, high]), faint. */
+   options: log (x on a log2 scale), xTicks, xLabel, yLabel, zero (a line at 0: the values are differences), markers, y ([low, high]), faint. */
 function lines(series, options) {
   const every = series.flatMap((s) => s.points);
   const ys = options.y || extent(every.flatMap((p) => [p[1], p[2] ?? null, p[3] ?? null]).concat(options.zero ? [0] : []));
   const xs = [Math.min(...every.map((p) => p[0])), Math.max(...every.map((p) => p[0]))];
   const scale = options.log ? Math.log2 : (v) => v;
   return chart(options.height || 260, (W, H) => {
-    const yTicks = ticks(ys[0], ys[1], H < 180 ? 4 : 5), texts = yTicks.map((v) => tickText(v, yTicks));
+    const yTicks = ticks(ys[0], ys[1], H < 180 ? 4 : 5), texts = yTicks.map((v) => (options.zero && v > 0 ? "+" : "") + tickText(v, yTicks));
     const left = 10 + 7 * Math.max(...texts.map((t) => t.length)), top = 20, bottom = H - 36, right = W - 14;
     const X = (v) => left + (right - left) * (xs[1] > xs[0] ? (scale(v) - scale(xs[0])) / (scale(xs[1]) - scale(xs[0])) : 0.5);
     const Y = (v) => top + (bottom - top) * (1 - (v - ys[0]) / (ys[1] - ys[0] || 1));
@@ -78,10 +78,11 @@ function drawLine(s, X, Y, options) {
   const smooth = s.smooth || null, group = svg("g", { class: s.colour });
   group.append(svg("polyline", { class: smooth ? "line faint" : "line", points: at(known), "stroke-dasharray": smooth ? null : s.dash }));
   if (smooth) group.append(svg("polyline", { class: "line", points: at(smooth), "stroke-dasharray": s.dash }));
+  const say = options.zero ? signed : short;
   if (options.markers !== false) for (const p of known) {
     const mark = marker(s.marker, X(p[0]), Y(p[1]));
-    mark.append(svg("title", {}, `${s.label}, ${options.xName || options.xLabel} ${count(p[0])}: ${short(p[1])}` +
-      (p[2] !== null && p[2] !== undefined ? ` [${short(p[2])}, ${short(p[3])}]` : "")));
+    mark.append(svg("title", {}, `${s.label}, ${options.xName || options.xLabel} ${count(p[0])}: ${say(p[1])}` +
+      (p[2] !== null && p[2] !== undefined ? ` ${bracket(p[2], p[3], say)}` : "")));
     group.append(mark);
   }
   return group;

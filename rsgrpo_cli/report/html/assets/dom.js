@@ -55,9 +55,10 @@ function short(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size >= 1e5 || size < 10 ** -digits) return value.toExponential(1).replace("e+", "e").replace("-", "−");
+  if (size >= 1e5 || size < 10 ** -digits) return value.toExponential(1).replace("e+", "e").replace(/-/g, "−");
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? Math.min(digits, 2) : digits).replace("-", "−");
 }
+/* A difference has its sign always, and so have the ends of its interval. */
 const signed = (value, digits = 3) => (value > 0 ? "+" : "") + short(value, digits);
 const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)}%`;
 function chance(p) { return p === null ? "–" : p < 0.001 ? "< 0.001" : p.toFixed(p < 0.1 ? 3 : 2); }
@@ -116,6 +117,8 @@ const STATUS = {
   unparsable: "answer not readable", too_long: "answer too long", think_unclosed: "thought never ended",
   timeout: "verifier timed out", error: "verifier failed", scored: "graded", skipped: "no reward",
 };
+/* A completion can be cut at the token limit whatever the verdict on it; where the verdict says so, once is enough. */
+const wasCut = (status, cut) => (cut && D.statuses[status] !== "truncated" ? el("span", { class: "mut" }, ` ${STATUS.truncated}`) : null);
 const isRight = (status) => status === "ok" || status === "scored 1";
 function verdict(status, graded) {
   const right = isRight(status), neutral = graded || status === "scored" || status === "skipped";

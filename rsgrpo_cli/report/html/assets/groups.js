@@ -150,16 +150,17 @@ function tokensBody() {
   if (!found) return [head, note("The tokens of this completion are left out to keep the page small.")];
   const [, surprise, difference, entropy] = found;
   if (G.shade !== "surprise" && !difference.length) {
-    return [head, missing("The trainer's numbers were not kept for this completion: an update keeps them, for groups with a gradient, where it takes several optimizer steps:",
-      "rsgrpo train --set update.minibatches=4")];
+    const why = STEPS[G.at].trainer;
+    return [head, why ? missing(...why) : note("The trainer's numbers are kept for groups with a gradient, which this one does not have.")];
   }
   if (G.shade === "entropy" && !entropy.length) return [head, note("This step was made by an older version, which kept no entropies: see the mean of each update in the curves below.")];
   const values = { surprise, entropy, difference, ratio: difference.map((v) => (v === null ? null : Math.exp(v))) }[G.shade];
   const size = (v) => (v === null ? 0 : G.shade === "ratio" ? Math.abs(Math.log(v)) : Math.abs(v));
   const scale = ["surprise", "entropy"].includes(G.shade) ? 4 : Math.max(0.05, ...values.map(size));
+  const say = G.shade === "difference" ? signed : short;
   const text = (i) => D.groups.pieces[run][found[0][i]];
   const spans = found[0].map((_, i) => {
-    const span = el("span", { class: "token", title: `${SHADES[G.shade][0]}: ${short(values[i])}` }, text(i));
+    const span = el("span", { class: "token", title: `${SHADES[G.shade][0]}: ${say(values[i])}` }, text(i));
     span.style.setProperty("--shade", String(Math.min(0.85, size(values[i]) / scale).toFixed(3)));
     return span;
   });
@@ -168,6 +169,6 @@ function tokensBody() {
     head, D.groups.spelled[run] ? null : note("The tokenizer of this run is not here, so tokens are shown by their numbers."),
     el("p", { class: "tokens", dir: "auto" }, spans),
     sample[LENGTH] > found[0].length ? note(`${count(sample[LENGTH] - found[0].length)} further tokens are left out.`) : null,
-    numbers(["token", "place", SHADES[G.shade][0]], most.map(([v, i]) => [el("code", {}, text(i)), i, short(v)]), "The ten tokens with the largest values"),
+    numbers(["token", "place", SHADES[G.shade][0]], most.map(([v, i]) => [el("code", {}, text(i)), i, say(v)]), "The ten tokens with the largest values"),
   ];
 }

@@ -9,7 +9,7 @@ function main() {
   return (trained.length ? trained : left).at(-1);
 }
 const kName = (k) => (k === 0 ? "mean reward" : `pass@${count(k)}`);
-const bracket = (low, high, digits = 3) => (low === null ? "" : `[${short(low, digits)}, ${short(high, digits)}]`);
+const bracket = (low, high, say = short) => (low === null ? "" : `[${say(low)}, ${say(high)}]`);
 const measured = () => D.benchmark && `${D.benchmark.name}: ${many(D.benchmark.problems, "problem")}, ` +
   `${many(D.benchmark.samples, "sample")} each, ${many(D.benchmark.seeds, "seed")}`;
 
@@ -43,7 +43,7 @@ function verdictBody() {
 }
 /* Every policy against the baseline, at the smallest and the largest k. */
 function allDifferences() {
-  const at = (row) => [signed(row.difference), " ", bracket(row.low, row.high)], ends = (rows) => [...new Set([rows[0], rows.at(-1)])];
+  const at = (row) => [signed(row.difference), " ", bracket(row.low, row.high, signed)], ends = (rows) => [...new Set([rows[0], rows.at(-1)])];
   return table(["policy", ...ends(pair(main()).rows).map((row) => `${kName(row.k)}, difference to ${D.arms[state.baseline].label}`)],
     others().map((other) => [name(other), ...ends(pair(other).rows).map(at)]), { label: "Every policy against the baseline" });
 }
@@ -68,7 +68,7 @@ function cards(arm, comparison) {
 function change(row) {
   const clear = row.low !== null && (row.low > 0 || row.high < 0);
   const kind = !clear ? "mut" : row.difference > 0 ? "ok" : "bad";
-  return el("div", { class: kind }, `${clear ? (row.difference > 0 ? "▲ " : "▼ ") : "≈ "}${signed(row.difference)} ${bracket(row.low, row.high)}`,
+  return el("div", { class: kind }, `${clear ? (row.difference > 0 ? "▲ " : "▼ ") : "≈ "}${signed(row.difference)} ${bracket(row.low, row.high, signed)}`,
     el("br"), `against ${D.arms[state.baseline].label}`);
 }
 function seedNote(arm) {
@@ -110,7 +110,7 @@ function differencePanel() {
   const series = others().map((arm) => ({ ...seriesOf(arm), points: pair(arm).rows.map((r) => [r.k, r.difference, r.low, r.high]) }));
   const headings = ["", label, "policy", "difference", "95%", "p", "better / worse / equal"];
   const tables = others().map((arm) => [el("h4", {}, name(arm), ` minus ${label}`), table(headings, pair(arm).rows.map((r) => [
-    kName(r.k), short(r.before), short(r.after), signed(r.difference), bracket(r.low, r.high), chance(r.p), `${r.better} / ${r.worse} / ${r.tied}`]))]);
+    kName(r.k), short(r.before), short(r.after), signed(r.difference), bracket(r.low, r.high, signed), chance(r.p), `${r.better} / ${r.worse} / ${r.tied}`]))]);
   const plot = D.benchmark.graded ? null : [lines(series, { log: true, xTicks: D.benchmark.ks, zero: true, xLabel: "k, number of tries", xName: "k",
     yLabel: `difference to ${label}`, label: `Paired difference to ${label} against k` }), legend(series)];
   return el("div", {}, el("h3", {}, `Paired difference to ${label}`), plot,

@@ -55,8 +55,8 @@ function completions(row, arm) {
   const shown = row.samples[arm], total = shown.reduce((t, s) => t + s[1], 0), left = row.distinct[arm] - shown.length;
   const told = row.right ? `${count(row.right[arm])} of ${count(tries())} right` : `mean reward ${short(row.value[arm])}`;
   return el("div", {}, el("h4", {}, name(arm), el("span", { class: "mut" }, ` ${told}`)),
-    el("ul", { class: "completions" }, shown.map(([text, times, status, answer]) => el("li", {},
-      el("div", { class: "meta" }, verdict(D.statuses[status], D.benchmark.graded), el("span", { class: "mut" }, ` ×${count(times)}`),
+    el("ul", { class: "completions" }, shown.map(([text, times, status, answer, cut]) => el("li", {},
+      el("div", { class: "meta" }, verdict(D.statuses[status], D.benchmark.graded), wasCut(status, cut), el("span", { class: "mut" }, ` ×${count(times)}`),
         answer === null ? null : [el("span", { class: "mut" }, " answer "), quoted(answer, "gold")]), block(D.texts[text])))),
     left > 0 ? note(`${many(left, "other completion")}, ${many(Math.max(0, tries() - total), "sample")}, not shown.`) : null);
 }
@@ -85,11 +85,11 @@ function problemsSection() {
   const body = el("tbody", {}), told = el("p", { class: "mut", "aria-live": "polite" }), more = el("p", {}), filters = el("div", {});
   const detail = el("div", { class: "detail", id: "problem" });
   const search = el("input", { type: "search", id: "search", placeholder: "Search id, problem or answer  ( / )", "aria-label": "Search problems",
-    on: { input: (event) => { browser.query = event.target.value; browser.shown = PAGE; draw(); } } });
+    on: { input: (event) => { browser.query = event.target.value; browser.shown = PAGE; draw(); if (!browser.list.some((row) => row.id === browser.selected)) first(); } } });
   const draw = () => {
     browser.list = matching();
     replace(filters, toggles(usable().map(([value, text, test]) => [value, `${text} ${count(ROWS.filter(test).length)}`]), browser.filter,
-      (value) => { browser.filter = value; browser.shown = PAGE; draw(); }));
+      (value) => { browser.filter = value; browser.shown = PAGE; draw(); first(); }));
     const rows = browser.list.slice(0, browser.shown);
     replace(body, rows.map(problemRow));
     replace(told, `${many(browser.list.length, "problem")} of ${count(D.problems.total)}. Keys: j next, k previous, / search.`);
@@ -97,12 +97,22 @@ function problemsSection() {
       `show ${Math.min(PAGE, browser.list.length - rows.length)} more`) : null);
     mark();
   };
+  /* The problem is opened, and the address names it; replaced, so that "back" leaves the page as it did before. */
   browser.select = (row, scroll) => {
+    open(row);
+    history.replaceState(null, "", `#problem=${encodeURIComponent(row.id)}`);
+    mark(scroll);
+  };
+  const first = () => {
+    if (browser.list.length) return browser.select(browser.list[0]);
+    browser.selected = null;
+    replace(detail, note("No problem matches."));
+  };
+  const open = (row) => {
     browser.selected = row.id;
     replace(detail, sideBySide(row, evaluated));
     const at = browser.list.indexOf(row);
     if (at >= browser.shown) { browser.shown = at + PAGE; draw(); }
-    mark(scroll);
   };
   const mark = (scroll) => {
     for (const tr of body.children) {
@@ -116,7 +126,7 @@ function problemsSection() {
     evaluated.map((arm) => el("td", { "data-label": D.arms[arm].label }, share(row, arm))));
   state.listeners.push(draw);
   draw();
-  if (browser.list.length) browser.select(browser.list[0]);
+  if (browser.list.length) { open(browser.list[0]); mark(); }
   return section("problems", title, null, notes(D.problems.notes), search, filters, told,
     el("div", { class: "split" }, el("div", {}, el("div", { class: "list", tabindex: 0, "aria-label": "Problems" },
       el("table", { class: "pick problems" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "problem"),
