@@ -1,0 +1,162 @@
+"""One training step on many GPUs: seconds by phase, what it moves, and what more GPUs would not shorten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from rsgrpo_cli.planning import footprint, step_time
+from rsgrpo_cli.planning.footprint import FLOAT32, Decoder, Precision
+from rsgrpo_cli.planning.machine import Machine
+
+SAMPLING, WEIGHTS, SCORING, UPDATE, CHECKPOINT = "sampling", "weights to samplers", "scoring", "update", "checkpoint"
+COMMAND, A_PART, EXCHANGE = "the command's own work", "the longest part", "exchange between ranks"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a step is to do.
+
+    Args:
+        parts: Completions of each part.
+        group_size: Completions per prompt.
+        prompt_tokens: Of a prompt.
+        mean_tokens: Of a completion.
+        checkpointing: Whether an update computes activations twice.
+        received: Bytes that a rank gets from the others in an update.
+        sampler_reads: Whether samplers read a new policy's files; not where they share the trainer's weights.
+        checkpoints: Per step: 1, or less where not every step keeps one.
+    """
+
+    parts: Sequence[int]
+    group_size: int
+    prompt_tokens: int
+    mean_tokens: float
+    checkpointing: bool
+    received: float = 0.0
+    sampler_reads: bool = True
+    checkpoints: float = 1.0
+
+    @property
+    def completions(self) -> int:
+        """Of the step."""
+        return sum(self.parts)
+
+    @property
+    def sampled(self) -> float:
+        """Tokens of all completions."""
+        return self.completions * self.mean_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Who does it.
+
+    Args:
+        ranks: GPUs of the update.
+        samplers: Engines that make parts.
+        gpus_each: GPUs of one of these.
+    """
+
+    ranks: int
+    samplers: int
+    gpus_each: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """That are there: the phases follow one another on the same ones."""
+        return max(self.ranks, self.samplers * self.gpus_each)
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """How long a step takes.
+
+    Args:
+        phases: Name -> seconds, one after the other.
+        fixed: What of it more GPUs would not shorten; name -> seconds.
+        moved: What is written, read and sent; name -> bytes, or a count of file operations.
+    """
+
+    phases: Mapping[str, float]
+    fixed: Mapping[str, float]
+    moved: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """Seconds of the step."""
+        return sum(self.phases.values())
+
+    @property
+    def asynchronous(self) -> float:
+        """The same if samplers, with GPUs of their own as many again, were a step ahead: the longer of two sides."""
+        updating = self.phases[UPDATE] + self.phases[CHECKPOINT]
+        return max(updating, self.total - updating)
+
+    @property
+    def first_limit(self) -> str:
+        """The largest of `fixed`: what saturates first."""
+        return max(self.fixed, key=lambda name: self.fixed[name])
+
+
+def step_of(
+    decoder: Decoder,
+    precision: Precision,
+    machine: Machine,
+    work: Work,
+    layout: Layout,
+    *,
+    longest_part: float,
+    sampling: float,
+) -> StepTime:
+    """Add up a step.
+
+    Args:
+        decoder: The model.
+        precision: Of the update.
+        machine: As assumed.
+        work: What is to be done.
+        layout: Who does it.
+        longest_part: Seconds of that.
+        sampling: Seconds until all parts are there.
+    """
+    trained = footprint.trained_parameters(decoder, precision) * FLOAT32
+    nodes = step_time.machines(layout.samplers * layout.gpus_each, machine)
+    rank_nodes = step_time.machines(layout.ranks, machine)
+    tokens = work.completions * (work.prompt_tokens + work.mean_tokens)
+    lora = precision.lora_rank > 0
+    arithmetic = step_time.update_seconds(
+        decoder, machine, tokens=tokens, ranks=layout.ranks, lora=lora, checkpointing=work.checkpointing
+    )
+    exchange = step_time.exchange_seconds(work.received, machine, ranks=layout.ranks)
+    reading = step_time.read_seconds(trained, machine, nodes=nodes) if work.sampler_reads else 0.0
+    # One process writes the weights, every rank its slice of the optimizer's two moments.
+    weights, moments = (step_time.write_seconds(size, machine, nodes=n) for size, n in ((trained, 1), (2 * trained, rank_nodes)))
+    command = len(work.parts) * machine.part_seconds
+    phases = {
+        SAMPLING: sampling,
+        WEIGHTS: reading,
+        SCORING: step_time.score_seconds(work.completions, machine),
+        COMMAND: command,
+        UPDATE: max(arithmetic, exchange),
+        CHECKPOINT: work.checkpoints * (weights + moments),
+    }
+    kept = (WEIGHTS, SCORING, COMMAND, CHECKPOINT)
+    fixed = {A_PART: min(longest_part, sampling)} | {name: phases[name] for name in kept} | {EXCHANGE: exchange}
+    return StepTime(phases, fixed, _moved(machine, work, trained, nodes))
+
+
+def _moved(machine: Machine, work: Work, trained: float, nodes: int) -> dict[str, float]:
+    return {
+        "rollouts": work.sampled * machine.parquet,
+        "checkpoint": work.checkpoints * 3 * trained,
+        "weights read": nodes * trained if work.sampler_reads else 0,
+        "received by a rank": work.received,
+        "file operations": len(work.parts) * machine.part_operations,
+    }
+
+
+def equal_parts(completions: int, part: int) -> list[int]:
+    """Completions of each part, the last one with what is left."""
+    return [min(part, completions - at * part) for at in range(ceil(completions / part))]
