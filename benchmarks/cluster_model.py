@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import simpy
@@ -38,6 +38,7 @@ class Site:
         operations: Of the file system per part.
         operation: Seconds of one, for all workers one after the other.
         failures: Seconds between two failures of a worker, on average.
+        slow: How many times as long the first worker takes for a part.
         static: Parts are dealt out beforehand, in turn, instead of taken from the queue.
         seed: Of the failures.
     """
@@ -51,6 +52,7 @@ class Site:
     operations: float = 0.0
     operation: float = 0.0
     failures: float = math.inf
+    slow: float = 1.0
     static: bool = False
     seed: int = 0
 
@@ -65,7 +67,6 @@ class Outcome:
         lost: The same, on parts that were not.
         failures: How many workers failed.
         stopped: Whether a part failed so often that the command stopped, and the rest means nothing.
-        finished: When each worker had nothing more to do.
     """
 
     workers: int
@@ -74,17 +75,11 @@ class Outcome:
     lost: float = 0.0
     failures: int = 0
     stopped: bool = False
-    finished: list[float] = field(default_factory=list)
 
     @property
     def utilisation(self) -> float:
         """Share of all workers' time that finished parts took."""
         return self.worked / (self.workers * self.end) if self.end else 0.0
-
-    @property
-    def waiting(self) -> float:
-        """Share of all workers' time in which they had nothing to do, while others still worked."""
-        return sum(self.end - at for at in self.finished) / (self.workers * self.end) if self.end else 0.0
 
 
 def simulate(parts: Sequence[float], site: Site) -> Outcome:
@@ -121,22 +116,22 @@ class _Run:
             self.queues = [_Parts(self.env, parts[number :: site.workers]) for number in range(site.workers)]
 
     def outcome(self) -> Outcome:
-        for queue in self.queues:
-            self.env.process(self.worker(queue))
+        for number, queue in enumerate(self.queues):
+            self.env.process(self.worker(queue, self.site.slow if number == 0 else 1.0))
         self.env.run()
         return self.found
 
-    def worker(self, queue: _Parts) -> Steps:
+    def worker(self, queue: _Parts, slow: float) -> Steps:
         """One place of a worker, whoever is in it."""
-        site, last = self.site, 0.0
+        site = self.site
         yield from self.work(site.start, on_core=self.cores is not None)
         while queue.undone:
             if not queue.waiting:
                 yield queue.changed
                 continue
             part, failed = queue.waiting.popleft()
-            life = self.lifetime()
-            if life < part:  # of its time alone: no cores are shared where workers fail
+            took, life = part * slow, self.lifetime()
+            if life < took:  # of its time alone: no cores are shared where workers fail
                 yield self.env.timeout(life)
                 self.found.lost, self.found.failures = self.found.lost + life, self.found.failures + 1
                 if failed + 1 == MOST_FAILURES:
@@ -146,11 +141,10 @@ class _Run:
                 queue.tell()
                 yield self.env.timeout(site.start if site.restart is None else site.restart)
                 continue
-            yield from self.make(part)
-            last, queue.undone = self.env.now, max(0, queue.undone - 1)
+            yield from self.make(took)
+            queue.undone = max(0, queue.undone - 1)
             if not queue.undone:
                 queue.tell()
-        self.found.finished.append(last)
 
     def make(self, part: float) -> Steps:
         """Make a part, write it, report it."""
@@ -180,4 +174,3 @@ class _Run:
     def lifetime(self) -> float:
         """Seconds until a worker fails, from any moment on."""
         return float(self.rng.exponential(self.site.failures)) if math.isfinite(self.site.failures) else math.inf
-

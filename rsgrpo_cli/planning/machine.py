@@ -15,7 +15,7 @@ from rsgrpo_cli.errors import UsageError
 
 H100 = "published: H100 SXM"
 ASSUMED = "assumed"
-MEASURED = "measured: docs/measurements.md"
+MEASURED = "measured: measurements.md"
 YOURS = "yours"
 
 
@@ -46,10 +46,10 @@ class Machine:
     disk_node: float = _number(5.0, "GB/s", "the shared file system, for one machine")
     file_operations: float = _number(5000.0, "1/s", "opens, renames, stats of the shared file system")
     part_operations: float = _number(55.0, "", "of these per part, rewards included", MEASURED)
-    part_seconds: float = _number(0.02, "s", "the command's own work per part", MEASURED)
+    part_seconds: float = _number(0.002, "s", "the command's own work per part", MEASURED)
     parquet: float = _number(7.5, "B", "of a part's file per sampled token", MEASURED)
     verdicts: float = _number(570.0, "1/s", "answers that a core grades", MEASURED)
-    cores: float = _number(2.0, "", "that grade, on the machine of the command (--workers)", "the run's setting")
+    cores: float = _number(2.0, "", "that grade, on the command's machine", "--workers")
     start: float = _number(60.0, "s", "until a new worker has loaded its engine")
     failure_hours: float = _number(50_000.0, "h", "of a GPU until a failure", "published: Llama 3, arXiv 2407.21783")
     sources: Mapping[str, str] = field(default_factory=dict)

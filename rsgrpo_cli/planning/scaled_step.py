@@ -11,7 +11,7 @@ from rsgrpo_cli.planning.footprint import FLOAT32, Decoder, Precision
 from rsgrpo_cli.planning.machine import Machine
 
 SAMPLING, WEIGHTS, SCORING, UPDATE, CHECKPOINT = "sampling", "weights to samplers", "scoring", "update", "checkpoint"
-COMMAND, A_PART, EXCHANGE = "the command's own work", "the longest part", "exchange between ranks"
+COMMAND, A_PART = "the command", "the longest part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class StepTime:
 
     Args:
         phases: Name -> seconds, one after the other.
-        fixed: What of it more GPUs would not shorten; name -> seconds.
+        fixed: What more GPUs do not shorten, also where it goes on beside something longer; name -> seconds.
         moved: What is written, read and sent; name -> bytes, or a count of file operations.
     """
 
@@ -90,7 +90,7 @@ class StepTime:
 
     @property
     def asynchronous(self) -> float:
-        """The same if samplers, with GPUs of their own as many again, were a step ahead: the longer of two sides."""
+        """The same if samplers with as many GPUs of their own were a step ahead: the longer of the two sides."""
         updating = self.phases[UPDATE] + self.phases[CHECKPOINT]
         return max(updating, self.total - updating)
 
@@ -98,6 +98,11 @@ class StepTime:
     def first_limit(self) -> str:
         """The largest of `fixed`: what saturates first."""
         return max(self.fixed, key=lambda name: self.fixed[name])
+
+    @property
+    def limit_share(self) -> float:
+        """Of the step, what saturates first."""
+        return self.fixed[self.first_limit] / self.total
 
 
 def step_of(
@@ -132,18 +137,18 @@ def step_of(
     exchange = step_time.exchange_seconds(work.received, machine, ranks=layout.ranks)
     reading = step_time.read_seconds(trained, machine, nodes=nodes) if work.sampler_reads else 0.0
     # One process writes the weights, every rank its slice of the optimizer's two moments.
-    weights, moments = (step_time.write_seconds(size, machine, nodes=n) for size, n in ((trained, 1), (2 * trained, rank_nodes)))
+    weights = step_time.write_seconds(trained, machine, nodes=1)
+    moments = step_time.write_seconds(2 * trained, machine, nodes=rank_nodes)
     command = len(work.parts) * machine.part_seconds
     phases = {
         SAMPLING: sampling,
         WEIGHTS: reading,
         SCORING: step_time.score_seconds(work.completions, machine),
-        COMMAND: command,
         UPDATE: max(arithmetic, exchange),
         CHECKPOINT: work.checkpoints * (weights + moments),
     }
-    kept = (WEIGHTS, SCORING, COMMAND, CHECKPOINT)
-    fixed = {A_PART: min(longest_part, sampling)} | {name: phases[name] for name in kept} | {EXCHANGE: exchange}
+    fixed = {A_PART: min(longest_part, sampling), COMMAND: command}
+    fixed |= {name: phases[name] for name in (WEIGHTS, SCORING, CHECKPOINT)}
     return StepTime(phases, fixed, _moved(machine, work, trained, nodes))
 
 

@@ -45,7 +45,13 @@ def sequences_at_once(decoder: Decoder, machine: Machine, *, gpus: int, tokens: 
 
 
 def part_seconds(
-    decoder: Decoder, machine: Machine, lengths: Sequence[int], *, prompt_tokens: int, group_size: int, gpus: int
+    decoder: Decoder,
+    machine: Machine,
+    lengths: Sequence[int] | np.ndarray,
+    *,
+    prompt_tokens: int,
+    group_size: int,
+    gpus: int,
 ) -> float:
     """How long a sampler needs for a part.
 
