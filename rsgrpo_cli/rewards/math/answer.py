@@ -34,7 +34,7 @@ from rsgrpo_cli.rewards.math.form import (
     values,
 )
 from rsgrpo_cli.rewards.math.gold import read_gold
-from rsgrpo_cli.rewards.math.notation import common_form, grouped_points, in_terms_of
+from rsgrpo_cli.rewards.math.notation import clock, common_form, grouped_points, in_terms_of
 from rsgrpo_cli.rewards.math.text import normalise
 from rsgrpo_cli.rewards.math.value import UNEVALUATED, compare_exactly, compare_values
 from rsgrpo_cli.rewards.math.wording import (
@@ -48,7 +48,7 @@ from rsgrpo_cli.rewards.math.wording import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 9
+GRADING_RULES_VERSION = 10
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -66,6 +66,7 @@ _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 _SURE_DECIMAL_COMMA = re.compile(r"([+-]?0),(\d+)")  # no thousands, and hardly a list
 _NEGATION = re.compile(r"\b(?:not|never|neither|except|isn't|no)\b", re.IGNORECASE)
 _SET = re.compile(r"\\\{((?:[^{}\\|:]|\\(?!mid|[{}])[A-Za-z]+|\{[^{}]*\})+)\\\}")
+_PI = re.compile(r"\\pi(?![A-Za-z])|π")
 _CENTS = re.compile(r"\bcents?\b")
 _DOLLARS = re.compile(r"\s*\\?\$\s*[\d.]")
 _UNREADABLE = re.compile(
@@ -109,8 +110,9 @@ def has_several_values(gold: str) -> bool:
 
 
 def is_readable_unparsed(gold: str) -> bool:
-    """Whether a reference answer (normalised) is compared without algebra: empty, a number in digits, words."""
-    return not gold or integer(gold) is not None or rational(gold) is not None or is_words(gold)
+    """Whether a reference answer (normalised) is compared without algebra: empty, a number, a time, words."""
+    read = (integer, rational, clock)
+    return not gold or is_words(gold) or any(kind(gold) is not None for kind in read)
 
 
 def normalise_answer(answer: str, gold: str) -> str:
@@ -118,7 +120,8 @@ def normalise_answer(answer: str, gold: str) -> str:
     if len(answer) > _MAX_NORMALISED_CHARS:
         return answer.strip()
     several = has_several_values(gold)
-    text = normalise(answer, thousands=not several)
+    radians = r"\pi" in gold and r"\circ" not in gold and not _PI.search(answer)
+    text = normalise(answer, thousands=not several, radians=radians)
     if _CENTS.search(gold) and _DOLLARS.match(answer):
         text += r"\text{ dollars}"
     if is_words(gold) or key(text) == key(gold):

@@ -10,7 +10,9 @@ import re
 
 from rsgrpo_cli.rewards.math.form import components, key, relation, split_top, values
 from rsgrpo_cli.rewards.math.numbers import join_mixed
-from rsgrpo_cli.rewards.math.sets import ascending, join_sets, same_unknown, solution_set
+from rsgrpo_cli.rewards.math.sets import SolutionSet, ascending, join_sets, same_unknown, solution_set
+from rsgrpo_cli.rewards.math.text import without_degrees
+from rsgrpo_cli.rewards.math.vectors import as_tuple
 from rsgrpo_cli.rewards.math.wording import spoken
 
 _NATURAL = re.compile(r"\\ln(?![A-Za-z])")
@@ -30,6 +32,7 @@ _AND_OR = re.compile(r",?\s*(?:\\text\{[\s,]*(?:and|or)[\s,]*\}|\b(?:and|or)\b),
 _WITH_COMMA, _WITH_POINT = re.compile(r"-?\d+,\d+"), re.compile(r"-?\d+\.\d+")
 _NAMED_POINT = re.compile(r"[A-Z]'?\s*(\(.*\))")
 _COMBINATIONS = re.compile(r"(?<![A-Za-z\\])C\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)")
+_CONSTANT = re.compile(r"(?<=\+)\s*(?:[CcKk](?:_\w)?|\\text\{\s*const(?:ant)?\.?\s*\})\s*$")
 _PAIR = 2
 _NOON = 12
 
@@ -51,6 +54,8 @@ def in_terms_of(gold: str, answer: str) -> str:
         return gold
     if components(gold) and (named := _NAMED_POINT.fullmatch(answer)) and components(named[1]):
         return named[1]
+    if (constant := _CONSTANT.search(gold)) and (other := _CONSTANT.search(answer)):
+        answer = f"{answer[: other.start()]}{constant[0]}"
     if not components(gold):
         answer = _COMBINATIONS.sub(r"\\binom{\1}{\2}", answer)
     if not has_several(gold) and (mixed := _MIXED.fullmatch(answer)):
@@ -105,11 +110,14 @@ def common_form(gold: str, answer: str) -> tuple[str, str]:
         gold: From `answer.normalise_gold`.
         answer: From `answer.normalise_answer`.
     """
+    gold, answer = _angles_alike(gold, answer)
     if key(gold) == key(answer):
         return gold, answer
     if _WITH_COMMA.fullmatch(gold) and _WITH_POINT.fullmatch(answer):  # "1,22" is a list or, as here, a decimal
         return gold.replace(",", "."), answer
     one, other = solution_set(gold), solution_set(answer)
+    if r"\cup" in gold and one and not other:
+        other = _union(values(answer))
     if one and other and same_unknown(one, other):
         return one.intervals, other.intervals
     if key(ascending(gold)) == key(ascending(answer)):
@@ -117,8 +125,29 @@ def common_form(gold: str, answer: str) -> tuple[str, str]:
     return _as_points(gold, answer)
 
 
+def _union(parts: list[str]) -> SolutionSet | None:
+    """The union of intervals that are listed: "(1,2) or (3,4)"; None where one of them is none."""
+    sets = [found for part in parts if (found := solution_set(part))]
+    if len(sets) < _PAIR or len(sets) != len(parts) or len({one.unknown for one in sets}) != 1:
+        return None
+    return SolutionSet(r"\cup".join(one.intervals for one in sets), sets[0].unknown)
+
+
+def _angles_alike(gold: str, answer: str) -> tuple[str, str]:
+    r"""Degrees among other values in radians where the other of the two has \pi, and else without their sign."""
+    if r"\circ" in gold + answer:
+        radians = r"\pi" in gold + answer
+        return without_degrees(gold, radians=radians), without_degrees(answer, radians=radians)
+    return gold, answer
+
+
 def _as_points(gold: str, answer: str) -> tuple[str, str]:
     """Coordinates in the order of a point, where only one of the two has the brackets. A set has no order."""
+    size = len(found[1]) if (found := components(_column(gold) or gold)) else 0
+    if size and (vector := as_tuple(answer, size)):
+        answer = vector
+    if (found := components(_column(answer) or answer)) and (vector := as_tuple(gold, len(found[1]))):
+        gold = vector
     if (one := _column(gold)) and (other := _column(answer) or _column(_unlabelled(answer), as_point=True)):
         return one, other
     if (other := _column(answer)) and (one := _column(gold, as_point=True)):

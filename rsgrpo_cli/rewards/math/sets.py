@@ -25,6 +25,9 @@ _ALL_BUT = re.compile(r"\\mathbb\{?\s*R\s*\}?\s*(?:\\setminus|\\backslash|-)\s*\
 _ABSOLUTE = re.compile(r"\|\s*(?P<name>[A-Za-z]|\\theta)\s*\|")
 _FINITE = re.compile(r"\\\{(?P<said>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\\\}")
 _JOIN = re.compile(r"\s*\\cup(?![A-Za-z])\s*")
+_HALF_LINE = re.compile(
+    r"\\mathbb\{R\}(?:(?P<plus>\^\{?\+\}?)|(?P<minus>\^\{?-\}?)|_\{?(?P<sign>[<>]|\\[lg]eq)\s*0\}?)"
+)
 _PAIR, _CHAIN = 2, 3
 
 
@@ -52,6 +55,8 @@ def solution_set(text: str) -> SolutionSet | None:
     if found := _MEMBER.fullmatch(text):
         inner = solution_set(found["said"])
         return SolutionSet(inner.intervals, found["name"]) if inner and inner.unknown is None else None
+    if found := _HALF_LINE.fullmatch(key(text)):
+        return SolutionSet(_half_line(">" if found["plus"] else "<" if found["minus"] else found["sign"], "0"))
     parts = _JOIN.split(text)
     if all((ends := components(part)) and len(ends[1]) == 2 for part in parts):
         return SolutionSet(r"\cup".join(key(part) for part in parts))
@@ -159,11 +164,13 @@ def _one_sided(name: str, sign: str, end: str) -> SolutionSet | None:
         return None
     if not _UNKNOWN.fullmatch(name):
         return None
-    if sign == r"\neq":
-        return _without_points(end.split(","), name)
+    return _without_points(end.split(","), name) if sign == r"\neq" else SolutionSet(_half_line(sign, end), name)
+
+
+def _half_line(sign: str, end: str) -> str:
     if sign in ("<", r"\leq"):
-        return SolutionSet(rf"(-\infty,{end}{')' if sign == '<' else ']'}", name)
-    return SolutionSet(rf"{'(' if sign == '>' else '['}{end},\infty)", name)
+        return rf"(-\infty,{end}{')' if sign == '<' else ']'}"
+    return rf"{'(' if sign == '>' else '['}{end},\infty)"
 
 
 def _without_points(points: list[str], name: str | None) -> SolutionSet | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
 
+from rsgrpo_cli.rewards.math.layout import without_layout
 from rsgrpo_cli.rewards.math.numbers import join_mixed, spell_out
+from rsgrpo_cli.rewards.math.spellings import COMMANDS, SHORT_FORMS, SPACING
 from rsgrpo_cli.rewards.math.wording import NUMERALS
 
 # JSON reads "\frac" as a form feed and "rac". These four characters occur in no answer, so a letter after them tells.
@@ -41,7 +42,7 @@ _SYMBOLS: dict[str, str] = {
         "∗": "*",
         "±": r"\pm ",
         "∓": r"\mp ",
-        "°": r"^\circ ",
+        **dict.fromkeys("°º˚", r"^\circ "),
         "∞": r"\infty ",
         "′": "'",
         "¢": r"\text{ cents}",
@@ -57,153 +58,13 @@ _SUBSCRIPT_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎]+")
 _UNICODE_ROOT = re.compile(r"√\s*(\d+(?:\.\d+)?|[A-Za-z])")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
-_TEXT_FONTS = r"textbf|textit|textrm|textnormal|textsf|texttt|mbox|hbox|mathrm|mathit|mathsf"
-_UNITS = "km|cm|mm|m|mi|miles?|ft|feet|in|kg|mg|g|lbs?|l|L|ml|mL|h|hr|hours?|min|minutes?|s|sec|seconds?|days?|years?"
-_CURRENCIES = "USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|NZD|HKD|SGD|KRW|MXN|BRL|ZAR|PHP|Php|THB|RM|Rs"
-
-
-def _tangent(found: re.Match[str]) -> str:
-    return f"\\{found[1] or ''}{'cot' if found[2] else 'tan'} "
-
-
-def _if_more(found: re.Match[str]) -> str:
-    r"""Drop what says of which kind an unknown is, `, k \in \mathbb{Z}`, unless it is all that there is."""
-    return "" if found.start() else found[0]
-
-
-def _function(found: re.Match[str]) -> str:
-    """A function's name as its command; words stay, "total cost" as well."""
-    return f"\\{found[1]} " if found[1] else found[0]
-
-
-_FUNCTIONS = "ln|log|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|exp"
-_COMMANDS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\]", r"\\\\"),
-        (rf"\\text\{{\s*(?:{_CURRENCIES})\.?\s*\}}", ""),
-        (rf"(?<![A-Za-z])(?:{_CURRENCIES})\.?\s*(?=\\?\$?-?\.?\d)", ""),
-        (r"(?<![A-Za-z])(?:US|AU?|CA?|NZ|HK|S|R|NT)\s*\\?\$\s*(?=\d)|\\textdollar(?![A-Za-z])", ""),
-        (rf"(?<=\d)\s*(?:{_CURRENCIES})\s*$", ""),
-        (r"(?<!\\)\\[()\[\]]|\\?\$", ""),
-        (r"(?<![\\A-Za-z])([dt]?frac|sqrt)(?=\s*[{\[])", r"\\\1"),  # a backslash that was lost on the way
-        (r"(?<=[\d)])!=", "! ="),  # a factorial
-        (r"\\[hv]space\*?\s*\{[^{}]*\}|\\(?:tag|label)\*?\s*\{[^{}]*\}|\\(?:mathstrut|strut|null)(?![A-Za-z])", " "),
-        (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|bf|rm|it)(?![A-Za-z])", " "),
-        (r"(?:\\(?:blacksquare|checkmark|square|Box|qed|diamond)(?![A-Za-z])|[✓✔■□])\s*$", ""),
-        (r"\\(?:underline|ensuremath|mathop|mathord)\s*(?=\{)", ""),
-        (r"\\cr(?![A-Za-z])", r"\\\\"),
-        (r"(?<=\\begin\{)smallmatrix(?=\})|(?<=\\end\{)smallmatrix(?=\})", "pmatrix"),
-        (r"\\([pbv]?matrix)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\\begin{\1}\2\\end{\1}"),
-        (r"\{\s*:\s*\}", ":"),
-        (r"^\s*'([^']*)'\s*$", r"\1"),
-        (r"(?<=\d)'(?=\d{3}(?!\d))", ""),
-        (r"百分之\s*(\d+(?:\.\d+)?)", r"\1\\%"),
-        (r"(?<=[\d})\]])\s*[和或及]\s*(?=[-\\\d(])", ","),
-        (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
-        (r"\\[hv]?phantom(?![A-Za-z])\s*(?:\{[^{}]*\}|.)", " "),
-        (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|nonumber)(?![A-Za-z])|\\color\s*\{[^{}]*\}", " "),
-        (r"\\(?:mathbf|boldsymbol|bm|pmb|textcolor\s*\{[^{}]*\})\s*(?=\{)", ""),
-        (rf"\\(?:{_TEXT_FONTS})\s*(?=\{{)", r"\\text"),
-        (r"\\text\s*(?=\{)", r"\\text"),
-        (r"\\text\{([^{}]*[A-Za-z])\s*\^\s*\{?(\d)\s*\}", r"\\text{\1}^\2"),
-        (r"\\text\{\s*([ei])\s*\}(?=\s*(?:[-+^})]|$))", r"\1"),
-        (r"\\text\{\s*(and|or)\s+(-?[\d.]+)\s*\}", r"\\text{ \1 }\2"),
-        (r"^\s*\\text\{\s*(-?[\d.,/]+)\s*\\?%\s*\}\s*$", r"\1\\%"),
-        (r"^\s*\\text\{\s*(\d{1,2}(?::\d\d)?\s*[apAP]\.?[mM]\.?)\s*\}\s*$", r"\1"),
-        (r"^\s*(\d+)\s*(?:\\text\{\s*to\s*\}|to)\s*(\d+)\s*$", r"\1:\2"),
-        (r"(?<=\d)\s*\\text\{\s*[xX]\s*\}\s*(?=10\b)", r"\\times "),
-        (r"(?<=\d)\s*\\text\{\s*[eE]\s*\}\s*(?=[-+]?\d)", "e"),
-        (rf"\\text\{{\s*({_FUNCTIONS})\s*\}}", r"\\\1 "),
-        (r"\\text\{\s*(gcd|lcm|max|min)\s*\}(?=\s*[({])", r"\\\1 "),
-        (rf"\\text\{{[^{{}}]*\}}|(?<![\\A-Za-z])({_FUNCTIONS})(?=\s*(?:[(\d\\^_{{]|[a-z](?![A-Za-z])))", _function),
-        (r"(?<=\d)\s*\^?\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])", ""),
-        (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
-        (r"\\(?:operatorname\*?\s*\{\s*)?(arc)?(c?)tg\s*\}?(?![A-Za-z])", _tangent),
-        (r"\\text\{\s*(?:positive )?infinity\s*\}|^\s*infinity\s*$", r"\\infty "),
-        (r"^\s*(?:\\text\{\s*)?(?:all|the|set of|\s)*real numbers\.?\s*\}?\s*$", r"\\mathbb{R}"),
-        (r"\\vec\s*\{\s*([A-Z]{2}|[A-Za-z])\s*\}", r"\1"),
-        (r"\{?\}?_\{?(\d+)\}?\s*C_\{?(\d+)\}?|\{?\}?\^\{?(\d+)\}?\s*C_\{?(\d+)\}?", r"\\binom{\1\3}{\2\4}"),
-        (r"(?<![A-Za-z\\])C_\{?(\w+)\}?\^\{?(\w+)\}?", r"\\binom{\1}{\2}"),
-        (
-            r",?\s*(?:\\text\{[^{}]*\}|\\q?quad|where|for|\s)*\(?(?<![A-Za-z])[a-z]\s*\\in\s*\\mathbb\{[ZNQR]\}(?:[\^_]\{?[+*]\}?)?\)?\s*$",
-            _if_more,
-        ),
-        (r"\\surd\s*(\w)", r"\\sqrt{\1}"),
-        (r"\\operatorname\*?\{\s*(ln|log|sin|cos|tan|arcsin|arccos|arctan|exp|gcd|lcm|max|min)\s*\}", r"\\\1 "),
-        (r"\\log_\{?e\}?(?![A-Za-z])", r"\\ln "),
-        (r"\\(sin|cos|tan|sinh|cosh|tanh)\s*\^\s*\{\s*-\s*1\s*\}", r"\\arc\1 "),
-        (r"\\mathbb\s+([A-Z])(?![A-Za-z])|\\mathbb([A-Z])(?![A-Za-z])", r"\\mathbb{\1\2}"),
-        (r"\\mathbb\{Z\}\s*/\s*(?:\((\w+)\)|\{?(\w+)\s*\\mathbb\{Z\}\}?|(\d+))(?![A-Za-z])", r"\\mathbb{Z}_{\1\2\3}"),
-        (r"\\mathfrak\s*\{?\s*c\s*\}?(?![A-Za-z])", r"2^{\\aleph_0}"),
-        (r"^\s*(?:\\mathbb\{)?[CZ]\}?_\{?(\d+)\}?\s*$", r"\\mathbb{Z}_{\1}"),
-        (r"\\(?:overline|overleftrightarrow|overrightarrow|widehat|overarc)\s*\{\s*([A-Z]{2,3})\s*\}", r"\1"),
-        (r"^\s*(?:\\angle|\\triangle|∠|△)(?![A-Za-z])\s*(?=[A-Z]{1,3}\s*$)", ""),
-        (r"\^\s*\{?\s*\\prime(?![A-Za-z])\s*\}?|\\prime(?![A-Za-z])", "'"),
-        (r"\^?\s*\{?\s*\\deg(?:ree)?(?![A-Za-z])\s*\}?", r"^\\circ "),
-        (r"\{?\\(?:euro|pounds|yen|texteuro|rupee)(?![A-Za-z])(?:\{\})?\}?", ""),
-        (r"\{\s*([^{}\\]+?)\s*\\choose\s+([^{}\\]+?)\s*\}", r"\\binom{\1}{\2}"),
-        (r"\{\s*([^{}\\]+?)\s*\\over\s+([^{}\\]+?)\s*\}", r"\\frac{\1}{\2}"),
-        (r"\\(?:nicefrac|sfrac)\s*(?=\{)", r"\\frac"),
-        (r"(?<![\w}])(\w)!\s*\^", r"(\1!)^"),
-        (r"(?<=\\in)\s*\{([^{}]*,[^{}]*)\}|(?<==)\s*\{([^{}]*,[^{}]*)\}", r" \\{\1\2\\}"),
-        (r"\\text\{([\d\s.,:;()+/-]*|\s*[\d.]+[eE][+-]?\d+\s*)\}", r"\1"),
-        (r"\\text\{([0-9A-F]+)\}(?=\s*_)", r"\1"),
-        (r"[\"`€£¥₹₩₽₫₪฿₱]", ""),
-        # Where all of it is in one font: "\text{42 apples}".
-        (r"^\s*\\text\{\s*(-?[\d.,/]*\d)(?:\s|\\ )*([^\W\d_]+)\s*\}\s*$", r"\1\\text{ \2}"),
-        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
-        (r"\\(?:leqslant|le)(?![A-Za-z])|<=", r"\\leq "),
-        (r"\\(?:geqslant|ge)(?![A-Za-z])|>=", r"\\geq "),
-        (r"\\ne(?![A-Za-z])", r"\\neq "),
-        (r"\\lbrace(?![A-Za-z])", r"\\{"),
-        (r"\\rbrace(?![A-Za-z])", r"\\}"),
-        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
-        (r"\\[lr]vert(?![A-Za-z])", "|"),
-        (r"\\langle(?![A-Za-z])", "("),
-        (r"\\rangle(?![A-Za-z])", ")"),
-        # "9.8 m/s^2": not a quotient of letters, as "3m/s" without the blank may be.
-        (rf"(?<=\d) +((?:{_UNITS})/(?:{_UNITS}))(\^\{{?\d\}}?)?(?=\s*$)", r"\\text{ \1}\2"),
-        (r"\\text\{ *(?:percent(?:age)?|pct)\.? *\}|(?<=[\d}]) *(?:percent(?:age)?|pct)\b|(?<!\\)%", r"\\%"),
-        (r"\\c?dots(?![A-Za-z])", r"\\ldots "),
-        (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
-        (r"(?<![\\A-Za-z])oo(?![A-Za-z])", r"\\infty "),
-    )
+_REPEATING = re.compile(
+    r"(?<!\d)(\d*)\.(\d*)(?:\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?|\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d)))"
 )
-_SPACING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"(?<!\\)\\!\s*", ""),
-        (r"(?<=\d)\s*(?<!\\)\{\s*,\s*\}\s*(?=\d)", ","),
-        (r"(?<=\d)(?:\\[,;: ]|~)(?=\d{3}(?!\d))", ""),
-        (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![A-Za-z])", " "),
-        (r"\s+", " "),
-    )
-)
-_REPEATING = re.compile(r"(?<!\d)(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))")
+_REPEATING_IN_BRACKETS = re.compile(r"(?<!\d)(0?)\.(\d*)\((\d+)\)(?=\s*(?:$|[,;}\\]))")  # "2.5(4)" may be a product
 _BRACKET_OR_GROUPED = re.compile(
     r"(?P<open>\\\{|[(\[])|(?P<close>\\\}|[)\]])|(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?![\d,])"
 )
-_TOKEN = r"[0-9A-Za-z]|\\(?:pi|theta|alpha|beta|gamma|lambda|mu|phi|omega)(?![A-Za-z])"  # what TeX takes without braces
-_SHORT_FORMS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (rf"\\frac\s*({_TOKEN})", r"\\frac{\1}"),
-        (r"\\frac\s+(?=\{)", r"\\frac"),
-        (rf"(\\frac\{{[^{{}}]*\}})\s*({_TOKEN})", r"\1{\2}"),
-        (r"(\\frac\{[^{}]*\})\s+(?=\{)", r"\1"),
-        (r"\\sqrt\s+(?=[\[{])", r"\\sqrt"),
-        (r"\\sqrt\s*(\[[^\[\]]*\])?\s*([\dA-Za-z])", r"\\sqrt\1{\2}"),
-        (r"^\\approx\s*", ""),
-        (r"\*\*\s*(-?\w+)", r"^{\1}"),
-        (r"\*\*", "^"),
-        (r"\^\s*([+-]\d+)", r"^{\1}"),
-        (r"([_^])\{(\w)\}(?!\w)", r"\1\2"),
-    )
-)
-
-
 _BLANKS = re.compile(r"\s+")
 _DEGREES = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})")
 _LAST_DEGREES = re.compile(r"(?<=\d)\s*\^\s*(?:\\circ|\{\s*\\circ\s*\})\s*$")
@@ -217,40 +78,47 @@ _MAX_BASED_CHARS = 100
 _BASES = {word: str(value) for word, value in NUMERALS.items() if value > 1}
 _UNESCAPED_PERCENT = re.compile(r"(?<!\\)%")
 _SPACED_NUMBER = re.compile(r"-?\d{1,3}(?: \d{3})+")
-_DOTTED_NUMBER = re.compile(r"-?\d{1,3}(?:\.\d{3}){2,}")
+_DOTTED_NUMBER = re.compile(r"-?\d{1,3}(?:(?:\.\d{3}){2,}|(?:[. ]\d{3})+,\d+)")
 _ROOT_OR_BRACKET = re.compile(r"(?P<root>\\?sqrt\s*\()|[()]")
 _ESCAPE_OR_BRACE = re.compile(r"\\[\s\S]|[{}]")
 
 
-def normalise(text: str, *, thousands: bool = True) -> str:
+def normalise(text: str, *, thousands: bool = True, radians: bool = False) -> str:
     """One spelling of an answer. A second application changes nothing that matters to the comparison.
 
     Args:
         text: The content of a box, or a reference answer.
         thousands: Whether "1,234" outside brackets is one number; False where a list is expected.
+        radians: Whether degrees are written in radians; else only the argument of a function is.
     """
     text = _LOST_BACKSLASH.sub(lambda found: _LOST[found[0]], text)
     if r"\begin" not in text:
         text = _DOUBLED.sub(lambda _: "\\", text)
-    text = _BLANKS.sub(" ", _from_unicode(_without_comments(text)))  # in runs they cost the patterns quadratic time
-    for pattern, replacement in _COMMANDS + _SPACING:
+    text = without_layout(_from_unicode(_without_comments(text)))
+    text = _BLANKS.sub(" ", text)  # in runs they cost the patterns quadratic time
+    for pattern, replacement in COMMANDS + SPACING:
         text = pattern.sub(replacement, text)
-    text = _REPEATING.sub(_as_fraction, text)
+    text = _REPEATING_IN_BRACKETS.sub(_as_fraction, _REPEATING.sub(_as_fraction, text))
     if thousands:
         text = _join_thousands(text)
     text = _strip_decoration(_code_roots(spell_out(text)))
-    for pattern, replacement in _SHORT_FORMS:
+    for pattern, replacement in SHORT_FORMS:
         text = pattern.sub(replacement, text)
-    return _without_degrees(_with_base(join_mixed(text))).strip()
+    return _plain_angles(_with_base(join_mixed(text)), radians).strip()
 
 
-def _without_degrees(text: str) -> str:
+def _plain_angles(text: str, radians: bool) -> str:
     """Degrees as radians where they are the argument of a function; the sign is dropped from any other angle."""
     if not _DEGREES.search(text):
         return text
-    if _TRIGONOMETRIC.search(text):
-        return _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})", text)
+    if radians or _TRIGONOMETRIC.search(text):
+        return without_degrees(text, radians=True)
     return _LAST_DEGREES.sub("", text)
+
+
+def without_degrees(text: str, *, radians: bool) -> str:
+    """Every number of degrees in radians, or without its sign."""
+    return _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})" if radians else r"\1", text)
 
 
 def _with_base(text: str) -> str:
@@ -294,7 +162,7 @@ def _ascii(char: str) -> str:
 
 def _as_fraction(found: re.Match[str]) -> str:
     r"""`0.1\overline{6}` is (16 - 1) / 90."""
-    whole, fixed, repeated = found[1], found[2], found[3] or found[4]
+    whole, fixed, repeated = found[1], found[2], "".join(part or "" for part in found.groups()[2:])
     if len(whole + fixed + repeated) > 50:
         return found[0]
     numerator = int(whole + fixed + repeated) - int(whole + fixed or "0")
@@ -306,7 +174,7 @@ def _join_thousands(text: str) -> str:
     if _SPACED_NUMBER.fullmatch(text):
         return text.replace(" ", "")
     if _DOTTED_NUMBER.fullmatch(text):
-        return text.replace(".", "")
+        return text.replace(".", "").replace(" ", "").replace(",", ".")
     pieces, depth, behind = [], 0, 0
     for found in _BRACKET_OR_GROUPED.finditer(text):
         depth = max(0, depth + bool(found["open"]) - bool(found["close"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from fractions import Fraction
 
 _KINDS: dict[str, dict[str, tuple[Fraction | int, str]]] = {
@@ -50,13 +52,37 @@ _KINDS: dict[str, dict[str, tuple[Fraction | int, str]]] = {
 }
 _NAMES = {name: unit for units in _KINDS.values() for unit, (_, names) in units.items() for name in names.split()}
 _SIZES = {unit: (kind, Fraction(size)) for kind, units in _KINDS.items() for unit, (size, _) in units.items()}
+_SYMBOLS = "m s kg g n j w pa hz v a c mol l h min km cm mm ev rad t wb ohm"
+_FACTORS = frozenset(_SYMBOLS.split())
+_COMPOUND = re.compile(r"(?P<name>[a-z]+)(?:\^?(?P<power>-?\d))?|(?P<per>/)|\\cdot|\\,|[ *]")
 _POWERS = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3}
 
 
 def unit_of(words: str) -> str:
     """The canonical name of a unit, "square inches" included; "" where the words name none."""
     first, _, rest = words.partition(" ")
-    return _NAMES.get(words, "") or (_NAMES.get(rest, "") if first in _POWERS else "")
+    return _NAMES.get(words, "") or (_NAMES.get(rest, "") if first in _POWERS else "") or (_compound(words) or "")
+
+
+def _compound(words: str) -> str | None:
+    r"""A product of units, "m s^-2" or "kg m/s", in one spelling; None where it is none."""
+    powers: Counter[str] = Counter()
+    sign, behind = 1, 0
+    for found in _COMPOUND.finditer(words):
+        if found.start() != behind:
+            return None
+        behind = found.end()
+        if found["per"]:
+            sign = -1
+        elif found["name"] in _FACTORS:
+            powers[found["name"]] += sign * int(found["power"] or 1)
+        elif found["name"]:
+            return None
+    if behind != len(words) or len(powers) < 2:
+        return None
+    over = [name for name in sorted(powers) for _ in range(powers[name])]
+    under = [f"per {name}" for name in sorted(powers) for _ in range(-powers[name])]
+    return " ".join(over + under)
 
 
 def power_of(words: str, written: int) -> int:

@@ -44,6 +44,7 @@ _NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\Gamma(?![A-Za-z])(?!\s*\()"), r"\\Upsilon"),  # it would be Euler's constant
     (re.compile(r"\\mathbb\s*\{([A-Z])\}(?=\s*_)"), r"\1"),
     (re.compile(r"\\aleph(?![A-Za-z])"), r"\\hbar"),
+    (re.compile(r"\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?(?![A-Za-z_])"), r"^{\\Xi}"),  # it would be dropped
 )
 # `units` would take the "t" off "2x + 3t"; `form.split_unit` has been there before.
 _SPELLING = NormalizationConfig(
@@ -53,6 +54,10 @@ _READING = ConversionConfig(lowercase_symbols=False)  # R and r are two
 _IMAGINARY = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])|(?<=[0-9)}])i(?![A-Za-z])")
 _DECIMAL_POWER = re.compile(r"\^\s*\{\s*(-?\d{0,2}\.\d{1,3})\s*\}|\^\s*(?P<bare>\d?\.\d{1,3})(?!\d)")
 _POINTS = ((2, 3, 5, 7, 11, 13), (3, 7, 4, 9, 17, 6), (5, 4, 8, 6, 9, 15))
+
+# A "d" before a letter or a command would begin a differential. Names, words and subscripts stay.
+_LETTER_D = re.compile(r"\\(?:text|begin|end|operatorname\*?)\s*\{[^{}]*\}|_\{[^{}]*\}|\\[A-Za-z]+|(?P<d>d)")
+_DIFFERENTIAL = re.compile(r"\\(?:i{1,3}nt|oint)(?![A-Za-z])|\\frac\s*\{\s*d(?:\^\w)?\s*[A-Za-z]?\s*\}\s*\{\s*d")
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
@@ -241,6 +246,8 @@ def _parse(text: str, is_real: bool = True, has_unit: bool = False) -> list[Any]
 
 
 def _read(text: str, is_real: bool, has_unit: bool) -> Any:
+    if not _DIFFERENTIAL.search(text):
+        text = _LETTER_D.sub(lambda found: r"\varrho " if found["d"] else found[0], text)
     spelt = normalize_latex(_DECIMAL_POWER.sub(_as_fraction, text), config=_SPELLING)
     parsed = latex2sympy(spelt, is_real=is_real, normalization_config=None, conversion_config=_READING)
     if has_unit and isinstance(parsed, sympy.Basic):

@@ -106,6 +106,9 @@ _REASON = re.compile(
     r"(?<=\S)\s*[,;]?\s*(?:\\text\{\s*)?(?:[,;(]\s*)?\b(?:since|because)\b.*$"
     r"|\s*\\text\{\s*\((?:by|from|using|as)\s[^{}()]*\)\s*\}$"
 )
+_KINDS = frozenset(_said("triangle quadrilateral function number integer series sequence curve day"))
+"""What a thing is besides what is said of it."""
+_MEANING = re.compile(r"(([A-Za-z])\s*=[^=]*?\d)\s*[,;]?\s*\\text\{[\s,]*where\s*(?:\}\s*\2|\2\b)[^=\d]*")
 _CHOICES = re.compile(r"[A-H]{2,8}")
 _SHORT_WORDS = frozenset(("no", "ok"))
 _LONGEST_SYMBOL = 2
@@ -119,6 +122,8 @@ def without_words(text: str, *, introduced: bool = True) -> str:
         introduced: Whether words may only introduce the value; False drops any in `\text{}` that do not alter it, as in
             a gold.
     """
+    if found := _MEANING.fullmatch(text):  # "x = 5, where x is the number of hens"
+        text = found[1]
     text = _SIGN_WORD.sub("-", _LETTERED.sub("", _REASON.sub("", text)))
     if (found := _CJK_FIRST.match(text)) and not _CJK_ALTERS.search(_CJK_UNITS.sub("", found["said"])):
         text = text[found.end() :]
@@ -133,6 +138,8 @@ def without_words(text: str, *, introduced: bool = True) -> str:
         or found["said"].rstrip(" }").endswith(":")
         or (last[:1] and last[0].casefold() in _STATES)
     )
+    if text[found.end() :].startswith(("(", "\\begin")):
+        said -= {"point"}  # "the point is (4, 6)"
     altered = bool(said & _ALTERS) or any(char.isdigit() for char in found["said"])
     any_words = stated or (not introduced and r"\text" in found["said"])
     dropped = not altered and (any_words or said <= _INTRODUCES)
@@ -164,7 +171,7 @@ def spoken(text: str) -> str:
         said = said[1:-1].strip()
     said = _BLANK.sub(" ", _COMPOUND.sub(" ", said.replace("\\ ", " ")))
     said = re.sub(r"\s*([-+=<>*/^!|,])\s*", r"\1", said).strip('"“”`')
-    said = _ARTICLE.sub("", said.casefold())
+    said = _ARTICLE.sub("", said.casefold()).replace(" angled ", " ")  # "a right-angled triangle"
     return _NAMES.get(said, said)
 
 
@@ -181,10 +188,18 @@ def same_words(gold: str, answer: str) -> bool:
     if is_symbol_like(gold) and not _is_choice(gold):
         plain = _TEXT_COMMAND.sub(r"\1", answer).strip(" .")
         return plain in (gold, f"({gold})")
-    wanted, said = spoken(gold), spoken(answer)
+    wanted, said = _without_noun(spoken(gold)), _without_noun(spoken(answer))
+    if wanted == "neither" and said.startswith("neither ") and " nor " in said:
+        return True
     return bool(wanted) and (
         said.replace(" ", "") == wanted.replace(" ", "") or _parts(said) == _parts(wanted) is not None
     )
+
+
+def _without_noun(said: str) -> str:
+    """What is said of a thing without its kind: "isosceles triangle" is "isosceles"."""
+    first, _, last = said.rpartition(" ")
+    return first if first and last in _KINDS else said
 
 
 def choice(answer: str) -> str | None:

@@ -116,3 +116,8 @@ def test_an_integer_is_its_own_spelling_however_it_is_grouped(number: int) -> No
 def test_ten_thousand_hostile_characters_end(piece: str) -> None:
     normalise(piece * (10_000 // len(piece)))
     normalise("{" * 3000 + piece * (4_000 // len(piece)) + "}" * 3000)
+
+
+def test_a_long_chain_of_texts_is_read_piece_by_piece() -> None:
+    chain = r"\text{a}\," * 900  # that a pattern could split in two ways at each gap, it would never come back
+    assert normalise(f"1{chain}x").startswith("1")

@@ -1,0 +1,177 @@
+"""What two people write differently: patterns and what replaces them, in the order in which `text.normalise` does.
+
+Each takes time linear in a text without runs of blanks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
+
+_TEXT_FONTS = r"textbf|textit|textrm|textnormal|textsf|texttt|mbox|hbox|mathrm|mathit|mathsf"
+_UNITS = "km|cm|mm|m|mi|miles?|ft|feet|in|kg|mg|g|lbs?|l|L|ml|mL|h|hr|hours?|min|minutes?|s|sec|seconds?|days?|years?"
+_CURRENCIES = "USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|NZD|HKD|SGD|KRW|MXN|BRL|ZAR|PHP|Php|THB|RM|Rs"
+
+
+def _tangent(found: re.Match[str]) -> str:
+    return f"\\{found[1] or ''}{'cot' if found[2] else 'tan'} "
+
+
+def _if_more(found: re.Match[str]) -> str:
+    r"""Drop what says of which kind an unknown is, `, k \in \mathbb{Z}`, unless it is all that there is."""
+    return "" if found.start() else found[0]
+
+
+def _function(found: re.Match[str]) -> str:
+    """A function's name as its command; words stay, "total cost" as well."""
+    return f"\\{found[1]} " if found[1] else found[0]
+
+
+_PART = r"\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?"
+_GAP = r"(?:\s|~|\\[,;:! ]){0,4}"
+_UNIT_CHAIN = (
+    rf"(?<=[\d}})]){_GAP}(?:{_PART}(?:{_GAP}(?:(?:/|\\cdot(?![A-Za-z])){_GAP})?{_PART}){{1,6}}"
+    rf"|\\[dt]?frac\{{{_PART}\}}\{{{_PART}\}}){_GAP}$"
+)
+
+
+def _one_unit(found: re.Match[str]) -> str:
+    r"""`\text{m}\,\text{s}^{-2}` and `\frac{\text{m}}{\text{s}^2}` as one unit."""
+    parts = re.findall(r"\\text\{([^{}]*)\}(?:\^\{?(-?\d)\}?)?|(/)", found[0])
+    if any(words.strip() in ("and", "or") for words, _, _ in parts):
+        return found[0]
+    named = [slash or f"{words.strip()}{'^' * power.isdigit()}{power}" for words, power, slash in parts]
+    joined = "/".join(named) if r"frac" in found[0] else " ".join(named).replace(" / ", "/")
+    return f"\\text{{ {joined}}}"
+
+
+_FUNCTIONS = "ln|log|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|exp"
+COMMANDS: tuple[Rule, ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\]", r"\\\\"),
+        (rf"\\text\{{\s*(?:{_CURRENCIES})\.?\s*\}}", ""),
+        (rf"(?<![A-Za-z])(?:{_CURRENCIES})\.?\s*(?=\\?\$?-?\.?\d)", ""),
+        (r"(?<![A-Za-z])(?:US|AU?|CA?|NZ|HK|S|R|NT)\s*\\?\$\s*(?=\d)|\\textdollar(?![A-Za-z])", ""),
+        (rf"(?<=\d)\s*(?:{_CURRENCIES})\s*$", ""),
+        (r"(?<!\\)\\[()\[\]]|\\?\$", ""),
+        (r"(?<![\\A-Za-z])([dt]?frac|sqrt)(?=\s*[{\[])", r"\\\1"),  # a backslash that was lost on the way
+        (r"(?<=[\d)])!=", "! ="),  # a factorial
+        (r"\\[hv]space\*?\s*\{[^{}]*\}|\\(?:tag|label)\*?\s*\{[^{}]*\}|\\(?:mathstrut|strut|null)(?![A-Za-z])", " "),
+        (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|bf|rm|it)(?![A-Za-z])", " "),
+        (r"(?:\\(?:blacksquare|checkmark|square|Box|qed|diamond)(?![A-Za-z])|[✓✔■□])\s*$", ""),
+        (r"\\(?:underline|ensuremath|mathop|mathord)\s*(?=\{)", ""),
+        (r"\\cr(?![A-Za-z])", r"\\\\"),
+        (r"(?<=\\begin\{)smallmatrix(?=\})|(?<=\\end\{)smallmatrix(?=\})", "pmatrix"),
+        (r"\\([pbv]?matrix)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\\begin{\1}\2\\end{\1}"),
+        (r"\{\s*:\s*\}", ":"),
+        (r"^\s*'([^']*)'\s*$", r"\1"),
+        (r"(?<=\d)'(?=\d{3}(?!\d))", ""),
+        (r"百分之\s*(\d+(?:\.\d+)?)", r"\1\\%"),
+        (r"(?<=[\d})\]])\s*[和或及]\s*(?=[-\\\d(])", ","),
+        (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
+        (rf"(?:(?<=^)|(?<=\\cup)|(?<=\\in)){_GAP}\](?=[^\[\],;]{0, 99}[,;][^\[\],;]{0, 99}[\[\]])", r"("),  # "]0,1]"
+        (rf"([(\[][^()\[\],;]{0, 99}[,;][^()\[\],;]{0, 99})\[(?={_GAP}(?:$|\\cup))", r"\1)"),
+        (r"(?:\{\})?\^\{?(\d+)\}?\s*/\s*_\{?(\d+)\}?", r"\\frac{\1}{\2}"),
+        (r"\\(?:\||[lr]?Vert(?![A-Za-z]))", "|"),
+        (r"\\[hv]?phantom(?![A-Za-z])\s*(?:\{[^{}]*\}|.)", " "),
+        (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|nonumber)(?![A-Za-z])|\\color\s*\{[^{}]*\}", " "),
+        (r"\\(?:mathbf|boldsymbol|bm|pmb|textcolor\s*\{[^{}]*\})\s*(?=\{)", ""),
+        (rf"\\(?:{_TEXT_FONTS})\s*(?=\{{)", r"\\text"),
+        (r"\\text\s*(?=\{)", r"\\text"),
+        (r"(\\text\{[^{}]*)\^\{(-\d)\}", r"\1\2"),
+        (_UNIT_CHAIN, _one_unit),
+        (r"\\text\{([^{}]*[A-Za-z])\s*\^\s*\{?(\d)\s*\}", r"\\text{\1}^\2"),
+        (r"\\text\{\s*([ei])\s*\}(?=\s*(?:[-+^})]|$))", r"\1"),
+        (r"\\text\{\s*(and|or)\s+(-?[\d.]+)\s*\}", r"\\text{ \1 }\2"),
+        (r"^\s*\\text\{\s*(-?[\d.,/]+)\s*\\?%\s*\}\s*$", r"\1\\%"),
+        (r"^\s*\\text\{\s*(\d{1,2}(?::\d\d)?\s*[apAP]\.?[mM]\.?)\s*\}\s*$", r"\1"),
+        (r"^\s*(\d+)\s*(?:\\text\{\s*to\s*\}|to)\s*(\d+)\s*$", r"\1:\2"),
+        (r"(?<=\d)\s*\\text\{\s*[xX]\s*\}\s*(?=10\b)", r"\\times "),
+        (r"(?<=\d)\s*\\text\{\s*[eE]\s*\}\s*(?=[-+]?\d)", "e"),
+        (rf"\\text\{{\s*({_FUNCTIONS})\s*\}}", r"\\\1 "),
+        (r"\\text\{\s*(gcd|lcm|max|min)\s*\}(?=\s*[({])", r"\\\1 "),
+        (rf"\\text\{{[^{{}}]*\}}|(?<![\\A-Za-z])({_FUNCTIONS})(?=\s*(?:[(\d\\^_{{]|[a-z](?![A-Za-z])))", _function),
+        (r"(?<=\d)\s*\^?\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])", ""),
+        (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
+        (r"\\(?:operatorname\*?\s*\{\s*)?(arc)?(c?)tg\s*\}?(?![A-Za-z])", _tangent),
+        (r"\\text\{\s*(?:positive )?infinity\s*\}|^\s*infinity\s*$", r"\\infty "),
+        (r"^\s*(?:\\text\{\s*)?(?:all|the|set of|\s)*real numbers\.?\s*\}?\s*$", r"\\mathbb{R}"),
+        (r"\\vec\s*\{\s*([A-Z]{2}|[A-Za-z])\s*\}", r"\1"),
+        (r"\{?\}?_\{?(\d+)\}?\s*C_\{?(\d+)\}?|\{?\}?\^\{?(\d+)\}?\s*C_\{?(\d+)\}?", r"\\binom{\1\3}{\2\4}"),
+        (r"(?<![A-Za-z\\])C_\{?(\w+)\}?\^\{?(\w+)\}?", r"\\binom{\1}{\2}"),
+        (
+            r",?\s*(?:\\text\{[^{}]*\}|\\q?quad|where|for|\s)*\(?(?<![A-Za-z])[a-z]\s*\\in\s*\\mathbb\{[ZNQR]\}(?:[\^_]\{?[+*]\}?)?\)?\s*$",
+            _if_more,
+        ),
+        (r"\\surd\s*(\w)", r"\\sqrt{\1}"),
+        (r"\\operatorname\*?\{\s*(ln|log|sin|cos|tan|arcsin|arccos|arctan|exp|gcd|lcm|max|min)\s*\}", r"\\\1 "),
+        (r"\\log_\{?e\}?(?![A-Za-z])", r"\\ln "),
+        (r"\\(sin|cos|tan|sinh|cosh|tanh)\s*\^\s*\{\s*-\s*1\s*\}", r"\\arc\1 "),
+        (r"\\mathbb\s+([A-Z])(?![A-Za-z])|\\mathbb([A-Z])(?![A-Za-z])", r"\\mathbb{\1\2}"),
+        (r"\\mathbb\{Z\}\s*/\s*(?:\((\w+)\)|\{?(\w+)\s*\\mathbb\{Z\}\}?|(\d+))(?![A-Za-z])", r"\\mathbb{Z}_{\1\2\3}"),
+        (r"\\mathfrak\s*\{?\s*c\s*\}?(?![A-Za-z])", r"2^{\\aleph_0}"),
+        (r"^\s*(?:\\mathbb\{)?[CZ]\}?_\{?(\d+)\}?\s*$", r"\\mathbb{Z}_{\1}"),
+        (r"\\(?:overline|overleftrightarrow|overrightarrow|widehat|overarc)\s*\{\s*([A-Z]{2,3})\s*\}", r"\1"),
+        (r"^\s*(?:\\angle|\\triangle|∠|△)(?![A-Za-z])\s*(?=[A-Z]{1,3}\s*$)", ""),
+        (r"\^\s*\{?\s*\\prime(?![A-Za-z])\s*\}?|\\prime(?![A-Za-z])", "'"),
+        (r"\^?\s*\{?\s*\\deg(?:ree)?(?![A-Za-z])\s*\}?", r"^\\circ "),
+        (r"\{?\\(?:euro|pounds|yen|texteuro|rupee)(?![A-Za-z])(?:\{\})?\}?", ""),
+        (r"\{\s*([^{}\\]+?)\s*\\choose\s+([^{}\\]+?)\s*\}", r"\\binom{\1}{\2}"),
+        (r"\{\s*([^{}\\]+?)\s*\\over\s+([^{}\\]+?)\s*\}", r"\\frac{\1}{\2}"),
+        (r"\\(?:nicefrac|sfrac)\s*(?=\{)", r"\\frac"),
+        (r"(?<![\w}])(\w)!\s*\^", r"(\1!)^"),
+        (r"(?<=\\in)\s*\{([^{}]*,[^{}]*)\}|(?<==)\s*\{([^{}]*,[^{}]*)\}", r" \\{\1\2\\}"),
+        (r"\\text\{([\d\s.,:;()+/-]*|\s*[\d.]+[eE][+-]?\d+\s*)\}", r"\1"),
+        (r"\\text\{(\d[0-9A-F]*|[A-F]+\d[0-9A-F]*)\}(?=\s*(?:_|$))|\\text\{([0-9A-F]+)\}(?=\s*_)", r"\1\2"),
+        (r"[\"`€£¥₹₩₽₫₪฿₱]", ""),
+        # Where all of it is in one font: "\text{42 apples}".
+        (r"^\s*\\text\{\s*(-?[\d.,/]*\d)(?:\s|\\ )*(?![A-F]\s*\})([^\W\d_]+)\s*\}\s*$", r"\1\\text{ \2}"),
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
+        (r"\\(?:leqslant|le)(?![A-Za-z])|<=", r"\\leq "),
+        (r"\\(?:geqslant|ge)(?![A-Za-z])|>=", r"\\geq "),
+        (r"\\ne(?![A-Za-z])", r"\\neq "),
+        (r"\\lbrace(?![A-Za-z])", r"\\{"),
+        (r"\\rbrace(?![A-Za-z])", r"\\}"),
+        (r"\\varnothing(?![A-Za-z])|\\\{\s*\\\}", r"\\emptyset "),
+        (r"\\[lr]vert(?![A-Za-z])", "|"),
+        (r"\\langle(?![A-Za-z])", "("),
+        (r"\\rangle(?![A-Za-z])", ")"),
+        # "9.8 m/s^2": not a quotient of letters, as "3m/s" without the blank may be.
+        (rf"(?<=\d) +((?:{_UNITS})/(?:{_UNITS}))(\^\{{?\d\}}?)?(?=\s*$)", r"\\text{ \1}\2"),
+        (r"\\text\{ *(?:percent(?:age)?|pct)\.? *\}|(?<=[\d}]) *(?:percent(?:age)?|pct)\b|(?<!\\)%", r"\\%"),
+        (r"\\c?dots(?![A-Za-z])", r"\\ldots "),
+        (r"(?<![\\A-Za-z])pi(?![A-Za-z])", r"\\pi "),
+        (r"(?<![\\A-Za-z])oo(?![A-Za-z])", r"\\infty "),
+    )
+)
+SPACING: tuple[Rule, ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"(?<!\\)\\!\s*", ""),
+        (r"(?<=\d)\s*(?<!\\)\{\s*,\s*\}\s*(?=\d)", ","),
+        (r"(?<=\d)(?:\\[,;: ]|~)(?=\d{3}(?!\d))", ""),
+        (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![A-Za-z])", " "),
+        (r"\s+", " "),
+    )
+)
+_TOKEN = r"[0-9A-Za-z]|\\(?:pi|theta|alpha|beta|gamma|lambda|mu|phi|omega)(?![A-Za-z])"  # what TeX takes without braces
+SHORT_FORMS: tuple[Rule, ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (rf"\\frac\s*({_TOKEN})", r"\\frac{\1}"),
+        (r"\\frac\s+(?=\{)", r"\\frac"),
+        (rf"(\\frac\{{[^{{}}]*\}})\s*({_TOKEN})", r"\1{\2}"),
+        (r"(\\frac\{[^{}]*\})\s+(?=\{)", r"\1"),
+        (r"\\sqrt\s+(?=[\[{])", r"\\sqrt"),
+        (r"\\sqrt\s*(\[[^\[\]]*\])?\s*([\dA-Za-z])", r"\\sqrt\1{\2}"),
+        (r"^\\approx\s*", ""),
+        (r"\*\*\s*(-?\w+)", r"^{\1}"),
+        (r"\*\*", "^"),
+        (r"\^\s*([+-]\d+)", r"^{\1}"),
+        (r"([_^])\{(\w)\}(?!\w)", r"\1\2"),
+    )
+)
