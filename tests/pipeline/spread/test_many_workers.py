@@ -14,7 +14,7 @@ from rsgrpo_cli.errors import StaleError
 from rsgrpo_cli.pipeline import steps
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.spread import spread as spreading
-from rsgrpo_cli.pipeline.spread.jobs import Failed, Opening
+from rsgrpo_cli.pipeline.spread.jobs import Failed, Opening, SamplePart
 from rsgrpo_cli.pipeline.spread.processes import Processes
 from rsgrpo_cli.pipeline.spread.queue import Queue
 from rsgrpo_cli.pipeline.spread.spread import Spread
@@ -46,6 +46,26 @@ def test_a_run_has_the_same_bytes_with_workers(cli: Cli, whole: Path) -> None:
     assert done.code == 0, done.err
     assert contents(whole.with_name("two")) == contents(whole)
     assert len(list((whole / "steps/000001/rollouts").glob("*.parquet"))) == PARTS
+
+
+def test_adapters_alone_are_handed_to_workers(cli: Cli, small_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policy 1 of a LoRA run has no checkpoint either."""
+    handed: list[set[str]] = []
+
+    def noted(path: Any, part: Any, draw: Any, at: float, weights: Any, trains: bool) -> SamplePart:
+        if weights is not None:
+            handed.append({path.name for path in weights.directory.glob("*.safetensors")})
+        return SamplePart(path, part, draw, at, weights, trains)
+
+    monkeypatch.setattr(spreading, "SamplePart", noted)
+    lora = ["--lora-rank", "4", "--set", "train.checkpoint_every=2"]
+    for name, workers in (("one", 0), ("two", 2)):
+        done = cli("train", "--run", f"runs/{name}", *RUN, *lora, "--data-parallel", workers)
+        assert done.code == 0, done.err
+    assert handed == [{"adapter_model.safetensors"}] * PARTS
+    found = contents(Path("runs/one"))
+    assert "checkpoints/000002/adapter_model.safetensors" in found
+    assert contents(Path("runs/two")) == found
 
 
 @pytest.mark.parametrize("engine", ["hf", "dummy"])
