@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from rsgrpo_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session
@@ -23,8 +25,8 @@ RayOption = Annotated[
         "--ray",
         metavar="auto|HOST:PORT",
         rich_help_panel=PANEL,
-        help="Use a Ray cluster to sample and to grade: the one that runs on this machine or RAY_ADDRESS names, or the "
-        "one whose head is at HOST:PORT.",
+        help="Use a Ray cluster to sample, to grade, and for the ranks of an update if there are several: the one that "
+        "runs on this machine or RAY_ADDRESS names, or the one whose head is at HOST:PORT.",
     ),
 ]
 DataParallelOption = Annotated[
@@ -59,13 +61,17 @@ class Spreading:
         ray: The cluster, None for none.
         count: How many workers.
         part_timeout: Seconds that a part may take.
-        samples: Whether the command samples; else it only grades.
+        samples: Whether the command samples.
+        grades: Whether it grades.
+        updates: Whether it updates.
     """
 
     ray: str | None
     count: int
     part_timeout: float
     samples: bool = True
+    grades: bool = True
+    updates: bool = False
 
 
 @contextmanager
@@ -80,9 +86,30 @@ def spread(session: Session, asked: Spreading | None) -> Iterator[None]:
         return
     from rsgrpo_cli.pipeline.spread.spread import Spread
 
-    samplers, graders = _workers(session, asked)
-    with Spread(samplers, asked.part_timeout, session.out.warn, graders) as session.spread:
+    with ExitStack() as opened:
+        if asked.ray is not None and asked.updates:
+            _place_ranks(session, asked.ray, opened, needed=not asked.samples)
+        if asked.samples or asked.grades:
+            samplers, graders = _workers(session, asked)
+            session.spread = opened.enter_context(Spread(samplers, asked.part_timeout, session.out.warn, graders))
+        opened.callback(session.let_ranks_go)  # before the cluster is left
         yield
+
+
+def _place_ranks(session: Session, address: str, opened: ExitStack, *, needed: bool) -> None:
+    """Have the ranks of updates placed by Ray, if there are several.
+
+    Raises:
+        UsageError: If one process makes the updates, and that needs no Ray.
+    """
+    from rsgrpo_cli.pipeline.spread import ray_actors
+    from rsgrpo_cli.pipeline.spread.spread import ranks_on_cluster
+
+    if session.config.update.ranks > 1:
+        session.launcher = ranks_on_cluster(address, session)
+        opened.callback(ray_actors.leave)
+    elif needed:
+        raise UsageError("--ray places the ranks of an update, and there is one", "--ranks N, or leave --ray out")
 
 
 def _workers(session: Session, asked: Spreading) -> tuple[Workers | None, Graders | None]:
@@ -93,5 +120,6 @@ def _workers(session: Session, asked: Spreading) -> tuple[Workers | None, Grader
         return None, graders_on_cluster(asked.ray, session.config)
     engine = session.engine_name(session.config.rollout.engine)
     if asked.ray is not None:
-        return on_cluster(asked.ray, asked.count, session.config, engine)
+        ranks = session.config.update.ranks if session.launcher is not None else 0
+        return on_cluster(asked.ray, asked.count, session.config, engine, ranks)
     return on_this_machine(asked.count, session.config, engine), None

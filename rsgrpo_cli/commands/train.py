@@ -56,7 +56,7 @@ def train(
     else:
         target, resolved = new_run(run, overrides, config, out)
     lines = StepLines(out, Clock(target, resolved).left_after)
-    spreading = Spreading(ray, data_parallel, part_timeout)
+    spreading = Spreading(ray, data_parallel, part_timeout, updates=True)
     with at_work(target, resolved, out, overrides, trust=trust, spreading=spreading, screen=True) as session:
         session.accept_changes = accept_changes
         if resolved.train.eval_every:

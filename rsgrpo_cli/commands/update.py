@@ -9,6 +9,7 @@ import typer
 
 from rsgrpo_cli.commands import options, torchrun
 from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
+from rsgrpo_cli.commands.spreading import RayOption, Spreading
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
@@ -36,6 +37,7 @@ def update(
     force: options.ForceOption = False,
     accept_changes: options.AcceptOption = False,
     trust: options.TrustOption = False,
+    ray: RayOption = None,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
@@ -61,7 +63,8 @@ def update(
     elif step is None:
         step = newest_step(target, "advantages")
     place = target.with_update(step, tag, advantages) if tag else target
-    with at_work(place, resolved, out, trust=trust) as session:
+    spreading = Spreading(ray, 0, 0.0, samples=False, grades=False, updates=True)
+    with at_work(place, resolved, out, trust=trust, spreading=spreading) as session:
         session.accept_changes = accept_changes
         outcome = steps.update(session, step, resolved.update, force=force)
         if not tag:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli import errors
 from rsgrpo_cli.errors import EngineError, Interrupted, RsgrpoError
-from rsgrpo_cli.pipeline.torchrun import DONE, END, ORDER, OURS
+from rsgrpo_cli.pipeline.torchrun import DONE, END, GAVE_UP, ORDER, OURS
 
 if TYPE_CHECKING:
-    from torch.distributed.elastic.multiprocessing.api import PContext, RunProcsResult
+    from torch.distributed.elastic.multiprocessing.api import PContext
 
 _PACKAGE = Path(__file__).parents[2]
 _POLL_SECONDS = 0.05
@@ -33,18 +33,19 @@ class Launched:
         ranks: How many.
         log: Where all that they print goes.
         stopping: Whether a polite stop was asked for.
+        host: This machine's address, as the ranks know it.
     """
 
-    def __init__(self, ranks: int, log: Path, stopping: Callable[[], bool]) -> None:
+    def __init__(self, ranks: int, log: Path, stopping: Callable[[], bool], *, host: str = "127.0.0.1") -> None:
         from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
         self.ranks, self._log, self._stopping = ranks, log.absolute(), stopping
         self._orders = 0
         self._log.write_bytes(b"")
         logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what went wrong is said by us
-        server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        server = TCPStore(host, 0, is_master=True, wait_for_workers=False)
         self._store = PrefixStore(OURS, server)
-        self._context = _away_from_signals(lambda: self._started(server.port))
+        self._begin(host, server.port)
 
     def work(self, folder: Path) -> None:
         """Have an update made.
@@ -57,7 +58,7 @@ class Launched:
         """
         self._store.set(f"{ORDER} {self._orders}", str(folder.absolute()))
         while not self._store.check([f"{DONE} {self._orders}"]):
-            ended = self._context.wait(timeout=0)
+            ended = self._ended()
             if ended is not None:
                 raise self._reason(ended)
             time.sleep(_POLL_SECONDS)
@@ -67,21 +68,34 @@ class Launched:
         """Let the processes go, and end those that stay."""
         self._store.set(f"{ORDER} {self._orders}", END)
         latest = time.monotonic() + (0 if at_once else _LAST_SECONDS)
-        while self._context.wait(timeout=0) is None and time.monotonic() < latest:
+        while self._ended() is None and time.monotonic() < latest:
             time.sleep(_POLL_SECONDS)
+        self._end()
+
+    def _begin(self, host: str, port: int) -> None:
+        """Start the processes, which find the store there."""
+        self._context = _away_from_signals(lambda: self._started(host, port))
+
+    def _ended(self) -> dict[int, int] | None:
+        """None while they are at work; then the exit codes of those that failed, by their ranks."""
+        ended = self._context.wait(timeout=0)
+        return None if ended is None else {rank: one.exitcode for rank, one in sorted(ended.failures.items())}
+
+    def _end(self) -> None:
+        """End those that are left."""
         self._context.close(signal.SIGKILL)
 
-    def _reason(self, ended: RunProcsResult) -> RsgrpoError:
+    def _has_told(self, rank: int) -> bool:
+        """Whether a rank has said why it gives up."""
+        return self._store.check([f"{GAVE_UP} {rank}"])
+
+    def _reason(self, codes: dict[int, int]) -> RsgrpoError:
         """Why the processes have ended: what one says clearly, else a kill, else what may be a consequence."""
-        told = [
-            json.loads(self._store.get(key))
-            for rank in range(self.ranks)
-            if self._store.check([key := f"failed {rank}"])
-        ]
+        ranks = (rank for rank in range(self.ranks) if self._has_told(rank))
+        told = [json.loads(self._store.get(f"{GAVE_UP} {rank}")) for rank in ranks]
         for data in told:
             if data["known"]:
                 return _made(data)
-        codes = {rank: failure.exitcode for rank, failure in sorted(ended.failures.items())}
         if (killed := self._killed(codes)) is not None:
             return killed
         again = f"run the same command again; the log: {self._log}"
@@ -102,7 +116,7 @@ class Launched:
             return Interrupted("stopped during the update; what was finished is kept", "run the same command again")
         return None
 
-    def _started(self, port: int) -> PContext:
+    def _started(self, host: str, port: int) -> PContext:
         from torch.distributed.elastic.multiprocessing import start_processes
 
         arguments = ("-P", "-m", "rsgrpo_cli.pipeline.rank_process", str(self._log), str(os.getpid()))
@@ -110,7 +124,7 @@ class Launched:
             name="ranks",
             entrypoint=sys.executable,
             args=dict.fromkeys(range(self.ranks), arguments),
-            envs={rank: _environment(rank, self.ranks, port) for rank in range(self.ranks)},
+            envs={rank: _environment(rank, self.ranks, host, port) for rank in range(self.ranks)},
             logs_specs=_no_logs(),
         )
 
@@ -121,14 +135,14 @@ def _made(data: dict[str, Any]) -> RsgrpoError:
     return made
 
 
-def _environment(rank: int, ranks: int, port: int) -> dict[str, str]:
+def _environment(rank: int, ranks: int, host: str, port: int) -> dict[str, str]:
     """As torchrun sets it, on one machine."""
     known = {
         "RANK": rank,
         "LOCAL_RANK": rank,
         "WORLD_SIZE": ranks,
         "LOCAL_WORLD_SIZE": ranks,
-        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_ADDR": host,
         "MASTER_PORT": port,
         "PYTHONPATH": os.pathsep.join([str(_PACKAGE), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, (os.cpu_count() or 1) // ranks)),

@@ -14,6 +14,7 @@ import time
 import traceback
 
 from rsgrpo_cli.errors import EngineError, RsgrpoError
+from rsgrpo_cli.pipeline.torchrun import GAVE_UP, Joined, meet
 
 _PARENT_CHECK_SECONDS = 0.5
 
@@ -30,19 +31,25 @@ def main() -> None:
     import torch.distributed as dist
 
     from rsgrpo_cli.pipeline.rank import Place
-    from rsgrpo_cli.pipeline.torchrun import meet
 
     server = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     joined = meet(Place.of(os.environ), dist.TCPStore(*server, is_master=False))  # type: ignore[attr-defined]
+    if not took_part(joined):
+        os._exit(1)  # the others may hang: nothing is to be waited for on the way out
+    dist.destroy_process_group()
+
+
+def took_part(joined: Joined) -> bool:
+    """Take part in updates until there are no more; False, and told to the command, if this rank had to give up."""
     try:
         joined.serve()
     except Exception as error:
         print(f"== rank {joined.place.rank}", file=sys.stderr)
         traceback.print_exc()
         sys.stderr.flush()
-        joined.store.set(f"failed {joined.place.rank}", _told(joined.place.rank, error))
-        os._exit(1)  # the others may hang: nothing is to be waited for on the way out
-    dist.destroy_process_group()
+        joined.store.set(f"{GAVE_UP} {joined.place.rank}", _told(joined.place.rank, error))
+        return False
+    return True
 
 
 def _told(rank: int, error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import date
 from functools import cached_property
@@ -88,15 +88,21 @@ class Session:
         self._warned: set[str] = set()
         self._rewards: dict[tuple[str, bool], RewardFn] = {}
         self._estimators: dict[str, UserEstimator] = {}
-        self.launched: Any = None  # the ranks of an update, which stay for the next one (`together`)
+        self.launcher: Callable[[], Any] | None = None  # starts the ranks of an update, if not on this machine
+        self.launched: Any = None  # they, which stay for the next one (`together`)
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.let_ranks_go()
+        self._resources.close()
+
+    def let_ranks_go(self) -> None:
+        """End the ranks that updates were made with."""
         if self.launched is not None:
             self.launched.close()
-        self._resources.close()
+            self.launched = None
 
     def warn_once(self, text: str) -> None:
         """Say what should not be missed, once in this session."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,8 +28,12 @@ Kept = tuple[Path, Lineage, pa.Table | None]
 """Where the log-probabilities before an update's first optimizer step are kept, their lineage, and they themselves."""
 
 
-def check(config: RunConfig) -> None:
+def check(config: RunConfig, *, here: bool = True) -> None:
     """Find out what cannot be done with several ranks, before anything is sampled or loaded.
+
+    Args:
+        config: The run's, with the update's settings.
+        here: Whether this machine has them.
 
     Raises:
         UsageError: If there are more ranks than completions or GPUs, or a setting is for one process only.
@@ -40,7 +45,7 @@ def check(config: RunConfig) -> None:
         setting, _, value = other.partition("=")
         message = f"{setting} is for one process, not for {cfg.ranks} ranks, unless it is {value}"
         raise UsageError(message, f"leave --ranks out, or --set {other}")
-    if torchrun.joined() is None and config.model.device != "cpu":
+    if here and torchrun.joined() is None and config.model.device != "cpu":
         import torch
 
         if torch.cuda.is_available():
@@ -84,7 +89,7 @@ def update(
     Raises:
         RsgrpoError: The first reason that a rank gives, or that one has died; nothing is left behind then.
     """
-    check(session.config)
+    check(session.config, here=session.launcher is None)
     run, place = session.run, session.run.path / PLACE
     start = _start(session, step.number)
     session.drop_policy()
@@ -135,7 +140,10 @@ def _order(session: Session, step: Step, cfg: UpdateConfig, start: Path | None, 
 
 
 def _work(session: Session, folder: Path, ranks: int) -> None:
-    """Have an update made by the ranks that torchrun started, or by our own, which stay until the session ends."""
+    """Have an update made by the ranks that torchrun started, or by our own, which stay until the session ends.
+
+    Those that Ray places are our own as well.
+    """
     if (joined := torchrun.joined()) is not None:
         joined.work(folder)
         return
@@ -143,7 +151,8 @@ def _work(session: Session, folder: Path, ranks: int) -> None:
 
     log = session.run.path / f"{PLACE}.log"
     if session.launched is None:
-        session.launched = Launched(ranks, log, lambda: session.stop.requested)
+        here = partial(Launched, ranks, log, lambda: session.stop.requested)
+        session.launched = (session.launcher or here)()
     try:
         session.launched.work(folder)
     except BaseException:

@@ -25,9 +25,9 @@ from rsgrpo_cli.pipeline.rank import LONGEST_WAIT, Place, backend, train_rank
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
-RUN, ORDER, DONE, END, FAILED = "run", "order", "done", "end", "gave up"
+RUN, ORDER, DONE, END, FAILED, GAVE_UP = "run", "order", "done", "end", "gave up", "failed"
 """Keys of the store: the first rank's run; the directory of the n-th update, or that there is none; that it is made;
-why a rank that torchrun started gave up."""
+why a rank that torchrun started gave up; why the n-th of those did that only take part."""
 OURS = "rsgrpo"
 """Goes before these keys: the store is not ours alone."""
 _POLL_SECONDS = 0.05

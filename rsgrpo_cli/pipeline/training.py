@@ -136,7 +136,7 @@ def _check_resources(session: Session) -> None:
     if session.config.update.ranks > 1:
         from rsgrpo_cli.pipeline import together
 
-        together.check(session.config)
+        together.check(session.config, here=session.launcher is None)
     score = session.config.score
     with activity.doing(f"loading the reward {score.reward}"):
         check_reward(session, score.reward, session.require_reward(score))

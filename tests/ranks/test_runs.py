@@ -27,10 +27,10 @@ DYING = os.pathsep.join([str(Path(__file__).with_name("dying")), str(ROOT)])
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """runs/one: the bundled model trained by one process; runs/two: the same by two ranks."""
+    """runs/one: the bundled model trained by one process; runs/two: the same with two samplers and two ranks."""
     folder = tmp_path_factory.mktemp("trained")
-    for name, ranks in (("one", "1"), ("two", "2")):
-        done = rsgrpo("train", "--run", f"runs/{name}", *SETTINGS, "--ranks", ranks, cwd=folder)
+    for name, more in (("one", ()), ("two", ("--ranks", "2", "--data-parallel", "2"))):
+        done = rsgrpo("train", "--run", f"runs/{name}", *SETTINGS, *more, cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder / "runs"
 
@@ -61,7 +61,7 @@ def test_training_ends_with_the_weights_and_pass_at_k_of_one_process(runs: Path)
 
 def test_nothing_but_the_log_is_left_of_the_ranks(runs: Path) -> None:
     only = {path.name for path in (runs / "two").iterdir()} - {path.name for path in (runs / "one").iterdir()}
-    assert only == {"ranks.log"}
+    assert only == {"ranks.log", "worker-0.log"}  # a step's 16 completions are one part
     parts = sorted(path.name for path in (runs / "two" / "steps" / "000002").iterdir())
     assert parts == sorted(path.name for path in (runs / "one" / "steps" / "000002").iterdir())
 

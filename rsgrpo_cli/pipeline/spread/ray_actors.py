@@ -24,7 +24,7 @@ from rsgrpo_cli.pipeline.spread.worker import PartWorker, log_of, write_to
 AUTO = "auto"
 ANSWER_SECONDS = 5.0
 """How long a cluster may take to take up a connection."""
-_PASSED_ON = ("HF_", "TRANSFORMERS_", "RSGRPO_", "OMP_", "MKL_", "VLLM_", "CUBLAS_")
+_PASSED_ON = ("HF_", "TRANSFORMERS_", "RSGRPO_", "OMP_", "MKL_", "VLLM_", "CUBLAS_", "GLOO_", "NCCL_")
 """How the variables of the environment begin that actors get from the driver."""
 _START_HINT = "start one with: ray start --head; without Ray, --data-parallel N uses this machine"
 
@@ -65,6 +65,22 @@ def connect(address: str) -> None:
             ray.init(address, log_to_driver=False, logging_level="CRITICAL")
         except Exception as error:  # its own have no base in common
             raise _cannot_join(address, error) from error
+    _keep_output_clean()
+
+
+def leave() -> None:
+    """Leave the cluster; what this process started there ends."""
+    import ray
+
+    ray.shutdown()
+
+
+def _keep_output_clean() -> None:
+    """Ray prints what it finds out about dead workers on standard output, which is for data; we say it ourselves."""
+    from ray._private import worker
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = lambda *given, **named: None
 
 
 def _require_answer(address: str) -> None:
@@ -125,30 +141,57 @@ def room(found: Sequence[Mapping[str, float]], gpus: int) -> int:
     return sum(min(cpu, int(node.get("GPU", 0)) // gpus) for cpu, node in zip(cpus, found, strict=True))
 
 
-def require_room(found: Sequence[Mapping[str, float]], count: int, gpus: int) -> int:
+def require_room(found: Sequence[Mapping[str, float]], count: int, gpus: int, ranks: int = 0) -> int:
     """How many workers to start: as many as asked for, or as fit.
 
     Args:
         found: The resources of each node.
         count: How many are asked for; 0 for as many as fit.
         gpus: Of each worker.
+        ranks: Beside how many ranks of updates, which keep what they need while the workers do.
 
     Raises:
         UsageError: If they do not fit.
     """
-    fits = room(found, gpus)
-    have = ", ".join(f"{node.get('GPU', 0):g} GPUs and {node.get('CPU', 0):g} CPUs" for node in found)
+    fits = room(left_by_ranks(found, ranks, bool(gpus)), gpus)
+    have = f"{f' beside {ranks} ranks' if ranks else ''}; its nodes have {_told(found)}"
     if fits == 0:
         what = f"{gpus} free GPUs and a CPU" if gpus else "a CPU"
-        hint = "a smaller vllm.tensor_parallel_size, or larger nodes" if gpus else "ray start --num-cpus N"
-        raise UsageError(f"no node of the Ray cluster has {what} for a worker; its nodes have {have}", hint)
+        smaller = "a smaller vllm.tensor_parallel_size, or larger nodes" if gpus else "ray start --num-cpus N"
+        hint = f"fewer --ranks, or {smaller}" if ranks else smaller
+        raise UsageError(f"no node of the Ray cluster has {what} for a worker{have}", hint)
     if count > fits:
         each = f"of {gpus} GPUs and a CPU each" if gpus else "of a CPU each"
         raise UsageError(
-            f"the Ray cluster has room for {fits} workers {each}, not for {count}; its nodes have {have}",
+            f"the Ray cluster has room for {fits} workers {each}, not for {count}{have}",
             f"--data-parallel {fits}, or leave it out",
         )
     return count or fits
+
+
+def left_by_ranks(found: Sequence[Mapping[str, float]], ranks: int, gpus: bool) -> list[Mapping[str, float]]:
+    """What is left of nodes if ranks take a CPU each, and a GPU each where they have some, from the first on.
+
+    Raises:
+        UsageError: If they do not fit.
+    """
+    left, waiting = list[Mapping[str, float]](), ranks
+    for node in found:
+        here = min(waiting, room([node], int(gpus)))
+        left.append({**node, "CPU": node.get("CPU", 0) - here, "GPU": node.get("GPU", 0) - here * gpus})
+        waiting -= here
+    if waiting:
+        each = "a GPU and a CPU" if gpus else "a CPU"
+        fits, have = ranks - waiting, _told(found)
+        raise UsageError(
+            f"the Ray cluster has room for {fits} ranks with {each} each, not for {ranks}; its nodes have {have}",
+            f"--ranks {fits}" if fits > 1 else "more machines: ray start --address=HOST:PORT; or leave --ray out",
+        )
+    return left
+
+
+def _told(found: Sequence[Mapping[str, float]]) -> str:
+    return ", ".join(f"{node.get('GPU', 0):g} GPUs and {node.get('CPU', 0):g} CPUs" for node in found)
 
 
 def left_beside(found: Sequence[Mapping[str, float]], gpus: int) -> list[int]:
@@ -307,7 +350,7 @@ def _end(started: list[Any]) -> None:
         with suppress(Exception):  # the cluster may be gone; what ran on it is then gone as well
             worker.kill()
     started.clear()
-    ray.shutdown()
+    leave()
 
 
 def _heard(answer: Any) -> Answer | Died:

@@ -14,6 +14,7 @@ from rsgrpo_cli.artifacts import package_versions, read_lineage
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import EngineError, MissingError
 from rsgrpo_cli.pipeline.grading import Grading, ToGrade
+from rsgrpo_cli.pipeline.launcher import Launched
 from rsgrpo_cli.pipeline.parts import Draw, discard
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.spread.jobs import Done, GradePart, Opening, SamplePart
@@ -218,7 +219,7 @@ def on_this_machine(count: int, config: RunConfig, engine: str) -> Processes:
     return Processes(count, gpus_of_workers(count, each) if each else ())
 
 
-def on_cluster(address: str, count: int, config: RunConfig, engine: str) -> tuple[Workers, Graders]:
+def on_cluster(address: str, count: int, config: RunConfig, engine: str, ranks: int = 0) -> tuple[Workers, Graders]:
     """Workers of a Ray cluster that sample, which are actors, and those that grade.
 
     Where the samplers have GPUs, tasks grade on the CPUs beside them. Where they have all the CPUs that they can get,
@@ -229,6 +230,7 @@ def on_cluster(address: str, count: int, config: RunConfig, engine: str) -> tupl
         count: As of `ray_actors.require_room`.
         config: The run's.
         engine: Its engine.
+        ranks: As of `ray_actors.require_room`.
 
     Raises:
         DependencyError, EngineError, UsageError: As of these.
@@ -238,8 +240,8 @@ def on_cluster(address: str, count: int, config: RunConfig, engine: str) -> tupl
     ray_actors.connect(address)
     found = ray_actors.nodes()
     gpus = gpus_each(config, engine, there=any(node.get("GPU") for node in found))
-    samplers = ray_actors.RayActors(ray_actors.require_room(found, count, gpus), gpus)
-    left = ray_actors.left_beside(found, gpus)
+    samplers = ray_actors.RayActors(ray_actors.require_room(found, count, gpus, ranks), gpus)
+    left = ray_actors.left_beside(ray_actors.left_by_ranks(found, ranks, gpus > 0), gpus)
     return samplers, Graders(samplers, 1) if not gpus or not any(left) else _tasks(left, config)
 
 
@@ -259,6 +261,32 @@ def graders_on_cluster(address: str, config: RunConfig) -> Graders:
     found = ray_actors.nodes()
     ray_actors.require_room(found, 0, 0)
     return _tasks([int(node.get("CPU", 0)) for node in found], config)
+
+
+def ranks_on_cluster(address: str, session: Session) -> Callable[[], Launched]:
+    """What starts the ranks of a session's updates on a Ray cluster.
+
+    Args:
+        address: As of `ray_actors.connect`.
+        session: The run.
+
+    Raises:
+        DependencyError, EngineError, UsageError: If there is none, or it has no room for them.
+    """
+    from rsgrpo_cli.pipeline.spread import ray_actors
+    from rsgrpo_cli.pipeline.together import PLACE
+
+    ray_actors.connect(address)
+    found, ranks = ray_actors.nodes(), session.config.update.ranks
+    gpus = session.config.model.device != "cpu" and any(node.get("GPU") for node in found)
+    ray_actors.left_by_ranks(found, ranks, gpus)
+
+    def start() -> Launched:
+        from rsgrpo_cli.pipeline.spread.ray_ranks import RayRanks
+
+        return RayRanks(ranks, session.run.path / f"{PLACE}.log", lambda: session.stop.requested, gpus=gpus)
+
+    return start
 
 
 def _tasks(cpus: Sequence[int], config: RunConfig) -> Graders:
