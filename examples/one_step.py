@@ -20,7 +20,8 @@ from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.rewards.countdown import CountdownReward
 from rsgrpo_cli.rewards.types import Sample
 from rsgrpo_cli.seeding import stable_seed
-from rsgrpo_cli.tasks.sources import Problem, load_source
+from rsgrpo_cli.tasks.problems import Problem
+from rsgrpo_cli.tasks.sources import load_source
 
 
 def one_step(lm: LanguageModel, problems: Sequence[Problem], *, group_size: int, beta: float) -> dict[str, float]:

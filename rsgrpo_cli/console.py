@@ -24,8 +24,15 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that a terminal obeys: C0 except tab and line break, DEL, C1, and those that reverse text."""
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"
+    "\xad\u061c\u070f\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+    "|(?<![^\x00-\x7f\u200c\u200d])[\u200c\u200d]|[\u200c\u200d](?![^\x00-\x7f\u200c\u200d])"
+)
+"""Characters that a terminal obeys, or that nobody sees: C0 except tab and line break, DEL, C1; those that change the
+direction of text, have no width or format it otherwise. Joiners stay where they join: in emoji, in Persian, in Hindi.
+"""
 
 PLAIN_WIDTH = 160
 """Columns of a table that goes to a file or a pipe, where there is no screen to fit."""
@@ -138,7 +145,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def visible(text: str) -> str:
     r"""A text in which what a terminal would obey can be seen: an escape as \x1b, a change of direction as \u202e."""
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\u0100" else _escape(found[0]), text)
+    return _CONTROLS.sub(lambda found: _escape(found[0]), text)
 
 
 def open_streams() -> None:
@@ -291,11 +298,12 @@ def _json(data: Mapping[str, Any]) -> str:
     """A line of JSON, in ASCII where stdout cannot take more; what a terminal would obey is escaped."""
     plain = "utf" not in (sys.stdout.encoding or "utf-8").lower()
     text = json.dumps(_json_ready(data), ensure_ascii=plain)
-    return _CONTROLS.sub(lambda found: _escape(found[0]), text)
+    return _CONTROLS.sub(lambda found: json.dumps(found[0])[1:-1].replace("\x7f", "\\u007f"), text)
 
 
 def _escape(character: str) -> str:
-    return f"\\u{ord(character):04x}"
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _json_ready(value: Any) -> Any:

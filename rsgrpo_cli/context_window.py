@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.wording import counted
 
 _NO_TABLE = frozenset(["inkling_text", "jamba", "kimi_linear", "nemotron_h", "rwkv", "xglm"])
 """Architectures that name a number of positions, and read further ones too, without rotary embeddings."""
@@ -61,8 +62,10 @@ def require_room(window: Window, prompt: int, max_tokens: int) -> None:
     """
     if window.hard and window.tokens is not None and prompt + max_tokens > window.tokens:
         raise UsageError(
-            f"a prompt of {prompt} tokens and {max_tokens} more do not fit the model's {window.tokens} positions",
-            f"a completion may have {max(0, window.tokens - prompt)} tokens there: a smaller --max-tokens, or leave "
+            f"a prompt of {counted(prompt, 'token')} and {max_tokens} more do not fit the model's "
+            f"{window.tokens} positions",
+            f"a completion may have {counted(max(0, window.tokens - prompt), 'token')} there: a smaller "
+            f"--max-tokens, or leave "
             "long prompts out with --max-prompt-tokens",
         )
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rsgrpo_cli.wording import counted
+
 TRUNCATED, UNVERIFIED, CAPPED = 0.2, 0.01, 0.01
 """Shares that deserve a warning: of completions that are cut off, of verifier errors, of tokens with a capped ratio."""
 LEAST_ENTROPY = 0.1
@@ -87,7 +89,10 @@ def _verifier(row: Row, first: Row) -> str | None:
 def _sampler(row: Row, first: Row) -> str | None:
     behind = row["step"] - row["policy_version"]
     if behind > 0:
-        return f"the completions are from policy {row['policy_version']}: the sampler is {behind} updates behind"
+        return (
+            f"the completions are from policy {row['policy_version']}: the sampler is "
+            f"{counted(behind, 'update')} behind"
+        )
     difference = row["logprob_diff_mean"]
     if difference is None or difference <= MOST_DIFFERENCE:
         return None

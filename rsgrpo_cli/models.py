@@ -200,7 +200,10 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        # Prompts that are too long are refused, by name. Transformers would warn of the first, as if it had been said.
+        tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
+        return tokenizer
     except Exception as error:  # of broken files it says anything: KeyError, AttributeError, ...
         raise _cannot_load("a tokenizer", directory, error) from error
 

@@ -21,6 +21,7 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, count_rows, read_json, re
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import ADVANTAGES, HISTORY, KEYS, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
+from rsgrpo_cli.wording import counted
 
 CHAIN = ("rollouts", "rewards", "advantages", "updates")
 """What a step makes, in order: each is made from the one before."""
@@ -213,7 +214,7 @@ class Step:
         if self.manifest is None:
             have = len(part_files(self.folder))
             raise MissingError(
-                f"no complete rollouts in {self.folder}" + (f" ({have} parts so far)" if have else ""),
+                f"no complete rollouts in {self.folder}" + (f" ({counted(have, 'part')} so far)" if have else ""),
                 make_first(self.run, self.number, "rollouts"),
             )
         for name, expected in self.manifest["parts"].items():
@@ -296,9 +297,8 @@ def newest_step(run: RunDir, has: str) -> int:
     found = next((step for step in reversed(run.steps()) if Step(run, step).artifact(has)), None)
     if found is None:
         first = next((what for what in CHAIN if not any(Step(run, step).artifact(what) for step in run.steps())), has)
-        raise UsageError(
-            f"run {run.name} has no {has} yet", f"make them first: rsgrpo {STAGES[first]} --run {run.path}"
-        )
+        way = f"{_make(first, has)}: rsgrpo {STAGES[first]} --run {run.path}"
+        raise UsageError(f"run {run.name} has no {has} yet", way)
     return found
 
 
@@ -360,7 +360,11 @@ def make_first(run: RunDir, step: int, what: str) -> str:
     made = Step(run, step)
     before = CHAIN[1 : CHAIN.index(what)] if made.manifest else CHAIN[:1]
     first = next((one for one in before if one == "rollouts" or not made.artifact(one)), what)
-    return f"make them first: {stage_command(run, step, first)}"
+    return f"{_make(first, what)}: {stage_command(run, step, first)}"
+
+
+def _make(first: str, wanted: str) -> str:
+    return "make them first" if first == wanted else f"make the {first} first"
 
 
 def _key(table: pa.Table, row: int) -> tuple[str, int]:

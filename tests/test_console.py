@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,26 @@ from rsgrpo_cli.console import Output, table, visible
 from rsgrpo_cli.errors import UsageError
 from tests.conftest import Cli
 
-HOSTILE = "\x1b]52;c;aGk=\x07 \x9b31m \x7f \r \u202e[/red] :smile:"
-SHOWN = r"\x1b]52;c;aGk=\x07 \x9b31m \x7f \x0d \u202e[/red] :smile:"
+HOSTILE = "\x1b]52;c;aGk=\x07 \x9b31m \x7f \r \u202e\u200b\U000e0041[/red] :smile:"
+SHOWN = r"\x1b]52;c;aGk=\x07 \x9b31m \x7f \x0d \u202e\u200b\U000e0041[/red] :smile:"
 RUN = [sys.executable, "-c", "from rsgrpo_cli.app import main; main()"]
 
 
 def test_what_a_terminal_would_obey_can_be_seen() -> None:
     assert visible(HOSTILE) == SHOWN
     assert visible("a\tb\nc \N{GRINNING FACE} é") == "a\tb\nc \N{GRINNING FACE} é"
+
+
+def test_what_has_no_width_can_be_seen() -> None:
+    assert visible("4\u200b+\ufeff4\u2028") == r"4\u200b+\ufeff4\u2028"
+    assert visible("a\u200db\u200d") == r"a\u200db\u200d"
+    assert visible("\U000e0041") == r"\U000e0041"
+    family, persian = "\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e"
+    assert (visible(family), visible(persian)) == (family, persian)
+    # All that Unicode calls a format character, but for signs of Arabic numbers and verses, which have a shape.
+    formats = {chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) == "Cf"}
+    left = {character for character in formats if visible(character) == character}
+    assert all("ARABIC" in unicodedata.name(character) for character in left)
 
 
 def test_nothing_that_is_printed_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

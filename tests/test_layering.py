@@ -13,11 +13,12 @@ PACKAGE = ROOT / "rsgrpo_cli"
 
 # Each part of the package and what it may import of the others.
 ABOUT_MODELS = {"architectures", "models", "companions", "prompt_tokens", "special_tokens", "context_window"}
-BELOW = {*ABOUT_MODELS, "activity", "bundled", "schemas", "config", "seeding", "probe", "errors"}
+BELOW = {*ABOUT_MODELS, "activity", "bundled", "schemas", "config", "seeding", "probe", "errors", "wording"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "wording": set(),
     "activity": set(),
-    "health": set(),
+    "health": {"wording"},
     "seeding": set(),
     "probe": {"errors"},
     "schemas": set(),
@@ -33,13 +34,13 @@ ALLOWED: dict[str, set[str]] = {
     "tasks": BELOW - ABOUT_MODELS,
     "prompt_tokens": {"errors", "schemas"},
     "special_tokens": {"errors"},
-    "context_window": {"errors", "models"},
+    "context_window": {"errors", "models", "wording"},
     "models": {"errors", "architectures", "config", "bundled", "companions", "prompt_tokens", "special_tokens"},
     "workers": {"activity", "errors"},
     "user_code": set(),
     "user_function": {"errors", "workers"},
     "rewards": BELOW - ABOUT_MODELS | {"workers", "user_code", "user_function"},
-    "estimators": {"errors", "workers", "user_code", "user_function"},
+    "estimators": {"errors", "wording", "workers", "user_code", "user_function"},
     "engines": BELOW,
     "policy": BELOW | {"core"},
     "stages": BELOW | {"core", "tasks", "rewards", "engines", "policy"},
@@ -55,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names"} | {"config_file"},
     "checkpoint_checks": {"errors", "schemas", "artifacts", "manifests", "run_dir"},
     "identity": {"errors", "artifacts"},
-    "step_dir": {"errors", "schemas", "artifacts", "run_dir"},
+    "step_dir": {"errors", "wording", "schemas", "artifacts", "run_dir"},
     "staleness": {"errors", "schemas", "artifacts", "footers", "run_dir", "identity", "step_dir"},
     "policies": {"errors", "run_dir", "step_dir", "staleness"},
     "checked_steps": {"errors", "schemas", "artifacts", "run_dir", "step_dir", "staleness"},
@@ -66,6 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     "api": {"errors", "tasks", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
     "report": {
         "errors",
+        "wording",
         "schemas",
         "config",
         "bundled",

@@ -121,7 +121,7 @@ def test_what_is_missing_or_does_not_belong_is_named(run: RunDir) -> None:
     with pytest.raises(ArtifactError, match="does not belong to the other parts"):
         Step(run, 0).complete_rollouts()
     (run.rollouts(0) / "manifest.json").unlink()
-    with pytest.raises(MissingError, match=r"no complete rollouts in .* \(1 parts so far\)"):
+    with pytest.raises(MissingError, match=r"no complete rollouts in .* \(1 part so far\)"):
         Step(run, 0).complete_rollouts()
     assert newest_step(run, "rewards") == 0
 

@@ -9,6 +9,7 @@ import typer
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     from rsgrpo_cli.studies.groups import Group
@@ -123,7 +124,7 @@ def _fewer_samples(result: dict[str, Any]) -> list[str]:
     """Notes on evaluations that have more samples than are compared."""
     names, fewer = (result["before"], result["after"]), result["compared_samples"]
     return [
-        f"compared at {fewer} samples per problem: the first {fewer} of the {count} of {name}"
+        f"compared at {counted(fewer, 'sample')} per problem: the first {fewer} of the {count} of {name}"
         for name, count in zip(names, result["samples"], strict=True)
         if count > fewer
     ]

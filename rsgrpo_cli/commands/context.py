@@ -16,6 +16,7 @@ from rsgrpo_cli.commands.spreading import Spreading, spread
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import ArtifactError, Interrupted, LockedError, RsgrpoError, UsageError
+from rsgrpo_cli.wording import counted, fact
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session
@@ -203,7 +204,10 @@ def say_ks(out: Output, config: RunConfig, overrides: Overrides) -> None:
     """Say which values of k are measured where they follow from the number of samples alone."""
     ks = config.eval.k
     if "eval.num_samples" in overrides and "eval.k" not in overrides and max(ks) == config.eval.samples:
-        out.info(f"k is {', '.join(map(str, ks))}: no more than the {max(ks)} samples per problem; --k chooses others")
+        out.info(
+            f"k is {', '.join(map(str, ks))}: no more than the {counted(max(ks), 'sample')} per "
+            f"problem; --k chooses others"
+        )
 
 
 def exists(name: str | None) -> bool:
@@ -217,7 +221,7 @@ def say(out: Output, outcome: Outcome, more: Mapping[str, Any] | None = None) ->
     """Print what a stage made: one line, or JSON, which has `more` besides."""
     facts = {name: value for name, value in outcome.facts.items() if value not in (None, {})}
     data = {"stage": outcome.stage, "path": str(outcome.path), "skipped": outcome.skipped, **facts, **(more or {})}
-    told = ", ".join(f"{_said(value)} {name.replace('_', ' ')}" for name, value in facts.items() if value)
+    told = ", ".join(f"{_said(value)} {fact(name, value)}" for name, value in facts.items() if value)
     if outcome.skipped:
         line = f"{outcome.stage}: nothing to do, {outcome.path} is up to date"
     else:

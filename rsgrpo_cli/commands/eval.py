@@ -13,6 +13,7 @@ from rsgrpo_cli.commands.spreading import PART_TIMEOUT, DataParallelOption, Part
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.wording import counted, verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,7 +140,7 @@ def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Ev
     single = [_as_data(one, outcome) for one, outcome in zip(found, outcomes, strict=True)]
     where = {"run": str(found[0].run.path), "policy": found[0].version}
     tables = [evaluation_table(one, cfg.k) for one in found]
-    lines = [f"{outcome.facts['sampled']} completions sampled -> {outcome.path}" for outcome in outcomes]
+    lines = [f"{counted(outcome.facts['sampled'], 'completion')} sampled -> {outcome.path}" for outcome in outcomes]
     lines += [told for one in found if (told := _more_than_asked(cfg, one))]
     lines += [f"prompts: {one.phrasing}" for one in found[:1]]
     if any(2 * k > one.num_samples >= k for one in found if not one.is_graded for k in cfg.k):
@@ -161,7 +162,8 @@ def _more_than_asked(cfg: EvalConfig, one: Evaluation) -> str:
     if one.num_samples <= asked:
         return ""
     return (
-        f"{asked} samples per problem were asked for, and {one.num_samples} are there: the numbers are of all of them"
+        f"{counted(asked, 'sample')} per problem {verb(asked, 'was')} asked for, and "
+        f"{one.num_samples} are there: the numbers are of all of them"
     )
 
 

@@ -8,6 +8,7 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output, number, table
+from rsgrpo_cli.wording import counted, plural, verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,5 +92,9 @@ def _lines(found: Listing, rows: list[Row], ks: list[int]) -> list[str]:
     benchmarks = _benchmarks(rows)
     lines += [f"pass@k is on {', '.join(benchmarks)}"] if len(benchmarks) == 1 else []
     lines += ["pass@k is of the newest policy that was evaluated, not always of the last step"] if policies else []
-    lines += [f"{hidden} more settings differ: rsgrpo ls --json lists them"] if hidden > 0 else []
-    return lines + [f"sweep {found.place / name}: {count} runs" for name, count in found.sweeps.items()]
+    lines += (
+        [f"{hidden} more {plural(hidden, 'setting')} {verb(hidden, 'differs')}: rsgrpo ls --json lists them"]
+        if hidden > 0
+        else []
+    )
+    return lines + [f"sweep {found.place / name}: {counted(count, 'run')}" for name, count in found.sweeps.items()]

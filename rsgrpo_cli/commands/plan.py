@@ -12,6 +12,7 @@ from rsgrpo_cli.commands.context import exists
 from rsgrpo_cli.config import Overrides, resolve, with_file
 from rsgrpo_cli.console import Output, size, table
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.wording import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -110,7 +111,10 @@ def _work_table(data: dict[str, Any]) -> Table:
     made.add_row("micro-batches per step, at most", f"{load['micro_batches']:,}", rows)
     of = f"{load['steps']:,} x {load['optimizer_steps']}"
     made.add_row("optimizer steps in all", f"{load['all_optimizer_steps']:,}", of)
-    over = f"{load['steps']:,} x {load['prompts_per_step']} / {load['problems'] or '?'} problems"
+    over = (
+        f"{load['steps']:,} x {load['prompts_per_step']} / {load['problems'] or '?'} "
+        f"{plural(load['problems'] or 0, 'problem')}"
+    )
     made.add_row("epochs over the problems", "?" if load["epochs"] is None else f"{load['epochs']:.2f}", over)
     samples = " + ".join(f"{problems or '?'} x {samples:,}" for problems, samples in load["benchmarks"])
     made.add_row("completions per evaluation", _count(load["evaluation_completions"]), samples)

@@ -10,6 +10,7 @@ import typer
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output, size
 from rsgrpo_cli.errors import Interrupted, UsageError
+from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     from rsgrpo_cli.studies.removal import Removal
@@ -68,7 +69,7 @@ def _told(planned: Removal) -> str:
     count = len(planned.runs)
     shared = planned.size - planned.freed
     stays = f", of which {size(shared)} stay in other runs" if shared else ""
-    return f"{f'{count} runs' if count != 1 else '1 run'} ({size(planned.size)}{stays})"
+    return f"{counted(count, 'run')} ({size(planned.size)}{stays})"
 
 
 def _kept(planned: Removal) -> list[str]:

@@ -14,6 +14,7 @@ from rsgrpo_cli.commands.spreading import PART_TIMEOUT, PartTimeoutOption, RayOp
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output, table, visible
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,7 +104,9 @@ def say_unjudged(out: Output, statuses: Mapping[str, int], run: str, step: int, 
     else:
         again = ["rsgrpo", "score", "--run", run, "--step", str(step), "--retry", ",".join(UNJUDGED)]
         way = f"grade just these again: {shlex.join(again)}"
-    out.warn(f"the verifier gave no verdict on {failed} of {total} completions, and they earn nothing; {way}")
+    out.warn(
+        f"the verifier gave no verdict on {failed} of {counted(total, 'completion')}, and they earn nothing; {way}"
+    )
 
 
 def say_disagreements(out: Output, grader: str, step: int, found: pa.Table) -> None:
@@ -114,7 +117,7 @@ def say_disagreements(out: Output, grader: str, step: int, found: pa.Table) -> N
     data = {"step": step, "grader": grader, "disagreements": rows}
     if not rows:
         return out.result(data, lines=[f"step {step}: {grader} agrees with every reward"])
-    more, many = more_generous(rows), "1 completion" if len(rows) == 1 else f"{len(rows)} completions"
+    more, many = more_generous(rows), counted(len(rows), "completion")
     told = f"step {step}: {grader} disagrees on {many}: it gives more to {more}, less to {len(rows) - more}"
     made = table("times", "reference", "answer", "reward", grader, "first", title=told, text=("reference", "answer"))
     kinds = folded(found)

@@ -7,6 +7,7 @@ from typing import Any
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output, duration, number, size, table
+from rsgrpo_cli.wording import counted
 
 STALE_SHOWN = 5
 
@@ -35,11 +36,11 @@ def _lines(data: dict[str, Any]) -> list[str]:
     lines += [f"forked from {origin['run']} at step {origin['step']}"] if origin else []
     done, at_work = _steps(data)
     total = max(done, data["steps_wanted"])  # a run may be resumed for more steps than it was created for
-    lines.append(f"{done} of {total} steps done; checkpoints {data['checkpoints'] or 'none'}")
+    lines.append(f"{done} of {counted(total, 'step')} done; checkpoints {data['checkpoints'] or 'none'}")
     lines += _now(data)
     for step in at_work:
         there = [name for name in ("rollouts", "rewards", "advantages", "update") if step[name]]
-        parts = "" if step["rollouts"] else f" ({step['rollout_parts']} parts of the rollouts)"
+        parts = "" if step["rollouts"] else f" ({counted(step['rollout_parts'], 'part')} of the rollouts)"
         lines.append(f"step {step['step']} has {', '.join(there) or 'nothing complete yet'}{parts}")
     lines += [f"stale: {problem}" for problem in data["stale"][:STALE_SHOWN]] or ["nothing is stale"]
     lines += _more(data["stale"])

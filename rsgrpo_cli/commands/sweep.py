@@ -11,6 +11,7 @@ from rsgrpo_cli.commands import options
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError
+from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     from rsgrpo_cli.studies.grid import Grid
@@ -80,7 +81,7 @@ def _list(out: Output, planned: Sweep) -> None:
     done = {cell.name: planned.is_done(cell) for cell in planned.cells}
     cells = [{"cell": cell.name, "done": done[cell.name], **cell.varied} for cell in planned.cells]
     lines = [f"{'done   ' if done[cell.name] else 'to do  '} {cell.name}" for cell in planned.cells]
-    lines += [f"{len(cells)} runs, {sum(done.values())} done, in {planned.place}"]
+    lines += [f"{counted(len(cells), 'run')}, {sum(done.values())} done, in {planned.place}"]
     out.result({"sweep": str(planned.place), "cells": cells}, lines=lines)
 
 
@@ -109,7 +110,8 @@ def _run(out: Output, planned: Sweep, slots: int, threads: int) -> None:
     }
     if runner.stopping:
         raise Interrupted(
-            f"stopped; {data['done']} of {data['cells']} runs are done", "the same command again does what is left"
+            f"stopped; {data['done']} of {data['cells']} runs are done",
+            "the same command again does what is left",
         )
     out.result(data, lines=_summary(planned, data, told=display.lists))
     if failed:
@@ -118,7 +120,7 @@ def _run(out: Output, planned: Sweep, slots: int, threads: int) -> None:
 
 def _failure(failed: list[Job]) -> RsgrpoError:
     first = failed[0]
-    many = "one run" if len(failed) == 1 else f"{len(failed)} runs"
+    many = counted(len(failed), "run")
     where = f"see {first.log}; " if first.log.is_file() else ""
     return RsgrpoError(
         f"{many} failed: {first.name}: {first.why}", f"{where}the same command again repeats only what is not done"
@@ -131,4 +133,4 @@ def _summary(planned: Sweep, data: dict[str, Any], *, told: bool) -> list[str]:
     for why in dict.fromkeys(data["skipped"].values()):
         count = list(data["skipped"].values()).count(why)
         lines.append(f"{count} {'run' if count == 1 else 'runs'} skipped: {why}")
-    return [*lines, f"{planned.place}: {data['done']} of {data['cells']} runs done"]
+    return [*lines, f"{planned.place}: {data['done']} of {counted(data['cells'], 'run')} done"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rsgrpo_cli.console import Output, duration, table
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.studies.sweep import steps_done
+from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +42,7 @@ class SweepDisplay:
 
     def __enter__(self) -> SweepDisplay:
         if self.before:
-            self.out.info(f"{self.before} of {len(self.sweep.cells)} runs are done already")
+            self.out.info(f"{self.before} of {counted(len(self.sweep.cells), 'run')} are done already")
         if self._live:
             self._live.__enter__()
         return self
@@ -74,7 +75,7 @@ class SweepDisplay:
         states = [job.state for job in self.left if job.name in self.steps]
         done, failed, skipped = (states.count(state) for state in ("done", "failed", "skipped"))
         left = len(states) - done - failed - skipped
-        told = f"{self.before + done} of {len(self.steps)} runs done, {left} left"
+        told = f"{self.before + done} of {counted(len(self.steps), 'run')} done, {left} left"
         told += f", {failed} failed" if failed else ""
         told += f", {skipped} skipped" if skipped else ""
         if done and left:

@@ -12,6 +12,7 @@ from rsgrpo_cli.commands.plan import print_plan
 from rsgrpo_cli.commands.spreading import PART_TIMEOUT, DataParallelOption, PartTimeoutOption, RayOption, Spreading
 from rsgrpo_cli.config import Overrides, with_file
 from rsgrpo_cli.console import Output
+from rsgrpo_cli.wording import counted
 
 
 @options.settings(*options.TRAIN_FLAGS)
@@ -72,4 +73,4 @@ def train(
     done, asked = target.newest_version(), resolved.train.steps
     data = {"run": str(target.path), "steps": done, "policy": done, "last_step": lines.last}
     more = f", more than --steps {asked} asks for" if done > asked else ""
-    out.result(data, lines=[f"{target.path}: {done} steps done, policy {done}{more}"])
+    out.result(data, lines=[f"{target.path}: {counted(done, 'step')} done, policy {done}{more}"])

@@ -8,6 +8,7 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output
+from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.verification import Verification
@@ -56,6 +57,6 @@ def verify(
 
 def _lines(one: Verification) -> list[str]:
     if not one.findings:
-        checkpoints = "1 checkpoint" if one.checkpoints == 1 else f"{one.checkpoints} checkpoints"
-        return [f"{one.run.path}: {one.tables} tables and {checkpoints} are as they were made"]
+        checkpoints = counted(one.checkpoints, "checkpoint")
+        return [f"{one.run.path}: {counted(one.tables, 'table')} and {checkpoints} are as they were made"]
     return [f"{found.what}: {found.hint}" for found in one.findings]

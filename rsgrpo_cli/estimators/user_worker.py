@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rsgrpo_cli.user_code import SourceChangedError, awaited, load_in_worker, short
+from rsgrpo_cli.wording import counted
 
 RESERVED = ("estimator", "scale", "identity")
 """What is recorded of every estimator, and so cannot be a setting of a function's own."""
@@ -103,9 +104,9 @@ def plain(returned: Any, size: int) -> list[float] | str:
     # A list of an array's own numbers: of a tensor on a GPU too, in whatever type.
     values = returned.tolist() if hasattr(returned, "tolist") else list(returned)
     if shape is not None and tuple(shape) != (size,):
-        return f"returned {kind} of shape {tuple(shape)} for {size} rewards"
+        return f"returned {kind} of shape {tuple(shape)} for {counted(size, 'reward')}"
     if len(values) != size:
-        return f"returned {kind} of {len(values)} for {size} rewards"
+        return f"returned {kind} of {len(values)} for {counted(size, 'reward')}"
     numbers = [_number(value) for value in values]
     for place, number in enumerate(numbers):
         if number is None or not math.isfinite(number) or abs(number) > LARGEST:

@@ -30,6 +30,7 @@ from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.staleness import GRADED, SAMPLED, Freshness, eval_command, evaluation_parts, freshness
 from rsgrpo_cli.tasks.sources import has_held_out_problems, is_known_by_name, source_name
+from rsgrpo_cli.wording import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +238,10 @@ def _make_parts(
     sampled, waiting = 0, list[Path]()
     if parts:
         missing = sum((part.last_sample - part.first_sample) * len(part.rows) for part in parts)
-        session.out.info(f"sampling {missing:,} completions of {len(prompts):,} problems of {request.name}")
+        session.out.info(
+            f"sampling {missing:,} {plural(missing, 'completion')} of {len(prompts):,} "
+            f"{plural(len(prompts), 'problem')} of {request.name}"
+        )
         draw = _draw(session, cfg, request, lineage)
         title = (f"eval of {_named(version, session.at)} on {request.name}", "the evaluation")
         for path, rows in sample_parts(session, folder / SAMPLED, draw, parts, title=title):
@@ -333,7 +337,7 @@ def _sum_up(cfg: EvalConfig, request: Request, folder: Path, prompts: pa.Table) 
         return samples
     rollouts = _concatenated(folder / SAMPLED, used, ROLLOUTS, list(evaluate_stage.ROLLOUT_COLUMNS))
     rewards = _concatenated(folder / GRADED, used, REWARDS, None)
-    with activity.doing(f"pass@k of {len(rollouts):,} completions"):
+    with activity.doing(f"pass@k of {len(rollouts):,} {plural(len(rollouts), 'completion')}"):
         problems, summary = evaluate_stage.evaluate(rollouts, rewards, prompts, grown.k, samples)
     write_table(folder / "problems.parquet", problems, PROBLEMS, lineage)
     write_table(folder / "summary.parquet", summary, SUMMARY, lineage)

@@ -23,6 +23,7 @@ from rsgrpo_cli.tasks.columns import unasked
 from rsgrpo_cli.tasks.phrasing import Phrasing
 from rsgrpo_cli.tasks.registry import Split
 from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of
+from rsgrpo_cli.wording import counted, verb
 
 ROWS_SHOWN = 12
 """Problems of a benchmark that are named when they stand in the training problems."""
@@ -263,7 +264,7 @@ def _facts(made: prepare_stage.Preparation) -> dict[str, Any]:
 
 def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made: prepare_stage.Preparation) -> None:
     if source.expected_rows:
-        session.out.warn(f"{source.name}: a sample of {len(source.problems)} of {source.expected_rows} rows")
+        session.out.warn(f"{source.name}: a sample of {len(source.problems)} of {counted(source.expected_rows, 'row')}")
     if made.without_problem:
         session.out.warn(f"{source.name}: rows without a problem, left out: {made.without_problem}")
     if missing := unasked(source, (cfg.prompt_column, cfg.answer_column)):
@@ -287,7 +288,8 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
             more = f" and {len(overlap.rows) - ROWS_SHOWN} more" if len(overlap.rows) > ROWS_SHOWN else ""
             dropped = cfg.decontaminate == "drop"
             session.out.warn(
-                f"{overlap.benchmark}: {len(overlap.rows)} of {overlap.of} problems are in {source.name} "
+                f"{overlap.benchmark}: {len(overlap.rows)} of {counted(overlap.of, 'problem')} "
+                f"{verb(len(overlap.rows), 'is')} in {source.name} "
                 f"({rows}{more}); the {overlap.training} training problems are "
                 + ("dropped" if dropped else "kept: --set prepare.decontaminate=drop")
             )

@@ -16,6 +16,7 @@ from rsgrpo_cli.models import read_config
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.template_checks import check_template, examples
 from rsgrpo_cli.schemas import TEXT_ROLE
+from rsgrpo_cli.wording import counted, verb
 
 Message = Mapping[str, str]
 Encode = Callable[[Sequence[Message]], list[int]]
@@ -180,7 +181,8 @@ def _check_control_tokens(session: Session, prompts: Iterable[_Prompt], encode: 
     if found:
         name, mark = found[0]
         session.warn_once(
-            f"{len(found)} problems write out a control token, which the model reads as one ({name}: {mark}); "
+            f"{counted(len(found), 'problem')} {verb(len(found), 'writes')} out a control token, which "
+            f"the model reads as one ({name}: {mark}); "
             "prepare.prompt_style=chat reads it as letters"
         )
 
@@ -206,6 +208,7 @@ def _warn_of_unknown_text(session: Session, prompts: Sequence[_Prompt]) -> None:
     which = [character for character, there in zip(characters, unknown(characters), strict=True) if there]
     shown = f" ({prompts[found[0]].name}: {' '.join(which[:12])}{' ...' if len(which) > 12 else ''})" if which else ""
     session.warn_once(
-        f"{len(found)} of {len(prompts)} prompts have text that the model's tokenizer does not know{shown}; the model "
+        f"{len(found)} of {counted(len(prompts), 'prompt')} {verb(len(found), 'has')} text that the "
+        f"model's tokenizer does not know{shown}; the model "
         f"reads {tokenizer.unk_token} instead: choose a model for such text, or leave these rows out"
     )

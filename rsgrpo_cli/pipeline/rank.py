@@ -13,6 +13,7 @@ from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import rank_order
 from rsgrpo_cli.pipeline.rank_order import Order
+from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,7 +127,7 @@ def check_gpus(wanted: int, there: int) -> None:
         UsageError: If there are fewer.
     """
     if wanted > there:
-        gpus = f"{there} GPU{'s' if there != 1 else ''}"
+        gpus = f"{counted(there, 'GPU')}"
         raise UsageError(
             f"{wanted} ranks need as many GPUs, and this machine has {gpus}",
             f"--ranks {max(there, 1)}, or --device cpu, or more machines: torchrun (docs/scaling.md)",

@@ -26,6 +26,7 @@ from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import UPDATE_METRICS
 from rsgrpo_cli.step_dir import Step
+from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy
@@ -57,7 +58,7 @@ class Route:
         time = "" if self.seconds is None else f", about {duration(self.seconds)}"
         return (
             f"policy {self.version} of run {self.run.name} has no checkpoint: rebuilding it from {origin} "
-            f"with {count} update{'s' if count > 1 else ''}{time}"
+            f"with {counted(count, 'update')}{time}"
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rsgrpo_cli.pipeline.prompt_checks import encoder
 from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class ShownPrompt:
     def lines(self, *, token_ids: bool) -> list[str]:
         """For people. The text stands between two lines, so that a line break at its end can be seen."""
         ids = [f"token ids: {' '.join(map(str, self.token_ids))}"] if token_ids else []
-        head = f"--- {self.prompt_id}: {len(self.token_ids)} tokens, reference answer {self.ground_truth}"
+        head = f"--- {self.prompt_id}: {counted(len(self.token_ids), 'token')}, reference answer {self.ground_truth}"
         return [f"{line}\n" for line in (head, self.text, "--- the completion begins here", *ids)]
 
 

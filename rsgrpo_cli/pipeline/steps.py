@@ -39,6 +39,7 @@ from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
 from rsgrpo_cli.staleness import Freshness, evaluations_of, freshness, require_fresh
 from rsgrpo_cli.step_dir import Step, rewards_of
+from rsgrpo_cli.wording import counted, verb
 
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy
@@ -248,7 +249,9 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         facts = _update_facts(metrics, cfg) | {name: float(value) for name, value in bonus.items()}
         if dropped := facts.get("sampler_logprobs_dropped"):
             why = "the sampler's log-probabilities of them are not finite numbers"
-            session.out.warn(f"step {step}: {dropped} tokens are left out of the loss: {why}")
+            session.out.warn(
+                f"step {step}: {counted(dropped, 'token')} {verb(dropped, 'is')} left out of the loss: {why}"
+            )
         return facts | {"groups_dropped": facts["groups_dropped"] + left_out}
 
     dependents = [*([] if run.beside else [run.step(step + 1)]), *evaluations_of(run, step + 1)]

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.schemas import TEXT_ROLE
+from rsgrpo_cli.wording import counted, verb
 
 Message = Mapping[str, str]
 Prompts = Sequence[tuple[str, Sequence[Message]]]
@@ -45,7 +46,8 @@ def check_template(session: Session, prompts: Prompts) -> None:
         name, mark = found[0]
         count = len({name for name, _ in found})
         session.warn_once(
-            f"{count} problems contain a mark by which the chat template separates turns ({name}: {mark}); "
+            f"{counted(count, 'problem')} {verb(count, 'contains')} a mark by which the chat template "
+            f"separates turns ({name}: {mark}); "
             "the model cannot tell it from a real one"
         )
 

@@ -20,6 +20,7 @@ from rsgrpo_cli.policies import require_whole
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import POLICY_LOGPROBS, ROLLOUTS
 from rsgrpo_cli.step_dir import part_files
+from rsgrpo_cli.wording import counted, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def _logprobs(run: RunDir, done: Sequence[int]) -> list[Candidate]:
     paths = [run.policy_logprobs(step) for step in done if _is_ours(run.policy_logprobs(step), POLICY_LOGPROBS)]
     if not paths:
         return []
-    what = f"log-probabilities that {len(paths)} finished updates began with"
+    what = f"log-probabilities that {len(paths)} finished {plural(len(paths), 'update')} began with"
     return [Candidate("log-probabilities", what, "", paths, _freed(paths))]
 
 
@@ -100,7 +101,7 @@ def _checkpoints(run: RunDir, out: Output) -> list[Candidate]:
         folder = run.checkpoint(version)
         files = [folder / name for name in manifests.files_of(folder / MANIFEST)]
         origin = f"checkpoint {start}" if start else "the base model"
-        lost = f"eval, fork and export rebuild it from {origin}: {version - start} updates"
+        lost = f"eval, fork and export rebuild it from {origin}: {counted(version - start, 'update')}"
         found.append(Candidate("checkpoints", f"checkpoint {version}", lost, [folder], _freed(files)))
     return found
 
@@ -119,7 +120,8 @@ def _rollouts(run: RunDir, done: Sequence[int]) -> list[Candidate]:
     if not parts:
         return []
     lost = "show, report and view have no completions of these steps; policies without a checkpoint cannot be rebuilt"
-    what = f"completions of {len({path.parent for path in parts})} finished steps"
+    steps = {path.parent for path in parts}
+    what = f"completions of {len(steps)} finished {plural(len(steps), 'step')}"
     return [Candidate("rollouts", what, lost, parts, _freed(parts))]
 
 

@@ -20,6 +20,7 @@ from rsgrpo_cli.pipeline.rank_order import Order
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.schemas import POLICY_LOGPROBS, UPDATE_METRICS
 from rsgrpo_cli.step_dir import Step
+from rsgrpo_cli.wording import counted
 
 PLACE = "ranks"
 """What the directory that the ranks work in is named after, and their log."""
@@ -59,7 +60,7 @@ def check_number(ranks: int, completions: int) -> None:
         UsageError: If there is not.
     """
     if ranks > completions:
-        few = f"{completions} completion{'s' if completions != 1 else ''}"
+        few = f"{counted(completions, 'completion')}"
         raise UsageError(f"{ranks} ranks are too many for the {few} of a step", f"--ranks {max(completions, 1)}")
 
 

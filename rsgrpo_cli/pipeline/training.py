@@ -20,6 +20,7 @@ from rsgrpo_cli.pipeline.stage import again
 from rsgrpo_cli.pipeline.waiting import waiting_for
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import why_stale
+from rsgrpo_cli.wording import fact
 
 Report = Callable[[dict[str, Any]], None]
 """Called with each step's row of metrics."""
@@ -96,7 +97,7 @@ def _prepare(session: Session) -> None:
     outcome = preparation.prepare(session, session.config.prepare)
     counts = {name: value for name, value in outcome.facts.items() if value and isinstance(value, int)}
     if not outcome.skipped and len(counts) > 1:
-        told = (f"{n} {name.replace('_', ' ')}" for name, n in counts.items())
+        told = (f"{n} {fact(name, n)}" for name, n in counts.items())
         session.out.info(f"prepare: {', '.join(told)}")
 
 

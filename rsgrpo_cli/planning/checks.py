@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rsgrpo_cli import activity
 from rsgrpo_cli.bundled import pins
+from rsgrpo_cli.wording import counted
 
 NEEDED = ("torch", "transformers", "peft", "datasets", "pyarrow", "pydantic", "numpy", "math-verify", "safetensors")
 """Packages without which nothing works."""
@@ -66,7 +67,10 @@ def all_checks(*, offline: bool) -> Iterator[Check]:
 
 
 def _python() -> Check:
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    found = (
+        f"{platform.python_version()} on {platform.system()} {platform.machine()}, "
+        f"{counted(os.cpu_count() or 0, 'core')}"
+    )
     return Check("Python", "ok", f"{found}, {sys.prefix}")
 
 

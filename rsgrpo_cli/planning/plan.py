@@ -13,8 +13,9 @@ from rsgrpo_cli.planning import footprint, ranks
 from rsgrpo_cli.planning.footprint import Decoder, Footprint, Precision
 from rsgrpo_cli.planning.workload import Workload
 from rsgrpo_cli.tasks.files import is_data_file
+from rsgrpo_cli.tasks.problems import Columns
 from rsgrpo_cli.tasks.registry import REGISTRY, Split, listed
-from rsgrpo_cli.tasks.sources import BUNDLED, Columns, load_source
+from rsgrpo_cli.tasks.sources import BUNDLED, load_source
 
 PROMPT_TOKENS = 256
 """Assumed of a prompt: problems are not tokenized here."""

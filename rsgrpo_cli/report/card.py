@@ -11,6 +11,7 @@ from rsgrpo_cli.report.evaluations import Evaluation, columns, load
 from rsgrpo_cli.report.tables import with_interval
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.staleness import departures, why_stale
+from rsgrpo_cli.wording import counted, plural
 
 
 def card(
@@ -40,7 +41,7 @@ def card(
         *_front_matter(base, complete=complete, licence=licence),
         f"# {run.name}, {f'mean of {len(several)} policies' if several else f'policy {version}'}",
         "",
-        f"{base} after {version} steps of reinforcement learning with `{config.advantage.estimator}` on "
+        f"{base} after {counted(version, 'step')} of reinforcement learning with `{config.advantage.estimator}` on "
         f"{config.prepare.dataset}, made with rsgrpo: Risk-Sensitive GRPO, https://arxiv.org/abs/2509.24261.",
         *([] if licence else ["", "Its licence is that of the base model."]),
         *(["", f"It was rebuilt from an earlier checkpoint, not bit for bit: {inexact}."] if inexact else []),
@@ -111,7 +112,7 @@ def _others(run: RunDir, version: int) -> list[str]:
     for step in (step for step in run.steps() if step < version):
         for what, name, made, _ in departures(run, step):
             steps.setdefault(f"{what}: {name} {made}", []).append(step)
-    told = [f"- {what}, in step{'s' if len(of) > 1 else ''} {', '.join(map(str, of))}" for what, of in steps.items()]
+    told = [f"- {what}, in {plural(len(of), 'step')} {', '.join(map(str, of))}" for what, of in steps.items()]
     return ["", "With other settings:", "", *told] if told else []
 
 
@@ -172,13 +173,16 @@ def _base(run: RunDir, name: str, found: Evaluation) -> list[tuple[str, Evaluati
         return []
     base = load(run, 0, name)
     alike = base.benchmark_id == found.benchmark_id and not unlike([("", base), ("", found)])
-    label = "base model" + (f" ({base.num_samples} samples)" if base.num_samples != found.num_samples else "")
+    label = "base model" + (
+        f" ({counted(base.num_samples, 'sample')})" if base.num_samples != found.num_samples else ""
+    )
     return [(label, base)] if alike else []
 
 
 def _how(evaluation: Evaluation) -> str:
     return (
-        f"{evaluation.benchmark}: {len(evaluation.problems)} problems, {evaluation.num_samples} samples each at "
+        f"{evaluation.benchmark}: {counted(len(evaluation.problems), 'problem')}, "
+        f"{counted(evaluation.num_samples, 'sample')} each at "
         f"temperature {evaluation.sampling['temperature']:g}, top_p {evaluation.sampling['top_p']:g}"
     )
 

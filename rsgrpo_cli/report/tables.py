@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.console import number, p_value, table
 from rsgrpo_cli.report.evaluations import Evaluation, columns
+from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,8 +26,8 @@ def passk_table(evaluations: Sequence[tuple[str, Evaluation]], ks: Sequence[int]
     """pass@k of several policies side by side, a row each; of grades, their mean reward."""
     first = evaluations[0][1]
     alike = all(evaluation.num_samples == first.num_samples for _, evaluation in evaluations)
-    each = f", {first.num_samples} samples each" if alike else ""
-    title = f"{first.benchmark}: {len(first.problems)} problems{each}; 95% over problems"
+    each = f", {counted(first.num_samples, 'sample')} each" if alike else ""
+    title = f"{first.benchmark}: {counted(len(first.problems), 'problem')}{each}; 95% over problems"
     shown = columns([evaluation for _, evaluation in evaluations], ks)
     made = table("policy", *(() if alike else ("samples",)), *(heading for heading, _, _ in shown), title=title)
     for label, evaluation in evaluations:
@@ -38,7 +39,8 @@ def passk_table(evaluations: Sequence[tuple[str, Evaluation]], ks: Sequence[int]
 def evaluation_table(evaluation: Evaluation, ks: Sequence[int]) -> Table:
     """pass@k and maj@k of one policy with both kinds of error, and what there is to know about its samples."""
     title = (
-        f"{evaluation.benchmark}: {len(evaluation.problems)} problems, {evaluation.num_samples} samples each, "
+        f"{evaluation.benchmark}: {counted(len(evaluation.problems), 'problem')}, "
+        f"{counted(evaluation.num_samples, 'sample')} each, "
         f"temperature {evaluation.sampling['temperature']:g}, top_p {evaluation.sampling['top_p']:g}"
     )
     made = table(evaluation.label, "value", "± sampling", "95% over problems", title=title)
@@ -54,7 +56,7 @@ def evaluation_table(evaluation: Evaluation, ks: Sequence[int]) -> Table:
 def macro_table(evaluations: Sequence[Evaluation], rows: Sequence[dict[str, Any]]) -> Table:
     """The mean over benchmarks, and each of them, a row per k."""
     names = [evaluation.benchmark for evaluation in evaluations]
-    title = f"macro mean of {len(names)} benchmarks, {rows[0]['n_problems']} problems"
+    title = f"macro mean of {counted(len(names), 'benchmark')}, {counted(rows[0]['n_problems'], 'problem')}"
     made = table(evaluations[0].label, "mean", "± sampling", "95% over problems", *names, title=title)
     for row in rows:
         values = [evaluation.value("pass", row["k"]) for evaluation in evaluations]
@@ -81,8 +83,9 @@ def _add(made: Table, name: str, row: dict[str, Any] | None) -> None:
 def comparison_table(result: dict[str, Any]) -> Table:
     """A paired comparison, a row per k."""
     title = (
-        f"{result['benchmark']}: {result['after']} against {result['before']}, {result['problems']} problems, "
-        f"{result['compared_samples']} samples each, paired"
+        f"{result['benchmark']}: {result['after']} against {result['before']}, "
+        f"{counted(result['problems'], 'problem')}, "
+        f"{counted(result['compared_samples'], 'sample')} each, paired"
     )
     names = (result["before"], result["after"])
     made = table("", *names, "difference", "95% over problems", "p", "better / worse / tied", title=title)
@@ -102,7 +105,8 @@ def comparison_table(result: dict[str, Any]) -> Table:
 def estimators_table(result: dict[str, Any]) -> Table:
     """What several estimators make of the same rewards, a row each; the last columns say where their weight goes."""
     title = (
-        f"step {result['step']}: {result['completions']} completions in {result['groups']} groups, "
+        f"step {result['step']}: {counted(result['completions'], 'completion')} in "
+        f"{counted(result['groups'], 'group')}, "
         f"{result['constant_groups']:.0%} of them constant"
     )
     made = table("estimator", "rms", "min", "max", "eff. n", "silent", *difficulties(result), title=title)

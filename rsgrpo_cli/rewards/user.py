@@ -21,6 +21,7 @@ from typing import Any
 from rsgrpo_cli.errors import DataError, UsageError
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict, Wants
 from rsgrpo_cli.user_function import UserFunction
+from rsgrpo_cli.wording import counted
 from rsgrpo_cli.workers.pool import Died, Done, Outcome, Raised, TimedOut
 
 MOST_FAILURES = 0.5
@@ -142,7 +143,11 @@ class UserReward:
         failed = [verdict.status for verdict in verdicts if verdict.status in (Status.ERROR, Status.TIMEOUT)]
         if len(failed) <= MOST_FAILURES * len(verdicts):
             return
-        which = "every completion" if len(failed) == len(verdicts) else f"{len(failed)} of {len(verdicts)} completions"
+        which = (
+            "every completion"
+            if len(failed) == len(verdicts)
+            else f"{len(failed)} of {counted(len(verdicts), 'completion')}"
+        )
         slow = failed.count(Status.TIMEOUT) > len(failed) / 2
         raise DataError(
             f"the reward function {self._name} failed on {which}: {self._failure}",
@@ -157,7 +162,8 @@ class UserReward:
                 raise DataError(f"{self._where(group[0])} returned {returned}", "it must return a list of rewards")
             case Done(rewards) if len(rewards) != len(group):
                 raise DataError(
-                    f"{self._where(group[0])} returned {len(rewards)} rewards for {len(group)} completions",
+                    f"{self._where(group[0])} returned {counted(len(rewards), 'reward')} for "
+                    f"{counted(len(group), 'completion')}",
                     "it must return one number, or None, for each completion",
                 )
             case Done(rewards):

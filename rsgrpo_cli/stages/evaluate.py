@@ -24,6 +24,7 @@ from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.schemas import PROBLEMS, SUMMARY
+from rsgrpo_cli.wording import counted
 
 ROLLOUT_COLUMNS = ("group_id", "sample_index", "prompt_id", "completion_ids")
 """The columns of the rollouts that are read."""
@@ -72,7 +73,7 @@ def evaluate(
     graded = _by_problem(rollouts.filter(within), rewards.filter(within), right)
     if len(graded) != len(prompts) or any(len(problem.right) != num_samples for problem in graded):
         raise DataError(
-            f"not every problem has its {num_samples} samples", "run the same eval again: it fills the gaps"
+            f"not every problem has its {counted(num_samples, 'sample')}", "run the same eval again: it fills the gaps"
         )
     truth = dict(zip(prompts["prompt_id"].to_pylist(), prompts["ground_truth"].to_pylist(), strict=True))
     if right is None and all(reward is None for problem in graded for reward in problem.rewards):

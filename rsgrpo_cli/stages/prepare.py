@@ -17,7 +17,8 @@ from rsgrpo_cli.tasks.chats import Message
 from rsgrpo_cli.tasks.columns import columns_of
 from rsgrpo_cli.tasks.overlap import overlaps
 from rsgrpo_cli.tasks.phrasing import Phrasing
-from rsgrpo_cli.tasks.sources import ANSWER_COLUMNS, Problem, Source
+from rsgrpo_cli.tasks.problems import ANSWER_COLUMNS, Problem
+from rsgrpo_cli.tasks.sources import Source
 
 CountTokens = Callable[[Sequence[Message]], int]
 """Tokens of each prompt, as the model counts them."""
@@ -154,7 +155,7 @@ def _without_images(problems: Sequence[Problem], source: Source, cfg: PrepareCon
         return [problem for problem in problems if not problem.media]
     more = f"; {len(shown) - 1} more like it" if len(shown) > 1 else ""
     raise DataError(
-        f"row {shown[0].index} of {source.name} has an image, a sound or a video, and models here only read text{more}",
+        f"{source.place(shown[0])} has an image, a sound or a video, and models here only read text{more}",
         "leave such rows out: --set prepare.images=drop; ask without it: --set prepare.images=ignore",
     )
 
@@ -241,8 +242,7 @@ def _check_answers(problems: Sequence[Problem], source: Source, reward: RewardFn
         problem, complaint = bad[0]
         more = f"; {len(bad) - 1} more like it" if len(bad) > 1 else ""
         raise DataError(
-            f"row {problem.index} of {source.name}: the answer {problem.answer[:80]!r} cannot be verified: "
-            f"{complaint}{more}",
+            f"{source.place(problem)}: the answer {source.written(problem)} cannot be verified: {complaint}{more}",
             _other_reward(problem.answer)
             or "correct or remove the row, or grade with a function of your own: --reward package.module:function",
         )

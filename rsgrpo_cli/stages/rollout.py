@@ -15,6 +15,7 @@ from rsgrpo_cli.errors import DataError, UsageError
 from rsgrpo_cli.rewards.thinking import opens_thought
 from rsgrpo_cli.schemas import ROLLOUTS, TEXT_ROLE
 from rsgrpo_cli.seeding import permutation, stable_seed
+from rsgrpo_cli.wording import counted, verb
 
 PART_COMPLETIONS = 512
 """About how many completions a training part holds; a group is never split."""
@@ -58,7 +59,8 @@ def draw_order(count: int, *, seed: int, step: int, prompts_per_step: int) -> li
     """
     if count < prompts_per_step:
         raise UsageError(
-            f"a step takes {prompts_per_step} prompts and there are {count}", f"use --prompts-per-step {count} or fewer"
+            f"a step takes {counted(prompts_per_step, 'prompt')} and there {verb(count, 'is')} {count}",
+            f"use --prompts-per-step {count} or fewer",
         )
     epoch, within = divmod(step, count // prompts_per_step)
     order = permutation(seed, epoch, count)

@@ -16,6 +16,7 @@ from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.rewards.types import RewardFn, Sample, Status, Verdict
 from rsgrpo_cli.rewards.user import STANDARD_COLUMNS, UserReward
 from rsgrpo_cli.schemas import REWARDS, TEXT_ROLE
+from rsgrpo_cli.wording import counted
 
 COLUMNS = ("group_id", "sample_index", "prompt_id", "completion", "finish_reason")
 """The columns of the rollouts that are read."""
@@ -134,7 +135,7 @@ def _refuse_timeouts(verdicts: list[Verdict]) -> None:
     late = sum(verdict.status is Status.TIMEOUT for verdict in verdicts)
     if late > MOST_TIMEOUTS * len(verdicts):
         raise DataError(
-            f"{late} of {len(verdicts)} completions ran into the time limit of the verifier",
+            f"{late} of {counted(len(verdicts), 'completion')} ran into the time limit of the verifier",
             "give it longer: --timeout; then run the same command again",
         )
 

@@ -19,6 +19,7 @@ import numpy as np
 from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, crossed_interval
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.studies.groups import FloatArray, Group
+from rsgrpo_cli.wording import counted
 
 Correction = Literal["bonferroni", "none"]
 MEAN = "mean"
@@ -94,7 +95,7 @@ class Comparison:
         """What the numbers are, in words."""
         group = self.groups[0]
         seeds = sorted({len(one.members) for one in self.groups})
-        counts = [f"{name}: {len(group.counts(name)[0].n_M)} problems" for name in self.benchmarks]
+        counts = [f"{name}: {counted(len(group.counts(name)[0].n_M), 'problem')}" for name in self.benchmarks]
         widened = f"marked * where the interval of the difference to {self.baseline.label}"
         widened += ", widened for the number of differences (Bonferroni)," if self.correction != "none" else ""
         told = "1 seed" if seeds == [1] else f"{' or '.join(map(str, seeds))} seeds"

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Rows:
         shape: All columns there are.
         read: The rows, one by one, with these columns only ("a.b" is `b` of the object `a`); None is all columns.
         look: For each row, whether any of these columns has something in it; None where only reading them tells.
+        line: The line of the file that a row is on, from 1; None where it has no lines.
     """
 
     where: str
@@ -56,6 +57,17 @@ class Rows:
     shape: Shape
     read: Callable[[Sequence[str] | None], Iterator[dict[str, Any]]]
     look: Callable[[Sequence[str]], Iterator[bool]] | None = None
+    line: Callable[[int], int] | None = None
+
+    def place(self, index: int) -> str:
+        """Where to find a row, for a person."""
+        if self.line is None:
+            return f"{self.where} row {index} (counted from 0)"
+        return f"{self.where} line {self.line(index)}"
+
+    def row(self, index: int) -> dict[str, Any]:
+        """A row with all its columns."""
+        return next(islice(self.read(None), index, None))
 
     def filled(self, columns: Sequence[str]) -> Iterator[bool]:
         """For each row, whether any of these columns has something in it."""
@@ -224,7 +236,11 @@ def _open_jsonl(path: Path) -> Rows:
     def read(columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
         return (row if columns is None else picked(row, columns) for row in _jsonl_rows(path))
 
-    return Rows(str(path), first, shape, read)
+    def line(index: int) -> int:
+        written = (number for number, line in _lines(path) if line.strip())
+        return next(islice(written, index, None))
+
+    return Rows(str(path), first, shape, read, line=line)
 
 
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:

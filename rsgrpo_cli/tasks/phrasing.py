@@ -17,7 +17,8 @@ from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.schemas import TEXT_ROLE
 from rsgrpo_cli.tasks.chats import Message
-from rsgrpo_cli.tasks.sources import Problem, Source
+from rsgrpo_cli.tasks.problems import Problem
+from rsgrpo_cli.tasks.sources import Source
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -121,12 +122,14 @@ class Phrasing:
         try:
             return self.template.render(values)
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
-            raise UsageError(f"the prompt template fails on row {problem.index}: {error}", _VARIABLES) from error
+            raise UsageError(
+                f"the prompt template fails on {self.source.place(problem)}: {error}", _VARIABLES
+            ) from error
 
     def _of_chat(self, problem: Problem, chat: Sequence[Message]) -> list[Message]:
         if self.template is not None or self.cfg.prompt_style == "text":
             raise UsageError(
-                f"row {problem.index} of {self.source.name} is a chat already, which cannot be put as text",
+                f"{self.source.place(problem)} is a chat already, which cannot be put as text",
                 "leave --prompt-template out, or choose a column with the problem's text: --prompt-column",
             )
         return [*_system(self.cfg.system_prompt), *chat]

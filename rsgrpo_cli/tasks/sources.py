@@ -13,17 +13,12 @@ from typing import Any
 from rsgrpo_cli.bundled import bundled_data
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import DataError, MissingError, UsageError
-from rsgrpo_cli.tasks.chats import Message, asked, media_columns
 from rsgrpo_cli.tasks.files import SUFFIXES, Rows, is_data_file, open_rows
-from rsgrpo_cli.tasks.golds import read_gold
 from rsgrpo_cli.tasks.hub import Place, open_hub, read_hub
+from rsgrpo_cli.tasks.problems import Columns, Problem, columns_in, problems_of, read_problems, value_of
 from rsgrpo_cli.tasks.registry import REGISTRY, Listed, Split, listed
+from rsgrpo_cli.wording import counted
 
-PROMPT_COLUMNS = ("problem", "question", "prompt", "messages")
-ANSWER_COLUMNS = ("answer", "final_answer", "ground_truth", "solution", "reward_model.ground_truth")
-"""Tried in this order; a dot goes into an object, as in verl's files."""
-Columns = tuple[str | None, str | None]
-"""The names of the columns with the problem and with the answer; None where none is given."""
 _OTHER_FILES = {
     ".json": "make one object per line of it: jq -c '.[]' list.json > rows.jsonl",
     **dict.fromkeys((".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".tgz"), "decompress it first"),
@@ -33,30 +28,9 @@ _OTHER_FILES = {
     ),
 }
 """Suffixes of files that are not read -> what to do with such a file."""
+_SHOWN = 80
+"""Characters of an answer that a message shows."""
 _REPOSITORY_FILES = {".parquet", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".arrow", ".gz", ".zst", ".zip", ".tar"}
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One problem as its source states it.
-
-    Args:
-        index: Its row in the source, from 0.
-        text: The problem, or a chat that ends with it; empty where the source has none.
-        answer: The reference answer as text; empty where the source has none.
-        media: Whether an image, a sound or a video belongs to it.
-        answered: Whether its chat went on with an answer, which is left out of `text`.
-        stored: The answer as a user's own reward function gets it, where that is something else: a list as JSON.
-        complaint: Why the answer is not valid mathematics (an object, for example); empty if it may be.
-    """
-
-    index: int
-    text: str | tuple[Message, ...]
-    answer: str
-    media: bool = False
-    answered: bool = False
-    stored: str = ""
-    complaint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +46,7 @@ class Source:
         own_instruction: The problems say themselves what is wanted; no instruction is added.
         expected_rows: How many rows the whole dataset has, where this is only a sample of it.
         table: Its rows with all their columns, read on demand; None where no others can be had.
+        answers: The column with the reference answers; None where there is no table.
     """
 
     name: str
@@ -82,6 +57,21 @@ class Source:
     own_instruction: bool = False
     expected_rows: int | None = None
     table: Rows | None = None
+    answers: str | None = None
+
+    def place(self, problem: Problem) -> str:
+        """Where to find a problem, for a person: the file and the line, where there is one."""
+        if self.table is None:
+            return f"{self.name} row {problem.index} (counted from 0)"
+        return self.table.place(problem.index)
+
+    def written(self, problem: Problem) -> str:
+        """The reference answer of a problem as it stands in the source, as JSON; of a long one the beginning."""
+        value: Any = problem.stored or problem.answer
+        if self.table is not None and self.answers is not None:
+            value = value_of(self.table.row(problem.index), self.answers)
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,36 +238,18 @@ def _from_file(
     own_instruction: bool = False,
 ) -> Source:
     table = open_rows(path)
-    problems = _problems_of(table, split, asked_for, first)
+    columns = columns_in(table, split, asked_for, first)
+    problems = problems_of(table, *columns)
     with open(path, "rb") as file:
         content_id = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return Source(name, task, split, problems, content_id, own_instruction, table=table)
+    return Source(name, task, split, problems, content_id, own_instruction, table=table, answers=columns[1])
 
 
 def _from_hub(name: str, place: Place, split: Split, asked_for: Columns, first: Columns) -> Source:
     table = open_hub(place, split)
-    problems = _problems_of(table, split, asked_for, first)
-    return Source(name, "math", split, problems, _content_id(problems), table=table)
-
-
-def _problems_of(table: Rows, split: Split, asked_for: Columns, first: Columns) -> list[Problem]:
-    """The problems of a table; of its other columns no more is read than whether there are images."""
-    flags = ("--prompt-column", "--answer-column")
-    if split == "test":  # train and plan have these flags for the problems to train on
-        flags = ("rsgrpo eval --prompt-column NAME", "rsgrpo eval --answer-column NAME")
-    usual = [
-        (own, *names) if own else names for own, names in zip(first, (PROMPT_COLUMNS, ANSWER_COLUMNS), strict=True)
-    ]
-    prompt_column, answer_column = (
-        _column(table.first, *one, table.where) for one in zip(asked_for, usual, flags, strict=True)
-    )
-    rows = table.read(list(dict.fromkeys((prompt_column, answer_column))))
-    problems = _problems(rows, prompt_column, answer_column, table.where)
-    seen = [name for name in media_columns(table.shape) if name not in (prompt_column, answer_column)]
-    if not seen:
-        return problems
-    shown = zip(problems, table.filled(seen), strict=True)
-    return [replace(problem, media=True) if filled else problem for problem, filled in shown]
+    columns = columns_in(table, split, asked_for, first)
+    problems = problems_of(table, *columns)
+    return Source(name, "math", split, problems, _content_id(problems), table=table, answers=columns[1])
 
 
 # -- datasets known by name -------------------------------------------------------------------------------------------
@@ -285,7 +257,7 @@ def _problems_of(table: Rows, split: Split, asked_for: Columns, first: Columns) 
 
 def _from_registry(name: str, split: Split, data_dir: str | None) -> Source:
     split, entry = listed(name, split)
-    sample, table = False, None
+    sample, table, place = False, None, lambda index: f"{entry.repository} row {index} (counted from 0)"
     if not data_dir:
         where = entry.repository
         rows = read_hub(
@@ -294,18 +266,20 @@ def _from_registry(name: str, split: Split, data_dir: str | None) -> Source:
     else:
         path, sample = _file_of(name, entry, Path(data_dir))
         table = open_rows(path)
+        place = table.place
         where, rows = str(path), _rows_of(table, entry)
     if len(rows) != entry.rows and not sample:
         raise DataError(
-            f"{where} has {len(rows)} rows and {name} ({split}) has {entry.rows}",
+            f"{where} has {counted(len(rows), 'row')} and {name} ({split}) has {entry.rows}",
             f"get the whole file; a part of it has to be called {entry.files[0]}_sample.jsonl"
             if data_dir
             else "the copy on the Hub has changed: name it with its columns, owner/name:config/split",
         )
     columns = _columns_of(entry, rows[0] if rows else {}, where)
-    problems = [_cleaned(problem, entry) for problem in _problems(rows, *columns, where)]
+    problems = [_cleaned(problem, entry) for problem in read_problems(rows, *columns, place)]
     expected = entry.rows if sample else None
-    return Source(name, "math", split, problems, _content_id(problems), expected_rows=expected, table=table)
+    made = Source(name, "math", split, problems, _content_id(problems), expected_rows=expected, table=table)
+    return replace(made, answers=columns[1])
 
 
 def _file_of(name: str, entry: Listed, folder: Path) -> tuple[Path, bool]:
@@ -350,42 +324,3 @@ def _cleaned(problem: Problem, entry: Listed) -> Problem:
 def _content_id(problems: Sequence[Problem]) -> str:
     text = json.dumps([(problem.text, problem.answer) for problem in problems], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-# -- rows to problems -------------------------------------------------------------------------------------------------
-
-
-def _column(row: Mapping[str, Any], asked: str | None, usual: Sequence[str], flag: str, where: str) -> str:
-    if asked is not None:
-        if not _has(row, asked):
-            raise UsageError(f"{where} has no column {asked!r}", f"columns: {', '.join(row)}; choose one: {flag}")
-        return asked
-    for name in usual:
-        if _has(row, name):
-            return name
-    raise UsageError(
-        f"{where} has none of the columns {', '.join(usual)}", f"columns: {', '.join(row)}; choose one: {flag}"
-    )
-
-
-def _has(row: Mapping[str, Any], column: str) -> bool:
-    outer, dot, inner = column.partition(".")
-    return column in row or bool(dot and isinstance(row.get(outer), Mapping) and inner in row[outer])
-
-
-def _value(row: Mapping[str, Any], column: str) -> Any:
-    outer, dot, inner = column.partition(".")
-    if column in row or not dot:
-        return row.get(column)
-    return row[outer].get(inner) if isinstance(row.get(outer), Mapping) else None
-
-
-def _problems(rows: Iterable[Mapping[str, Any]], prompt_column: str, answer_column: str, where: str) -> list[Problem]:
-    return [_problem(index, row, prompt_column, answer_column, where) for index, row in enumerate(rows)]
-
-
-def _problem(index: int, row: Mapping[str, Any], prompt_column: str, answer_column: str, where: str) -> Problem:
-    found = asked(_value(row, prompt_column), f"{where} row {index}: column {prompt_column!r}")
-    gold = read_gold(_value(row, answer_column))
-    stored = "" if gold.stored == gold.text else gold.stored
-    return Problem(index, found.text, gold.text, found.media, found.answered, stored, gold.complaint)

@@ -71,7 +71,7 @@ def test_flags(cli: Cli, arguments: list[str], code: int, texts: list[str]) -> N
         ("a.jsonl", '{"text": "x", "answer": "1"}\n', [], 2, ["none of the columns problem", "--prompt-column"]),
         ("a.jsonl", '{"problem": "x", "label": "1"}\n', [], 2, ["none of the columns answer", "--answer-column"]),
         ("a.jsonl", '{"problem": "x", "answer": "1"}\n', ["--answer-column", "gold"], 2, ["no column 'gold'"]),
-        ("a.jsonl", '{"problem": 3, "answer": "1"}\n', [], 1, ["row 0: column 'problem' is int"]),
+        ("a.jsonl", '{"problem": 3, "answer": "1"}\n', [], 1, ["a.jsonl line 1: column 'problem' is int"]),
         ("a.jsonl", '{"problem": "x", "answer": ""}\n', [], 1, ["no problem with an answer"]),
         (
             "a.jsonl",
@@ -85,7 +85,15 @@ def test_flags(cli: Cli, arguments: list[str], code: int, texts: list[str]) -> N
             '{"problem": "x", "answer": "\\\\frac{1}{"}\n',
             [],
             1,
-            ["row 0 of a: the answer", "cannot be verified"],
+            ['a.jsonl line 1: the answer "\\\\frac{1}{" cannot be verified'],
+        ),
+        # As it stands in the file, and on the line that an editor shows.
+        (
+            "a.jsonl",
+            '\n{"problem": "x", "answer": "1"}\n\n{"problem": "y", "answer": ["no idea", "\\\\dfrac"]}\n',
+            [],
+            1,
+            ['a.jsonl line 4: the answer ["no idea", "\\\\dfrac"] cannot be verified'],
         ),
         ("a.jsonl", '{"problem": "x", "answer": "3 5 -> 8"}\n', [], 1, ["cannot be verified", "--reward countdown"]),
         ("a.parquet", "not parquet", [], 1, ["a.parquet cannot be read as Parquet"]),
@@ -102,11 +110,15 @@ def test_datasets(
 def test_stages_without_their_input(cli: Cli) -> None:
     assert cli("prepare", "--run", "runs/x", *SMALL).code == 0
     refused(cli("score", "--run", "runs/x"), 2, "run x has no rollouts yet", "rsgrpo rollout")
-    refused(cli("advantage", "--run", "runs/x"), 2, "run x has no rewards yet", "rsgrpo score")
-    refused(cli("update", "--run", "runs/x"), 2, "run x has no advantages yet", "rsgrpo advantage")
-    refused(cli("score", "--run", "runs/x", "--step", "3"), 1, "no complete rollouts in", "rsgrpo rollout")
+    refused(
+        cli("advantage", "--run", "runs/x"), 2, "run x has no rewards yet", "make the rollouts first: rsgrpo rollout"
+    )
+    refused(cli("update", "--run", "runs/x"), 2, "run x has no advantages yet", "first: rsgrpo rollout")
+    refused(cli("score", "--run", "runs/x", "--step", "3"), 1, "no complete rollouts in", "it has no steps yet")
     refused(cli("rollout", "--run", "runs/x", "--step", "3"), 1, "run x has no policy 3")
-    refused(cli("eval", "--run", "runs/x", "--policy", "2"), 1, "run x has no policy 2", "0 is the base model")
+    refused(
+        cli("eval", "--run", "runs/x", "--policy", "2"), 1, "run x has no policy 2", "only policy 0, the base model"
+    )
     refused(cli("show", "--run", "runs/x", "--prompt", "foo"), 1, "no prompt 'foo'", "toy-train-000000")
 
 

@@ -54,7 +54,7 @@ def test_what_was_left_out_of_the_training_set_is_said_by_train(cli: Cli) -> Non
     result = cli("train", "--run", "runs/x", "--dataset", "d.jsonl", "--steps", "1", "--max-tokens", "8", *SMALL[2:],
                  "--prompts-per-step", "1")  # fmt: skip
     assert result.code == 0, result.err
-    assert "prepare: 1 prompts, 1 without answer, 1 duplicates" in result.err
+    assert "prepare: 1 prompt, 1 without answer, 1 duplicate" in result.err
 
 
 def test_show_names_the_command_that_shows_a_problem(cli: Cli) -> None:
@@ -138,11 +138,14 @@ def test_what_cannot_be_there_is_told_from_what_is(cli: Cli, trained: Path, comm
 def test_a_step_names_the_first_command_that_it_lacks(cli: Cli) -> None:
     few = ["--set", "rollout.prompts_per_step=4", "--set", "rollout.group_size=2"]
     assert cli("prepare", "--run", "runs/x", *few).code == 0
-    for lacking in ("rollout", "score", "advantage"):
-        for asked in ("score", "advantage", "update")[("rollout", "score", "advantage").index(lacking) :]:
+    asking = ["score", "advantage", "update"]
+    for lacking, what in (("rollout", "rollouts"), ("score", "rewards"), ("advantage", "advantages")):
+        for asked in asking:
             for step in ([], ["--step", "0"]):
-                assert f"make them first: rsgrpo {lacking} --run runs/x" in cli(asked, "--run", "runs/x", *step).err
+                said = cli(asked, "--run", "runs/x", *step).err
+                assert re.search(f"make (the {what}|them) first: rsgrpo {lacking} --run runs/x", said), said
         assert cli(lacking, "--run", "runs/x").code == 0
+        asking.pop(0)
 
 
 def test_a_run_on_a_file_is_evaluated_on_another(cli: Cli) -> None:

@@ -145,7 +145,7 @@ def test_control_tokens_in_prompts_that_are_text_are_warned_of(cli: Cli, model: 
     (tmp_path / "a.jsonl").write_text(ROWS + '{"problem": "<|user|>3+5", "answer": "8"}\n')
     common = ["prepare", "--model", "m", "--dataset", "a.jsonl"]
     result = cli(*common, "--run", "a", "--set", "prepare.prompt_style=text")
-    assert "1 problems write out a control token" in result.err
+    assert "1 problem writes out a control token" in result.err
     assert "control token" not in cli(*common, "--run", "b").err
 
 

@@ -144,4 +144,4 @@ def test_prepare_checks_answers_with_the_reward_of_the_run(cli: Cli, tmp_path: P
     mine.write_text('{"problem": "3+4?", "answer": "7"}\n')
     refused = cli("prepare", "--run", "runs/b", *settings, "--reward", "countdown")
     assert refused.code == 1
-    assert "row 0 of mine: the answer '7' cannot be verified: a countdown puzzle is written like" in refused.err
+    assert 'mine.jsonl line 1: the answer "7" cannot be verified: a countdown puzzle is written like' in refused.err

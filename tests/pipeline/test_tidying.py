@@ -22,7 +22,7 @@ def test_only_what_can_be_made_again_is_offered(run: RunDir) -> None:
     (found,) = candidates(run, Output(), rollouts=False)
     files = [path for path in run.checkpoint(1).rglob("*") if path.is_file() and path.name != "manifest.json"]
     assert (found.kind, found.what, list(found.paths)) == ("checkpoints", "checkpoint 1", [run.checkpoint(1)])
-    assert "rebuild it from the base model: 1 updates" in found.lost
+    assert "rebuild it from the base model: 1 update" in found.lost
     assert found.bytes == sum(path.stat().st_size for path in files)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +84,17 @@ def _with_completions(experience: Any, completions: list[np.ndarray]) -> Any:
     from dataclasses import replace
 
     return replace(experience, completions=completions, sampling_logprobs=[np.zeros(1, np.float32)])
+
+
+def test_transformers_does_not_warn_of_long_prompts_beside_us(tmp_path: Path) -> None:
+    directory = write_tiny("llama", tmp_path / "m")
+    settings = json.loads((directory / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 2}), encoding="utf-8")
+    code = "import sys; from pathlib import Path; from rsgrpo_cli.models import load_tokenizer\n"
+    code += "print(len(load_tokenizer(Path(sys.argv[1]))('1+2+3').input_ids))"
+    environment = {**os.environ, "TRANSFORMERS_VERBOSITY": "warning"}
+    made = subprocess.run([sys.executable, "-c", code, directory], capture_output=True, check=False, env=environment)
+    assert (made.stdout.strip(), made.stderr) == (b"5", b"")
 
 
 def test_a_vocabulary_with_a_hole_and_one_with_none(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards.types import Sample, Verdict
 from rsgrpo_cli.stages.prepare import Overlap, prepare
 from rsgrpo_cli.tasks.chats import Message
-from rsgrpo_cli.tasks.sources import Problem, Source
+from rsgrpo_cli.tasks.problems import Problem
+from rsgrpo_cli.tasks.sources import Source
 
 
 class NoSevens:
@@ -56,7 +57,9 @@ def test_the_limit_counts_what_is_kept() -> None:
 
 
 def test_an_answer_that_cannot_be_verified_is_an_error_that_names_the_row() -> None:
-    with pytest.raises(DataError, match=r"row 1 of mine: the answer '17' cannot be verified: it has a seven; 1 more"):
+    with pytest.raises(
+        DataError, match=r'mine row 1 \(counted from 0\): the answer "17" cannot be verified: it has a seven; 1 more'
+    ):
         prepare(source(("a", "1"), ("b", "17"), ("c", "7")), NoSevens(), PrepareConfig())
     assert len(prepare(source(("b", "17")), None, PrepareConfig()).prompts) == 1  # a user's own function decides
 
@@ -121,7 +124,7 @@ def test_rows_that_ask_nothing_are_dropped_and_counted() -> None:
 
 def test_problems_with_an_image_are_refused_dropped_or_asked_without_it() -> None:
     shown = Source("mine", "math", "train", [Problem(0, "a", "1"), Problem(1, "b", "2", media=True)], "hash")
-    with pytest.raises(DataError, match=r"row 1 of mine has an image, .*\n  .*prepare\.images=drop"):
+    with pytest.raises(DataError, match=r"mine row 1 \(counted from 0\) has an image, .*\n  .*prepare\.images=drop"):
         prepare(shown, NoSevens(), PrepareConfig())
     dropped = prepare(shown, NoSevens(), PrepareConfig(images="drop"))
     assert (dropped.prompts["ground_truth"].to_pylist(), dropped.with_images) == (["1"], 1)
@@ -138,7 +141,7 @@ def test_an_answer_of_the_wrong_kind_is_refused_by_a_verifier_and_given_to_an_ow
     listed = Problem(0, "a", "3, -3", stored='["3", "-3"]')
     thing = Problem(1, "b", '{"x": 3}', complaint="it is an object")
     mine = Source("mine", "math", "train", [listed, thing], "hash")
-    with pytest.raises(DataError, match=r"row 1 of mine: the answer .* cannot be verified: it is an object"):
+    with pytest.raises(DataError, match=r"mine row 1 \(.* 0\): the answer .* cannot be verified: it is an object"):
         prepare(mine, NoSevens(), PrepareConfig())
     assert prepare(mine, None, PrepareConfig()).prompts["ground_truth"].to_pylist() == ['["3", "-3"]', '{"x": 3}']
     only = Source("mine", "math", "train", [listed], "hash")

@@ -22,6 +22,7 @@ from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline.spread.jobs import Answer, Died, Job, Opening
 from rsgrpo_cli.pipeline.spread.queue import Worker
 from rsgrpo_cli.pipeline.spread.worker import log_of
+from rsgrpo_cli.wording import counted, verb
 
 CLOSE_SECONDS = 10.0
 """How long a worker may take to end by itself."""
@@ -137,7 +138,8 @@ def gpus_of_workers(count: int, each: int) -> list[str]:
     if count * each > len(here):
         per = f" with {each} GPUs each" if each > 1 else ""
         raise UsageError(
-            f"{count} workers{per} need {count * each} GPUs, and {len(here)} are here",
+            f"{counted(count, 'worker')}{per} {verb(count, 'needs')} {counted(count * each, 'GPU')}, "
+            f"and {len(here)} {verb(len(here), 'is')} here",
             f"--data-parallel {max(1, len(here) // each)}" if len(here) >= each else "fewer GPUs each, or --device cpu",
         )
     return [",".join(here[number * each : (number + 1) * each]) for number in range(count)]

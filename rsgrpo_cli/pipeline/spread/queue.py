@@ -16,6 +16,7 @@ from typing import Protocol
 from rsgrpo_cli.activity import Doing
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.pipeline.spread.jobs import Answer, Died, Done, Failed, Hello, Job, Opening, Rest
+from rsgrpo_cli.wording import counted
 
 MOST_FAILURES = 3
 """A part that fails so often stops the run; so does a worker that so often does not start."""
@@ -233,7 +234,7 @@ class Queue:
         at_work = sum(bool(member.task) for member in self._members)
         started = [member for member in self._members if not isinstance(member.job, Hello)]
         speeds = [member.tokens / member.seconds for member in started if member.seconds]
-        told = f"{len(started)} of {self.workers.count} workers, {at_work} part{'s'[: at_work != 1]} in flight"
+        told = f"{len(started)} of {counted(self.workers.count, 'worker')}, {counted(at_work, 'part')} in flight"
         return f"{told}, {told_speeds(speeds)} per worker" if speeds else told
 
 

@@ -20,6 +20,7 @@ from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
 from rsgrpo_cli.pipeline.spread.jobs import Answer, Died, Done, Hello, Job, Opening
 from rsgrpo_cli.pipeline.spread.queue import Worker
 from rsgrpo_cli.pipeline.spread.worker import PartWorker, log_of, write_to
+from rsgrpo_cli.wording import counted
 
 AUTO = "auto"
 ANSWER_SECONDS = 5.0
@@ -163,7 +164,7 @@ def require_room(found: Sequence[Mapping[str, float]], count: int, gpus: int, ra
     if count > fits:
         each = f"of {gpus} GPUs and a CPU each" if gpus else "of a CPU each"
         raise UsageError(
-            f"the Ray cluster has room for {fits} workers {each}, not for {count}{have}",
+            f"the Ray cluster has room for {counted(fits, 'worker')} {each}, not for {count}{have}",
             f"--data-parallel {fits}, or leave it out",
         )
     return count or fits
@@ -184,7 +185,7 @@ def left_by_ranks(found: Sequence[Mapping[str, float]], ranks: int, gpus: bool) 
         each = "a GPU and a CPU" if gpus else "a CPU"
         fits, have = ranks - waiting, _told(found)
         raise UsageError(
-            f"the Ray cluster has room for {fits} ranks with {each} each, not for {ranks}; its nodes have {have}",
+            f"the Ray cluster has room for {counted(fits, 'rank')} with {each} each, not for {ranks}; its nodes have {have}",
             f"--ranks {fits}" if fits > 1 else "more machines: ray start --address=HOST:PORT; or leave --ray out",
         )
     return left

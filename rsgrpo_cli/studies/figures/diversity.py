@@ -18,6 +18,7 @@ from rsgrpo_cli.studies.figures.inputs import Choices, about, one_benchmark, req
 from rsgrpo_cli.studies.figures.style import Look, canvas, clean, looks
 from rsgrpo_cli.studies.groups import Group
 from rsgrpo_cli.studies.results import Counts
+from rsgrpo_cli.wording import counted
 
 FloatArray = NDArray[np.float64]
 
@@ -69,7 +70,8 @@ def collect(groups: Sequence[Group], choices: Choices) -> Diversity:
     benchmark = one_benchmark(groups, choices.benchmark)
     samples = require_equal_samples(groups, benchmark, "distinct answers")
     caption = (
-        f"{about(groups, benchmark)}; different answers per problem over its {samples} samples; bars: 95% intervals "
+        f"{about(groups, benchmark)}; different answers per problem over its "
+        f"{counted(samples, 'sample')}; bars: 95% intervals "
         "over problems and seeds (pigeonhole bootstrap); hollow: single seeds."
     )
     return Diversity(tuple(_share(group, benchmark) for group in groups), caption)

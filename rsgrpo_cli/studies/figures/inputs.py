@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.studies.groups import BASE, Group, differing, shared_benchmarks
 from rsgrpo_cli.studies.results import Result
+from rsgrpo_cli.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def require_equal_samples(groups: Sequence[Group], benchmark: str, what: str) ->
 def about(groups: Sequence[Group], benchmark: str) -> str:
     """The benchmark, its problems and the seeds, in words."""
     problems = len(groups[0].counts(benchmark)[0].n_M)
-    return f"{benchmark}, {problems} problems, {told_seeds(groups)}"
+    return f"{benchmark}, {counted(problems, 'problem')}, {told_seeds(groups)}"
 
 
 def told_seeds(groups: Sequence[Group]) -> str:
@@ -130,4 +131,4 @@ def told_seeds(groups: Sequence[Group]) -> str:
     numbers = sorted({len(group.members) for group in groups})
     if numbers == [1]:
         return "1 seed"
-    return f"{numbers[0]} seeds" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
+    return f"{counted(numbers[0], 'seed')}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"

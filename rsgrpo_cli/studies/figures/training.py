@@ -17,6 +17,7 @@ from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.studies.figures.inputs import Choices, told_seeds, trained, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks
 from rsgrpo_cli.studies.groups import Group
+from rsgrpo_cli.wording import counted
 
 FloatArray = NDArray[np.float64]
 PANELS = {
@@ -87,7 +88,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Training:
     found = tuple(_trained(group, base, benchmark, choices.smooth) for group in chosen)
     caption = f"{told_seeds(chosen)}; lines: means over seeds, bands: the range of the seeds"
     if choices.smooth > 1:
-        caption += f"; all but the upper left: running means over {choices.smooth} steps"
+        caption += f"; all but the upper left: running means over {counted(choices.smooth, 'step')}"
     if any(one.measured for one in found):
         caption += f"; below: evaluated on {benchmark}, bars: the range of the seeds, and pale: on the training batches"
     return Training(found, caption + ".")

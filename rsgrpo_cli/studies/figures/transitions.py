@@ -26,6 +26,7 @@ from rsgrpo_cli.studies.figures.inputs import (
 from rsgrpo_cli.studies.figures.style import canvas
 from rsgrpo_cli.studies.groups import Group
 from rsgrpo_cli.studies.results import Counts
+from rsgrpo_cli.wording import counted
 
 BINS = ("0", "(0, 0.4]", "(0.4, 0.8]", "(0.8, 1]")
 _ENDS = (4, 8)
@@ -84,7 +85,8 @@ def collect(groups: Sequence[Group], choices: Choices) -> Transitions:
     samples = require_equal_samples([baseline, *others], benchmark, "accuracies")
     panels = tuple(_heat(group, baseline, benchmark) for group in others)
     caption = (
-        f"{about([baseline, *others], benchmark)}, {samples} samples each; problems by their share of right answers, "
+        f"{about([baseline, *others], benchmark)}, {counted(samples, 'sample')} each; problems by their "
+        f"share of right answers, "
         f"from {baseline.label} (rows) to each group (columns), counts per seed on average; shade: share of the row."
     )
     return Transitions(baseline.label, BINS, panels, caption)

@@ -21,6 +21,7 @@ from rsgrpo_cli.studies.figures.inputs import Choices, trained
 from rsgrpo_cli.studies.figures.style import beside, canvas, clean, legend, look
 from rsgrpo_cli.studies.groups import Group
 from rsgrpo_cli.studies.results import Result
+from rsgrpo_cli.wording import counted
 
 LARGE_ADVANTAGE, LARGE_WEIGHT = 20.0, 5.0
 """What goes beyond gets an axis that is logarithmic from 1 on, or all else would lie on zero."""
@@ -107,7 +108,7 @@ def of_step(result: dict[str, Any]) -> Weights:
     Args:
         result: Of `pipeline.whatif.compare`.
     """
-    caption = f"{result['groups']} groups, step {result['step']} of {Path(result['run']).name}."
+    caption = f"{counted(result['groups'], 'group')}, step {result['step']} of {Path(result['run']).name}."
     return Weights(tuple(result["methods"]), result["binary"], True, caption)
 
 
