@@ -18,6 +18,7 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
 from rsgrpo_cli.footers import REMAKE
 from rsgrpo_cli.identity import read_identity
+from rsgrpo_cli.run_commands import command, eval_command
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY, ArtifactSchema
 from rsgrpo_cli.step_dir import CHAIN, STAGES, Step, part_files
@@ -205,9 +206,8 @@ def _again(path: Path) -> str:
     stage = STAGES.get("updates" if name == "update_metrics" else name)
     if stage is None:
         return "the same command with --force"
-    run, step = path.parents[2], int(path.parent.name)
     tagged = ["--tag", tag] if tag else []
-    return shlex.join(["rsgrpo", stage, "--run", str(run), "--step", str(step), *tagged, "--force"])
+    return command(RunDir(path.parents[2]), stage, "--step", str(int(path.parent.name)), *tagged, "--force")
 
 
 def _fork_at(path: Path) -> str:
@@ -306,30 +306,6 @@ def _changed_since(folder: Path, summary: Lineage, parts: list[Path], lineages: 
     graded = [folder / GRADED / path.name for path in parts]
     ids = [read_lineage(path, REWARDS).id for path in graded if path.is_file()]
     return None if summary.inputs[GRADED] == combined_id(ids) else "was graded again since it was summed up"
-
-
-def eval_command(run: RunDir, version: int, name: str | None = None, *flags: str) -> str:
-    """The command that measures a policy, as far as the run tells.
-
-    Args:
-        run: The run.
-        version: The policy.
-        name: Of an evaluation, for its benchmark and its tag.
-        flags: Further ones.
-    """
-    words = ["rsgrpo", "eval", "--run", str(run.path), "--policy", run.policy_name(version)]
-    if name is not None:
-        words += benchmark_flags(run, version, name)
-    return shlex.join([*words, *flags])
-
-
-def benchmark_flags(run: RunDir, version: int, name: str) -> list[str]:
-    """The flags that name the benchmark of an evaluation as it was given: a file by its path, and the tag."""
-    summary, prompts = run.evaluation(version, name) / "summary.parquet", run.benchmark(name)
-    given = read_lineage(summary, SUMMARY).outputs.get("benchmark") if summary.is_file() else None
-    dataset = str(read_lineage(prompts, PROMPTS).config["dataset"]) if prompts.is_file() else name
-    tag = name.removeprefix(f"{dataset}.") if name.startswith(f"{dataset}.") else ""
-    return ["--benchmark", given or dataset, *(["--tag", tag] if tag else [])]
 
 
 def stale_evaluation(run: RunDir, version: int, name: str) -> str | None:

@@ -8,7 +8,6 @@ steps/000000/advantages.parquet, update_metrics.parquet
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from itertools import pairwise
@@ -19,6 +18,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, count_rows, read_json, read_lineage, read_table
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
+from rsgrpo_cli.run_commands import command, eval_command
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import ADVANTAGES, HISTORY, KEYS, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
 from rsgrpo_cli.wording import counted
@@ -297,7 +297,7 @@ def newest_step(run: RunDir, has: str) -> int:
     found = next((step for step in reversed(run.steps()) if Step(run, step).artifact(has)), None)
     if found is None:
         first = next((what for what in CHAIN if not any(Step(run, step).artifact(what) for step in run.steps())), has)
-        way = f"{_make(first, has)}: rsgrpo {STAGES[first]} --run {run.path}"
+        way = f"{_make(first, has)}: {command(run, STAGES[first])}"
         raise UsageError(f"run {run.name} has no {has} yet", way)
     return found
 
@@ -328,7 +328,7 @@ def with_policy(run: RunDir, name: str) -> tuple[RunDir, int]:
 
 def _way_to(run: RunDir, version: int, tag: str) -> str:
     if tag.isdigit():  # more likely to be meant as a fraction than as a tag
-        line = f"rsgrpo eval --run {run.path} --policy {version} --interpolate 0.5"
+        line = eval_command(run, version, None, "--interpolate", "0.5")
         return f"weights halfway between the base model and policy {version}: {line}"
     if version == 0 or not has_policy(run, version - 1):
         return f"an update with --tag makes one: {steps_there(run)}"
@@ -337,7 +337,7 @@ def _way_to(run: RunDir, version: int, tag: str) -> str:
 
 def stage_command(run: RunDir, step: int, what: str, *flags: str) -> str:
     """The command that makes an artifact of a step, one of CHAIN."""
-    return shlex.join(["rsgrpo", STAGES[what], "--run", str(run.path), "--step", str(step), *flags])
+    return command(run, STAGES[what], "--step", str(step), *flags)
 
 
 def has_policy(run: RunDir, version: int) -> bool:

@@ -56,14 +56,15 @@ ALLOWED: dict[str, set[str]] = {
     "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names"} | {"config_file"},
     "checkpoint_checks": {"errors", "schemas", "artifacts", "manifests", "run_dir"},
     "identity": {"errors", "artifacts"},
-    "step_dir": {"errors", "wording", "schemas", "artifacts", "run_dir"},
-    "staleness": {"errors", "schemas", "artifacts", "footers", "run_dir", "identity", "step_dir"},
+    "run_commands": {"errors", "schemas", "artifacts", "config", "run_dir"},
+    "step_dir": {"errors", "wording", "schemas", "artifacts", "run_dir", "run_commands"},
+    "staleness": {"errors", "run_commands", "schemas", "artifacts", "footers", "run_dir", "identity", "step_dir"},
     "policies": {"errors", "run_dir", "step_dir", "staleness"},
     "checked_steps": {"errors", "schemas", "artifacts", "run_dir", "step_dir", "staleness"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "estimators", "engines", "policy", "stages"}
     | {"artifacts", "run_dir", "console", "disk", "manifests", "checkpoint_checks", "config_file", "locks"}
-    | {"identity", "staleness", "step_dir", "policies", "checked_steps", "health"},
+    | {"identity", "staleness", "step_dir", "run_commands", "policies", "checked_steps", "health"},
     "api": {"errors", "tasks", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
     "report": {
         "errors",
@@ -78,7 +79,7 @@ ALLOWED: dict[str, set[str]] = {
         "console",
         "staleness",
     }
-    | {"step_dir", "policies", "checked_steps", "rewards", "activity", "health", "events", "locks"},
+    | {"step_dir", "run_commands", "policies", "checked_steps", "rewards", "activity", "health", "events", "locks"},
     "trackers": {"errors", "schemas", "config", "activity", "disk", "artifacts", "run_dir", "staleness"},
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors"},

@@ -24,11 +24,12 @@ from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, carry_out
 from rsgrpo_cli.pipeline.waiting import waiting_for
 from rsgrpo_cli.prompt_tokens import chat_template_id
+from rsgrpo_cli.run_commands import eval_command
 from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
-from rsgrpo_cli.staleness import GRADED, SAMPLED, Freshness, eval_command, evaluation_parts, freshness
+from rsgrpo_cli.staleness import GRADED, SAMPLED, Freshness, evaluation_parts, freshness
 from rsgrpo_cli.tasks.sources import has_held_out_problems, is_known_by_name, source_name
 from rsgrpo_cli.wording import plural
 

@@ -24,6 +24,7 @@ from rsgrpo_cli.disk import links_out
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.identity import read_identity
 from rsgrpo_cli.pipeline.base_model import open_base
+from rsgrpo_cli.run_commands import eval_command
 from rsgrpo_cli.run_dir import RunDir, numbered
 from rsgrpo_cli.schemas import (
     ADVANTAGES,
@@ -42,7 +43,7 @@ from rsgrpo_cli.schemas import (
     UPDATE_METRICS,
     ArtifactSchema,
 )
-from rsgrpo_cli.staleness import GRADED, SAMPLED, eval_command, evaluation_parts, stale_inputs, why_stale
+from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts, stale_inputs, why_stale
 from rsgrpo_cli.step_dir import CHAIN, Step, rewards_of, stage_command
 
 

@@ -11,7 +11,7 @@ from rsgrpo_cli.core.intervals import paired_difference, solved_changes
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import Evaluation
-from rsgrpo_cli.staleness import benchmark_flags, eval_command
+from rsgrpo_cli.run_commands import benchmark_flags, eval_command
 
 
 def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,20 +18,19 @@ from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval
 from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.report.measuring import measure_command
 from rsgrpo_cli.rewards import verdicts
+from rsgrpo_cli.run_commands import eval_command
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.staleness import (
     GRADED,
     SAMPLED,
-    benchmark_flags,
-    eval_command,
     evaluation_parts,
     require_own,
     why_stale,
 )
 from rsgrpo_cli.step_dir import POLICY, with_policy
-from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
 IntArray = NDArray[np.int64]
 
@@ -167,7 +165,7 @@ def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Ev
     version = max(evaluated, default=-1) if wanted is None else wanted
     if version not in evaluated:
         policies.require_known(run, max(version, 0))
-        measure = f"measure it: {_missing_command(run, wanted, benchmark, evaluated)}"
+        measure = f"measure it: {measure_command(run, wanted, benchmark)}"
         what = f"run {run.name} has" if wanted is None else f"policy {run.policy_name(wanted)} of run {run.name} has"
         on = f" on {benchmark}" if benchmark else ""
         have = ", ".join(map(str, sorted(evaluated)))
@@ -196,16 +194,6 @@ def split_place(place: str) -> tuple[str, str]:
     """The run and the policy that "RUN@POLICY" names; no policy, where there is none."""
     name, at, policy = place.rpartition("@")
     return (name, policy) if at and POLICY.fullmatch(policy) else (place, "")
-
-
-def _missing_command(run: RunDir, version: int | None, benchmark: str | None, evaluated: list[int]) -> str:
-    """The command that makes an evaluation: on what the run's newest one is on, as only those can be compared."""
-    if version is None or not evaluated:
-        on = flags_of_benchmark(run.config(), benchmark)
-        command = ["rsgrpo", "eval", "--run", str(run.path)]
-        return shlex.join([*command, *on]) if version is None else eval_command(run, version, None, *on)
-    newest = max(evaluated)
-    return eval_command(run, version, None, *benchmark_flags(run, newest, benchmark or run.benchmarks_of(newest)[0]))
 
 
 def load(run: RunDir, version: int, benchmark: str, at: float = WHOLE) -> Evaluation:

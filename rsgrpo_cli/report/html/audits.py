@@ -8,6 +8,7 @@ from typing import Any
 from rsgrpo_cli.report.audits import Audit, audits, folded, more_generous
 from rsgrpo_cli.report.html.room import cut
 from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.step_dir import stage_command
 
 MOST_AUDITS, MOST_ROWS = 8, 30
 """Comparisons of a run that are shown, the newest steps first; and different disagreements of each."""
@@ -17,7 +18,9 @@ _HEAD, _TAIL = 120, 40
 def shown(runs: Sequence[RunDir]) -> list[dict[str, Any]]:
     """The comparisons of all runs."""
     return [
-        {"run": number} | _one(audit)
+        {"run": number}
+        | _one(audit)
+        | {"again": stage_command(run, audit.step, "rewards", "--audit-with", audit.grader)}
         for number, run in enumerate(runs)
         for audit in sorted(audits(run), key=lambda one: (-one.step, one.grader))[:MOST_AUDITS]
     ]

@@ -15,6 +15,7 @@ from rsgrpo_cli.report.html.passk import Measured
 from rsgrpo_cli.report.html.places import Arm, Place, arms_of, find, runs_of
 from rsgrpo_cli.report.html.problems import problems
 from rsgrpo_cli.report.html.room import PAGE_BYTES, Room, Texts
+from rsgrpo_cli.report.measuring import measure_command
 from rsgrpo_cli.staleness import stale_evaluation
 
 SHARES = {"groups": 0.3, "tokens": 0.2, "visits": 0.1}
@@ -37,7 +38,7 @@ def page(names: Sequence[str], benchmark: str | None = None, baseline: str | Non
     """
     places = [find(name, benchmark) for name in names]
     arms = arms_of(places)
-    return render(_Page(places, arms, _command(names, benchmark, baseline)).data(baseline))
+    return render(_Page(places, arms, _command(names, benchmark, baseline), benchmark).data(baseline))
 
 
 def _command(names: Sequence[str], benchmark: str | None, baseline: str | None) -> str:
@@ -47,8 +48,8 @@ def _command(names: Sequence[str], benchmark: str | None, baseline: str | None) 
 
 
 class _Page:
-    def __init__(self, places: Sequence[Place], arms: Sequence[Arm], command: str) -> None:
-        self.places, self.command = places, command
+    def __init__(self, places: Sequence[Place], arms: Sequence[Arm], command: str, benchmark: str | None) -> None:
+        self.places, self.command, self.benchmark = places, command, benchmark
         self.runs = runs_of(places)
         # Arms with an evaluation come first: their numbers are those of the comparison.
         self.arms = [arm for arm in arms if arm.evaluations] + [arm for arm in arms if not arm.evaluations]
@@ -79,7 +80,7 @@ class _Page:
             "baseline": baseline,
             "benchmark": self._benchmark(),
             "pairs": measured.pairs(baseline) if measured and len(measured.arms) > 1 else {},
-            "missing": [[place.label or place.run.name, place.missing] for place in self.places if place.missing],
+            "missing": [[place.name, self._measure(place)] for place in self.places if not place.evaluation],
             "stale": _stale(self.places),
             "curves": runs.curves(self.arms),
             "runs": [runs.about(run) for run in self.runs],
@@ -87,6 +88,13 @@ class _Page:
             "audits": audits.shown(self.runs),
             "problems": None,
         }
+
+    def _measure(self, place: Place) -> str:
+        """The command that evaluates a place: on what the others are, as only that can stand beside them."""
+        one = self.measured.first if self.measured else None
+        return measure_command(
+            place.run, place.policy, self.benchmark, (one.run, one.version, one.benchmark) if one else None
+        )
 
     def _arm(self, number: int, arm: Arm) -> dict[str, Any]:
         own = arm.evaluations

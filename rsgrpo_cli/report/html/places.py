@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from rsgrpo_cli import policies
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report import evaluations
@@ -23,14 +24,20 @@ class Place:
         label: The label that was given with it, "" if none was.
         run: The run.
         evaluation: Its evaluation; None where it has none yet.
-        missing: The command that makes the evaluation, where there is none.
+        policy: The policy that was named, None where none was.
     """
 
     text: str
     label: str
     run: RunDir
     evaluation: Evaluation | None
-    missing: str = ""
+    policy: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called where it has no evaluation: by its label, or its run and the policy that was named."""
+        at = "" if self.policy is None else f"@{self.run.policy_name(self.policy)}"
+        return self.label or f"{self.run.name}{at}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +72,16 @@ def find(text: str, benchmark: str | None) -> Place:
     """What "[LABEL=]RUN[@POLICY]" names; a run without an evaluation will do.
 
     Raises:
-        MissingError: If there is no such run.
+        MissingError: If there is no such run or policy.
         UsageError: If the run has several benchmarks and none was chosen.
     """
     label, _, where = text.rpartition("=")
-    run, _ = evaluations.split(where)
+    run, policy = evaluations.split(where)
+    policies.require_known(run, policy or 0)
     try:
-        return Place(text, label, run, evaluations.find(where, benchmark, stale=True))
-    except MissingError as error:
-        return Place(text, label, run, None, (error.hint or error.message).removeprefix("measure it: "))
+        return Place(text, label, run, evaluations.find(where, benchmark, stale=True), policy)
+    except MissingError:
+        return Place(text, label, run, None, policy)
 
 
 def arms_of(places: Sequence[Place]) -> list[Arm]:
@@ -130,7 +138,7 @@ def _without_seed(config: RunConfig) -> str:
 
 def _label(members: Sequence[Place]) -> str:
     first = members[0]
-    name = first.label or (first.evaluation.label if first.evaluation else first.run.name)
+    name = first.label or (first.evaluation.label if first.evaluation else first.name)
     if len(members) > 1 and not first.label:
         shared = _SEED.sub("", _shared(members)) or first.run.name
         policy = f"@{first.evaluation.version}" if first.evaluation else ""

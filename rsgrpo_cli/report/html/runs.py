@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table
-from rsgrpo_cli.config import RunConfig, resolve
+from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.config.sources import flat
+from rsgrpo_cli.report.html import commands
 from rsgrpo_cli.report.html.places import Arm
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS, SUMMARY
-from rsgrpo_cli.staleness import eval_command, evaluations
+from rsgrpo_cli.staleness import evaluations
 from rsgrpo_cli.step_dir import Step
 
 CURVES = (
@@ -28,8 +27,8 @@ CURVES = (
 """Columns of metrics.parquet that are drawn, in this order."""
 POINTS, ALL_POINTS = 400, 90_000
 """Points of a curve, and of all curves of the page together."""
-EVALUATIONS, MOST_EVALUATIONS = 8, 200
-"""Evaluations of a run whose commands are shown, and whose results are; the newest."""
+MOST_EVALUATIONS = 200
+"""Evaluations of a run whose results are shown; the newest."""
 STAGES = ("prepare", "rollout", "score", "advantage", "update", "eval")
 
 
@@ -104,7 +103,8 @@ def about(run: RunDir) -> dict[str, Any]:
         "origin": run.origin(),
         "lineage": _lineage(run),
         "versions": _versions(run),
-        "commands": [train_command(run, config), *_eval_commands(run)],
+        "commands": commands.again(run, config),
+        "next": commands.following(run),
         "warnings": warnings(run, config),
         "evaluated": evaluated(run),
     }
@@ -131,51 +131,6 @@ def settings(runs: Sequence[RunDir]) -> dict[str, Any]:
 
 def _typed(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def train_command(run: RunDir, config: RunConfig) -> str:
-    """The command that trains a run with these settings from nothing; a fork's, to branch off again."""
-    kept = {"model.name": config.model.name, "advantage.estimator": config.advantage.estimator}
-    own, usual = (one.model_dump(mode="json") for one in (config, resolve(kept)))
-    told = [(name, value) for name, value in kept.items() if flat(resolve({}).model_dump(mode="json"))[name] != value]
-    told += [
-        (name, value) for name, value in _flat(own).items() if _flat(usual).get(name) != value and value is not None
-    ]
-    changed = [f"{name}={_value(value)}" for name, value in dict(told).items()]
-    words = [word for text in changed for word in ("--set", text)]
-    origin = run.origin()
-    if origin:
-        return shlex.join(
-            ["rsgrpo", "fork", run.name, "--run", str(origin["run"]), "--step", str(origin["step"]), *words]
-        )
-    return shlex.join(["rsgrpo", "train", "--run", run.name, *words])
-
-
-def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by their dotted names; a setting that is a table of its own stays one."""
-    sections = {name: value if isinstance(value, Mapping) else {"": value} for name, value in tree.items()}
-    return {f"{name}.{field}".rstrip("."): value for name, own in sections.items() for field, value in own.items()}
-
-
-def _value(value: Any) -> str:
-    """A value as `--set` takes it: as in a TOML file, and a text without quotes where that is no other value."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(name)} = {_value(own)}" for name, own in value.items()) + "}"
-    if not isinstance(value, str):
-        return json.dumps(value)
-    try:
-        tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        return value
-    return json.dumps(value)
-
-
-def _eval_commands(run: RunDir) -> list[str]:
-    found = []
-    for version, name in evaluations(run)[-EVALUATIONS:]:
-        lineage = read_lineage(run.evaluation(version, name) / "summary.parquet", SUMMARY)
-        found.append(eval_command(run, version, name, "--num-samples", str(lineage.config["num_samples"])))
-    return found
 
 
 def _lineage(run: RunDir) -> list[list[str]]:

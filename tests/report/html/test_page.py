@@ -360,7 +360,7 @@ def test_the_commands_make_the_same_run(tmp_path: Path) -> None:
     run = new_run(tmp_path / "first", ASKED, advantage__estimator="qae", advantage__level=0.25, **settings)
     (command,) = read(collect.page([str(run.path)]))[0]["runs"][0]["commands"]
     words = shlex.split(command)
-    assert words[:4] == ["rsgrpo", "train", "--run", "first"]
+    assert words[:4] == ["rsgrpo", "train", "--run", "first-again"]
     assert set(words[4::2]) == {"--set"}
     again = resolve(options.given({}, words[5::2]))
     assert again == run.config()

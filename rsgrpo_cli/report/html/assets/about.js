@@ -16,7 +16,7 @@ function runCard(run, ...children) {
 }
 function time(run) {
   const total = run.seconds.reduce((t, [, s]) => t + s, 0);
-  if (!total) return missing("No time was recorded yet. Steps are made by:", `rsgrpo train --run ${run.path}`);
+  if (!total) return missing("No time was recorded yet. Steps are made by:", run.next.train);
   return el("div", {}, el("h4", {}, `Where the time went: ${seconds(total)}`),
     stacked(run.seconds.map(([stage, s], i) => [stage, s, `t${i % 7}`]), total, (stage, s) => `${stage} ${seconds(s)}`),
     el("p", { class: "mut" }, run.seconds.map(([stage, s]) => `${stage} ${seconds(s)}`).join(" · ")),

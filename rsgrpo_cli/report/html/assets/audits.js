@@ -8,7 +8,7 @@ function auditCard(audit) {
   const differ = audit.more + audit.less;
   const run = D.runs.length > 1 ? `${D.runs[audit.run].name}, ` : "";
   return el("div", { class: "card" }, el("h3", {}, `${run}step ${audit.step}: `, el("code", {}, audit.grader)),
-    audit.current ? null : note("The rewards have changed since: run rsgrpo score --audit-with again."),
+    audit.current ? null : missing("The rewards have changed since. They are compared again by:", audit.again),
     el("p", {}, `It disagrees on ${count(differ)} of ${many(audit.compared, "completion")} (${percent(differ / Math.max(audit.compared, 1))}): it gives more to ${count(audit.more)} and less to ${count(audit.less)}.`),
     differ ? table(["reference", "answer", "times", "reward", "second grader", "first"], audit.rows.map(([times, gold, answer, one, other, first]) =>
       [quoted(gold), quoted(answer), count(times), judged(one), judged(other), el("code", {}, first)]), { class: "leftall", label: `Disagreements with ${audit.grader}` }) : null,

@@ -84,7 +84,10 @@ function section(id, title, about, ...children) {
 }
 function note(text) { return el("p", { class: "note" }, text); }
 /* What is missing, in one line, with the command that makes it. */
-function missing(text, command) { return el("p", { class: "note missing" }, text, command ? [" ", el("code", {}, command)] : null); }
+function missing(text, command) {
+  const file = command && / FILE\b/.test(command) ? " FILE stands for problems that were not trained on." : null;
+  return el("p", { class: "note missing" }, text, command ? [" ", el("code", {}, command), file] : null);
+}
 function notes(list) { return list.map(note); }
 
 /* A table from headings and rows; cells are text or elements. The first column is text, the others are numbers. */

@@ -7,7 +7,7 @@ const rewardsOf = (group) => group.samples.map((s) => s[REWARD]);
 
 function groupsSection() {
   const title = "A group, and what each estimator makes of it";
-  if (!STEPS.length) return section("groups", title, null, missing("No step has advantages yet. They are made by:", `rsgrpo train --run ${D.runs[0].path}`));
+  if (!STEPS.length) return section("groups", title, null, missing("No step has advantages yet. They are made by:", D.runs[0].next.train));
   const controls = el("div", { class: "controls" }), knobs = el("div", { class: "controls" }), body = el("div", {}), tokens = el("div", {});
   useTrained();
   G.draw = (what) => {

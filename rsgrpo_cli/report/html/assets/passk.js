@@ -26,11 +26,16 @@ function noEvaluations() {
     D.missing.map(([label, command]) => missing(`${label} has no evaluation to show yet:`, command)),
     D.stale.map((text) => el("p", { class: "note warn" }, `Stale: ${text}`))];
 }
+/* Of a single evaluation: the command that makes one to compare it with, on the same problems. */
+function second(text) {
+  const only = D.arms[evaluated[0]], run = D.runs[only.runs[0] || 0];
+  return only.base ? missing(`${text} The newest policy of the run is measured by:`, run.next.eval)
+    : missing(`${text} The base model of the run is measured by:`, run.next.base);
+}
 function verdictBody() {
   if (!evaluated.length) return missing("Nothing has been evaluated, so there is no verdict.");
   if (evaluated.length < 2) {
-    return [missing("There is one evaluation and nothing to compare it with. The base model of the run is measured by:",
-      `rsgrpo eval --run ${D.runs[0].path} --policy 0`), cards(evaluated[0], null)];
+    return [second("There is one evaluation and nothing to compare it with."), cards(evaluated[0], null)];
   }
   const arm = main(), rest = others().filter((other) => other !== arm && !D.arms[other].base);
   const unlike = [...new Set(others().flatMap((other) => pair(other).unlike))];
@@ -82,7 +87,7 @@ function seedNote(arm) {
 
 function passkSection() {
   const title = D.benchmark && D.benchmark.graded ? "Mean reward" : "pass@k";
-  if (!evaluated.length) return section("passk", title, null, missing("No policy has been evaluated. One is measured by:", `rsgrpo eval --run ${D.runs[0].path}`));
+  if (!evaluated.length) return section("passk", title, null, missing("No policy has been evaluated. One is measured by:", D.runs[0].next.eval));
   const body = el("div", { class: "two" });
   const draw = () => replace(body, passkPanel(), differencePanel());
   state.listeners.push(draw);

@@ -13,7 +13,8 @@ const strength = (p) => (p < 0.01 ? "strong" : p < 0.05 ? "some" : "weak, may be
 
 function changedSection() {
   const title = "What changed";
-  if (!D.problems || evaluated.length < 2) return section("changed", title, null, missing("Two evaluations are needed to see what changed:", "rsgrpo report RUN_A RUN_B --html report.html"));
+  if (!D.problems || evaluated.length < 2) return section("changed", title, null,
+    evaluated.length === 1 ? second("Two evaluations are needed to see what changed.") : missing("Two evaluations are needed to see what changed. One is made by:", D.runs[0].next.eval));
   if (!ROWS.length || ROWS[0].right === null) return section("changed", title, null, missing("Rewards are grades here, so no problem is solved or unsolved; the difference of the mean reward is above."));
   const body = el("div", {});
   let arm = main();
@@ -81,7 +82,7 @@ const browser = { filter: "all", query: "", shown: PAGE, selected: null, list: [
 
 function problemsSection() {
   const title = "Problems, hardest first";
-  if (!D.problems) return section("problems", title, null, missing("Problems are listed once a policy has been evaluated:", `rsgrpo eval --run ${D.runs[0].path}`));
+  if (!D.problems) return section("problems", title, null, missing("Problems are listed once a policy has been evaluated:", D.runs[0].next.eval));
   const body = el("tbody", {}), told = el("p", { class: "mut", "aria-live": "polite" }), more = el("p", {}), filters = el("div", {});
   const detail = el("div", { class: "detail", id: "problem" });
   const search = el("input", { type: "search", id: "search", placeholder: "Search id, problem or answer  ( / )", "aria-label": "Search problems",

@@ -9,7 +9,7 @@ const CURVE_NAMES = {
 };
 function curvesSection() {
   const title = "Curves over steps";
-  if (!D.curves.length) return section("curves", title, null, missing("No step is finished yet. Steps are made by:", `rsgrpo train --run ${D.runs[0].path}`));
+  if (!D.curves.length) return section("curves", title, null, missing("No step is finished yet. Steps are made by:", D.runs[0].next.train));
   const drawn = Object.keys(CURVE_NAMES).filter((key) => key !== "pass@1" || D.curves.some((c) => !same(c.series[key], c.series.reward_mean)));
   const names = drawn.filter((key) => D.curves.some((c) => varies(c.series[key])));
   const flat = drawn.filter((key) => !names.includes(key) && D.curves.some((c) => c.series[key]));
@@ -88,7 +88,7 @@ function visitsSection() {
 function visitsOf(run) {
   const own = D.visits[run];
   if (own.prompts && own.prompts.length) return [notes(own.notes), visitsBody(own)];
-  return own.notes.length ? notes(own.notes) : missing("No step has rewards yet. They are made by:", `rsgrpo train --run ${D.runs[run].path}`);
+  return own.notes.length ? notes(own.notes) : missing("No step has rewards yet. They are made by:", D.runs[run].next.train);
 }
 function visitsBody(own) {
   const total = own.kinds.reduce((a, b) => a + b, 0), list = el("div", {});
