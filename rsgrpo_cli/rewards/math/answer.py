@@ -31,6 +31,7 @@ from rsgrpo_cli.rewards.math.form import (
     rational,
     relation,
     same_values,
+    split_top,
     values,
 )
 from rsgrpo_cli.rewards.math.gold import read_gold
@@ -48,7 +49,7 @@ from rsgrpo_cli.rewards.math.wording import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 10
+GRADING_RULES_VERSION = 11
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -67,6 +68,7 @@ _SURE_DECIMAL_COMMA = re.compile(r"([+-]?0),(\d+)")  # no thousands, and hardly 
 _NEGATION = re.compile(r"\b(?:not|never|neither|except|isn't|no)\b", re.IGNORECASE)
 _SET = re.compile(r"\\\{((?:[^{}\\|:]|\\(?!mid|[{}])[A-Za-z]+|\{[^{}]*\})+)\\\}")
 _PI = re.compile(r"\\pi(?![A-Za-z])|π")
+_WORD_AS_TEXT = re.compile(r"\\text\{\s*([A-Za-z]+)\s*\}")
 _CENTS = re.compile(r"\bcents?\b")
 _DOLLARS = re.compile(r"\s*\\?\$\s*[\d.]")
 _UNREADABLE = re.compile(
@@ -165,6 +167,8 @@ def compare_cheaply(gold: str, answer: str) -> Status | None:
 
 
 def _compare_forms(gold: str, answer: str) -> Status | None:
+    if _statement(gold) == _statement(answer):
+        return Status.OK
     if (decided := compare_exactly(gold, answer)) is not None:
         return decided
     if len(answer) > MAX_ANSWER_CHARS:
@@ -177,6 +181,11 @@ def _compare_forms(gold: str, answer: str) -> Status | None:
     if has_several_values(gold):
         return _compare_lists(values(gold), values(answer))
     return Status.UNPARSABLE if len(values(answer)) > 1 else compare_values(gold, answer)
+
+
+def _statement(text: str) -> list[str]:
+    r"""The sides of an equation, sorted: `\text{AB} = \text{CD}` says no more than `CD = AB`."""
+    return sorted(key(_WORD_AS_TEXT.sub(r"\1", side)) for side in split_top(text, {"="}))
 
 
 def _compare_lists(golds: list[str], answers: list[str]) -> Status | None:

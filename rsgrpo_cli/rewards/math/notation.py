@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from rsgrpo_cli.rewards.math.form import components, key, relation, split_top, values
+from rsgrpo_cli.rewards.math.form import components, key, letters, relation, split_top, values
 from rsgrpo_cli.rewards.math.numbers import join_mixed
 from rsgrpo_cli.rewards.math.sets import SolutionSet, ascending, join_sets, same_unknown, solution_set
 from rsgrpo_cli.rewards.math.text import without_degrees
@@ -33,6 +33,10 @@ _WITH_COMMA, _WITH_POINT = re.compile(r"-?\d+,\d+"), re.compile(r"-?\d+\.\d+")
 _NAMED_POINT = re.compile(r"[A-Z]'?\s*(\(.*\))")
 _COMBINATIONS = re.compile(r"(?<![A-Za-z\\])C\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)")
 _CONSTANT = re.compile(r"(?<=\+)\s*(?:[CcKk](?:_\w)?|\\text\{\s*const(?:ant)?\.?\s*\})\s*$")
+_FACTOR = re.compile(
+    r"(?:(?<=[-+=(])|^)\s*[Cc](?=\s*(?:\\cdot\s*)?(?:e\s*\^\s*\{[^{}]*[a-z]|[tx]\s*\^))"
+)  # of a homogeneous solution
+_FUNCTION = re.compile(r"(?P<name>[A-Za-z])\s*\(\s*(?P<of>[A-Za-z])\s*\)")
 _PAIR = 2
 _NOON = 12
 
@@ -54,6 +58,9 @@ def in_terms_of(gold: str, answer: str) -> str:
         return gold
     if components(gold) and (named := _NAMED_POINT.fullmatch(answer)) and components(named[1]):
         return named[1]
+    answer = _of_the_same(gold, answer)
+    if (factor := _FACTOR.search(gold)) and len(_FACTOR.findall(answer)) == 1:
+        answer = _FACTOR.sub(factor[0].strip(), answer)
     if (constant := _CONSTANT.search(gold)) and (other := _CONSTANT.search(answer)):
         answer = f"{answer[: other.start()]}{constant[0]}"
     if not components(gold):
@@ -63,6 +70,20 @@ def in_terms_of(gold: str, answer: str) -> str:
     if numbers := _NUMBERS.fullmatch(gold):
         return gold if answer.strip() == numbers[1] else answer
     return _named_alike(gold, join_sets(grouped_points(answer)))
+
+
+def _of_the_same(gold: str, answer: str) -> str:
+    """`f(t) = t - 1` as `f(x) = x - 1` where the gold is a function of x."""
+    (wanted, *rest), (label, *sides) = relation(gold), relation(answer)
+    one, other = _FUNCTION.fullmatch(wanted), _FUNCTION.fullmatch(label)
+    if not rest or len(sides) != 1 or not one or not other or one["name"] != other["name"] or one["of"] == other["of"]:
+        return answer
+    if one["of"] in letters(sides[0]):
+        return answer
+    renamed = re.sub(
+        rf"\\[A-Za-z]+|{other['of']}", lambda found: found[0] if found[0][0] == "\\" else one["of"], sides[0]
+    )
+    return f"{wanted} = {renamed}"
 
 
 def _named_alike(gold: str, answer: str) -> str:

@@ -58,7 +58,8 @@ def solution_set(text: str) -> SolutionSet | None:
     if found := _HALF_LINE.fullmatch(key(text)):
         return SolutionSet(_half_line(">" if found["plus"] else "<" if found["minus"] else found["sign"], "0"))
     parts = _JOIN.split(text)
-    if all((ends := components(part)) and len(ends[1]) == 2 for part in parts):
+    intervals = [bool((ends := components(part)) and len(ends[1]) == _PAIR) for part in parts]
+    if any(intervals) and all(one or _FINITE.fullmatch(part) for one, part in zip(intervals, parts, strict=True)):
         return SolutionSet(r"\cup".join(key(part) for part in parts))
     return _inequalities(text)
 
@@ -99,8 +100,8 @@ def _inequalities(text: str) -> SolutionSet | None:
             return None
         unions.append(met)
     names = {one.unknown for one in unions}
-    if len(names) != 1:
-        return None
+    if len(names) != 1 or all(one.intervals.startswith("\\{") for one in unions):
+        return None  # a list of points is compared as a list
     return SolutionSet(r"\cup".join(one.intervals for one in unions), unions[0].unknown)
 
 
@@ -139,7 +140,10 @@ def _without_point(within: SolutionSet | None, denied: str) -> SolutionSet | Non
 
 
 def _bounded(text: str) -> SolutionSet | None:
-    """What one inequality, or chain of two, says of its unknown."""
+    """What one inequality, or chain of two, says of its unknown; an equation says a point."""
+    equal = [side.strip() for side in split_top(text, {"="})]
+    if len(equal) == _PAIR and _UNKNOWN.fullmatch(equal[0]) and equal[1]:
+        return SolutionSet(f"\\{{{key(equal[1])}\\}}", equal[0])
     sides, signs = _chain(ascending(text))
     if len(sides) == 2:
         if _is_unknown(sides[1]) and not _is_unknown(sides[0]):

@@ -29,6 +29,34 @@ def _function(found: re.Match[str]) -> str:
     return f"\\{found[1]} " if found[1] else found[0]
 
 
+_BETWEEN = r"(?:\\q?quad|\\[,;: ]|[\s,;]){0,8}"
+_FOR_WHICH = r"(?:for|where|with)\s+(?:all|any|every|each|(?:some|an)\s+(?:arbitrary|real|constant|integer))\b"
+_FOR_ALL = (
+    rf"{_BETWEEN}(?:\\text\{{[\s,]*{_FOR_WHICH}(?![^{{}}]*\b(?:odd|even|and|or|if)\b)[^{{}}=]*\}}|\\forall(?![A-Za-z]))"
+    r"(?:\s|[A-Za-z\d<>{}^+*_]|\\(?:in|mathbb|geq?|leq?|neq?|text|forall|infty|[,;: ])(?![A-Za-z]))*$"
+)
+_DEGREES_OF_HEAT = (
+    r"(?:\\text\{\s*)?\^\s*(?:\\circ|\{\s*\\circ\s*\})\s*(?:\\,|~)?\s*(?:\\text\{\s*)?"
+    r"([CF])(?:elsius|ahrenheit)?(?:\s*\})?\s*$"
+)
+# "\quad \text{(approximately } 3.14 \text{ cm)}" and the like, behind an exact value.
+_ABOUT = (
+    rf"(?<=[\w}})]){_BETWEEN}(?:\\text\{{\s*\(|\(\s*\\text\{{|\()\s*(?:\\approx|(?:or )?(?:approximately|approx\.?"
+    r"|about|roughly))\s*\}?\s*(-?\\?\$?\d[\d,]*(?:\.\d+)?)"
+    r"\s*(?:\\text\{[^{}()]*\)\s*\}|[A-Za-z ]*\)\s*\}?|\\text\{[^{}()]*\}\s*\))\s*$"
+)
+
+
+def _unless_alone(found: re.Match[str]) -> str:
+    """Drop of what an answer holds, "for all x", unless that says which of several it is, or is all that there is."""
+    alone = not found.start() or re.search(r"\b(?:odd|even|if|and|or)\b", found[0])
+    return found[0] if alone else ""
+
+
+def _degrees(found: re.Match[str]) -> str:
+    return f"\\text{{ {'celsius' if found[1] == 'C' else 'fahrenheit'}}}"
+
+
 _PART = r"\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?"
 _GAP = r"(?:\s|~|\\[,;:! ]){0,4}"
 _UNIT_CHAIN = (
@@ -82,6 +110,9 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (rf"\\(?:{_TEXT_FONTS})\s*(?=\{{)", r"\\text"),
         (r"\\text\s*(?=\{)", r"\\text"),
         (r"(\\text\{[^{}]*)\^\{(-\d)\}", r"\1\2"),
+        (_DEGREES_OF_HEAT, _degrees),
+        (_ABOUT, r" \\approx \1"),
+        (_FOR_ALL, _unless_alone),
         (_UNIT_CHAIN, _one_unit),
         (r"\\text\{([^{}]*[A-Za-z])\s*\^\s*\{?(\d)\s*\}", r"\\text{\1}^\2"),
         (r"\\text\{\s*([ei])\s*\}(?=\s*(?:[-+^})]|$))", r"\1"),

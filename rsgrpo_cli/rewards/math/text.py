@@ -47,6 +47,7 @@ _SYMBOLS: dict[str, str] = {
         "′": "'",
         "¢": r"\text{ cents}",
     },
+    **{"℃": r"^\circ C", "℉": r"^\circ F"},
     **{"≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "≈": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap "},
     **{"∅": r"\emptyset ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "⟨": "(", "⟩": ")"},
     **{letter: f"\\mathbb{{{plain}}}" for letter, plain in zip("ℝℤℕℚℂ", "RZNQC", strict=True)},

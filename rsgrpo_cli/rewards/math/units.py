@@ -45,6 +45,10 @@ _KINDS: dict[str, dict[str, tuple[Fraction | int, str]]] = {
         "cent": (1, "cent cents"),
         "dollar": (100, "dollar dollars"),
     },
+    "temperature": {  # neither is a multiple of another
+        "celsius": (0, "celsius"),
+        "fahrenheit": (0, "fahrenheit"),
+    },
     "part of the day": {
         "am": (0, "am a.m"),
         "pm": (0, "pm p.m"),

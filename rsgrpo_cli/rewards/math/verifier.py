@@ -41,6 +41,10 @@ _DECIMAL_TOLERANCE = 1e-5
 # Names that its grammar cannot read, and others that it can: a constant with a subscript is no constant.
 _NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?:\\gamma|(?<![A-Za-z\\])e)(?=\s*_)"), r"\\varsigma"),
+    (
+        re.compile(r"(?<![A-Za-z\\])(?<!cal\{)(?<!bb\{)(?<!frak\{)(?<!scr\{)E(?![A-Za-z])|(?<![A-Za-z\\])I(?=\s*_)"),
+        r"\\mathcal{\g<0>}",
+    ),  # not Euler's number
     (re.compile(r"\\Gamma(?![A-Za-z])(?!\s*\()"), r"\\Upsilon"),  # it would be Euler's constant
     (re.compile(r"\\mathbb\s*\{([A-Z])\}(?=\s*_)"), r"\1"),
     (re.compile(r"\\aleph(?![A-Za-z])"), r"\\hbar"),

@@ -78,8 +78,8 @@ _CJK_ALTERS = re.compile(r"[万萬亿億千百十半约約负負不非或和到�
 
 _BEFORE = re.compile(
     r"^\s*(?P<said>(?:\\text\{[^{}]*\}|(?<![\\A-Za-z])[A-Za-z][a-z']++(?![A-Za-z]*\{)|[A-Za-z](?=\s+(?:is|equals?)\b)"
-    r"|[A-Z]{2,3}(?![A-Za-z_^({\\]|\s*[-+*/])|US\$?|[ ,.])+?)"
-    r"(?P<colon>\s*:\s*|\s*)(?=[-+]?\s*(?:\d|\.\d|\\(?:d?frac|sqrt|pi|pm|begin|left|infty)|[(\[]|\\\{|[A-Za-z](?![a-z])))"
+    r"|[A-Z]{2,3}(?![A-Za-z_^({]|\\(?!text)|\s*[-+*/])|US\$?|[ ,.])+?)"
+    r"(?P<colon>\s*:\s*|\s*)(?=[-+]?\s*(?:\d|\.\d|\\(?:d?frac|sqrt|pi|pm|begin|left|infty)|[(\[]|\\\{|(?![A-Z]{1,3}\s+(?:\\text\{\s*)?(?:is|are|equals|has)\b)[A-Za-z](?![a-z])))"
 )
 _LETTERED = re.compile(r"^\s*(?:\\text\{\s*\(?[A-J][).:]\)?\s*\}|\([A-J]\))\s*(?=[-\d\\(.])")  # "(B) 42" for 42
 _SIGN_WORD = re.compile(

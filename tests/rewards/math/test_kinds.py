@@ -63,6 +63,17 @@ RIGHT = [
     ("bd-c", "-c+db"),
     (r"\frac{d\sqrt{5}}{3}", r"\frac{\sqrt5}{3}d"),
     ("7C_{16}", r"\text{7C}"),
+    ("n^3", r"n^3 \text{ for all } n \in \mathbb{N}"),
+    ("g(x) = 3x", "g(t) = 3t"),
+    (r"\sqrt{3}", r"\sqrt{3} \quad \text{(approximately } 1.732 \text{ cm)}"),
+    (r"\sqrt{3}", r"\sqrt{3} \text{ (about 1.732)}"),
+    (r"(-\infty,2)\cup\{6\}", r"m < 2 \text{ or } m = 6"),
+    ("PQ=RS", r"\text{RS} = \text{PQ}"),
+    (r"y = 4x + ce^{-x}", r"y = Ce^{-x} + 4x"),
+    ("85", r"85^\circ\text{C}"),
+    (r"85^\circ C", "85℃"),
+    (r"\frac{E_1}{3}", r"\frac{1}{3}E_1"),
+    ("7", r"\text{The area of triangle } PQR \text{ is } 7"),
 ]
 WRONG = [
     ("42", "41 = 42"),
@@ -99,6 +110,16 @@ WRONG = [
     ("9", r"9 \text{ where } n \text{ is odd}"),
     ("2B", "2B^T"),
     (r"\frac{dy}{dx}", r"\frac{dx}{dy}"),
+    ("7", r"7 \text{ for all odd } n"),
+    ("g(x) = 3x", "g(t) = 3x"),
+    ("g(x) = 3x", "h(t) = 3t"),
+    (r"\sqrt{3}", r"\sqrt{3} \text{ (about 1.8)}"),
+    (r"(-\infty,2)\cup\{6\}", r"m < 2 \text{ or } m = 5"),
+    ("PQ=RS", r"\text{RT} = \text{PQ}"),
+    ("2C", "2c"),
+    (r"85^\circ C", r"85^\circ F"),
+    ("2E", "2e"),
+    ("I_0", "i"),
 ]
 
 
