@@ -26,25 +26,29 @@ def gc(
         bool,
         typer.Option("--rollouts", help="The completions of finished steps, too; then checkpoints stay."),
     ] = False,
+    logprobs: Annotated[
+        bool,
+        typer.Option("--logprobs", help="What the trainer said of each token of finished steps, too."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it without asking.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what may go.")] = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """List what can be deleted from a run to save space, and delete it when told to.
 
-    By default that is only what nothing is lost with: checkpoints that can be rebuilt, and log-probabilities of
-    finished updates. What resuming needs is never offered. Without a terminal to ask, nothing is removed without --yes.
+    By default that is only what nothing is lost with: checkpoints that can be rebuilt. What resuming needs is never
+    offered. Without a terminal to ask, nothing is removed without --yes.
     """
     from rsgrpo_cli.pipeline import tidying
     from rsgrpo_cli.run_dir import RunDir
 
     out, target = Output(as_json=as_json), RunDir.open(name or run)
-    found = tidying.candidates(target, out, rollouts=rollouts)
+    found = tidying.candidates(target, out, rollouts=rollouts, logprobs=logprobs)
     listed = [{"kind": one.kind, "what": one.what, "lost": one.lost, "bytes": one.bytes} for one in found]
     total = sum(one.bytes for one in found)
     data = {"run": str(target.path), "candidates": listed, "bytes": total, "removed": False}
     if not found:
-        return out.result(data, lines=[_nothing(rollouts)])
+        return out.result(data, lines=[_nothing(rollouts, logprobs)])
     if dry_run or not (yes or _asked(out, found, total)):
         more = "" if dry_run else "; --yes removes it"
         return out.result(data, _table(found), lines=[f"nothing was removed{more}"])
@@ -55,8 +59,9 @@ def gc(
     out.result(data | {"removed": True}, lines=lines)
 
 
-def _nothing(rollouts: bool) -> str:
-    return "nothing may go" + ("" if rollouts else "; --rollouts asks for the completions of finished steps too")
+def _nothing(rollouts: bool, logprobs: bool) -> str:
+    asked = rollouts or logprobs
+    return "nothing may go" + ("" if asked else "; --rollouts offers the completions of finished steps too")
 
 
 def _asked(out: Output, found: Sequence[Candidate], total: int) -> bool:

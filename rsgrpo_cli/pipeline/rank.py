@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import UsageError
@@ -78,7 +78,7 @@ def _update(policy: Policy, config: RunConfig, order: Order, folder: Path) -> pa
     from rsgrpo_cli.stages import update as update_stage
 
     assert policy.ranks is not None
-    cfg, sampling = config.update, order.sampling
+    cfg, sampling, first = config.update, order.sampling, policy.ranks.rank == 0
     rollouts, advantages = (
         rank_order.read_table(folder, name) for name in (rank_order.ROLLOUTS, rank_order.ADVANTAGES)
     )
@@ -89,9 +89,15 @@ def _update(policy: Policy, config: RunConfig, order: Order, folder: Path) -> pa
     if said is None and cfg.optimizer_steps > 1:
         temperature = sampling["temperature"]
         said = update_stage.read_policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature)
-        if policy.ranks.rank == 0:
+        if first:
             rank_order.write_table(said, folder, rank_order.LOGPROBS)
-    return update_stage.update(rollouts, advantages, policy, cfg, seed=config.seed, policy_logprobs=said, **sampling)
+
+    def keep(found: pa.Table) -> None:
+        if first:
+            rank_order.write_table(found, folder, rank_order.LOGPROBS)
+
+    made: dict[str, Any] = {"policy_logprobs": said, "keep": keep}
+    return update_stage.update(rollouts, advantages, policy, cfg, seed=config.seed, **made, **sampling)
 
 
 def _join(config: RunConfig, place: Place) -> Ranks:

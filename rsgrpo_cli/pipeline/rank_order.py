@@ -2,7 +2,7 @@
 
 order.json                what to update, from what, with which settings
 rollouts, advantages      what to learn from (.arrow)
-policy_logprobs           of an update in several optimizer steps: read or made before the first
+policy_logprobs           before the first optimizer step; of an update in several steps: read or made before it
 metrics                   what happened on the way, from the first rank
 rank-N.json               why rank N gave up; rank-N.out and rank-N.err have what it printed
 """

@@ -298,33 +298,32 @@ def _change_policy(
     """The update itself, in memory; what an interrupted one has left of the old log-probabilities is used."""
     from rsgrpo_cli.stages import update as update_stage
 
-    policy_logprobs = None
-    if (kept := _kept_logprobs(session, step, cfg, lineage)) is not None:
-        path, before, policy_logprobs = kept
-        if policy_logprobs is None:
-            temperature = step.sampled.config["temperature"]
-            made = update_stage.read_policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature)
-            write_table(path, made, POLICY_LOGPROBS, before)
-            policy_logprobs = read_table(path, POLICY_LOGPROBS)
-    seed = session.config.seed
-    return updating.change_policy(step, policy, cfg, rollouts, advantages, seed=seed, policy_logprobs=policy_logprobs)
+    path, before, policy_logprobs = _kept_logprobs(session, step, cfg, lineage)
+
+    def keep(found: pa.Table) -> None:
+        write_table(path, found, POLICY_LOGPROBS, before)
+
+    if cfg.optimizer_steps > 1 and policy_logprobs is None:
+        temperature = step.sampled.config["temperature"]
+        keep(update_stage.read_policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature))
+        policy_logprobs = read_table(path, POLICY_LOGPROBS)
+    made: dict[str, Any] = {"policy_logprobs": policy_logprobs, "keep": keep}
+    return updating.change_policy(step, policy, cfg, rollouts, advantages, seed=session.config.seed, **made)
 
 
 def _kept_logprobs(
     session: Session, step: Step, cfg: UpdateConfig, lineage: Lineage
-) -> tuple[Path, Lineage, pa.Table | None] | None:
-    """Of an update in several optimizer steps: what is kept of the log-probabilities before the first.
+) -> tuple[Path, Lineage, pa.Table | None]:
+    """Where the log-probabilities before the first optimizer step are kept.
 
     Returns:
-        The file, its lineage, and its table if an interrupted update has left it.
+        The file, its lineage, and its table if an interrupted update in several steps has left it.
     """
     from rsgrpo_cli.stages import update as update_stage
 
-    if cfg.optimizer_steps == 1:
-        return None
     path = session.run.policy_logprobs(step.number)
     before = replace(lineage, config=update_stage.decides_logprobs(lineage.config), outputs={})
-    current = freshness(path, POLICY_LOGPROBS, before) == Freshness.CURRENT
+    current = freshness(path, POLICY_LOGPROBS, before) == Freshness.CURRENT and cfg.optimizer_steps > 1
     return path, before, read_table(path, POLICY_LOGPROBS) if current else None
 
 

@@ -42,17 +42,18 @@ class Candidate:
     bytes: int
 
 
-def candidates(run: RunDir, out: Output, *, rollouts: bool) -> list[Candidate]:
+def candidates(run: RunDir, out: Output, *, rollouts: bool = False, logprobs: bool = False) -> list[Candidate]:
     """What may go.
 
     Args:
         run: The run.
         out: Told of a checkpoint that cannot be read, and stays.
-        rollouts: Offer the completions of the steps that are done, too; checkpoints then stay, as they cannot be
-            rebuilt without these.
+        rollouts: Offer the completions of the steps that are done, and what was said of their tokens; checkpoints then
+            stay, as they cannot be rebuilt without these.
+        logprobs: Offer what was said of their tokens alone.
     """
     done = [step for step in run.steps() if step < run.newest_version()]
-    found = _logprobs(run, done)
+    found = _logprobs(run, done) if rollouts or logprobs else []
     found += _rollouts(run, done) if rollouts else _checkpoints(run, out)
     return found
 
@@ -82,12 +83,13 @@ def _note_removal(folders: set[Path]) -> None:
 
 
 def _logprobs(run: RunDir, done: Sequence[int]) -> list[Candidate]:
-    """What the policy said of the completions before an update with several optimizer steps: for resuming it only."""
+    """What the policy said of the completions before an update, which nothing is made from once the update is done."""
     paths = [run.policy_logprobs(step) for step in done if _is_ours(run.policy_logprobs(step), POLICY_LOGPROBS)]
     if not paths:
         return []
-    what = f"log-probabilities that {len(paths)} finished {plural(len(paths), 'update')} began with"
-    return [Candidate("log-probabilities", what, "", paths, _freed(paths))]
+    what = f"token log-probabilities of {len(paths)} finished {plural(len(paths), 'step')}"
+    lost = "show --tokens, report and view have no entropies and no trainer minus sampler of these steps"
+    return [Candidate("log-probabilities", what, lost, paths, _freed(paths))]
 
 
 def _checkpoints(run: RunDir, out: Output) -> list[Candidate]:

@@ -26,7 +26,8 @@ PLACE = "ranks"
 """What the directory that the ranks work in is named after, and their log."""
 
 Kept = tuple[Path, Lineage, pa.Table | None]
-"""Where the log-probabilities before an update's first optimizer step are kept, their lineage, and they themselves."""
+"""Where the log-probabilities before an update's first optimizer step are kept, their lineage, and their table where an
+interrupted update in several steps has left it."""
 
 
 def check(config: RunConfig, *, here: bool = True) -> None:
@@ -71,7 +72,7 @@ def update(
     lineage: Lineage,
     rollouts: pa.Table,
     advantages: pa.Table,
-    kept: Kept | None,
+    kept: Kept,
 ) -> pa.Table:
     """Make the next policy's checkpoint and the update's metrics, which appear one after the other.
 
@@ -82,7 +83,7 @@ def update(
         lineage: Of what it makes.
         rollouts: What it learns from.
         advantages: Their advantages.
-        kept: Of an update in several optimizer steps.
+        kept: Where its log-probabilities go.
 
     Returns:
         Table of `schemas.UPDATE_METRICS`.
@@ -97,7 +98,7 @@ def update(
     free_memory()
     with disk.workshop(place) as folder:
         tables = {rank_order.ROLLOUTS: rollouts, rank_order.ADVANTAGES: advantages}
-        for name, table in (tables | ({rank_order.LOGPROBS: kept[2]} if kept else {})).items():
+        for name, table in (tables | {rank_order.LOGPROBS: kept[2]}).items():
             if table is not None:
                 rank_order.write_table(table, folder, name)
 
@@ -162,11 +163,11 @@ def _work(session: Session, folder: Path, ranks: int) -> None:
         raise
 
 
-def _take_over(folder: Path, kept: Kept | None) -> pa.Table:
+def _take_over(folder: Path, kept: Kept) -> pa.Table:
     """The metrics that the ranks have left; what else they made goes where it is kept."""
-    if kept and kept[2] is None:
+    if kept[2] is None:
         said = rank_order.read_table(folder, rank_order.LOGPROBS)
-        assert said is not None  # made before the first optimizer step
+        assert said is not None  # the first rank wrote it before the metrics
         write_table(kept[0], said, POLICY_LOGPROBS, kept[1])
     metrics = rank_order.read_table(folder, rank_order.METRICS)
     assert metrics is not None  # the first rank wrote it before it said that it was done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -106,10 +107,12 @@ def change_policy(
     *,
     seed: int,
     policy_logprobs: pa.Table | None = None,
+    keep: Callable[[pa.Table], object] | None = None,
 ) -> pa.Table:
     """Update a policy, in place, from the completions of a step; all else as in `stages.update.update`."""
     from rsgrpo_cli.stages import update as update_stage
 
+    sampling = sampling_of(step)
     return update_stage.update(
-        rollouts, advantages, policy, cfg, seed=seed, policy_logprobs=policy_logprobs, **sampling_of(step)
+        rollouts, advantages, policy, cfg, seed=seed, policy_logprobs=policy_logprobs, keep=keep, **sampling
     )

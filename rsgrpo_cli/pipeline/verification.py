@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rsgrpo_cli import activity
-from rsgrpo_cli.artifacts import read_table
+from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.checked_steps import require_own_settings
 from rsgrpo_cli.checkpoint_checks import check_checkpoint, checking
 from rsgrpo_cli.disk import links_out
@@ -231,13 +231,21 @@ class Verification:
 
     def _later_tables(self, step: Step, again: dict[str, str]) -> None:
         for path in sorted(self.run.step(step.number).glob("*.parquet")):
-            kind, what = _BY_NAME.get(path.name.partition(".")[0], (None, ""))
+            kind, what = _BY_NAME.get(path.name.partition(".")[0], (None, None))
             if kind is None:
                 continue
-            made = self._table(path, kind, again[what])
+            hint = again[what] if what else _moved(shlex.join(["rsgrpo", "verify", str(self.run.path)]))
+            made = self._table(path, kind, hint)
             if path == self.run.advantages(step.number) and step.rewards and made is not None:
                 rewards = step.rewards.table(list(KEYS))
                 self._same_keys(made, rewards, path, "the rewards", again["advantages"])
+            if kind is POLICY_LOGPROBS and made is not None and step.manifest is not None:
+                self._of_these(path, kind, step.manifest["id"], hint)
+
+    def _of_these(self, path: Path, kind: ArtifactSchema, rollouts: str, hint: str) -> None:
+        """What nothing is made from is of the step's own rollouts, too: `show` and the page put it beside these."""
+        if read_lineage(path, kind).inputs.get("rollouts") != rollouts:
+            self.add(f"{path} is not of the rollouts that are there", hint)
 
     def _lineage(self, step: Step) -> None:
         hint = f"branch off before it: {self._fork(step.number)}"
@@ -307,14 +315,15 @@ class Verification:
             return self._command("eval", "--policy", str(version), "--benchmark", name)
 
 
-_BY_NAME: dict[str, tuple[ArtifactSchema, str]] = {
+_BY_NAME: dict[str, tuple[ArtifactSchema, str | None]] = {
     "audit": (AUDIT, "rewards"),
     "advantages": (ADVANTAGES, "advantages"),
     "history": (HISTORY, "advantages"),
     "update_metrics": (UPDATE_METRICS, "updates"),
-    "policy_logprobs": (POLICY_LOGPROBS, "updates"),
+    "policy_logprobs": (POLICY_LOGPROBS, None),
 }
-"""The single files of a step, by the first part of their name: what they hold, and what they belong to."""
+"""The single files of a step, by the first part of their name: what they hold, and which stage makes them again; None
+where nothing needs them any more."""
 
 
 def _moved(command: str) -> str:

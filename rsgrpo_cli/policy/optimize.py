@@ -12,11 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import isfinite
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rsgrpo_cli import activity
 from rsgrpo_cli.config import UpdateConfig
@@ -26,6 +24,7 @@ from rsgrpo_cli.policy.batches import Batch, Ragged, assemble, micro_batches
 from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.policy import Policy
+from rsgrpo_cli.policy.said import Said
 from rsgrpo_cli.policy.training_mode import update_mode
 
 
@@ -56,6 +55,7 @@ class Sums:
 class _Running:
     """The same while they grow, on the device: reading one number there would wait for all work before it."""
 
+    said: Said | None = None
     values: dict[str, torch.Tensor] = field(default_factory=dict)
     tokens: int = 0
     micro_batches: int = 0
@@ -79,13 +79,14 @@ class _Running:
         return Sums(**dict(zip(self.values, numbers, strict=True)), **counts)
 
 
-def optimizer_step(policy: Policy, experience: Experience, cfg: UpdateConfig) -> Sums:
+def optimizer_step(policy: Policy, experience: Experience, cfg: UpdateConfig, said: Said | None = None) -> Sums:
     """Update the policy once.
 
     Args:
         policy: Changed in place.
         experience: The completions; those without a gradient count in the averages only.
         cfg: The loss and the optimizer.
+        said: Gets what the policy says of the completions before it changes.
 
     Returns:
         What to report.
@@ -99,7 +100,7 @@ def optimizer_step(policy: Policy, experience: Experience, cfg: UpdateConfig) ->
     if not rows:
         # No gradient at all: a step of AdamW would still move the weights by its momentum.
         return Sums()
-    running = _Running()
+    running = _Running(said)
     update_mode(policy.lm.causal)
     with _explained(cfg), activity.doing("", len(rows), "completions") as bar:
         for micro_batch, loss in _losses(policy, experience, rows, cfg, running):
@@ -178,19 +179,15 @@ def logprobs_and_entropies(policy: Policy, experience: Experience, cfg: UpdateCo
     Raises:
         EngineError: If memory runs out.
     """
-    made: list[NDArray[Any]] = [np.zeros((0, 2), np.float32)] * len(experience.completions)
+    said = Said()
     rows = np.flatnonzero(experience.gradient_N).tolist()
     update_mode(policy.lm.causal)
     with _explained(cfg), torch.no_grad(), activity.doing("", len(rows), "completions read first") as bar:
         for micro_batch in _to_read(policy, experience, rows, cfg):
             batch = assemble(experience.prompts, experience.completions, micro_batch, policy.lm.device)
-            said = token_logprobs(policy.lm, batch, temperature=experience.temperature)
-            said_N2 = torch.stack(said, dim=1).cpu().numpy()
-            ends = np.cumsum([len(experience.completions[row]) for row in micro_batch])
-            for row, own in zip(micro_batch, np.split(said_N2, ends[:-1]), strict=True):
-                made[row] = own
+            said.add(micro_batch, *token_logprobs(policy.lm, batch, temperature=experience.temperature))
             bar.advance(len(micro_batch))
-    return made if policy.ranks is None else _filled(policy.ranks.gather(made))
+    return said.of(experience, policy.ranks)
 
 
 def _to_read(policy: Policy, experience: Experience, rows: list[int], cfg: UpdateConfig) -> Iterable[list[int]]:
@@ -199,11 +196,6 @@ def _to_read(policy: Policy, experience: Experience, rows: list[int], cfg: Updat
         return micro_batches(experience.lengths, rows, cfg.micro_batch_tokens)
     dealt = policy.ranks.deal(experience.lengths, rows, cfg.micro_batch_tokens)
     return [micro_batch or _shortest(experience, rows) for micro_batch in dealt]
-
-
-def _filled(parts: Sequence[list[NDArray[Any]]]) -> Ragged:
-    """The rows of every rank in one list: of the first that has them, so that all ranks have the same."""
-    return [next((own for own in row if len(own)), row[0]) for row in zip(*parts, strict=True)]
 
 
 @contextmanager
@@ -228,6 +220,8 @@ def _loss(
     bonus = cfg.entropy_coef > 0
     temperature = experience.temperature
     logprobs_N, entropy_N = token_logprobs(policy.lm, batch, temperature=temperature, entropy_gradient=bonus)
+    if running.said is not None:
+        running.said.add(rows, logprobs_N, entropy_N)
     at_start = experience.policy_logprobs
     policy_logprobs_N = logprobs_N.detach() if at_start is None else _end_to_end(at_start, rows, device)
     sampling_logprobs_N = _end_to_end(experience.sampling_logprobs, rows, device)

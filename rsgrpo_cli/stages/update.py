@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.errors import DataError
-from rsgrpo_cli.policy.batches import ragged
+from rsgrpo_cli.policy.batches import Ragged, ragged
 from rsgrpo_cli.policy.experience import Experience, minibatches
 from rsgrpo_cli.policy.optimize import Sums, logprobs_and_entropies, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
+from rsgrpo_cli.policy.said import Said
 from rsgrpo_cli.policy.schedule import learning_rate
 from rsgrpo_cli.schemas import KEYS, UPDATE_METRICS
 
@@ -34,6 +35,7 @@ def update(
     correct_sampler: bool,
     seed: int = 0,
     policy_logprobs: pa.Table | None = None,
+    keep: Callable[[pa.Table], object] | None = None,
 ) -> pa.Table:
     """Change the policy, in place, by one optimizer step on all completions, or by several on parts of them.
 
@@ -51,6 +53,8 @@ def update(
         correct_sampler: Whether the sampler was not the trainer.
         seed: The run's; it deals the groups out to minibatches.
         policy_logprobs: What `read_policy_logprobs` made of the same, if it was called before.
+        keep: Called with columns of `schemas.POLICY_LOGPROBS`, which the forward pass of an update's only optimizer
+            step finds anyway. Where there are several steps, `read_policy_logprobs` has made them before.
 
     Returns:
         Table of `schemas.UPDATE_METRICS`.
@@ -66,12 +70,15 @@ def update(
         rollouts, advantages, cfg, temperature, max_tokens, correct_sampler, policy_logprobs=policy_logprobs
     )
     rows = []
+    said = Said() if keep and cfg.optimizer_steps == 1 else None
     with policy.updating() as version:
         for number, part in enumerate(minibatches(experience, cfg, seed=seed, version=version)):
             lr = learning_rate(cfg, version * cfg.optimizer_steps + number)
             policy.set_learning_rate(lr)
-            sums = optimizer_step(policy, part, cfg)
+            sums = optimizer_step(policy, part, cfg, said)
             rows.append({"optimizer_step": number, "learning_rate": lr, **_metrics(sums, cfg, part)})
+    if keep and said:
+        keep(_said_table(advantages, said.of(experience, policy.ranks)))
     return pa.Table.from_pylist(rows, schema=UPDATE_METRICS.schema)
 
 
@@ -87,7 +94,10 @@ def read_policy_logprobs(
     """
     _check(policy, rollouts, advantages)
     experience = _experience(rollouts, advantages, cfg, temperature)
-    values = logprobs_and_entropies(policy, experience, cfg)
+    return _said_table(advantages, logprobs_and_entropies(policy, experience, cfg))
+
+
+def _said_table(advantages: pa.Table, values: Ragged) -> pa.Table:
     offsets = pa.array(np.cumsum([0, *map(len, values)], dtype=np.int32))
     end_to_end = np.concatenate([np.zeros((0, 2), np.float32), *values])  # none is left if all are dropped
     logprobs, entropies = (pa.ListArray.from_arrays(offsets, pa.array(column)) for column in end_to_end.T)

@@ -1,4 +1,4 @@
-"""An update of several optimizer steps, as a user runs it."""
+"""An update of one optimizer step or of several, as a user runs it: what it keeps of the policy before."""
 
 import json
 import os
@@ -12,7 +12,9 @@ import pytest
 
 from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Generation
+from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.stages import update as stage
+from rsgrpo_cli.step_dir import Step
 from tests.commands.test_stages import artifacts
 from tests.conftest import SMALL, Cli
 
@@ -47,6 +49,51 @@ def test_an_update_that_died_resumes_with_its_policy_logprobs(
     assert cli(*train).code == 0
     assert os.stat(logprobs).st_mtime_ns == written
     assert made.read_bytes() == weights
+
+
+def test_one_step_keeps_what_the_trainer_said_of_each_token(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "--run", "runs/kept", "--steps", "2", *SMALL).code == 0
+    kept = RunDir(tmp_path / "runs" / "kept")
+    said, step = pq.read_table(kept.policy_logprobs(1)).to_pylist(), Step(kept, 1)
+    tokens = [value for row in said for value in row["entropies"]]
+    mean = step.updates.table().to_pylist()[0]["entropy"]
+    assert mean == pytest.approx(sum(tokens) / len(tokens), rel=1e-5)
+    sampled = step.rollouts.table(["completion_ids"])["completion_ids"].to_pylist()
+    weighed = step.advantages.table(["advantage"])["advantage"].to_pylist()
+    read = [len(ids) if advantage else 0 for ids, advantage in zip(sampled, weighed, strict=True)]
+    assert [len(row["policy_logprobs"]) for row in said] == read
+    assert 0 in read
+    group, _, prompt = next(row["group_id"] for row in said if row["entropies"]).partition(":")
+    where = ("--step", group, "--prompt", prompt, "--tokens", "0", "--json")
+    assert all(token["entropy"] is not None for token in cli("show", "--run", kept.path, *where).json["tokens"])
+    assert cli("verify", kept.path).code == 0
+
+
+def test_what_an_interrupted_step_kept_is_written_again(cli: Cli, tmp_path: Path) -> None:
+    train = ["train", "--run", "runs/x", "--steps", "1", *SMALL]
+    assert cli(*train).code == 0
+    run = RunDir(tmp_path / "runs/x")
+    whole = {path: path.read_bytes() for path in run.step(0).glob("*.parquet")}
+    (run.checkpoint(1) / "manifest.json").unlink()  # as if killed before the checkpoint was complete
+    run.policy_logprobs(0).unlink()
+    assert cli(*train).code == 0
+    assert {path: path.read_bytes() for path in run.step(0).glob("*.parquet")} == whole
+    run.policy_logprobs(0).write_bytes(b"a stranger's")
+    (run.checkpoint(1) / "manifest.json").unlink()
+    refused = cli(*train)
+    assert (refused.code, "policy_logprobs.parquet" in refused.err) == (1, True), refused.err
+    run.policy_logprobs(0).unlink()
+    assert cli(*train).code == 0
+
+
+def test_several_steps_take_up_what_one_step_kept(cli: Cli, tmp_path: Path) -> None:
+    settings = ["--steps", "1", *SMALL]
+    assert cli("train", "--run", "runs/one", *settings).code == 0
+    assert cli("train", "--run", "runs/several", *settings, *SEVERAL).code == 0
+    assert cli("update", "--run", "runs/one", "--step", "0", *SEVERAL, "--force").code == 0
+    for name in ("steps/000000/policy_logprobs.parquet", "checkpoints/000001/model.safetensors"):
+        pair = [tmp_path / "runs" / run / name for run in ("one", "several")]
+        assert pair[0].read_bytes() == pair[1].read_bytes()
 
 
 def test_a_cosine_that_is_over_refuses_to_train_on(cli: Cli, tmp_path: Path) -> None:

@@ -39,18 +39,14 @@ def cases(pair: Path, names: list[str]) -> Iterator[tuple[str, Damage]]:
         for damage in DAMAGES:
             same = (pair / "whole" / name).read_bytes() == (pair / "other" / name).read_bytes()
             # A run can do without these, and makes them again; without config.json it is none.
-            spared = damage is deleted and (name in NOT_NEEDED or name.startswith("benchmarks/"))
+            spared = damage is deleted and is_not_needed(name)
             if not (damage is foreign and same) and not spared:
                 yield name, damage
 
 
-NOT_NEEDED = (
-    "config.json",
-    "metrics.parquet",
-    "solved.parquet",
-    "identity.json",
-    "prompts.parquet",
-)
+def is_not_needed(name: str) -> bool:
+    at_top = ("config.json", "metrics.parquet", "solved.parquet", "identity.json", "prompts.parquet")
+    return name in at_top or name.startswith("benchmarks/") or name.endswith("/policy_logprobs.parquet")
 
 
 def damaged(pair: Path, name: str, damage: Damage) -> Path:
@@ -74,7 +70,7 @@ def test_verify_finds_damage(cli: Cli, trained: Path, trained_once: Path) -> Non
     damages = [damage for damage in DAMAGES if damage is not foreign]
     for number, name in enumerate(kinds(trained)):
         damage = damages[number % len(damages)]
-        if damage is deleted and name in NOT_NEEDED:
+        if damage is deleted and is_not_needed(name):
             damage = cut
         damage(trained / name, trained)
         check_found(cli, trained, name, damage)

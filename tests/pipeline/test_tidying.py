@@ -19,7 +19,7 @@ def run(trained: Path) -> RunDir:
 
 
 def test_only_what_can_be_made_again_is_offered(run: RunDir) -> None:
-    (found,) = candidates(run, Output(), rollouts=False)
+    (found,) = candidates(run, Output())
     files = [path for path in run.checkpoint(1).rglob("*") if path.is_file() and path.name != "manifest.json"]
     assert (found.kind, found.what, list(found.paths)) == ("checkpoints", "checkpoint 1", [run.checkpoint(1)])
     assert "rebuild it from the base model: 1 update" in found.lost
@@ -28,18 +28,19 @@ def test_only_what_can_be_made_again_is_offered(run: RunDir) -> None:
 
 def test_a_checkpoint_that_cannot_be_rebuilt_stays(run: RunDir) -> None:
     next(run.rollouts(0).glob("part-*")).unlink()
-    assert candidates(run, Output(), rollouts=False) == []
+    assert candidates(run, Output()) == []
 
 
 def test_with_the_rollouts_the_checkpoints_stay(run: RunDir) -> None:
-    (found,) = candidates(run, Output(), rollouts=True)
+    said, found = candidates(run, Output(), rollouts=True)
     assert found.kind == "rollouts"
     assert {path.parent for path in found.paths} == {run.rollouts(0), run.rollouts(1)}
+    assert said.paths == [run.policy_logprobs(0), run.policy_logprobs(1)]  # of completions that go
 
 
 def test_a_step_that_is_not_done_keeps_all(cli: Cli, run: RunDir) -> None:
     assert cli("rollout", "--run", run.path).code == 0
-    (found,) = candidates(run, Output(), rollouts=True)
+    _, found = candidates(run, Output(), rollouts=True)
     assert run.rollouts(2) not in {path.parent for path in found.paths}
 
 
@@ -47,23 +48,28 @@ def test_what_is_not_ours_or_shared_is_not_counted(run: RunDir, tmp_path: Path) 
     ours = next(run.rollouts(0).glob("part-*"))
     (run.rollouts(0) / "part-00009.parquet").write_text("a user's own")
     os.link(ours, tmp_path / "shared")
-    (found,) = candidates(run, Output(), rollouts=True)
+    _, found = candidates(run, Output(), rollouts=True)
     assert "part-00009.parquet" not in {path.name for path in found.paths}
     assert found.bytes == next(run.rollouts(1).glob("part-*")).stat().st_size
 
 
-def test_log_probabilities_of_finished_updates(cli: Cli) -> None:
-    assert cli("train", "--run", "runs/m", "--steps", "2", *SMALL, "--minibatches", "2").code == 0
+@pytest.mark.parametrize("flags", [[], ["--minibatches", "2"]])
+def test_log_probabilities_of_finished_updates_go_if_asked_for(cli: Cli, flags: list[str]) -> None:
+    assert cli("train", "--run", "runs/m", "--steps", "2", *SMALL, *flags).code == 0
     run = RunDir(Path("runs/m"))
-    found = candidates(run, Output(), rollouts=False)
+    assert [one.kind for one in candidates(run, Output())] == ["checkpoints"]
+    listed = cli("gc", run.path, "--logprobs", "--dry-run").out
+    assert "token log-probabilities of 2 finished steps" in listed
+    found = candidates(run, Output(), logprobs=True)
     assert [one.kind for one in found] == ["log-probabilities", "checkpoints"]
     assert remove(run, found) == sum(one.bytes for one in found)
+    assert cli("verify", run.path).code == 0
     assert (run.policy_logprobs(0).exists(), run.versions()) == (False, [2])
     assert cli("status", "--run", run.path, "--json").json["stale"] == []
     assert cli("eval", "--run", run.path, "--policy", "1", "-n", "1", "--k", "1").code == 0  # rebuilt
 
 
-@pytest.mark.parametrize("flags", [["--rollouts"], []])
+@pytest.mark.parametrize("flags", [["--rollouts"], ["--logprobs"], []])
 def test_a_run_goes_on_as_if_nothing_had_gone(cli: Cli, run: RunDir, flags: list[str], tmp_path: Path) -> None:
     whole = tmp_path / "runs" / "whole"
     assert cli("train", "--run", whole, "--steps", "3", *SMALL).code == 0

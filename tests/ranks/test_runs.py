@@ -11,6 +11,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from console_blocks import blocks
 
@@ -64,6 +66,23 @@ def test_nothing_but_the_log_is_left_of_the_ranks(runs: Path) -> None:
     assert only == {"ranks.log", "worker-0.log"}  # a step's 16 completions are one part
     parts = sorted(path.name for path in (runs / "two" / "steps" / "000002").iterdir())
     assert parts == sorted(path.name for path in (runs / "one" / "steps" / "000002").iterdir())
+
+
+def test_an_update_in_one_step_keeps_what_all_ranks_said(runs: Path, tmp_path: Path) -> None:
+    said = []
+    for ranks in ("1", "2"):
+        copy = tmp_path / "runs" / ranks
+        shutil.copytree(runs / "one", copy)
+        command = ("update", "--run", copy, "--step", "2", "--minibatches", "1", "--tag", "whole", "--ranks", ranks)
+        done = rsgrpo(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        said.append(pq.read_table(copy / "steps" / "000002" / "policy_logprobs.whole.parquet"))
+    assert said[0].select(["group_id", "sample_index"]).equals(said[1].select(["group_id", "sample_index"]))
+    for name in ("policy_logprobs", "entropies"):
+        one, two = (table[name].combine_chunks() for table in said)
+        assert one.offsets.equals(two.offsets)
+        assert len(one.values) > 0
+        np.testing.assert_allclose(one.values, two.values, rtol=0, atol=1e-5)
 
 
 def test_a_killed_rank_ends_the_command_and_the_next_one_completes_it(runs: Path, before_last: Path) -> None:

@@ -197,6 +197,23 @@ def test_policy_logprobs_given_are_those_computed() -> None:
         update(*tables({"a": [1.0, -1.0]}), policy(), cfg, **settings, policy_logprobs=table)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("settings", [{}, {"entropy_coef": 0.1}, {"micro_batch_tokens": 20}], ids=str)
+def test_the_only_step_keeps_what_a_pass_of_its_own_would_read(settings: dict[str, float]) -> None:
+    cfg = CFG.model_copy(update=settings)
+    rollouts, advantages = uneven()
+    read, (kept, bare) = policy(), (policy(), policy())
+    expected = read_policy_logprobs(rollouts, advantages, read, cfg, temperature=0.9)
+    found: list[pa.Table] = []
+    for changed, keep in ((kept, found.append), (bare, None)):
+        sampling = {"temperature": 0.9, "max_tokens": 20, "correct_sampler": False}
+        update(rollouts, advantages, changed, cfg, **sampling, keep=keep)  # type: ignore[arg-type]
+    (made,) = found
+    assert made.equals(expected)
+    assert sum(map(len, made["entropies"].to_pylist())) == (sum(LENGTHS) if settings.get("entropy_coef") else 28)
+    for name, weight in kept.trained().items():
+        assert torch.equal(weight, bare.trained()[name])
+
+
 def test_the_groups_are_dealt_out_by_the_runs_seed() -> None:
     dealt = [run_uneven(seed=seed, minibatches=4)[1]["tokens"].to_pylist() for seed in (0, 0, 1)]
     assert dealt[0] == dealt[1] != dealt[2]

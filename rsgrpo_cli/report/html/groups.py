@@ -35,8 +35,8 @@ _STALE = (
     "The trainer's numbers are of rollouts or advantages that have been made again since. An update notes them anew:"
 )
 _NOT_KEPT = (
-    "The trainer's numbers were not kept. An update in several optimizer steps keeps them, for groups with a gradient; "
-    "this one does so beside the run's own, and the page of {place} shows them:"
+    "The trainer's numbers were not kept: older versions did not, and gc removes them. An update keeps them, for "
+    "groups with a gradient; this one does so beside the run's own, and the page of {place} shows them:"
 )
 
 Row = dict[str, Any]
@@ -97,8 +97,7 @@ class Groups:
             tagged = ["--tag", beside.tag] if beside and step == beside.step else []
             again = stage_command(self.run, step, "updates", *used, *tagged, "--force")
             return [_STALE, again]
-        several = [] if self.run.config().update.optimizer_steps > 1 else ["--minibatches", "2"]
-        make = stage_command(self.run, step, "updates", *used, *several, "--tag", _TAG)
+        make = stage_command(self.run, step, "updates", *used, "--tag", _TAG)
         return [_NOT_KEPT.format(place=f"{self.run.path}@{step + 1}.{_TAG}"), make]
 
     def _of_the_trainer(self, step: int) -> dict[tuple[str, int], Row]:

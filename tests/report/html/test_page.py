@@ -173,7 +173,7 @@ def test_the_trainers_numbers_of_other_completions_are_not_shown(tmp_path: Path,
     assert command == f"rsgrpo update --run {rs.path} --step 1 --force"
     told, command = before["trainer"]  # it kept none
     assert f"{rs.path}@1.trainer" in told
-    assert command == f"rsgrpo update --run {rs.path} --step 0 --minibatches 2 --tag trainer"
+    assert command == f"rsgrpo update --run {rs.path} --step 0 --tag trainer"
 
 
 def test_visits_tell_what_was_learnt_and_forgotten(tmp_path: Path) -> None:
