@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands import options, plan_time
 from rsgrpo_cli.commands.context import exists
+from rsgrpo_cli.commands.spreading import PANEL
 from rsgrpo_cli.config import Overrides, resolve, with_file
 from rsgrpo_cli.console import Output, size, table
 from rsgrpo_cli.errors import UsageError
@@ -25,7 +27,42 @@ Memory = Annotated[
     ),
 ]
 Gpus = Annotated[
-    int | None, typer.Option("--gpus", metavar="N", min=1, help="Plan for an update over N GPUs; the same as --ranks.")
+    int | None,
+    typer.Option(
+        "--gpus", metavar="N", min=1, rich_help_panel=PANEL, help="Plan for an update over N GPUs; the same as --ranks."
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|HOST:PORT",
+        rich_help_panel=PANEL,
+        help="Plan for a Ray cluster, which is not asked: a sampler for every vllm.tensor_parallel_size of --gpus, "
+        "unless --data-parallel says how many.",
+    ),
+]
+DataParallel = Annotated[
+    int, typer.Option("--data-parallel", metavar="N", min=0, rich_help_panel=PANEL, help="Plan for N samplers.")
+]
+MeanTokens = Annotated[
+    float | None,
+    typer.Option(
+        "--mean-tokens",
+        metavar="N",
+        min=1,
+        rich_help_panel=PANEL,
+        help="Of a completion, on average.  \\[default: the run's own, or half of --max-tokens]",
+    ),
+]
+Assume = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--assume",
+        metavar="NAME=VALUE",
+        rich_help_panel=PANEL,
+        help="Another number than plan assumes of the machines, several times if need be; it lists their names.",
+    ),
 ]
 FOOTNOTE = (
     "Weights, gradients, optimizer state, KV cache and logits are counted; activations are about right: the sum was "
@@ -41,13 +78,18 @@ def plan(
     prompt_tokens: PromptTokens = 256,
     memory: Memory = None,
     gpus: Gpus = None,
+    ray: Ray = None,
+    data_parallel: DataParallel = 0,
+    mean_tokens: MeanTokens = None,
+    assume: Assume = None,
     as_json: options.JsonOption = False,
     *,
     overrides: Overrides,
 ) -> None:
     """Show what a run would do and how much memory it would need, from the model's config.json alone.
 
-    Takes the flags of train.
+    Takes the flags of train. With several GPUs or workers, and of a run that has steps behind it: also how long a step
+    takes, what it moves, and what saturates first.
     """
     limit = int(memory * 1e9) if memory else None
     if gpus is not None:
@@ -56,7 +98,9 @@ def plan(
                 f"--gpus {gpus} and --ranks {overrides['update.ranks']} say two things", "give one of them"
             )
         overrides["update.ranks"] = gpus
-    print_plan(run, overrides, config, as_json=as_json, prompt_tokens=prompt_tokens, memory=limit)
+    asked: dict[str, Any] = {"gpus": gpus, "ray": ray is not None, "samplers": data_parallel}
+    asked |= {"mean_tokens": mean_tokens, "assumed": tuple(assume or ())}
+    print_plan(run, overrides, config, as_json=as_json, prompt_tokens=prompt_tokens, memory=limit, asked=asked)
 
 
 def print_plan(
@@ -67,10 +111,14 @@ def print_plan(
     as_json: bool,
     prompt_tokens: int = 256,
     memory: int | None = None,
+    asked: Mapping[str, Any] | None = None,
 ) -> None:
-    """What `plan` and `train --dry-run` print."""
+    """What `plan` and `train --dry-run` print; `asked` as of `planning.many.Asked`."""
+    from rsgrpo_cli.pipeline import together
     from rsgrpo_cli.pipeline.own_estimator import completed_run
+    from rsgrpo_cli.pipeline.throughput import read_throughput
     from rsgrpo_cli.pipeline.training import resume_config
+    from rsgrpo_cli.planning.many import Asked, Measured
     from rsgrpo_cli.planning.plan import make_plan
     from rsgrpo_cli.run_dir import RunDir
 
@@ -80,9 +128,14 @@ def print_plan(
     else:
         config = resolve(overrides, config_file)
     config = completed_run(config, None if "advantage.estimator" in overrides or not there else RunDir.open(run).path)
-    data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory)
-    lines = [_logits(data), *_positions(data["positions"]), *_ranks(data["ranks"]), *_verdict(data), FOOTNOTE]
-    Output(as_json=as_json).result(data, _settings_table(data), _work_table(data), _memory_table(data), lines=lines)
+    if config.update.ranks > 1:
+        together.check_settings(config)
+    found = read_throughput(RunDir.open(run)) if there else None
+    want = Asked(**(asked or {}), measured=Measured(**found) if found else None)
+    data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory, asked=want)
+    tables = [_settings_table(data), _work_table(data), _memory_table(data), *plan_time.tables(data["many"])]
+    lines = [_logits(data), *_positions(data["positions"]), *_ranks(data["ranks"]), *plan_time.lines(data["many"])]
+    Output(as_json=as_json).result(data, *tables, lines=[*lines, *_verdict(data), FOOTNOTE])
 
 
 def _settings_table(data: dict[str, Any]) -> Table:

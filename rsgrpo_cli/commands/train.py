@@ -36,7 +36,8 @@ def train(
     Starts a run, or resumes the one that --run names. Ctrl-C stops after the part being worked on.
     """
     if dry_run:
-        return print_plan(run, overrides, config, as_json=as_json)
+        workers = {"ray": ray is not None, "samplers": data_parallel}
+        return print_plan(run, overrides, config, as_json=as_json, asked=workers)
     if not torchrun.is_first(run, overrides):
         return
     from rsgrpo_cli.commands.live import StepLines

@@ -22,6 +22,11 @@ class PartMakers(Protocol):
         ...
 
     @property
+    def samplers(self) -> int:
+        """How many of them sample."""
+        ...
+
+    @property
     def grades(self) -> bool:
         """Whether they grade as well."""
         ...

@@ -82,8 +82,15 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
         dependents=[] if tag else [rewards_of(run, step).place],
         force=force,
         done=lambda: {"completions": read_json(folder / "manifest.json", rows=int)["rows"]},
-        where={"step": step} | _round(sum(len(part.rows) for part in parts) > cfg.prompts_per_step),
+        where={"step": step}
+        | _several(session.spread.samplers if session.spread else 1)
+        | _round(sum(len(part.rows) for part in parts) > cfg.prompts_per_step),
     )
+
+
+def _several(workers: int) -> dict[str, int]:
+    """What the log says of a stage that several workers or ranks made."""
+    return {"workers": workers} if workers > 1 else {}
 
 
 def _sample(
@@ -264,7 +271,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         dependents=dependents,
         force=force,
         tagged=run.beside is not None,
-        where={"step": step} | ({"tag": run.beside.tag} if run.beside else {}),
+        where={"step": step} | _several(cfg.ranks) | ({"tag": run.beside.tag} if run.beside else {}),
     )
 
 

@@ -15,7 +15,7 @@ from rsgrpo_cli.errors import UsageError
 
 H100 = "published: H100 SXM"
 ASSUMED = "assumed"
-MEASURED = "measured: measurements.md"
+MEASURED = "measured"
 YOURS = "yours"
 
 
@@ -83,21 +83,23 @@ class Machine:
         ]
 
 
-def assume(machine: Machine, texts: Iterable[str]) -> Machine:
+def assume(machine: Machine, texts: Iterable[str], names: Iterable[str] | None = None) -> Machine:
     """The machine with numbers of the user's own.
 
     Args:
         machine: What holds otherwise.
         texts: As "disk=40".
+        names: Those that are reckoned with; all unless given.
 
     Raises:
         UsageError: If one names nothing, or its value is no number that this can be.
     """
-    known = {one.name: one for one in fields(machine) if one.metadata}
+    wanted = None if names is None else set(names)
+    known = {one.name: one for one in fields(machine) if one.metadata and (wanted is None or one.name in wanted)}
     for text in texts:
         name, equals, written = (part.strip() for part in text.partition("="))
         if name not in known or not equals:
-            raise UsageError(f"--assume {text!r} names no number that plan assumes", f"one of {', '.join(known)}")
+            raise UsageError(f"--assume {text!r} names nothing that is assumed here", f"one of {', '.join(known)}")
         most = known[name].metadata["most"]
         try:
             value = float(written)

@@ -11,6 +11,7 @@ from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, override
 from rsgrpo_cli.engines.registry import choose_engine
 from rsgrpo_cli.planning import footprint, ranks
 from rsgrpo_cli.planning.footprint import Decoder, Footprint, Precision
+from rsgrpo_cli.planning.many import Asked, many_of
 from rsgrpo_cli.planning.workload import Workload
 from rsgrpo_cli.tasks.files import is_data_file
 from rsgrpo_cli.tasks.problems import Columns
@@ -35,16 +36,20 @@ ALWAYS_SHOWN = (
 """Settings worth showing even where they are the default."""
 
 
-def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: int | None = None) -> dict[str, Any]:
+def make_plan(
+    config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: int | None = None, asked: Asked | None = None
+) -> dict[str, Any]:
     """All that `rsgrpo plan` prints, ready for JSON.
 
     Args:
         config: The run's configuration.
         prompt_tokens: Assumed of a prompt, at most.
         memory: Bytes to fit into; what the device has free unless given.
+        asked: GPUs and workers to plan for.
 
     Raises:
         MissingError: If the model's config.json or a dataset file is not there.
+        UsageError: If what was asked for cannot be; as `many.many_of`.
     """
     from rsgrpo_cli.models import config_directory
     from rsgrpo_cli.planning.decoder import decoder_of, memory_at_hand
@@ -70,6 +75,7 @@ def make_plan(config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: 
         },
         "phases": {name: {"bytes": dict(phase.items), "total": phase.total} for name, phase in phases.items()},
         "ranks": _ranks(config, decoder, load),
+        "many": _many(config, decoder, load, asked or Asked(), memory),
         "peak_bytes": peak,
         "device": device,
         "free_bytes": free,
@@ -84,6 +90,27 @@ def _ranks(config: RunConfig, decoder: Decoder, load: Workload) -> dict[str, Any
         return None
     facts = ranks.rank_facts(config, decoder, _precision(config), micro_batches=load.micro_batches)
     return facts | {"assumptions": list(ranks.ASSUMPTIONS)}
+
+
+def _many(
+    config: RunConfig, decoder: Decoder, load: Workload, asked: Asked, memory: int | None
+) -> dict[str, Any] | None:
+    """Time, disk and network of a step; None where nothing is known of the machines, and nothing was asked."""
+    if not asked.anything and config.update.ranks == 1:
+        return None
+    from rsgrpo_cli.stages.rollout import training_parts
+
+    parts = training_parts(range(load.prompts_per_step), load.group_size)
+    return many_of(
+        config,
+        asked,
+        decoder=decoder,
+        precision=_precision(config),
+        engine=_engine(config),
+        parts=[len(part.rows) * load.group_size for part in parts],
+        prompt_tokens=load.prompt_tokens,
+        memory=memory,
+    )
 
 
 def _positions(config: RunConfig, directory: Path) -> dict[str, Any]:

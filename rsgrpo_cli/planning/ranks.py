@@ -16,7 +16,7 @@ ASSUMPTIONS = (
     f"weights, optimizer state and reference are in equal slices; {GATHERED_LAYERS} decoder layers are whole at once, "
     "embeddings and output layer are in float32",
     "each rank has a micro-batch of the largest size, and works on several",
-    "the rollout has one GPU: the policy without its optimizer",
+    "a sampler's GPU holds the policy without its optimizer",
     "while loading, every rank has the whole model in RAM",
 )
 

@@ -27,6 +27,7 @@ class Work:
         received: Bytes that a rank gets from the others in an update.
         sampler_reads: Whether samplers read a new policy's files; not where they share the trainer's weights.
         checkpoints: Per step: 1, or less where not every step keeps one.
+        arithmetic: Seconds of the update, where they are known better than by a formula.
     """
 
     parts: Sequence[int]
@@ -37,6 +38,7 @@ class Work:
     received: float = 0.0
     sampler_reads: bool = True
     checkpoints: float = 1.0
+    arithmetic: float | None = None
 
     @property
     def completions(self) -> int:
@@ -131,9 +133,11 @@ def step_of(
     rank_nodes = step_time.machines(layout.ranks, machine)
     tokens = work.completions * (work.prompt_tokens + work.mean_tokens)
     lora = precision.lora_rank > 0
-    arithmetic = step_time.update_seconds(
-        decoder, machine, tokens=tokens, ranks=layout.ranks, lora=lora, checkpointing=work.checkpointing
-    )
+    arithmetic = work.arithmetic
+    if arithmetic is None:
+        arithmetic = step_time.update_seconds(
+            decoder, machine, tokens=tokens, ranks=layout.ranks, lora=lora, checkpointing=work.checkpointing
+        )
     exchange = step_time.exchange_seconds(work.received, machine, ranks=layout.ranks)
     reading = step_time.read_seconds(trained, machine, nodes=nodes) if work.sampler_reads else 0.0
     # One process writes the weights, every rank its slice of the optimizer's two moments.

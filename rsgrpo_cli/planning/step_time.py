@@ -104,10 +104,18 @@ def first_iterations(lengths: np.ndarray, slots: int) -> np.ndarray:
     return starts
 
 
-def even_lengths(count: int, longest: int) -> np.ndarray:
-    """Lengths where none are known: as many short as long ones, up to the longest; half of it on average."""
-    shuffled = np.random.default_rng(0).permutation(count)
-    return np.ceil((shuffled + 1) * longest / count).astype(np.int64)
+def even_lengths(count: int, longest: int, mean: float) -> np.ndarray:
+    """Lengths where only their mean is known: as many short as long ones, as far to both sides as there is room.
+
+    Args:
+        count: How many.
+        longest: Where a completion is cut off.
+        mean: Of all, above 0 and at most the longest.
+    """
+    aside = min(mean, longest - mean)
+    places = (np.random.default_rng(0).permutation(count) + 0.5) / count
+    lengths: np.ndarray = np.maximum(1, np.rint(mean + aside * (2 * places - 1))).astype(np.int64)
+    return lengths
 
 
 def rounds(parts: int, samplers: int) -> int:

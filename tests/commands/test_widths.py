@@ -27,6 +27,8 @@ COMMANDS = {
     "whole": ["show", "--full"],
     "what if": ["advantage", "--compare", "rs_grpo:beta=2,rs_grpo:beta=8,grpo,chen_passk:k=4"],
     "plan": ["plan", "--beta", "8", "--eval-every", "60", "--memory", "24"],
+    "plan of many": ["plan", "--gpus", "8", "--engine", "vllm", "--data-parallel", "4", "--memory", "24"],
+    "plan of a run": ["plan", "--run", RUN, "--memory", "24"],
     "with an instruction": [
         "plan",
         "--memory",

@@ -86,9 +86,11 @@ def test_the_cache_has_room_for_so_many() -> None:
     assert part([1], EVEN.known("by hand", memory=1)) == float("inf")
 
 
-def test_lengths_that_nobody_knows_are_even() -> None:
-    assert sorted(even_lengths(4, 100).tolist()) == [25, 50, 75, 100]
-    assert even_lengths(1000, 1000).mean() == pytest.approx(500.5)
+def test_lengths_of_which_the_mean_is_known() -> None:
+    assert sorted(even_lengths(4, 400, 200).tolist()) == [50, 150, 250, 350]
+    assert sorted(even_lengths(4, 400, 300).tolist()) == [225, 275, 325, 375]  # from 200 to 400
+    assert sorted(even_lengths(4, 400, 40).tolist()) == [10, 30, 50, 70]  # from 0 to 80
+    assert even_lengths(3, 20, 20).tolist() == [20, 20, 20]
 
 
 def test_the_rest_by_hand() -> None:

@@ -68,6 +68,11 @@ class Spread:
                 workers.close()
 
     @property
+    def samplers(self) -> int:
+        """How many sample."""
+        return self._samplers.count if self._samplers else 0
+
+    @property
     def grades(self) -> bool:
         """Whether the workers grade as well."""
         return self._graders is not None

@@ -45,6 +45,8 @@ def test_a_run_has_the_same_bytes_with_workers(cli: Cli, whole: Path) -> None:
     done = cli("train", "--run", "runs/two", *RUN, "--set", "train.checkpoint_every=2", "--data-parallel", 2)
     assert done.code == 0, done.err
     assert contents(whole.with_name("two")) == contents(whole)
+    sampled = [event for event in RunDir(whole.with_name("two")).recorded() if event["stage"] == "rollout"]
+    assert [event["workers"] for event in sampled] == [2, 2]  # what `plan` divides the run's speed by
     assert len(list((whole / "steps/000001/rollouts").glob("*.parquet"))) == PARTS
 
 
