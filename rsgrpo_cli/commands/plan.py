@@ -29,7 +29,11 @@ Memory = Annotated[
 Gpus = Annotated[
     int | None,
     typer.Option(
-        "--gpus", metavar="N", min=1, rich_help_panel=PANEL, help="Plan for an update over N GPUs; the same as --ranks."
+        "--gpus",
+        metavar="N",
+        min=1,
+        rich_help_panel=PANEL,
+        help="Plan for an update over N GPUs, the same as --ranks; with --ray, for a cluster of N.",
     ),
 ]
 Ray = Annotated[
@@ -38,7 +42,7 @@ Ray = Annotated[
         "--ray",
         metavar="auto|HOST:PORT",
         rich_help_panel=PANEL,
-        help="Plan for a Ray cluster, which is not asked: a sampler for every vllm.tensor_parallel_size of --gpus, "
+        help="Plan for a Ray cluster, which is not asked: with as many samplers as --gpus has room for beside --ranks, "
         "unless --data-parallel says how many.",
     ),
 ]
@@ -92,7 +96,7 @@ def plan(
     takes, what it moves, and what saturates first.
     """
     limit = int(memory * 1e9) if memory else None
-    if gpus is not None:
+    if gpus is not None and ray is None:
         if overrides.get("update.ranks", gpus) != gpus:
             raise UsageError(
                 f"--gpus {gpus} and --ranks {overrides['update.ranks']} say two things", "give one of them"
@@ -129,7 +133,7 @@ def print_plan(
         config = resolve(overrides, config_file)
     config = completed_run(config, None if "advantage.estimator" in overrides or not there else RunDir.open(run).path)
     if config.update.ranks > 1:
-        together.check_settings(config)
+        together.check(config, here=False)
     found = read_throughput(RunDir.open(run)) if there else None
     want = Asked(**(asked or {}), measured=Measured(**found) if found else None)
     data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory, asked=want)

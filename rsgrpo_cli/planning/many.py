@@ -84,12 +84,20 @@ def layout_of(config: RunConfig, asked: Asked, engine: str, decoder: Decoder) ->
     if asked.gpus and each > asked.gpus:
         hint = f"--gpus {each}, or a smaller vllm.tensor_parallel_size"
         raise UsageError(f"a sampler takes {each} GPUs ({setting}), and --gpus is {asked.gpus}", hint)
-    samplers = asked.samplers or (asked.gpus // each if asked.ray and asked.gpus else 1)
-    if asked.gpus and samplers * each > asked.gpus:
-        what = f"{samplers} samplers" + (f" of {each} GPUs each" if each > 1 else "")
-        hint = f"--data-parallel {asked.gpus // each}, or --gpus {samplers * each}"
-        raise UsageError(f"{what} need {samplers * each} GPUs, and --gpus is {asked.gpus}", hint)
-    return Layout(config.update.ranks, samplers, each)
+    samplers, ranks = asked.samplers or 1, config.update.ranks
+    layout = Layout(ranks, samplers, each, apart=asked.ray)
+    if asked.ray and asked.gpus and not asked.samplers:
+        layout = replace(layout, samplers=(asked.gpus - layout.kept) // each)
+        if layout.samplers < 1:
+            left = max(0, asked.gpus - layout.kept)
+            what = f"{ranks} ranks leave {left} of {asked.gpus} GPUs, and a sampler takes {each}"
+            raise UsageError(what, f"fewer --ranks, or --gpus {layout.kept + each}")
+    if asked.gpus and layout.gpus > asked.gpus:
+        what = f"{samplers} sampler{'s'[: samplers != 1]}" + (f" of {each} GPUs each" if each > 1 else "")
+        what += f" beside {ranks} ranks" if layout.kept else ""
+        hint = f"--data-parallel {max(1, (asked.gpus - layout.kept) // each)}, or --gpus {layout.gpus}"
+        raise UsageError(f"{what} need {layout.gpus} GPUs, and --gpus is {asked.gpus}", hint)
+    return layout
 
 
 def machine_of(config: RunConfig, asked: Asked, layout: Layout, memory: int | None) -> Machine:
@@ -243,7 +251,7 @@ def _layout(layout: Layout, asked: Asked) -> dict[str, int]:
         "ranks": layout.ranks,
         "samplers": layout.samplers,
         "gpus_each": layout.gpus_each,
-        "gpus_without_sampler": gpus - layout.samplers * layout.gpus_each,
+        "gpus_without_sampler": gpus - layout.kept - layout.samplers * layout.gpus_each,
     }
 
 

@@ -59,16 +59,25 @@ class Layout:
         ranks: GPUs of the update.
         samplers: Engines that make parts.
         gpus_each: GPUs of one of these.
+        apart: Whether several ranks keep GPUs of their own, as on a Ray cluster; else the phases follow one another
+            on the same ones.
     """
 
     ranks: int
     samplers: int
     gpus_each: int = 1
+    apart: bool = False
+
+    @property
+    def kept(self) -> int:
+        """GPUs that no sampler can have."""
+        return self.ranks if self.apart and self.ranks > 1 else 0
 
     @property
     def gpus(self) -> int:
-        """That are there: the phases follow one another on the same ones."""
-        return max(self.ranks, self.samplers * self.gpus_each)
+        """That are needed."""
+        sampling = self.samplers * self.gpus_each
+        return self.kept + sampling if self.apart else max(self.ranks, sampling)
 
 
 @dataclass(frozen=True, slots=True)

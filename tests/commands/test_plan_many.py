@@ -69,8 +69,8 @@ def test_a_step_by_hand(cli: Cli, asked: list[Any]) -> None:
 
 
 def test_more_samplers_than_parts_are_idle(cli: Cli, asked: list[Any]) -> None:
-    made = cli(*asked, "--gpus", 8, "--ray", "auto")
-    assert "8 samplers, 8 ranks" in made.out
+    made = cli(*asked, "--gpus", 16, "--ray", "auto", "--ranks", 8)
+    assert "8 samplers, 8 ranks" in made.out  # each of them with a GPU of its own
     assert "7 of 8 samplers have nothing to do: a step has 1 part" in made.out
     assert "saturates first: the longest part" in made.out
     assert "twice as many GPUs" in made.out
@@ -85,6 +85,18 @@ def test_more_parts_are_made_side_by_side(cli: Cli, asked: list[Any]) -> None:
 
     assert sampling(1) == pytest.approx(4 * sampling(4))  # four parts
     assert sampling(3) == pytest.approx(2 * sampling(4))  # two rounds
+
+
+def test_ranks_and_samplers_share_gpus_but_on_a_cluster(cli: Cli, asked: list[Any]) -> None:
+    def layout(*flags: str) -> dict[str, int]:
+        made: dict[str, int] = cli(*asked, *flags, "--json").json["many"]["layout"]
+        return made
+
+    assert layout("--gpus", "8", "--data-parallel", "8")["gpus"] == 8
+    beside = layout("--gpus", "8", "--ray", "auto", "--ranks", "3", "--set", "vllm.tensor_parallel_size=2")
+    assert (beside["ranks"], beside["samplers"], beside["gpus_without_sampler"]) == (3, 2, 1)
+    assert layout("--gpus", "8", "--ray", "auto")["samplers"] == 8  # the command updates
+    assert layout("--ray", "auto", "--ranks", "8", "--data-parallel", "4")["gpus"] == 12
 
 
 def test_nothing_is_said_of_time_unless_asked(cli: Cli, asked: list[Any]) -> None:
@@ -146,6 +158,9 @@ def test_bad_input(cli: Cli, asked: list[Any]) -> None:
     four = ["--set", "vllm.tensor_parallel_size=4"]
     refused(cli(*asked, "--gpus", "2", *four), 2, "a sampler takes 4 GPUs (vllm.tensor_parallel_size=4)")
     refused(cli(*asked, "--gpus", "8", "--data-parallel", "3", *four), 2, "3 samplers of 4 GPUs each need 12 GPUs")
+    refused(cli(*asked, "--gpus", "8", "--ray", "auto", "--ranks", "8"), 2, "8 ranks leave 0 of 8 GPUs")
+    beside = ["--gpus", "8", "--ray", "auto", "--ranks", "4", "--data-parallel", "5"]
+    refused(cli(*asked, *beside), 2, "5 samplers beside 4 ranks need 9 GPUs, and --gpus is 8")
     uneven = ["--set", "vllm.tensor_parallel_size=3"]
     refused(cli(*asked, "--gpus", "8", *uneven), 2, "does not divide the model's 28 attention heads")
     refused(cli(*asked, "--gpus", "1000"), 2, "1000 ranks are too many for the 512 completions of a step")
