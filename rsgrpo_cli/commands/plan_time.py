@@ -10,6 +10,13 @@ from rsgrpo_cli.console import duration, size, table
 if TYPE_CHECKING:
     from rich.table import Table
 
+SHORTENED = {
+    "scoring": "--workers N grades on more cores",
+    "weights to samplers": "an adapter (--lora-rank) is smaller",
+    "checkpoint": "an adapter (--lora-rank) is smaller",
+    "the longest part": "a shorter --max-tokens does",
+}
+"""What shortens what more GPUs do not."""
 COUNTED = "file operations"
 """What of `moved` is a number, not bytes."""
 
@@ -46,6 +53,7 @@ def lines(data: dict[str, Any] | None) -> Iterator[str]:
     if layout["gpus"] == 1:
         return
     share = f"{first['share']:.0%} of a step, which more GPUs do not shorten"
+    share += f"; {SHORTENED[first['name']]}" if first["name"] in SHORTENED else ""
     yield f"saturates first: {first['name']}, {share}"
     now, then = _seconds(data["total_seconds"]), _seconds(data["twice_the_gpus_seconds"])
     yield f"twice as many GPUs: {then} per step, not {now}"
