@@ -82,7 +82,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"step_dir", "run_commands", "policies", "checked_steps", "rewards", "activity", "health", "events", "locks"},
     "trackers": {"errors", "schemas", "config", "activity", "disk", "artifacts", "run_dir", "staleness"},
     "experiments": {"core"},
-    "integrations": {"core", "rewards", "errors"},
+    "integrations": {"core", "rewards", "errors", "prompt_tokens", "special_tokens"},
     "studies": BELOW
     | {"tasks", "core", "pipeline", "report", "run_dir", "artifacts", "staleness", "console", "locks", "disk"},
     "commands": BELOW

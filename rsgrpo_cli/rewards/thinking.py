@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 # Opening and closing tag of each spelling, in small letters: case does not matter.
 _SPELLINGS = (
@@ -67,6 +69,11 @@ def opens_thought(prompt: str, last_content: str | None) -> bool:
     content = (last_content or "").strip()
     at = prompt.rfind(content) if content else -1
     return at >= 0 and _end_of_thought(prompt[at + len(content) :], in_thought=False)[1]
+
+
+def last_content(messages: Sequence[Mapping[str, Any]]) -> Any:
+    """The content of a chat's last message that is not the model's own; None where there is none."""
+    return next((message["content"] for message in reversed(messages) if message["role"] != "assistant"), None)
 
 
 def _end_of_thought(text: str, in_thought: bool) -> tuple[int, bool]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.engines.types import Engine, Generation, Sampling
 from rsgrpo_cli.errors import DataError, UsageError
-from rsgrpo_cli.rewards.thinking import opens_thought
+from rsgrpo_cli.rewards.thinking import last_content, opens_thought
 from rsgrpo_cli.schemas import ROLLOUTS, TEXT_ROLE
 from rsgrpo_cli.seeding import permutation, stable_seed
 from rsgrpo_cli.wording import counted, verb
@@ -224,9 +224,7 @@ def _noted(
 
 def _last_content(messages: Sequence[Mapping[str, str]]) -> str | None:
     """The last message that is not the model's own; None where the prompt is plain text."""
-    if messages[0]["role"] == TEXT_ROLE:
-        return None
-    return next((message["content"] for message in reversed(messages) if message["role"] != "assistant"), None)
+    return None if messages[0]["role"] == TEXT_ROLE else last_content(messages)
 
 
 def _row(
