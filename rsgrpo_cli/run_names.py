@@ -10,6 +10,8 @@ from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.locks import LOCKS, holder
 
+MOST_NAMED = 8
+"""Runs of a sweep that a message names."""
 _NAME_ONE = "name one of its runs: rsgrpo ls {} lists them"
 
 
@@ -70,8 +72,13 @@ def sweeps(runs: Path) -> list[str]:
 
 def no_run(runs: Path, path: Path) -> MissingError:
     """That there is no run at a path, and what is there instead."""
-    if any(path.glob("[!.]*/config.json")):
-        return MissingError(f"{path} is a sweep, not a run", _NAME_ONE.format(path.name))
+    if inside := sorted(config.parent.name for config in path.glob("[!.]*/config.json")):
+        place = path.name if path.parent == runs else path
+        more = f" and {len(inside) - MOST_NAMED} more" if len(inside) > MOST_NAMED else ""
+        names = ", ".join(f"{place}/{name}" for name in inside[:MOST_NAMED])
+        return MissingError(
+            f"{path} is a sweep, not a run", f"name one of its runs: {names}{more}; all at a glance: rsgrpo ls {place}"
+        )
     have = sorted(config.parent.name for config in runs.glob("[!.]*/config.json"))
     if have:
         return MissingError(f"no run at {path}", f"runs here: {', '.join(have)}")

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 Places = Annotated[
     list[str],
     typer.Argument(
-        metavar="[LABEL=]RUN[@POLICY]...", autocompletion=options.complete_run, help="Runs, or policies of them."
+        metavar="[LABEL=]RUN[@POLICY]...",
+        autocompletion=options.complete_run,
+        help="Runs, or policies of them; a sweep stands for its runs.",
     ),
 ]
 BaselineOption = Annotated[
@@ -77,10 +79,11 @@ def _page(runs: list[str], benchmark: str | None, baseline: str | None, path: Pa
 def _table(runs: list[str], benchmark: str | None, k: str | None, figure: Path | None, out: Output) -> None:
     """Print the table, and draw the figure."""
     from rsgrpo_cli.report.comparison import require_same_problems, unlike
+    from rsgrpo_cli.report.sweeps import each_run
     from rsgrpo_cli.report.tables import passk_table
     from rsgrpo_cli.studies.figures import passk
 
-    found = [_labelled(text, benchmark) for text in runs]
+    found = _told_apart([_labelled(text, benchmark) for text in each_run(runs)])
     require_same_problems([evaluation for _, evaluation in found])
     differences = unlike(found)
     ks = options.ks(k) if k else found[0][1].asked_ks()
@@ -107,6 +110,12 @@ def _labelled(text: str, benchmark: str | None) -> tuple[str, Evaluation]:
     label, equals, place = text.rpartition("=")
     evaluation = evaluations.find(place, benchmark, stale=True)
     return (label if equals else evaluation.label) + (" (stale)" if evaluation.stale else ""), evaluation
+
+
+def _told_apart(found: list[tuple[str, Evaluation]]) -> list[tuple[str, Evaluation]]:
+    """The same, where a label of several runs of a sweep has the name of each behind it."""
+    labels = [label for label, _ in found]
+    return [(f"{label}, {one.run.name}" if labels.count(label) > 1 else label, one) for label, one in found]
 
 
 def _stale(found: list[tuple[str, Evaluation]]) -> list[str]:

@@ -25,12 +25,17 @@ def view(
 
     It only reads the runs. Ctrl-C ends it.
     """
+    from rsgrpo_cli.report.evaluations import split_place
     from rsgrpo_cli.report.html.collect import page
     from rsgrpo_cli.report.html.places import find, runs_of
     from rsgrpo_cli.report.html.server import PageServer
+    from rsgrpo_cli.report.sweeps import each_run
+    from rsgrpo_cli.run_dir import RunDir
 
     out = Output(as_json=as_json)
-    folders = [run.path for run in runs_of([find(name, benchmark) for name in runs])]
+    folders = [run.path for run in runs_of([find(name, benchmark) for name in each_run(runs)])]
+    # Of a sweep at work the folder is looked at: further cells appear in it.
+    folders += [RunDir.locate_folder(split_place(name.rpartition("=")[2])[0]) for name in runs]
     with PageServer(lambda: page(runs, benchmark, baseline), folders, port, out.warn) as server:
         out.result({"url": server.url}, lines=[f"{server.url}   Ctrl-C ends it; reload the page for new data"])
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -16,6 +16,7 @@ from rsgrpo_cli.report.html.places import Arm, Place, arms_of, find, runs_of
 from rsgrpo_cli.report.html.problems import problems
 from rsgrpo_cli.report.html.room import PAGE_BYTES, Room, Texts
 from rsgrpo_cli.report.measuring import measure_command
+from rsgrpo_cli.report.sweeps import each_run
 from rsgrpo_cli.staleness import stale_evaluation
 
 SHARES = {"groups": 0.3, "tokens": 0.2, "visits": 0.1}
@@ -28,7 +29,7 @@ def page(names: Sequence[str], benchmark: str | None = None, baseline: str | Non
     """The page about some runs.
 
     Args:
-        names: "[LABEL=]RUN[@POLICY]" each.
+        names: "[LABEL=]RUN[@POLICY]" each; a sweep stands for its runs.
         benchmark: The benchmark, needed only where a run has several.
         baseline: Label of the policy that the others are compared with.
 
@@ -36,7 +37,7 @@ def page(names: Sequence[str], benchmark: str | None = None, baseline: str | Non
         MissingError: If a run is not there.
         UsageError: If it is not clear what is meant, or the evaluations cannot stand beside each other.
     """
-    places = [find(name, benchmark) for name in names]
+    places = [find(name, benchmark) for name in each_run(names)]
     arms = arms_of(places)
     return render(_Page(places, arms, _command(names, benchmark, baseline), benchmark).data(baseline))
 

@@ -77,10 +77,10 @@ def find(text: str, benchmark: str | None) -> Place:
     """
     label, _, where = text.rpartition("=")
     run, policy = evaluations.split(where)
-    policies.require_known(run, policy or 0)
     try:
         return Place(text, label, run, evaluations.find(where, benchmark, stale=True), policy)
     except MissingError:
+        policies.require_known(run, policy or 0)
         return Place(text, label, run, None, policy)
 
 

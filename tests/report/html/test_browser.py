@@ -16,7 +16,17 @@ from rsgrpo_cli.core.estimators import estimator_function
 from rsgrpo_cli.report.html import collect
 from tests.report.html import chromium
 from tests.report.html.chromium import Browser, written
-from tests.report.html.written import AFTER, HOSTILE, graded_runs, hostile_run, many_runs, new_run, two_runs, write_step
+from tests.report.html.written import (
+    AFTER,
+    HOSTILE,
+    graded_runs,
+    hostile_run,
+    many_runs,
+    new_run,
+    sweep_of_runs,
+    two_runs,
+    write_step,
+)
 
 pytestmark = [
     pytest.mark.browser,
@@ -43,6 +53,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "fresh": collect.page([str(fresh.path)]),
         "graded": collect.page([str(run.path) for run in graded_runs(folder)]),
         "many": collect.page([str(run.path) for run in many_runs(folder)]),
+        "sweep": collect.page([str(sweep_of_runs(folder / "sweep")[0].path.parent)]),
     }
     return {name: written(page, folder / f"{name}.html") for name, page in pages.items()}
 
@@ -57,14 +68,14 @@ def at(chrome: Browser, address: str, width: int = 1280) -> Browser:
     return chrome
 
 
-@pytest.mark.parametrize("name", ["two", "one", "hostile", "fresh", "graded", "many"])
+@pytest.mark.parametrize("name", ["two", "one", "hostile", "fresh", "graded", "many", "sweep"])
 def test_it_opens_without_a_complaint_and_asks_for_nothing(
     chrome: Browser, addresses: dict[str, str], name: str
 ) -> None:
     at(chrome, addresses[name])
     headings = chrome.run("return [...document.querySelectorAll('h2')].map(h => h.textContent)")
     assert headings[0] == "Verdict"
-    assert len(headings) == (8 if name in ("fresh", "many") else 9)
+    assert len(headings) == (8 if name in ("fresh", "many", "sweep") else 9)
     assert not chrome.console()
     assert chrome.requests() == [addresses[name]]
 
@@ -83,7 +94,7 @@ def test_the_policy_is_at_work(chrome: Browser, addresses: dict[str, str]) -> No
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 768, 1280])
-@pytest.mark.parametrize("name", ["two", "hostile", "fresh", "graded", "many"])
+@pytest.mark.parametrize("name", ["two", "hostile", "fresh", "graded", "many", "sweep"])
 def test_nothing_sticks_out_sideways(
     chrome: Browser, addresses: dict[str, str], name: str, width: int, scheme: str
 ) -> None:
@@ -280,6 +291,25 @@ def test_tokens_are_shaded(chrome: Browser, addresses: dict[str, str]) -> None:
     assert chrome.run("return document.querySelector('.token').title") == "ratio: 1.105"  # exp(0.1)
     choose(chrome, "#groups .controls select", "0")  # the step before, for which the trainer's numbers were not kept
     assert "were not kept" in chrome.text("#tokens")
+
+
+def test_curves_of_a_sweep_have_bands_over_its_seeds(chrome: Browser, addresses: dict[str, str]) -> None:
+    at(chrome, addresses["sweep"])
+    cards = chrome.run(
+        "return [...document.querySelectorAll('#curves .card')].map(c => [c.querySelector('h3').textContent,"
+        "c.querySelectorAll('.band').length, c.querySelectorAll('.line').length])"
+    )
+    assert cards == [
+        ["mean reward", 2, 2],
+        ["pass@1 on puzzles, by policy", 2, 2],
+        ["pass@4 on puzzles, by policy", 2, 2],
+    ]
+    text = chrome.text("#curves")
+    assert "thick lines" not in text  # of three steps
+    assert "learning rate 0.0001 (beta1@6, 2 seeds), 0.0002 (beta2@6, 2 seeds)." in text
+    chrome.run("document.querySelectorAll('#curves details').forEach(d => { d.open = true; })")
+    # pass@1 of policy 3: (0 + 1/4 + 1) / 3 of one seed, (2/4 + 0 + 1) / 3 of the other.
+    assert "0.458 [0.417, 0.500]" in chrome.text("#curves")
 
 
 def test_hostile_text_is_only_text(chrome: Browser, addresses: dict[str, str]) -> None:

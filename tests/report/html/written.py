@@ -206,6 +206,25 @@ def many_runs(folder: Path) -> list[RunDir]:
     return runs
 
 
+def sweep_of_runs(folder: Path) -> list[RunDir]:
+    """A sweep of two betas by two seeds, and what it measured the base models in, from which its cells were forked."""
+    bases = [new_run(folder / f"base-seed{seed}-ab12", ASKED, seed=seed) for seed in (0, 1)]
+    cells = []
+    for beta, last in ((1.0, BEFORE), (2.0, AFTER)):
+        for seed, base in enumerate(bases):
+            origin = {"run": str(base.path), "step": 0}
+            config = resolve({"train.steps": 6, "advantage.beta": beta, "seed": seed})
+            run = RunDir.create(folder / f"beta{beta:g}-seed{seed}", config, forked_from=origin)
+            write_table(run.prompts, _prompts(ASKED), PROMPTS, Lineage("prepare", {"dataset": "made"}, {}))
+            for version, completions in ((0, BEFORE), (3, AFTER if seed else BEFORE), (6, last)):
+                write_evaluation(run, version, ASKED, completions, ks=(1, 4))
+            write_metrics(run, [{"reward_mean": 0.1 * (step + seed), "lr": 1e-4 * beta} for step in range(3)])
+            cells.append(run)
+    for base in bases:
+        write_evaluation(base, 0, ASKED, BEFORE, ks=(1, 4))
+    return cells
+
+
 def hostile_run(folder: Path) -> RunDir:
     """A run whose model, problems and ids try to become part of the page."""
     asked = {"</title><b>": HOSTILE[0], "p-2": HOSTILE[1]}

@@ -58,6 +58,8 @@ function short(value, digits = 3) {
   if (size >= 1e5 || size < 10 ** -digits) return value.toExponential(1).replace("e+", "e").replace(/-/g, "−");
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? Math.min(digits, 2) : digits).replace("-", "−");
 }
+/* A value that was chosen or is fixed, with no more digits than it has. */
+const exact = (value) => (value !== 0 && Math.abs(value) < 1e-4 ? short(value) : String(Number(value.toPrecision(6))).replace("-", "−"));
 /* A difference has its sign always, and so have the ends of its interval. */
 const signed = (value, digits = 3) => (value > 0 ? "+" : "") + short(value, digits);
 const percent = (value) => `${(100 * value).toFixed(value > 0 && value < 0.1 ? 1 : 0)}%`;

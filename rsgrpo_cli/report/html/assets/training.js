@@ -7,6 +7,7 @@ const CURVE_NAMES = {
   ratio_capped_fraction: "share of capped ratios", clip_fraction_high: "share clipped above", clip_fraction_low: "share clipped below",
   kl: "KL to the base model", lr: "learning rate", seconds_step: "seconds per step",
 };
+const SMOOTHED = 12; // steps; fewer are drawn as they are
 function curvesSection() {
   const title = "Curves over steps";
   if (!D.curves.length) return section("curves", title, null, missing("No step is finished yet. Steps are made by:", D.runs[0].next.train));
@@ -14,13 +15,19 @@ function curvesSection() {
   const names = drawn.filter((key) => D.curves.some((c) => varies(c.series[key])));
   const flat = drawn.filter((key) => !names.includes(key) && D.curves.some((c) => c.series[key]));
   const several = D.curves.some((c) => c.runs > 1), thinned = Math.max(...D.curves.map((c) => c.every));
-  return section("curves", title, "Thin lines are the steps, thick lines the mean over the nine steps around." +
+  const smooth = D.curves.some((c) => c.steps.length > SMOOTHED);
+  return section("curves", title, (smooth ? "Thin lines are the steps, thick lines the mean over the nine steps around." : "A point for each step.") +
     (several ? " Where several seeds are shown as one, the line is their mean and the band goes from the lowest to the highest." : "") +
     (thinned > 1 ? ` Every ${thinned}th step is shown, and all are in metrics.parquet.` : ""),
     legend(D.curves.map((c) => ({ ...seriesOf(c.arm), markers: false }))),
     el("div", { class: "small" }, names.map(curveCard)),
-    flat.length ? note("The same at every step, or nearly: " + flat.map((key) => `${CURVE_NAMES[key]} ${short(D.curves[0].series[key] ? D.curves[0].series[key][0][0] : null, 6)}`).join("; ") + ".") : null,
+    flat.length ? note("The same at every step, or nearly: " + flat.map((key) => `${CURVE_NAMES[key]} ${constant(key)}`).join("; ") + ".") : null,
     evaluatedCurves());
+}
+/* The value of a curve that does not move: one for all, or one for each policy where they differ. */
+function constant(key) {
+  const known = D.curves.filter((c) => c.series[key]).map((c) => [D.arms[c.arm].label, exact(c.series[key][0].find((v) => v !== null))]);
+  return new Set(known.map(([, value]) => value)).size === 1 ? known[0][1] : known.map(([label, value]) => `${value} (${label})`).join(", ");
 }
 function varies(series) {
   const known = series ? series[0].filter((v) => v !== null) : [];
@@ -31,7 +38,7 @@ function curveCard(key) {
   const series = D.curves.filter((c) => c.series[key]).map((c) => {
     const [mean, low, high] = c.series[key];
     const points = c.steps.map((s, i) => [s, mean[i], low ? low[i] : null, high ? high[i] : null]);
-    return { ...seriesOf(c.arm), points, smooth: points.length > 12 ? smoothed(points) : null };
+    return { ...seriesOf(c.arm), points, smooth: points.length > SMOOTHED ? smoothed(points) : null };
   });
   const all = [...new Set(series.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
   const chosen = all.filter((_, i) => i === all.length - 1 || i % Math.ceil(all.length / 12) === 0);
@@ -42,25 +49,33 @@ function curveCard(key) {
 }
 /* pass@k of every evaluated policy of the runs: how evaluation went while training did. */
 function evaluatedCurves() {
-  const rows = D.runs.flatMap((run) => run.evaluated.map((e) => ({ run: run.name, ...e })));
-  const policies = new Set(rows.map((r) => `${r.run} ${r.policy}`));
+  const rows = D.runs.flatMap((run, at) => run.evaluated.map((e) => ({ at, run: run.name, ...e })));
+  const policies = new Set(rows.map((r) => `${r.at} ${r.policy}`));
   if (policies.size < 2) return null;
   return [evaluationCharts(rows), numbers(["run", "policy", "benchmark", "samples", "", "value", "95%"],
     rows.map((r) => [r.run, r.policy, r.benchmark, count(r.samples), kName(r.k), short(r.value), bracket(r.low, r.high)]), "All evaluations of these runs")];
 }
-/* A chart for the smallest and one for the largest k, of the benchmark of the page. */
+/* A chart for the smallest and one for the largest k, of the benchmark of the page. Of several seeds: their mean, the lowest, the highest. */
 function evaluationCharts(rows) {
   const shown = rows.filter((r) => D.benchmark && r.benchmark === D.benchmark.name), ks = [...new Set(shown.map((r) => r.k))].sort((a, b) => a - b);
-  const curve = (arm, k) => shown.filter((r) => r.k === k && D.arms[arm].runs.some((run) => D.runs[run] && D.runs[run].name === r.run))
-    .map((r) => [r.policy, r.value, r.low, r.high]).sort((a, b) => a[0] - b[0]);
+  const point = (policy, own) => {
+    const values = own.map((r) => r.value), mean = values.reduce((a, b) => a + b, 0) / values.length;
+    return own.length === 1 ? [policy, mean, own[0].low, own[0].high] : [policy, mean, Math.min(...values), Math.max(...values)];
+  };
+  const curve = (arm, k) => {
+    const own = shown.filter((r) => r.k === k && D.arms[arm].runs.includes(r.at));
+    return [...new Set(own.map((r) => r.policy))].sort((a, b) => a - b).map((policy) => point(policy, own.filter((r) => r.policy === policy)));
+  };
+  const several = (arm) => new Set(D.arms[arm].runs).size > 1;
   const cards = [...new Set([ks[0], ks.at(-1)])].map((k) => {
-    const series = D.arms.map((a, arm) => ({ arm, a })).filter(({ a }) => !a.base && a.runs.length === 1)
-      .map(({ arm }) => ({ ...seriesOf(arm), points: curve(arm, k) })).filter((s) => s.points.length > 1);
+    const arms = D.arms.map((_, arm) => arm).filter((arm) => !D.arms[arm].base && D.arms.findIndex((a) => !a.base && same(a.runs, D.arms[arm].runs)) === arm);
+    const series = arms.map((arm) => ({ ...seriesOf(arm), points: curve(arm, k) })).filter((s) => s.points.length > 1);
     if (!series.length) return null;
     const policies = [...new Set(series.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
     const value = (s, policy) => { const p = s.points.find((q) => q[0] === policy); return p ? `${short(p[1])} ${bracket(p[2], p[3])}` : "–"; };
     return el("div", { class: "card" }, el("h3", {}, `${kName(k)} on ${D.benchmark.name}, by policy`),
       lines(series, { height: 190, xTicks: policies, xLabel: "updates behind the policy", xName: "policy", label: `${kName(k)} by policy` }),
+      el("p", { class: "mut" }, arms.some(several) ? "Bands: of several seeds from the lowest to the highest, of one 95% over problems." : "Bands: 95% over problems."),
       numbers(["policy", ...series.map((s) => s.label)], policies.map((p) => [p, ...series.map((s) => value(s, p))])));
   });
   return el("div", { class: "small" }, cards);
