@@ -32,7 +32,7 @@ _FRACTION = re.compile(
 )
 _DECIMAL = re.compile(r"-?\d{0,50}\.\d{1,50}")
 
-_TEXT_ONLY = re.compile(r"\\text\{[^{}]*[^\W\d_][^{}]*\}|\([^\W\d_]+\)|[^\W\d_]+(?: [^\W\d_]+)*")
+_TEXT_ONLY = re.compile(r"\(?\\text\{[^{}]*[^\W\d_][^{}]*\}\)?|\([^\W\d_]+\)|[^\W\d_]+(?: [^\W\d_]+)*")
 _TEXT_COMMAND = re.compile(r"\\text\{([^{}]*)\}")
 
 _SYMBOL = re.compile(

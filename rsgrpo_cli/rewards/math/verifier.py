@@ -41,11 +41,8 @@ _DECIMAL_TOLERANCE = 1e-5
 # Names that its grammar cannot read, and others that it can: a constant with a subscript is no constant.
 _NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?:\\gamma|(?<![A-Za-z\\])e)(?=\s*_)"), r"\\varsigma"),
-    (
-        re.compile(r"(?<![A-Za-z\\])(?<!cal\{)(?<!bb\{)(?<!frak\{)(?<!scr\{)E(?![A-Za-z])|(?<![A-Za-z\\])I(?=\s*_)"),
-        r"\\mathcal{\g<0>}",
-    ),  # not Euler's number
     (re.compile(r"\\Gamma(?![A-Za-z])(?!\s*\()"), r"\\Upsilon"),  # it would be Euler's constant
+    (re.compile(r"_\s*\{?\s*\\(odot|oplus|infty|perp|parallel|ast|star|max|min)(?![A-Za-z])\s*\}?"), r"_{\1}"),
     (re.compile(r"\\mathbb\s*\{([A-Z])\}(?=\s*_)"), r"\1"),
     (re.compile(r"\\aleph(?![A-Za-z])"), r"\\hbar"),
     (re.compile(r"\^\s*\{?\s*(?:T|\\top|\\intercal)\s*\}?(?![A-Za-z_])"), r"^{\\Xi}"),  # it would be dropped
@@ -59,8 +56,12 @@ _IMAGINARY = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])|(?<=[0-9)}])i(?![A-Za-z])
 _DECIMAL_POWER = re.compile(r"\^\s*\{\s*(-?\d{0,2}\.\d{1,3})\s*\}|\^\s*(?P<bare>\d?\.\d{1,3})(?!\d)")
 _POINTS = ((2, 3, 5, 7, 11, 13), (3, 7, 4, 9, 17, 6), (5, 4, 8, 6, 9, 15))
 
-# A "d" before a letter or a command would begin a differential. Names, words and subscripts stay.
-_LETTER_D = re.compile(r"\\(?:text|begin|end|operatorname\*?)\s*\{[^{}]*\}|_\{[^{}]*\}|\\[A-Za-z]+|(?P<d>d)")
+# A "d" before a letter or a command would begin a differential, E be Euler's number and I_0 the imaginary unit. Names,
+# words and subscripts stay.
+_LETTER = re.compile(
+    r"\\(?:text|begin|end|operatorname\*?|math[a-z]+)\s*\{[^{}]*\}|_\{[^{}]*\}|\\[A-Za-z]+"
+    r"|(?P<d>d)|(?<![A-Za-z])(?P<name>E(?![A-Za-z])|I(?=\s*_))"
+)
 _DIFFERENTIAL = re.compile(r"\\(?:i{1,3}nt|oint)(?![A-Za-z])|\\frac\s*\{\s*d(?:\^\w)?\s*[A-Za-z]?\s*\}\s*\{\s*d")
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -250,14 +251,18 @@ def _parse(text: str, is_real: bool = True, has_unit: bool = False) -> list[Any]
 
 
 def _read(text: str, is_real: bool, has_unit: bool) -> Any:
-    if not _DIFFERENTIAL.search(text):
-        text = _LETTER_D.sub(lambda found: r"\varrho " if found["d"] else found[0], text)
+    has_differential = _DIFFERENTIAL.search(text)
+    text = _LETTER.sub(lambda found: found[0] if found["d"] and has_differential else _renamed(found), text)
     spelt = normalize_latex(_DECIMAL_POWER.sub(_as_fraction, text), config=_SPELLING)
     parsed = latex2sympy(spelt, is_real=is_real, normalization_config=None, conversion_config=_READING)
     if has_unit and isinstance(parsed, sympy.Basic):
         units = [symbol for symbol in parsed.free_symbols if symbol.name == "i"]
         parsed = parsed.subs(dict.fromkeys(units, sympy.I))
     return parsed
+
+
+def _renamed(found: re.Match[str]) -> str:
+    return r"\varrho " if found["d"] else rf"\mathcal{{{found['name']}}}" if found["name"] else found[0]
 
 
 def _as_fraction(found: re.Match[str]) -> str:

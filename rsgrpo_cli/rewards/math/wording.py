@@ -76,10 +76,15 @@ _CJK_LAST = re.compile(rf"(?<=[\d}})\]\w])\s*(?:\\text\{{)?\s*\(?([{_CJK}]{{1,12
 _CJK_UNITS = re.compile(r"千[克米卡瓦]|分钟?$|百分点|[最][大小]|等于|大小")
 _CJK_ALTERS = re.compile(r"[万萬亿億千百十半约約负負不非或和到至以之减加乘除余多几折成超近大小]")
 
+_SHORT = "is|of|to|we|so|by|in|it|be|at|or|no|if|up|an|as|So|We|It|In|An|If|By|At|So|No|Is"  # other pairs are products
+_VALUE = (
+    r"(?:\d|\.\d|\\(?!text|math(?:rm|bf)|q?quad|(?:in|cdot|times|cup|cap|approx|[lg]eq|neq|to)(?![A-Za-z]))[A-Za-z]+|[(\[]|\\\{"
+    r"|(?![A-Z]{1,3}\s+(?:\\text\{\s*)?(?:is|are|equals|has)\b)[A-Za-z](?![a-z]))"
+)
 _BEFORE = re.compile(
-    r"^\s*(?P<said>(?:\\text\{[^{}]*\}|(?<![\\A-Za-z])[A-Za-z][a-z']++(?![A-Za-z]*\{)|[A-Za-z](?=\s+(?:is|equals?)\b)"
-    r"|[A-Z]{2,3}(?![A-Za-z_^({]|\\(?!text)|\s*[-+*/])|US\$?|[ ,.])+?)"
-    r"(?P<colon>\s*:\s*|\s*)(?=[-+]?\s*(?:\d|\.\d|\\(?:d?frac|sqrt|pi|pm|begin|left|infty)|[(\[]|\\\{|(?![A-Z]{1,3}\s+(?:\\text\{\s*)?(?:is|are|equals|has)\b)[A-Za-z](?![a-z])))"
+    rf"^\s*(?P<said>(?:\\text\{{[^{{}}]*\}}|(?<![\\A-Za-z])(?:[A-Za-z][a-z']{{2,}}+|(?:{_SHORT})(?![a-z]))(?![A-Za-z]*\{{)"
+    r"|[A-Za-z](?=\s+(?:is|equals?)\b)|[A-Z]{2,3}(?![A-Za-z_^({]|\\(?!text)|\s*[-+*/])|US\$?|[ ,.])+?)"
+    rf"(?:(?P<colon>\s*:\s*)(?=[-+]?\s*{_VALUE})|\s*(?={_VALUE}|[-+](?<=[\s}}:,.][-+]){_VALUE}))"
 )
 _LETTERED = re.compile(r"^\s*(?:\\text\{\s*\(?[A-J][).:]\)?\s*\}|\([A-J]\))\s*(?=[-\d\\(.])")  # "(B) 42" for 42
 _SIGN_WORD = re.compile(
@@ -134,9 +139,7 @@ def without_words(text: str, *, introduced: bool = True) -> str:
     said = {word.casefold() for word in _WORD.findall(_TEXT_COMMAND.sub(r" \1 ", found["said"]))}
     last = _WORD.findall(_TEXT_COMMAND.sub(r" \1 ", found["said"]))[-1:]
     stated = (
-        bool(found["colon"].strip())
-        or found["said"].rstrip(" }").endswith(":")
-        or (last[:1] and last[0].casefold() in _STATES)
+        bool(found["colon"]) or found["said"].rstrip(" }").endswith(":") or (last[:1] and last[0].casefold() in _STATES)
     )
     if text[found.end() :].startswith(("(", "\\begin")):
         said -= {"point"}  # "the point is (4, 6)"
