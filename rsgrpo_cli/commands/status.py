@@ -26,7 +26,9 @@ def status(
     times = table("stage", "time", "share")
     for stage, seconds in sorted(data["seconds"].items(), key=lambda item: -item[1]):
         times.add_row(stage, duration(seconds), f"{seconds / total:.0%}" if total else "")
-    Output(as_json=as_json).result(data, *([times] if total else []), before=_lines(data))
+    beside = data["seconds_with_tags"]
+    lines = [f"{duration(beside)} more for what has a tag, beside the run"] if beside else []
+    Output(as_json=as_json).result(data, *([times] if total else []), before=_lines(data), lines=lines)
 
 
 def _lines(data: dict[str, Any]) -> list[str]:

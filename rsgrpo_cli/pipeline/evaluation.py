@@ -146,6 +146,8 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
 
     where: dict[str, int | str] = {"policy": version, "benchmark": request.name}
     where |= {} if session.at == WHOLE else {"interpolation": f"{session.at:g}"}
+    tag = request.tag or (session.run.policy_name(version).partition(".")[2])
+    where |= {"tag": tag} if tag else {}
     return carry_out(session, "eval", folder / "summary.parquet", work, where)
 
 

@@ -147,7 +147,7 @@ class Session:
 
     @cached_property
     def _base(self) -> tuple[Path, str]:
-        with activity.doing(f"checking the base model {self.config.model.name}"):
+        with activity.starting(f"checking the base model {self.config.model.name}"):
             return open_base(self.run, self.config.model.name, accept=self.accept_changes)
 
     def check_base(self) -> None:
@@ -164,7 +164,7 @@ class Session:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base model's tokenizer."""
-        with activity.doing("loading the tokenizer"):
+        with activity.starting("loading the tokenizer"):
             from rsgrpo_cli.models import load_tokenizer, quiet
 
             with quiet():
@@ -230,7 +230,7 @@ class Session:
             return self._rebuild(version, train=train)
         base = self.base
         check = checking(self.run, version, trainer=train) if checkpoint and handed is None else nullcontext()
-        with activity.doing(f"loading policy {version}" if version else f"loading {self.config.model.name}"), check:
+        with activity.starting(f"loading policy {version}" if version else f"loading {self.config.model.name}"), check:
             from rsgrpo_cli.policy.checkpoints import open_policy
 
             return open_policy(self.config, base, checkpoint, version=version, train=train)
@@ -318,7 +318,7 @@ class Session:
         with self.files().of(version, self.at) as weights:
             free_memory()
             if self._sampler is None:
-                with activity.doing("starting vLLM"):
+                with activity.starting("starting vLLM"):
                     self._sampler = self._start_vllm(weights.probe)
                 self._resources.callback(self._sampler.close)
             with activity.doing(f"giving policy {version} to vLLM"):

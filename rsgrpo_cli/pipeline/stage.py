@@ -12,6 +12,9 @@ from rsgrpo_cli import activity
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.staleness import Freshness, decide
 
+START = "start"
+"""What the log calls the time that loading and starting things took."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -70,11 +73,18 @@ def run_stage(
 def carry_out(
     session: Session, stage: str, path: Path, work: Callable[[], dict[str, Any]], where: Mapping[str, int | str]
 ) -> Outcome:
-    """Run a stage's work, whatever is there; time it and log it. Arguments as of `run_stage`."""
-    started = time.perf_counter()
+    """Run a stage's work, whatever is there; time it and log it. Arguments as of `run_stage`.
+
+    What was loaded or started on the way is logged as a start: that is the program's time, and not the stage's.
+    """
+    started, before = time.perf_counter(), activity.seconds_starting()
     with activity.doing(_named(stage, where)):
         facts = work()
-    seconds = time.perf_counter() - started
+    starting = activity.seconds_starting() - before
+    seconds = max(0.0, time.perf_counter() - started - starting)
+    if starting:
+        tag = {"tag": where["tag"]} if "tag" in where else {}
+        session.run.record({"stage": START, **tag, "seconds": round(starting, 4)})
     session.note_time({"stage": stage, **where}, seconds)
     return Outcome(stage, path, False, seconds, facts)
 

@@ -82,7 +82,7 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
         dependents=[] if tag else [rewards_of(run, step).place],
         force=force,
         done=lambda: {"completions": read_json(folder / "manifest.json", rows=int)["rows"]},
-        where={"step": step}
+        where=_where(step, tag)
         | _several(session.spread.samplers if session.spread else 1)
         | _round(sum(len(part.rows) for part in parts) > cfg.prompts_per_step),
     )
@@ -143,7 +143,7 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
         dependents=[] if tag else [run.advantages(step)],
         force=force,
         done=lambda: {"completions": made.rows} | to_draw(),
-        where={"step": step} | _round(len(rounds(found.manifest)) > 1),
+        where=_where(step, tag) | _round(len(rounds(found.manifest)) > 1),
     )
     return outcome if outcome.skipped else replace(outcome, path=run.rewards(step, tag))
 
@@ -195,7 +195,7 @@ def advantage(
         dependents=[] if tag else [run.update_metrics(step)],
         force=force,
         done=lambda: {"completions": count_rows(path)},
-        where={"step": step},
+        where=_where(step, tag),
     )
 
 
@@ -271,7 +271,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         dependents=dependents,
         force=force,
         tagged=run.beside is not None,
-        where={"step": step} | _several(cfg.ranks) | ({"tag": run.beside.tag} if run.beside else {}),
+        where=_where(step, run.beside.tag if run.beside else None) | _several(cfg.ranks),
     )
 
 
@@ -359,6 +359,11 @@ def _is_complete(checkpoint: Path) -> bool:
 
 
 # -- shared ---------------------------------------------------------------------------------------------------------
+
+
+def _where(step: int, tag: str | None) -> dict[str, int | str]:
+    """What the log says of a stage; what has a tag is none of the run's own time."""
+    return {"step": step} | ({"tag": tag} if tag else {})
 
 
 def _round(goes_on: bool) -> dict[str, int]:

@@ -139,7 +139,7 @@ def _check_resources(session: Session) -> None:
 
         together.check(session.config, here=session.launcher is None)
     score = session.config.score
-    with activity.doing(f"loading the reward {score.reward}"):
+    with activity.starting(f"loading the reward {score.reward}"):
         check_reward(session, score.reward, session.require_reward(score))
 
 

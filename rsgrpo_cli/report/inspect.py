@@ -108,8 +108,9 @@ def state(run_name: str | None) -> dict[str, Any]:
     old = {(version, name): _evaluation_problem(run, version, name) for version, name in measured}
     origin = run.origin()
     seconds: dict[str, float] = defaultdict(float)
+    tagged: dict[str, float] = defaultdict(float)
     for event in run.recorded():
-        seconds[event["stage"]] += event["seconds"]
+        (tagged if "tag" in event else seconds)[event["stage"]] += event["seconds"]
     return {
         "run": str(run.path),
         "model": config.model.name,
@@ -130,6 +131,7 @@ def state(run_name: str | None) -> dict[str, Any]:
             {"policy": version, "benchmark": name, "stale": bool(problem)} for (version, name), problem in old.items()
         ],
         "seconds": dict(seconds),
+        "seconds_with_tags": sum(tagged.values()),
         "bytes": bytes_used(run, checked, untouched),
         **_now(run),
     }

@@ -35,7 +35,7 @@ class Clock:
     def evaluated(self) -> dict[str, list[float]]:
         """Benchmark -> the seconds that its evaluations took."""
         for event in self._log.new():
-            if event["stage"] == "eval":
+            if event["stage"] == "eval" and "tag" not in event:
                 self._evaluated.setdefault(str(event.get("benchmark")), []).append(event["seconds"])
         return self._evaluated
 

@@ -6,6 +6,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class Snapshot:
         wrong: One with the lowest.
         bytes: What the run takes on the disk.
         problem: What of it could not be read.
+        worked: When a process was last at work on it, in seconds since 1970; None where nothing tells.
     """
 
     run: str
@@ -93,6 +95,7 @@ class Snapshot:
     wrong: Sampled | None = None
     bytes: int = 0
     problem: str = ""
+    worked: float | None = None
 
     @property
     def wanted(self) -> int:
@@ -114,8 +117,10 @@ class Snapshot:
         """Whether it is at work, since when, and whether it still says so."""
         at_work = self.holder or self.evaluator
         if at_work is None or at_work.doing.get("ending"):
-            return "done" if self.done >= self.config.train.steps else "stopped"
-        since = f" since {at_work.since[11:16]}" if len(at_work.since) > 16 else ""
+            if self.done >= self.config.train.steps:
+                return "done"
+            return "stopped" if self.worked is None else f"stopped since {_moment(datetime.fromtimestamp(self.worked))}"
+        since = f" since {_since(at_work.since)}" if at_work.since else ""
         silent = f", silent for {duration(at_work.age)}" if at_work.age > SILENT_SECONDS else ""
         return f"{'running' if self.holder else 'evaluating'}{since}{silent}"
 
@@ -169,7 +174,8 @@ class Reader:
         parts |= {"first": rows[0], "recent": rows[1:]} if rows else {}
         left = self._left(config, holder, rows[1:], done)
         evaluator = self.run.evaluator()
-        return Snapshot(str(self.run.path), config, done, holder, evaluator, seconds_left=left, **parts)
+        worked = self.run.last_at_work()
+        return Snapshot(str(self.run.path), config, done, holder, evaluator, seconds_left=left, worked=worked, **parts)
 
     def _left(
         self, config: RunConfig, holder: Holder | None, recent: Sequence[Mapping[str, Any]], done: int
@@ -237,6 +243,19 @@ class Reader:
         """Seconds since the last step ended, about."""
         path = self.run.metrics
         return max(0.0, time.time() - path.stat().st_mtime) if path.is_file() else 0.0
+
+
+def _since(text: str) -> str:
+    """A time as of a lock, ISO 8601, on its own clock; the text itself where it is none."""
+    try:
+        return _moment(datetime.fromisoformat(text))
+    except ValueError:
+        return text
+
+
+def _moment(time: datetime) -> str:
+    """A time for people: the minute, of another day with the day."""
+    return time.strftime("%H:%M" if time.date() == datetime.now(time.tzinfo).date() else "%Y-%m-%d %H:%M")
 
 
 def _signature(path: Path) -> tuple[int, int, int]:

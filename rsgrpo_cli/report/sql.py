@@ -103,8 +103,9 @@ class Database:
     def _require_reading(self, connection: Any, text: str) -> None:
         kinds = [statement.type.name for statement in connection.extract_statements(text)]
         if len(kinds) != 1 or kinds[0] not in ("SELECT", "MULTI"):  # MULTI: a PIVOT
-            what = f"{len(kinds)} statements" if len(kinds) != 1 else f"a statement of the kind {kinds[0]}"
-            raise UsageError(f"the query is {what}; it is to be one SELECT", "a query reads, and changes nothing")
+            what = f"{len(kinds)} statements" if len(kinds) != 1 else kinds[0]
+            hint = "a query only reads, and changes nothing; --out FILE writes what it finds into a file"
+            raise UsageError(f"{what} cannot be run: a query is a single SELECT", hint)
 
     @contextmanager
     def _explained(self, views: Sequence[View]) -> Iterator[None]:

@@ -146,16 +146,16 @@ HOSTILE = {
     "SELECT * FROM 'secret.csv'": "file system operations are disabled",
     "SELECT * FROM read_text('secret.csv')": "file system operations are disabled",
     "SELECT * FROM glob('*')": "file system operations are disabled",
-    "COPY (SELECT 1) TO 'made.csv'": "of the kind COPY",
-    "EXPLAIN ANALYZE COPY (SELECT 1) TO 'made.csv'": "of the kind EXPLAIN",
-    "EXPORT DATABASE 'made'": "of the kind EXPORT",
-    "ATTACH 'made.db'": "of the kind ATTACH",
-    "INSTALL httpfs": "of the kind LOAD",
-    "LOAD httpfs": "of the kind LOAD",
-    "SET enable_external_access = true": "of the kind SET",
+    "COPY (SELECT 1) TO 'made.csv'": "COPY cannot be run: a query is a single SELECT",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO 'made.csv'": "EXPLAIN cannot be run: a query is a single SELECT",
+    "EXPORT DATABASE 'made'": "EXPORT cannot be run: a query is a single SELECT",
+    "ATTACH 'made.db'": "ATTACH cannot be run: a query is a single SELECT",
+    "INSTALL httpfs": "LOAD cannot be run: a query is a single SELECT",
+    "LOAD httpfs": "LOAD cannot be run: a query is a single SELECT",
+    "SET enable_external_access = true": "SET cannot be run: a query is a single SELECT",
     "SELECT 1; COPY (SELECT 1) TO 'made.csv'": "2 statements",
-    "CREATE TABLE made AS SELECT 1": "of the kind CREATE",
-    "PRAGMA database_list": "of the kind PRAGMA",
+    "CREATE TABLE made AS SELECT 1": "CREATE cannot be run: a query is a single SELECT",
+    "PRAGMA database_list": "PRAGMA cannot be run: a query is a single SELECT",
 }
 
 
@@ -190,7 +190,7 @@ WRONG = {
     "SELECT * FROM nope": ("Table with name nope does not exist", "views: prompts, completions, evals"),
     "SELECT nope(step) FROM metrics": ("nope does not exist", "lists the views"),
     "SELECT CAST(run AS INT) FROM completions": ("Could not convert string 'mine'", "lists the views"),
-    " ; ": ("0 statements", "a query reads"),
+    " ; ": ("0 statements", "a query only reads"),
 }
 
 

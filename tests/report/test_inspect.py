@@ -78,7 +78,9 @@ def test_settings_of_a_steps_own_are_told(run: RunDir) -> None:
 def test_where_the_time_went(run: RunDir) -> None:
     for stage, seconds in (("rollout", 2.0), ("score", 0.5), ("rollout", 1.0)):
         run.record({"stage": stage, "step": 0, "seconds": seconds})
-    assert seen(run)["seconds"] == {"rollout": 3.0, "score": 0.5}
+    run.record({"stage": "update", "step": 0, "tag": "b8", "seconds": 9.0})  # an experiment beside the run
+    found = seen(run)
+    assert (found["seconds"], found["seconds_with_tags"]) == ({"rollout": 3.0, "score": 0.5}, 9.0)
 
 
 def test_one_prompt_through_its_stages(run: RunDir) -> None:
@@ -108,6 +110,10 @@ def test_prompts_that_are_not_there(run: RunDir) -> None:
     with pytest.raises(MissingError, match="has no prompt '7'") as error:
         follow(str(run.path), "7", None)
     assert error.value.hint == "prompts go from p-000001 to p-000002"
-    with pytest.raises(MissingError, match="prompt p-000001 was not in step 5") as error:
+    with pytest.raises(MissingError, match="run run has no step 5") as error:
         follow(str(run.path), "1", 5)
+    assert error.value.hint == "it has steps 0 to 1"
+    run_on_disk.write_rollouts(run, 2, {"p-000002": [1]})
+    with pytest.raises(MissingError, match="prompt p-000001 was not in step 2") as error:
+        follow(str(run.path), "1", 2)
     assert error.value.hint == "it was in steps: 0, 1"

@@ -42,7 +42,7 @@ def lines(seen: Snapshot, width: int = 80, *, ascii_only: bool = False) -> list[
 
 def test_it_says_where_the_run_is() -> None:
     drawn = lines(snapshot())
-    assert drawn[0].split() == ["runs/mine", "running", "since", "13:49"]
+    assert drawn[0].split() == ["runs/mine", "running", "since", "2026-11-28", "13:49"]
     assert drawn[1] == "toy on toy, rs_grpo beta 4"
     assert drawn[2] == "step 7 of 60  12%  1 h 2 min left  12,346 tokens/s"
     assert drawn[4] == "rollout of step 3 3/8 parts 2.0 s"
@@ -88,6 +88,9 @@ def test_a_run_that_has_nothing_yet() -> None:
     assert lines(empty)[2] == "step 0 of 120  0%"
 
 
+YESTERDAY = "2026-11-28T13:49:27+0000"
+
+
 @pytest.mark.parametrize(
     ("changed", "state"),
     [
@@ -95,7 +98,10 @@ def test_a_run_that_has_nothing_yet() -> None:
         ({"holder": None, "done": 60}, "done"),
         ({"holder": Holder("x", "", {"ending": True}, 0.0)}, "stopped"),
         ({"holder": Holder("x", "", {}, 100.0)}, "running, silent for 1 min 40 s"),
-        ({"holder": None, "evaluator": Holder("x", "2026-11-28T13:49:27+0000", {}, 0.0)}, "evaluating since 13:49"),
+        (
+            {"holder": None, "evaluator": Holder("x", "2026-11-28T13:49:27+0000", {}, 0.0)},
+            "evaluating since 2026-11-28 13:49",
+        ),
     ],
 )
 def test_whether_it_is_at_work(changed: dict[str, Any], state: str) -> None:

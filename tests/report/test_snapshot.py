@@ -1,5 +1,7 @@
 """A run as it is this moment, from its files alone."""
 
+import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,16 @@ def run(tmp_path: Path) -> RunDir:
 def write_metrics(run: RunDir, *rewards: float) -> None:
     rows = [{"step": step, "reward_mean": value, "seconds_step": 2.0} for step, value in enumerate(rewards)]
     write_table(run.metrics, table_of(METRICS, rows), METRICS, NO_LINEAGE)
+
+
+def test_a_stopped_run_says_since_when(run: RunDir) -> None:
+    assert Reader(run).read().state == "stopped"  # nobody was ever at work
+    lock = run.path / "lock"
+    lock.touch()
+    now = datetime.now()
+    for at, told in ((now, f"{now:%H:%M}"), (datetime(2026, 3, 4, 5, 6), "2026-03-04 05:06")):
+        os.utime(lock, (at.timestamp(), at.timestamp()))
+        assert Reader(run).read().state == f"stopped since {told}"
 
 
 def test_a_run_without_steps(tmp_path: Path) -> None:

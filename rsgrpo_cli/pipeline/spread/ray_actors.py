@@ -185,7 +185,8 @@ def left_by_ranks(found: Sequence[Mapping[str, float]], ranks: int, gpus: bool) 
         each = "a GPU and a CPU" if gpus else "a CPU"
         fits, have = ranks - waiting, _told(found)
         raise UsageError(
-            f"the Ray cluster has room for {counted(fits, 'rank')} with {each} each, not for {ranks}; its nodes have {have}",
+            f"the Ray cluster has room for {counted(fits, 'rank')} with {each} each, not for {ranks}; "
+            f"its nodes have {have}",
             f"--ranks {fits}" if fits > 1 else "more machines: ray start --address=HOST:PORT; or leave --ray out",
         )
     return left

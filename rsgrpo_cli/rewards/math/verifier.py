@@ -244,9 +244,9 @@ def _parse(text: str, is_real: bool = True, has_unit: bool = False) -> list[Any]
         text = pattern.sub(name, text)
     try:
         return [timeout(PARSE_SECONDS)(_read)(text, is_real, has_unit)]
-    except TimeoutException:
-        raise
-    except Exception:
+    except (TimeoutException, MemoryError, ImportError):
+        raise  # these say nothing of the text, which must not be taken for one that cannot be read
+    except Exception:  # what it cannot read, the parser says with a bare Exception, and SymPy with any other
         return []
 
 
