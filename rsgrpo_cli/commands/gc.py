@@ -46,22 +46,29 @@ def gc(
     found = tidying.candidates(target, out, rollouts=rollouts, logprobs=logprobs)
     listed = [{"kind": one.kind, "what": one.what, "lost": one.lost, "bytes": one.bytes} for one in found]
     total = sum(one.bytes for one in found)
-    data = {"run": str(target.path), "candidates": listed, "bytes": total, "removed": False}
+    kept = tidying.kept(target, found)
+    data = {"run": str(target.path), "candidates": listed, "bytes": total, "removed": False, "kept": kept}
+    stays = [f"policy {name} stays, {size(amount)}: {_why(rollouts)}" for name, amount in kept.items()]
     if not found:
-        return out.result(data, lines=[_nothing(rollouts, logprobs)])
+        return out.result(data, lines=[_nothing(rollouts, logprobs), *stays])
     if dry_run or not (yes or _asked(out, found, total)):
         more = "" if dry_run else "; --yes removes it"
-        return out.result(data, _table(found), lines=[f"nothing was removed{more}"])
+        return out.result(data, _table(found), lines=[*stays, f"nothing was removed{more}"])
     with target.lock(out.warn):
         tidying.remove(target, found)
         events.write_line(target.log, f"rsgrpo gc removed {', '.join(one.what for one in found)}")
-    lines = [f"removed {', '.join(one.what for one in found)}: {size(total)}"]
+    lines = [f"removed {', '.join(one.what for one in found)}: {size(total)}", *stays]
     out.result(data | {"removed": True}, lines=lines)
 
 
 def _nothing(rollouts: bool, logprobs: bool) -> str:
     asked = rollouts or logprobs
     return "nothing may go" + ("" if asked else "; --rollouts offers the completions of finished steps too")
+
+
+def _why(rollouts: bool) -> str:
+    """Why the policy of an update with a tag is not offered."""
+    return "with --rollouts, checkpoints stay" if rollouts else "what it was made from is not all there"
 
 
 def _asked(out: Output, found: Sequence[Candidate], total: int) -> bool:

@@ -32,11 +32,12 @@ def ls(
 
     The runs of a sweep or of any folder, or the small results in it; in runs/, the sweeps are named below the table.
     """
-    from rsgrpo_cli.studies.listing import listing, ordered, shared_ks
+    from rsgrpo_cli.studies.listing import listing, ordered
 
     found = listing(place)
     rows = ordered(found, sort)
-    ks = shared_ks(rows, options.ks(k) if k else ())
+    by = sort.removeprefix("pass@")
+    ks = list(options.ks(k)) if k else [int(by)] if by != sort else []
     Output(as_json=as_json).result(_data(found, rows), *_tables(found, rows, ks), lines=_lines(found, rows, ks))
 
 
@@ -55,17 +56,24 @@ def _tables(found: Listing, rows: list[Row], ks: list[int]) -> list[Table]:
     short = [name.rpartition(".")[2] for name in names]
     headings = [one if short.count(one) == 1 else name for one, name in zip(short, names, strict=True)]
     mixed = len(_benchmarks(rows)) > 1
-    made = table("run", "steps", "reward", *(f"pass@{k}" for k in ks), *(["on"] if mixed else []), *headings)
+    passed = [f"pass@{k}" for k in ks] or (["pass@1", "pass@k"] if any(row.passed for row in rows) else [])
+    made = table("run", "steps", "reward", *passed, *(["on"] if mixed else []), *headings)
     for row in rows:
         made.add_row(
             f"{row.name} *" if row.holder else row.name,
             f"{row.steps}/{row.wanted}" if row.wanted else "base",
             number(row.reward),
-            *(number(row.passed.get(k)) for k in ks),
+            *([number(row.passed.get(k)) for k in ks] or _passed(row)[: len(passed)]),
             *([row.benchmark] if mixed else []),
             *(_told(row.settings.get(name)) for name in names),
         )
     return [made]
+
+
+def _passed(row: Row) -> list[str]:
+    """pass@1, and at the largest k that was evaluated, with it: a row is the same whatever stands beside it."""
+    most = max(row.passed, default=1)
+    return [number(row.passed.get(1)), f"{number(row.passed[most])} (k={most})" if most > 1 else ""]
 
 
 def _benchmarks(rows: list[Row]) -> set[str]:

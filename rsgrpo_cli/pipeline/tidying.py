@@ -6,6 +6,7 @@ steps, and all of a step that is not done. The best evaluated checkpoint stays t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,11 @@ from rsgrpo_cli.pipeline.keeping import MANIFEST, best, remove_checkpoint
 from rsgrpo_cli.policies import require_whole
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import POLICY_LOGPROBS, ROLLOUTS
-from rsgrpo_cli.step_dir import part_files
+from rsgrpo_cli.step_dir import part_files, with_policy
 from rsgrpo_cli.wording import counted, plural
+
+_TAGGED = re.compile(r"([0-9]{6,9})\.([A-Za-z0-9_][A-Za-z0-9_.-]*)")
+"""The directory of a policy that an update with a tag made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def candidates(run: RunDir, out: Output, *, rollouts: bool = False, logprobs: bo
     """
     done = [step for step in run.steps() if step < run.newest_version()]
     found = _logprobs(run, done) if rollouts or logprobs else []
-    found += _rollouts(run, done) if rollouts else _checkpoints(run, out)
+    found += _rollouts(run, done) if rollouts else [*_checkpoints(run, out), *_tagged(run, out)]
     return found
 
 
@@ -100,12 +104,53 @@ def _checkpoints(run: RunDir, out: Output) -> list[Candidate]:
         start = max((kept for kept in stay if kept <= version), default=0)
         if version in stay or not _can_be_rebuilt(run, start, version):
             continue
-        folder = run.checkpoint(version)
-        files = [folder / name for name in manifests.files_of(folder / MANIFEST)]
-        origin = f"checkpoint {start}" if start else "the base model"
-        lost = f"eval, fork and export rebuild it from {origin}: {counted(version - start, 'update')}"
-        found.append(Candidate("checkpoints", f"checkpoint {version}", lost, [folder], _freed(files)))
+        found.append(_checkpoint(run, start, version))
     return found
+
+
+def tagged_policies(run: RunDir) -> list[str]:
+    """The policies that updates with a tag made, as far as they have a checkpoint: 4.beta8."""
+    found = (_TAGGED.fullmatch(path.name) for path in sorted((run.path / "checkpoints").glob("*.*")))
+    names = [f"{int(name[1])}.{name[2]}" for name in found if name]
+    return [name for name in names if _is_complete(run, name)]
+
+
+def _is_complete(run: RunDir, name: str) -> bool:
+    try:
+        beside, version = with_policy(run, name)
+    except MissingError:
+        return False
+    return (beside.checkpoint(version) / MANIFEST).is_file()
+
+
+def _tagged(run: RunDir, out: Output) -> list[Candidate]:
+    """The checkpoints of tagged policies that can be rebuilt from what stays."""
+    stay = {run.newest_version(), *best(run, out.warn)}
+    found = []
+    for name in tagged_policies(run):
+        beside, version = with_policy(run, name)
+        start = max((kept for kept in stay if kept < version), default=0)
+        if _can_be_rebuilt(beside, start, version):
+            found.append(_checkpoint(beside, start, version))
+    return found
+
+
+def kept(run: RunDir, offered: Sequence[Candidate]) -> dict[str, int]:
+    """Tagged policies that are not offered -> the bytes of their checkpoints."""
+    going = {path for one in offered for path in one.paths}
+    found = {name: RunDir.checkpoint(*with_policy(run, name)) for name in tagged_policies(run)}
+    return {name: _freed(_files_of(folder)) for name, folder in found.items() if folder not in going}
+
+
+def _checkpoint(run: RunDir, start: int, version: int) -> Candidate:
+    folder, origin = run.checkpoint(version), f"checkpoint {start}" if start else "the base model"
+    lost = f"eval, fork and export rebuild it from {origin}: {counted(version - start, 'update')}"
+    name = run.policy_name(version)
+    return Candidate("checkpoints", f"checkpoint {name}", lost, [folder], _freed(_files_of(folder)))
+
+
+def _files_of(checkpoint: Path) -> list[Path]:
+    return [checkpoint / name for name in manifests.files_of(checkpoint / MANIFEST)]
 
 
 def _can_be_rebuilt(run: RunDir, start: int, version: int) -> bool:

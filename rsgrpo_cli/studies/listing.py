@@ -6,7 +6,7 @@ Only configurations, metrics and summaries are read, so that hundreds of runs ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,13 +170,6 @@ def _holder(run: RunDir) -> str:
     return next((found.owner for found in map(holder, locks) if found), "")
 
 
-def shared_ks(rows: Sequence[Row], asked: Sequence[int] = ()) -> list[int]:
-    """The values of k to show: those asked for, else the smallest and the largest that every evaluated row has."""
-    every = [set(row.passed) for row in rows if row.passed]
-    common = sorted(set.intersection(*every)) if every else []
-    return list(asked) or sorted({*common[:1], *common[-1:]})
-
-
 def ordered(found: Listing, column: str) -> list[Row]:
     """The rows by a column: name, steps, reward, pass@K, a setting by its name or the last part of it.
 
@@ -194,9 +187,8 @@ def ordered(found: Listing, column: str) -> list[Row]:
         keys = [row.passed.get(int(column[5:])) for row in found.rows]
         if not any(key is not None for key in keys):
             have = sorted({k for row in found.rows for k in row.passed})
-            raise UsageError(
-                f"no run was evaluated for {column}", f"there is pass@k for k = {', '.join(map(str, have))}"
-            )
+            known = f"there is pass@k for k = {', '.join(map(str, have))}"
+            raise UsageError(f"no run was evaluated for {column}", known if have else "evaluate one: rsgrpo eval")
     elif kept is not None:
         keys = kept
     else:

@@ -1,5 +1,6 @@
 """`rsgrpo ls` and `rsgrpo rm`, as a user calls them."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,21 @@ def test_a_damaged_run_hides_no_other(cli: Cli, sweep: Path) -> None:
     assert shown.code == 0
     assert "beta2-seed0 cannot be read: " in shown.out
     assert "beta4-seed0" in shown.out
+
+
+def test_a_row_shows_the_same_k_whatever_stands_beside_it(cli: Cli, trained: Path) -> None:
+    def row() -> list[str]:
+        found = next(line for line in cli("ls").out.splitlines() if line.strip().startswith("trained"))
+        return re.findall(r"[0-9.]+ \(k=\d+\)", found)
+
+    assert cli("eval", "--run", trained, "-n", "4", "--k", "1,4").code == 0
+    before = row()
+    assert [one.partition(" ")[2] for one in before] == ["(k=4)"]
+    assert cli("fork", "runs/fewer", "--run", trained, "--beta", "8").code == 0
+    assert cli("eval", "--run", "runs/fewer", "--policy", "0", "-n", "2", "--k", "1,2").code == 0
+    assert row() == before
+    assert "(k=" not in cli("ls", "--k", "2").out
+    assert "pass@4" in cli("ls", "--sort", "pass@4").out
 
 
 def test_where_nothing_is_ls_says_how_to_start(cli: Cli, tmp_path: Path) -> None:

@@ -31,6 +31,28 @@ def test_a_checkpoint_that_cannot_be_rebuilt_stays(run: RunDir) -> None:
     assert candidates(run, Output()) == []
 
 
+def test_what_a_tagged_update_made_may_go_while_it_can_be_made_again(cli: Cli, run: RunDir) -> None:
+    where = ("--run", run.path, "--step", "1")
+    assert cli("advantage", *where, "--beta", "8", "--tag", "b8").code == 0
+    assert cli("update", *where, "--advantages", "b8", "--tag", "b8").code == 0
+    weights = run.path / "checkpoints/000002.b8/model.safetensors"
+    made = weights.read_bytes()
+    data = cli("gc", run.path, "--dry-run", "--json").json
+    assert [one["what"] for one in data["candidates"]] == ["checkpoint 1", "checkpoint 2.b8"]
+    assert "rebuild it from the base model: 2 updates" in data["candidates"][1]["lost"]
+    assert data["candidates"][1]["bytes"] > len(made)
+    assert list(cli("gc", run.path, "--dry-run", "--rollouts", "--json").json["kept"]) == ["2.b8"]
+    advantages = run.advantages(1, "b8")
+    hidden = advantages.rename(advantages.with_name("hidden"))
+    assert "policy 2.b8 stays" in cli("gc", run.path, "--dry-run").out
+    hidden.rename(advantages)
+    assert cli("gc", run.path, "--yes").code == 0
+    assert not weights.exists()
+    assert cli("verify", run.path).code == 0
+    assert cli("export", "--run", run.path, "--policy", "2.b8", "--out", "again").code == 0
+    assert Path("again/model.safetensors").read_bytes() == made
+
+
 def test_with_the_rollouts_the_checkpoints_stay(run: RunDir) -> None:
     said, found = candidates(run, Output(), rollouts=True)
     assert found.kind == "rollouts"
