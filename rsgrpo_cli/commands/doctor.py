@@ -11,7 +11,7 @@ from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output, table
 from rsgrpo_cli.errors import RsgrpoError
 
-SIGNS = {"ok": "ok", "warning": "look", "problem": "PROBLEM"}
+SIGNS = {"ok": "ok", "absent": "-", "warning": "look", "problem": "PROBLEM"}
 
 
 def doctor(

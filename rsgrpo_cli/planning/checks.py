@@ -20,7 +20,12 @@ from rsgrpo_cli.wording import counted
 
 NEEDED = ("torch", "transformers", "peft", "datasets", "pyarrow", "pydantic", "numpy", "math-verify", "safetensors")
 """Packages without which nothing works."""
-EXTRAS = {"vllm": "samples faster on a GPU", "matplotlib": "draws figures"}
+EXTRAS = {
+    "matplotlib": ("report", "draws figures"),
+    "duckdb": ("sql", "answers rsgrpo sql"),
+    "vllm": ("vllm", "samples faster on a GPU"),
+}
+"""Packages that some commands need -> the extra that installs each, and what it does."""
 LEAST_MEMORY, LEAST_DISK = 2 * 10**9, 2 * 10**9
 """Bytes below which even the bundled model is at risk."""
 HUB, HUB_SECONDS = "https://huggingface.co", 5.0
@@ -34,7 +39,7 @@ class Check:
 
     Args:
         name: What.
-        state: "ok", "warning" where it may matter, or "problem".
+        state: "ok", "absent" where it is optional, "warning" where it may matter, or "problem".
         found: What was found.
         advice: What to do; empty where all is well.
     """
@@ -79,13 +84,14 @@ def package(name: str) -> Check:
     try:
         have = version(name)
     except PackageNotFoundError:
-        return Check(name, "problem", "is not installed", f"pip install {name}")
+        return Check(name, "problem", "not installed", f"pip install {name}")
     pinned = pinned_versions().get(_plain(name))
-    if pinned is None or _public(have) == pinned:
+    if pinned is None:
         return Check(name, "ok", have)
+    told = f"{have} (tested with {pinned})"
     if _public(have).split(".")[0] == pinned.split(".")[0]:
-        return Check(name, "ok", f"{have} (tested with {pinned})")
-    return Check(name, "warning", f"{have}, tested with {pinned}", f"if something fails: pip install {name}=={pinned}")
+        return Check(name, "ok", told)
+    return Check(name, "warning", told, f"if something fails: pip install {name}=={pinned}")
 
 
 def pinned_versions() -> dict[str, str]:
@@ -106,9 +112,9 @@ def _public(text: str) -> str:
 
 
 def _extra(name: str) -> Check:
-    extra = {"matplotlib": "report"}.get(name, name)
+    extra, use = EXTRAS[name]
     if find_spec(name) is None:
-        return Check(name, "ok", f"is not installed; it {EXTRAS[name]}", f"to have it: pip install 'rsgrpo[{extra}]'")
+        return Check(name, "absent", f"not installed; {use}", f"if you want it: pip install 'rsgrpo[{extra}]'")
     return package(name)
 
 

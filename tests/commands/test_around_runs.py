@@ -63,7 +63,18 @@ def test_recipes_are_listed_printed_and_copied(cli: Cli) -> None:
 
 def test_the_doctor_finds_this_installation_sound(cli: Cli) -> None:
     found = {check["name"]: check for check in cli("doctor", "--offline", "--json").json["checks"]}
-    assert {"Python", "torch", "vllm", "memory", "disk", "Hub", "GPU", "short run"} <= found.keys()
+    assert {
+        "Python",
+        "torch",
+        "vllm",
+        "duckdb",
+        "matplotlib",
+        "memory",
+        "disk",
+        "Hub",
+        "GPU",
+        "short run",
+    } <= found.keys()
     assert not [check for check in found.values() if check["state"] == "problem"]
     assert found["short run"]["found"].startswith("one step of the bundled model")
 
@@ -73,7 +84,18 @@ def test_the_doctor_compares_with_the_pins(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(checks, "pinned_versions", lambda: {"numpy": "2.3.5", "torch": "2.13.0"})
     for have, state in (("2.3.5", "ok"), ("2.3.5+cpu", "ok"), ("2.1.0", "ok"), ("3.0.0", "warning")):
         monkeypatch.setattr(checks, "version", lambda name, have=have: have)
-        assert checks.package("numpy").state == state
+        found = checks.package("numpy")
+        assert (found.state, found.found) == (state, f"{have} (tested with 2.3.5)")
+
+
+def test_the_doctor_does_not_call_a_package_ok_that_is_not_there(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks, "_short_run", lambda: checks.Check("short run", "ok", ""))
+    lines = cli("doctor", "--offline").out.splitlines()
+    for name, extra in (("vllm", "vllm"), ("duckdb", "sql"), ("matplotlib", "report")):
+        (line,) = [line for line in lines if line.split()[:1] == [name]]
+        assert line.split()[1:4] == ["-", "not", "installed;"]
+        assert f"pip install 'rsgrpo[{extra}]'" in line
 
 
 def test_what_is_missing_ends_with_an_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
