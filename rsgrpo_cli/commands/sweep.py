@@ -31,8 +31,20 @@ def sweep(
             "--config", metavar="FILE", help="TOML with name, seeds, line and the tables settings, axes and arms."
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time.  \\[default: 1]")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Runs at a time. By default 1; with --ray, as many as there is room for."),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads per run.  \\[default: 1]")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="auto|HOST:PORT",
+            help="Make the runs on a Ray cluster, each with --threads CPUs, and a GPU where there are some: the one "
+            "that runs on this machine or RAY_ADDRESS names, or the one whose head is at HOST:PORT.",
+        ),
+    ] = None,
     keep: Annotated[
         Path | None,
         typer.Option("--keep", metavar="DIR", help="Leave a small result of each run in DIR/NAME; one there is done."),
@@ -63,7 +75,7 @@ def sweep(
     load_functions([cell.config for cell in planned.cells])
     if dry_run:
         return _list(out, planned)
-    _run(out, planned, jobs, threads)
+    _run(out, planned, jobs, threads, ray)
 
 
 def _grid(config: Path | None, seeds: str | None, overrides: Overrides) -> tuple[str | None, Grid]:
@@ -85,20 +97,28 @@ def _list(out: Output, planned: Sweep) -> None:
     out.result({"sweep": str(planned.place), "cells": cells}, lines=lines)
 
 
-def _run(out: Output, planned: Sweep, slots: int, threads: int) -> None:
+def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str | None) -> None:
     from dataclasses import replace
 
     from rsgrpo_cli.commands.sweep_display import SweepDisplay
     from rsgrpo_cli.studies import canary
-    from rsgrpo_cli.studies.jobs import Jobs
+    from rsgrpo_cli.studies.jobs import Jobs, Starter, start_here
     from rsgrpo_cli.trackers.registry import require
 
     require({name for cell in planned.cells for name in cell.config.train.tracker})
+    starter: Starter = start_here
+    room = 1
+    if ray is not None:
+        from rsgrpo_cli.pipeline.spread.ray_commands import RayCommands
+
+        cluster = RayCommands(ray, threads, gpus=any(cell.config.model.device != "cpu" for cell in planned.cells))
+        starter, room = cluster.start, cluster.room
     if planned.kept is not None and planned.jobs():
         planned = replace(planned, canary=canary.measure())
     left = planned.jobs()
     with SweepDisplay(out, planned, left) as display:
-        runner = Jobs(left, slots, {"OMP_NUM_THREADS": str(threads), "RSGRPO_TRUST": "1"}, display.say)
+        environment = {"OMP_NUM_THREADS": str(threads), "RSGRPO_TRUST": "1"}
+        runner = Jobs(left, slots or room, environment, display.say, starter)
         runner.run(display.tick)
     failed, skipped = ([job for job in left if job.state == state] for state in ("failed", "skipped"))
     data = {

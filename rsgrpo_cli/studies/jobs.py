@@ -12,11 +12,61 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Protocol
 
 POLL_SECONDS = 0.2
 BUSY_SECONDS = 5.0
 """How often it is looked whether another process has finished with a job."""
+
+
+MOST_LOST = 3
+"""So often the worker of a command may be lost before its job counts as failed."""
+
+
+class Process(Protocol):
+    """A command at work."""
+
+    why: str
+    """Why it failed, where its log does not say so."""
+    lost: bool
+    """Whether not the command failed, but what it ran on."""
+
+    def poll(self) -> int | None:
+        """Its exit code, None while it runs."""
+        ...
+
+    def send_signal(self, number: int) -> None:
+        """Pass a signal on."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        ...
+
+
+class _Here(subprocess.Popen[bytes]):
+    """A command that is a process of this machine."""
+
+    why, lost = "", False
+
+
+Starter = Callable[[Sequence[str], Path, Mapping[str, str]], Process]
+"""Starts a command: its arguments, the log that its output goes to, environment variables beside this process's own."""
+
+
+def start_here(words: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process:
+    """As `Starter`, on this machine."""
+    command = [sys.executable, "-P", "-m", "rsgrpo_cli", *words]
+    with open(log, "ab") as out:
+        # In a session of its own: a Ctrl-C reaches it once, through us.
+        return _Here(
+            command,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
 
 
 @dataclass(slots=True)
@@ -47,7 +97,8 @@ class Job:
     seconds: float = 0.0
     """How long it took."""
     _at: int = 0
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _process: Process | None = field(default=None, repr=False)
+    _lost: int = 0
     _started: float = 0.0
 
     def running_seconds(self) -> float:
@@ -63,13 +114,19 @@ class Jobs:
         slots: How many at a time.
         environment: Environment variables of their commands.
         say: Called with a job whenever it starts or ends.
+        starter: What starts them.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], slots: int, environment: Mapping[str, str], say: Callable[[Job], None]
+        self,
+        jobs: Sequence[Job],
+        slots: int,
+        environment: Mapping[str, str],
+        say: Callable[[Job], None],
+        starter: Starter = start_here,
     ) -> None:
         self.jobs, self.slots, self.say = jobs, slots, say
-        self.environment = {**os.environ, **environment}
+        self.environment, self.starter = environment, starter
         self.stopping = False
         self._looked = 0.0
 
@@ -131,13 +188,8 @@ class Jobs:
             if self._guarded(job, job.end):
                 self._end(job, "done")
             return
-        command = [sys.executable, "-P", "-m", "rsgrpo_cli", *job.commands[job._at]]
         job.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(job.log, "ab") as log:
-            # In a session of its own: a Ctrl-C reaches it once, through us.
-            job._process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment, start_new_session=True
-            )
+        job._process = self.starter(job.commands[job._at], job.log, self.environment)
 
     def _look_after(self, job: Job) -> None:
         if job._process is None:
@@ -145,14 +197,17 @@ class Jobs:
         code = job._process.poll()
         if code is None:
             return
-        job._process = None
+        ended, job._process = job._process, None
         if code == 0:
             job._at += 1
             self._next(job)
         elif self.stopping:
             self._end(job, "stopped")
+        elif ended.lost and job._lost + 1 < MOST_LOST:
+            job._lost += 1
+            self._next(job)  # the same command goes on with what is there
         else:
-            job.why = last_error(job.log) or f"it ended with exit code {code}"
+            job.why = ended.why or last_error(job.log) or f"it ended with exit code {code}"
             self._end(job, "failed")
 
     def _guarded(self, job: Job, what: Callable[[], None]) -> bool:
@@ -191,6 +246,8 @@ class Jobs:
 
 def last_error(log: Path) -> str:
     """The last line of a log that says what went wrong, without its "error: "; empty if there is none."""
+    if not log.is_file():  # it was not even started
+        return ""
     with open(log, "rb") as file:
         text = _tail(file).decode("utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.startswith("error: ")]
