@@ -135,18 +135,17 @@ def _turned(columns: Sequence[_Column], width: int) -> Iterator[Text]:
 
 
 def wrapped(text: str, width: int, *, indent: int | None = None, commands: bool = False) -> str:
-    """A text with its lines broken at spaces; one with a command stays as it is, to be copied.
+    """A text with its lines broken at spaces; commands in it stay whole, to be copied, however long they are.
 
     Args:
         text: One or more lines.
         width: Columns of the screen.
         indent: Spaces before a continued line; as many as before the line itself unless given.
-        commands: Break lines with commands, too.
+        commands: Break commands, too.
     """
-    lines = text.split("\n")
-    return "\n".join(
-        _wrapped_line(line, width, indent) if commands or not _COMMAND.search(line) else line for line in lines
-    )
+    whole = text if commands else _COMMAND.sub(lambda found: found[0].replace(" ", _NO_BREAK), text)
+    lines = (_wrapped_line(line, width, indent) for line in whole.split("\n"))
+    return "\n".join(lines).replace(_NO_BREAK, " ")
 
 
 def _wrapped_line(line: str, width: int, indent: int | None) -> str:
@@ -166,7 +165,13 @@ def _wrapped_line(line: str, width: int, indent: int | None) -> str:
     )
 
 
-_COMMAND = re.compile(r"\brsgrpo [a-z]+|\bpip install ")
+_NO_BREAK = "\x00"
+"""Stands for a space that is not broken at; no text that is printed has one."""
+_WORD = r"""(?:'[^']*'|"[^"]*"|[^\s'"])+"""
+_FLAG = rf"--?[a-z][\w-]*(?:[= ](?!-){_WORD})?"
+_NAME = r"""'[^']*'|"[^"]*"|\S*[A-Z0-9/@.=_]\S*"""
+_COMMAND = re.compile(rf"(?:\$ )?\b(?:rsgrpo [a-z]+|pip install)(?: (?:{_FLAG}|{_NAME}))*")
+"""A command with its flags, their values, and words that are names or places: plain words behind it are text."""
 
 
 def _width(text: Text) -> int:

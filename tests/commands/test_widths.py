@@ -93,6 +93,14 @@ def keep_results(folder: Path) -> None:
             results.write(folder / f"{one.name}.parquet", one)
 
 
+COMMAND = re.compile(r"(?:\$ )?rsgrpo [a-z]+(?: -\S+ [^-;\s][^;\s]*)*")
+
+
+def told(command: str) -> str:
+    """A command without what ends a sentence."""
+    return command.rstrip(".,:")
+
+
 def words(text: str) -> set[str]:
     """What stands between spaces, without rules."""
     return set(re.findall(r"[^\s─]+", text))
@@ -114,8 +122,10 @@ def test_everything_is_whole_at_any_width(
         assert "…" not in printed[width]
         assert words(printed[2000]) <= words(printed[width])
         # What cannot be broken may be too wide: one long word, or a command, which is there to be copied.
-        wide = [line for line in printed[width].splitlines() if len(line) > width and "rsgrpo " not in line]
-        assert not [line for line in wide if len(line.split()) > 1]
+        wide = [line.strip() for line in printed[width].splitlines() if len(line) > width]
+        assert not [line for line in wide if len(line.split()) > 1 and not COMMAND.match(line)]
+        # Every command is on one line, as it is on a wide screen.
+        assert set(map(told, COMMAND.findall(printed[2000]))) <= set(map(told, COMMAND.findall(printed[width])))
 
 
 def test_a_table_is_turned_where_not_even_two_columns_fit() -> None:
@@ -144,5 +154,13 @@ def test_a_number_as_people_write_it(value: float, text: str) -> None:
 def test_lines_are_broken_between_words_and_commands_are_not() -> None:
     assert wrapped("  one two three", 9) == "  one two\n  three"
     assert wrapped("a-path/without/spaces", 9) == "a-path/without/spaces"
-    command = "measure it: rsgrpo eval --run runs/a-long-name --policy 7"
-    assert wrapped(command, 20) == command
+    hint = "measure it: rsgrpo eval --run runs/a-long-name --policy 7; evaluated: 0, 15 and 30"
+    assert wrapped(hint, 24).split("\n") == [
+        "measure it:",
+        "rsgrpo eval --run runs/a-long-name --policy 7;",
+        "evaluated: 0, 15 and 30",
+    ]
+    # What is behind a command is text, and a quoted value belongs to it.
+    assert wrapped("so rsgrpo sql RUN without a query", 16) == "so\nrsgrpo sql RUN\nwithout a query"
+    quoted = "rsgrpo show --search 'a b c' --limit 3"
+    assert wrapped(f"see {quoted} and on", 20) == f"see\n{quoted}\nand on"
