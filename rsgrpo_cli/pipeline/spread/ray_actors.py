@@ -27,7 +27,7 @@ ANSWER_SECONDS = 5.0
 """How long a cluster may take to take up a connection."""
 _PASSED_ON = ("HF_", "TRANSFORMERS_", "RSGRPO_", "OMP_", "MKL_", "VLLM_", "CUBLAS_", "GLOO_", "NCCL_")
 """How the variables of the environment begin that actors get from the driver."""
-_START_HINT = "start one with: ray start --head; without Ray, --data-parallel N uses this machine"
+_START_HINT = "start one with: ray start --head; or leave --ray out"
 
 
 def require_ray() -> None:
@@ -58,14 +58,17 @@ def connect(address: str) -> None:
 
     if ray.is_initialized():
         return
-    if address != AUTO:
-        _require_answer(address)
+    named, said_by = address, "--ray"
+    if address == AUTO:
+        named, said_by = os.environ.get("RAY_ADDRESS") or AUTO, "RAY_ADDRESS"
+    if named != AUTO:
+        _require_answer(named, said_by)  # Ray itself tries for a minute
     with _own_signals(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            ray.init(address, log_to_driver=False, logging_level="CRITICAL")
+            ray.init(named, log_to_driver=False, logging_level="CRITICAL")
         except Exception as error:  # its own have no base in common
-            raise _cannot_join(address, error) from error
+            raise _cannot_join(named, error) from error
     _keep_output_clean()
 
 
@@ -84,10 +87,10 @@ def _keep_output_clean() -> None:
         worker.print_to_stdstream = lambda *given, **named: None
 
 
-def _require_answer(address: str) -> None:
+def _require_answer(address: str, said_by: str) -> None:
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or "/" in host:
-        raise UsageError(f"--ray {address!r} is no address", "write HOST:PORT of the cluster's head, or auto")
+        raise UsageError(f"{said_by} {address!r} is no address", "write HOST:PORT of the cluster's head, or auto")
     try:
         socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
@@ -114,8 +117,8 @@ def _cannot_join(address: str, error: Exception) -> EngineError:
             "install the same versions of Python and Ray on all machines",
         )
     where = "on this machine" if address == AUTO else f"at {address}"
-    if isinstance(error, ConnectionError):
-        return EngineError(f"no Ray cluster answers {where}: {text[:200]}", _START_HINT)
+    if isinstance(error, ConnectionError):  # Ray's own text is about flags that are not ours
+        return EngineError(f"no Ray cluster answers {where}", _START_HINT)
     return EngineError(
         f"this process cannot join the Ray cluster {where}: {text[:300]}",
         "it has to run on a machine of the cluster: ray start --address=HOST:PORT",
@@ -157,12 +160,12 @@ def require_room(found: Sequence[Mapping[str, float]], count: int, gpus: int, ra
     fits = room(left_by_ranks(found, ranks, bool(gpus)), gpus)
     have = f"{f' beside {ranks} ranks' if ranks else ''}; its nodes have {_told(found)}"
     if fits == 0:
-        what = f"{gpus} free GPUs and a CPU" if gpus else "a CPU"
+        what = f"{gpus} free GPU{'s'[: gpus != 1]} and a CPU" if gpus else "a CPU"
         smaller = "a smaller vllm.tensor_parallel_size, or larger nodes" if gpus else "ray start --num-cpus N"
         hint = f"fewer --ranks, or {smaller}" if ranks else smaller
         raise UsageError(f"no node of the Ray cluster has {what} for a worker{have}", hint)
     if count > fits:
-        each = f"of {gpus} GPUs and a CPU each" if gpus else "of a CPU each"
+        each = f"of {gpus} GPU{'s'[: gpus != 1]} and a CPU each" if gpus else "of a CPU each"
         raise UsageError(
             f"the Ray cluster has room for {counted(fits, 'worker')} {each}, not for {count}{have}",
             f"--data-parallel {fits}, or leave it out",

@@ -165,7 +165,14 @@ class PartWorker:
         return draw.write(job.path, table), len(table), int(pc.sum(lengths).as_py() or 0)
 
     def _require_policy(self, session: Session, job: SamplePart) -> None:
-        wanted, found = job.draw.lineage.inputs["policy"], session.policy_id(job.draw.version)
+        wanted = job.draw.lineage.inputs["policy"]
+        try:
+            found = session.policy_id(job.draw.version)
+        except MissingError as error:
+            raise MissingError(
+                f"{self.host} does not have the model: {error.message}",
+                "all machines need it, in the same place or in their Hugging Face caches",
+            ) from error
         if found != wanted:
             raise StaleError(
                 f"{self.host} sees another policy {job.draw.version}: {found}, not {wanted}",

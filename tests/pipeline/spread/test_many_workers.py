@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 
 from rsgrpo_cli.artifacts import package_versions
 from rsgrpo_cli.console import Output
+from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError
 from rsgrpo_cli.pipeline import steps
+from rsgrpo_cli.pipeline.parts import Draw
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.spread import spread as spreading
 from rsgrpo_cli.pipeline.spread.jobs import Failed, Opening, SamplePart
@@ -138,6 +141,20 @@ def test_a_part_of_another_policy_cannot_be_written(whole: Path) -> None:
     assert not (whole / "other").exists()
 
 
+def test_a_worker_without_the_model_says_so(whole: Path) -> None:
+    opened = RunDir(whole)
+    with Session(opened, opened.config(), Output(), StopSignal()) as session:
+        opening = spreading.opening_of(session)
+        model = opening.config.model.model_copy(update={"name": "/nowhere/model"})
+        worker = PartWorker(replace(opening, config=opening.config.model_copy(update={"model": model})), 0)
+        draw = Draw(opened.prompts, "hf", Sampling(1.0, 1.0, 8), foreign(session), (0, 0), "")
+        (part, *_) = parts_of(session)
+        answer = worker.do(SamplePart(whole / "part.parquet", part, draw, 1.0, None, False))
+    assert isinstance(answer, Failed)
+    assert answer.final
+    assert f"{worker.host} does not have the model: no model at '/nowhere/model'" in answer.error.message
+
+
 def parts_of(session: Session) -> list[rollout_stage.Part]:
     return rollout_stage.training_parts(range(12), session.config.rollout.group_size)
 
@@ -164,8 +181,6 @@ def test_other_versions_and_another_run_are_refused_before_anything_is_loaded(wh
 
 
 def hello(opening: Opening, changed: dict[str, Any]) -> Failed:
-    from dataclasses import replace
-
     from rsgrpo_cli.pipeline.spread.jobs import Hello
 
     answer = PartWorker(replace(opening, **changed), 0).do(Hello())

@@ -1,5 +1,6 @@
 """The queue of parts, with workers that say what they are told to."""
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,10 +10,10 @@ from typing import Any
 import pytest
 
 from rsgrpo_cli.activity import Doing
-from rsgrpo_cli.errors import DataError, EngineError
+from rsgrpo_cli.errors import DataError, EngineError, RsgrpoError
 from rsgrpo_cli.pipeline.spread.jobs import Answer, Died, Done, Failed, Hello, Job, Rest
 from rsgrpo_cli.pipeline.spread.queue import Queue, Worker, told_speeds
-from rsgrpo_cli.pipeline.spread.ray_actors import require_room
+from rsgrpo_cli.pipeline.spread.ray_actors import connect, left_beside, left_by_ranks, require_room
 
 OPENING: Any = None
 SILENT = object()
@@ -175,3 +176,39 @@ def test_a_worker_has_its_gpus_on_one_node() -> None:
         require_room(NODES, 3, gpus=2)
     with pytest.raises(ValueError, match="no node of the Ray cluster has 16 free GPUs"):
         require_room(NODES, 0, gpus=16)
+
+
+def test_workers_find_room_beside_the_ranks_of_updates() -> None:
+    """Three ranks take the GPUs of the first node, a fourth one of the second; without GPUs they take CPUs alone."""
+    assert require_room(NODES, 0, gpus=1, ranks=3) == 0 + 1
+    assert require_room(NODES, 0, gpus=0, ranks=5) == 7 - 5
+    assert left_by_ranks(NODES, 4, gpus=True) == [{"CPU": 1, "GPU": 0}, {"CPU": 0, "GPU": 7}, {"CPU": 2, "GPU": 0}]
+    with pytest.raises(ValueError, match="has 1 free GPU and a CPU for a worker beside 4 ranks"):
+        require_room(NODES, 0, gpus=1, ranks=4)
+    with pytest.raises(ValueError, match="has room for 4 ranks with a GPU and a CPU each, not for 5"):
+        left_by_ranks(NODES, 5, gpus=True)
+
+
+def test_graders_get_the_cpus_that_samplers_with_gpus_leave() -> None:
+    assert left_beside(NODES, 1) == [4 - 3, 1 - 1, 2]
+    assert left_beside(NODES, 2) == [4 - 1, 1 - 1, 2]
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+@pytest.mark.parametrize(
+    ("asked", "named", "told"),
+    [
+        ("127.0.0.1:9", "", "no Ray cluster answers at 127.0.0.1:9: Connection refused"),
+        ("auto", "127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: Connection refused"),
+        ("nonsense", "", "--ray 'nonsense' is no address"),
+        ("auto", "ray://127.0.0.1:9", "RAY_ADDRESS 'ray://127.0.0.1:9' is no address"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_said_at_once(
+    asked: str, named: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", named)
+    with pytest.raises(RsgrpoError, match=re.escape(told)):
+        connect(asked)
