@@ -61,7 +61,7 @@ class PrepareConfig(StageConfig):
     answer_column: Annotated[str | None, Flag()] = None
     """Column with the reference answer; the usual names are tried by default."""
     limit: Annotated[Positive | None, Flag()] = None
-    """Use only the first N problems."""
+    """Use only the first N problems. Of a file, little more is read than they take."""
     max_prompt_tokens: Annotated[Positive | None, Flag()] = None
     """Drop training prompts with more tokens than this, and say how many. Benchmarks keep all problems."""
     decontaminate: Literal["off", "report", "drop"] = "report"

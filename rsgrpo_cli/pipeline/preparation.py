@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from rsgrpo_cli.tasks.registry import Split
 from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of
 from rsgrpo_cli.wording import counted, verb
 
+SPARE_ROWS, MORE_ROWS = 1000, 4
+"""Rows of a file that are read beyond a limit at first; and how many times as many where too few can be used."""
 ROWS_SHOWN = 12
 """Problems of a benchmark that are named when they stand in the training problems."""
 
@@ -124,7 +126,8 @@ class _Task:
         session: The run.
         cfg: Which problems, and how they are put.
         path: Where they go.
-        source: They themselves.
+        source: They themselves, as far as they have been read.
+        read: Reads them again, so many rows of them.
         dropped: Benchmarks whose problems are left out.
         phrasing: How they are put.
         wants: The columns that the reward takes.
@@ -135,6 +138,7 @@ class _Task:
     cfg: PrepareConfig
     path: Path
     source: Source
+    read: Callable[[int], Source]
     dropped: list[Source]
     phrasing: Phrasing
     wants: Wants | None
@@ -144,15 +148,28 @@ class _Task:
         """Prepare, check and write them; returns the facts of the outcome."""
         session, cfg, path = self.session, self.cfg, self.path
         against = self.dropped or (_benchmarks(session, cfg) if cfg.decontaminate == "report" else [])
-        made = _make(session, cfg, self.source, self.phrasing, against)
+        made, source = self._enough(against)
         _check_if_possible(session, cfg, made.prompts, "rollout" if path == session.run.prompts else "eval")
         prompts, notes = made.prompts, dict[str, Any]()
         if self.wants is not None:
-            prompts, notes = columns.with_columns(made.prompts, self.source, self.wants)
+            prompts, notes = columns.with_columns(made.prompts, source, self.wants)
         outputs = {**self.lineage.outputs, **_overlap_notes(cfg, made)}
         write_table(path, prompts, PROMPTS, replace(self.lineage, outputs=outputs), notes)
-        _say_what_is_odd(session, cfg, self.source, made)
+        _say_what_is_odd(session, cfg, source, made)
         return _facts(made)
+
+    def _enough(self, against: list[Source]) -> tuple[prepare_stage.Preparation, Source]:
+        """Prepare as many problems as are wanted, from little more rows than they need; with them the rows."""
+        source = self.source
+        while True:
+            try:
+                made = _make(self.session, self.cfg, source, self.phrasing, against)
+                if not source.goes_on or len(made.prompts) == self.cfg.limit:
+                    return made, source
+            except prepare_stage.NothingLeftError:
+                if not source.goes_on:
+                    raise
+            source = self.read(MORE_ROWS * len(source.problems))
 
     def kept(self) -> dict[str, Any]:
         """Give prompts that are there the columns that they lack; returns the facts of the outcome."""
@@ -176,7 +193,11 @@ def _open(
         MissingError: If one of them cannot be had.
         UsageError: If the reward needs a column that the dataset does not have.
     """
-    source = _load(cfg.dataset, split_of(cfg.dataset, split), cfg, session.config.prepare)
+
+    def read(rows: int | None) -> Source:
+        return _load(cfg.dataset, split_of(cfg.dataset, split), cfg, session.config.prepare, rows)
+
+    source = read(cfg.limit + SPARE_ROWS if cfg.limit else None)
     dropped = _benchmarks(session, cfg) if cfg.decontaminate == "drop" else []
     if wants is not None:
         columns.check_source(reward, wants, source)
@@ -185,7 +206,7 @@ def _open(
     inputs = {"dataset": source.content_id} | {f"benchmark {other.name}": other.content_id for other in dropped}
     outputs = {"phrasing": phrasing.id, "instruction": phrasing.instruction}
     lineage = Lineage("prepare", settings, inputs, outputs=outputs)
-    return _Task(session, cfg, path, source, dropped, phrasing, wants, lineage)
+    return _Task(session, cfg, path, source, read, dropped, phrasing, wants, lineage)
 
 
 def _will_do(path: Path, settings: Mapping[str, Any], wants: Wants | None) -> bool:
@@ -209,7 +230,7 @@ def _make(
     return prepare_stage.prepare(source, reward, cfg, phrasing=phrasing, benchmarks=against, count_tokens=counter)
 
 
-def _load(dataset: str, split: Split, cfg: PrepareConfig, training: PrepareConfig) -> Source:
+def _load(dataset: str, split: Split, cfg: PrepareConfig, training: PrepareConfig, most: int | None) -> Source:
     return load_source(
         dataset,
         split,
@@ -217,6 +238,7 @@ def _load(dataset: str, split: Split, cfg: PrepareConfig, training: PrepareConfi
         answer_column=cfg.answer_column,
         data_dir=cfg.data_dir,
         first=(training.prompt_column, training.answer_column),
+        most=most,
     )
 
 

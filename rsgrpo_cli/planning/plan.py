@@ -132,7 +132,7 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
     rollout, dataset = config.rollout, config.prepare.dataset
     held_out = config.eval.benchmarks or ((dataset,) if dataset in BUNDLED else ())
     columns = (config.prepare.prompt_column, config.prepare.answer_column)
-    problems = _count(dataset, "train", asked_for=columns)
+    problems = _count(dataset, "train", asked_for=columns, most=config.prepare.limit)
     if problems is not None and config.prepare.limit is not None:
         problems = min(problems, config.prepare.limit)
     return Workload(
@@ -253,15 +253,21 @@ def _field(config: RunConfig, name: str) -> Any:
 
 
 def _count(
-    dataset: str, split: Split, *, asked_for: Columns = (None, None), first: Columns = (None, None)
+    dataset: str,
+    split: Split,
+    *,
+    asked_for: Columns = (None, None),
+    first: Columns = (None, None),
+    most: int | None = None,
 ) -> int | None:
-    """Problems of a dataset that is on this machine or known by name, before duplicates are dropped."""
+    """Problems of a dataset on this machine or known by name, duplicates included; of a file at most so many."""
     if dataset in REGISTRY:
         return listed(dataset, split)[1].rows
     if dataset not in BUNDLED and not is_data_file(Path(dataset)):
         return None
     prompt, answer = asked_for
-    return len(load_source(dataset, split, prompt_column=prompt, answer_column=answer, first=first).problems)
+    source = load_source(dataset, split, prompt_column=prompt, answer_column=answer, first=first, most=most)
+    return len(source.problems)
 
 
 # -- where it does not fit --------------------------------------------------------------------------------------------

@@ -20,6 +20,11 @@ from rsgrpo_cli.tasks.phrasing import Phrasing
 from rsgrpo_cli.tasks.problems import ANSWER_COLUMNS, Problem
 from rsgrpo_cli.tasks.sources import Source
 
+
+class NothingLeftError(DataError):
+    """None of the problems that were read can be trained on."""
+
+
 CountTokens = Callable[[Sequence[Message]], int]
 """Tokens of each prompt, as the model counts them."""
 
@@ -93,7 +98,8 @@ def prepare(
         count_tokens: Needed where `cfg.max_prompt_tokens` is set.
 
     Raises:
-        DataError: If nothing is left, or an answer does not verify against itself; the row is named.
+        NothingLeftError: If nothing is left.
+        DataError: If an answer does not verify against itself; the row is named.
         UsageError: If the prompt template cannot be used.
     """
     among_lists = hold_lists([problem.answer for problem in source.problems if problem.answer])
@@ -109,7 +115,7 @@ def prepare(
     phrasing = phrasing or Phrasing(cfg, source, graded_as_math=reward is not None)
     chosen, too_long = _choose(kept, phrasing, cfg, count_tokens)
     if not chosen:
-        raise DataError(*_nothing_left(source, cfg, len(asking), len(answered), len(usable), too_long))
+        raise NothingLeftError(*_nothing_left(source, cfg, len(asking), len(answered), len(usable), too_long))
     if cfg.decontaminate == "report":
         found, _ = _compare([problem for problem, _ in chosen], benchmarks)
     if reward is not None:

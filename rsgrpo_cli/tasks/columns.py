@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from rsgrpo_cli.errors import DataError
@@ -77,8 +78,9 @@ def read_columns(
     if not names:
         return {}
     wanted, found = set(rows), dict[int, dict[str, Any]]()
+    last = max(wanted, default=-1)
     too_long: set[str] = set()
-    for number, row in enumerate(table.read(names)):
+    for number, row in enumerate(islice(table.read(names), last + 1)):
         if number in wanted:
             own = {name: row.get(name) for name in names if name not in too_long}
             too_long |= {name for name, value in own.items() if name not in named and not _is_small(value)}

@@ -79,13 +79,17 @@ def is_data_file(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def open_rows(path: Path) -> Rows:
+def open_rows(path: Path, most: int | None = None) -> Rows:
     """A file's columns, and a way to its rows.
+
+    Args:
+        path: A .jsonl or .parquet file.
+        most: JSONL may have other columns in every row: those of so many rows are looked for, of all unless given.
 
     Raises:
         DataError: If it is not what its suffix says, or has no rows.
     """
-    return _open_parquet(path) if path.suffix.lower() == ".parquet" else _open_jsonl(path)
+    return _open_parquet(path) if path.suffix.lower() == ".parquet" else _open_jsonl(path, most)
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -221,11 +225,11 @@ def _unreadable(path: Path, error: Exception) -> DataError:
 # -- JSONL ------------------------------------------------------------------------------------------------------------
 
 
-def _open_jsonl(path: Path) -> Rows:
-    """Every row is looked at, and none kept: later rows may have columns that the first has not."""
+def _open_jsonl(path: Path, most: int | None) -> Rows:
+    """Rows are looked at, and none kept: later ones may have columns that the first has not."""
     shape: dict[str, Any] = {}
     first: dict[str, Any] | None = None
-    for row in _jsonl_rows(path):
+    for row in islice(_jsonl_rows(path), most):
         first = row if first is None else first
         for name, value in row.items():
             if shape.get(name) is None:

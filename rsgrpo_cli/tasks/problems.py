@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from rsgrpo_cli.errors import DataError, UsageError
@@ -54,15 +55,28 @@ def columns_in(table: Rows, split: Split, asked_for: Columns, first: Columns) ->
     return prompt, answer
 
 
-def problems_of(table: Rows, prompt_column: str, answer_column: str) -> list[Problem]:
-    """The problems of a table; of its other columns no more is read than whether there are images."""
+def problems_of(
+    table: Rows, prompt_column: str, answer_column: str, most: int | None = None
+) -> tuple[list[Problem], bool]:
+    """The problems of a table; of its other columns no more is read than whether there are images.
+
+    Args:
+        table: The rows.
+        prompt_column: The column with the problem.
+        answer_column: The column with the answer.
+        most: How many rows are read; all unless given.
+
+    Returns:
+        The problems, and whether there are further rows.
+    """
     rows = table.read(list(dict.fromkeys((prompt_column, answer_column))))
-    problems = read_problems(rows, prompt_column, answer_column, table.place)
+    problems = read_problems(islice(rows, most), prompt_column, answer_column, table.place)
+    goes_on = next(rows, None) is not None
     seen = [name for name in media_columns(table.shape) if name not in (prompt_column, answer_column)]
     if not seen:
-        return problems
-    shown = zip(problems, table.filled(seen), strict=True)
-    return [replace(problem, media=True) if filled else problem for problem, filled in shown]
+        return problems, goes_on
+    shown = zip(problems, islice(table.filled(seen), most), strict=True)
+    return [replace(problem, media=True) if filled else problem for problem, filled in shown], goes_on
 
 
 def _column(row: Mapping[str, Any], asked: str | None, usual: Sequence[str], flag: str, where: str) -> str:

@@ -47,6 +47,7 @@ class Source:
         expected_rows: How many rows the whole dataset has, where this is only a sample of it.
         table: Its rows with all their columns, read on demand; None where no others can be had.
         answers: The column with the reference answers; None where there is no table.
+        goes_on: Whether there are further rows, which were not read.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Source:
     expected_rows: int | None = None
     table: Rows | None = None
     answers: str | None = None
+    goes_on: bool = False
 
     def place(self, problem: Problem) -> str:
         """Where to find a problem, for a person: the file and the line, where there is one."""
@@ -99,6 +101,7 @@ def load_source(
     answer_column: str | None = None,
     data_dir: str | None = None,
     first: Columns = (None, None),
+    most: int | None = None,
 ) -> Source:
     """Read a dataset.
 
@@ -112,6 +115,7 @@ def load_source(
         data_dir: A folder with files of the datasets in the registry, read instead of the Hub.
         first: Names of columns to try before PROMPT_COLUMNS and ANSWER_COLUMNS: a benchmark that a user wrote has those
             of the problems that he trains on.
+        most: Read no more rows of a file; all unless given. What is on the Hub or in the registry is read whole.
 
     Raises:
         UsageError: If there is no such dataset or column.
@@ -129,7 +133,7 @@ def load_source(
     if is_data_file(Path(dataset)):
         if not Path(dataset).is_file():
             raise MissingError(f"no dataset file at {dataset}", "check the path given with --dataset or --benchmark")
-        return _from_file(source_name(dataset), Path(dataset), "math", split, columns, first)
+        return _from_file(source_name(dataset), Path(dataset), "math", split, columns, first, most=most)
     place = _place(dataset)
     return _from_hub(source_name(dataset), place, split, columns, first)
 
@@ -236,19 +240,21 @@ def _from_file(
     first: Columns = (None, None),
     *,
     own_instruction: bool = False,
+    most: int | None = None,
 ) -> Source:
-    table = open_rows(path)
+    table = open_rows(path, most)
     columns = columns_in(table, split, asked_for, first)
-    problems = problems_of(table, *columns)
+    problems, goes_on = problems_of(table, *columns, most)
     with open(path, "rb") as file:
         content_id = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    return Source(name, task, split, problems, content_id, own_instruction, table=table, answers=columns[1])
+    made = Source(name, task, split, problems, content_id, own_instruction, table=table, answers=columns[1])
+    return replace(made, goes_on=goes_on)
 
 
 def _from_hub(name: str, place: Place, split: Split, asked_for: Columns, first: Columns) -> Source:
     table = open_hub(place, split)
     columns = columns_in(table, split, asked_for, first)
-    problems = problems_of(table, *columns)
+    problems, _ = problems_of(table, *columns)
     return Source(name, "math", split, problems, _content_id(problems), table=table, answers=columns[1])
 
 

@@ -12,6 +12,7 @@ import pytest
 from rsgrpo_cli.commands.options import num_samples
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.pipeline.preparation import SPARE_ROWS
 from tests.conftest import SMALL, Cli
 
 SUM = "Compute {0}+{1}."
@@ -34,6 +35,22 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(tmp_path / "data/aime24.jsonl", sums(30))
     write(tmp_path / "data/aime25.jsonl", sums(30, first=40))
     return tmp_path / "data"
+
+
+def test_a_limit_reads_no_more_rows_than_give_so_many_problems(cli: Cli, tmp_path: Path) -> None:
+    no_answer = [{"problem": f"Compute {number}.", "answer": ""} for number in range(SPARE_ROWS + 50)]
+    write(tmp_path / "a.jsonl", [*no_answer, *sums(5), *sums(5), *sums(20, first=5)])
+    for name, more in (("whole", ""), ("broken", "not a row\n" * 10_000)):
+        with open(tmp_path / "a.jsonl", "a") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in no_answer * 4) + more)
+        limited = ["prepare", "--run", f"runs/{name}", "--dataset", "a.jsonl", "--limit", "8", "--json"]
+        made = cli(*limited)
+        assert (made.code, made.json["prompts"], made.json["duplicates"]) == (0, 8, 5), made.err
+    kept = [pq.read_table(tmp_path / "runs" / name / "prompts.parquet") for name in ("whole", "broken")]
+    assert kept[0].equals(kept[1])
+    assert kept[0]["prompt_id"].to_pylist()[4:6] == [f"a-train-{SPARE_ROWS + 50 + row:06d}" for row in (4, 10)]
+    refused = cli("prepare", "--run", "runs/x", "--dataset", "a.jsonl", "--limit", "26")
+    assert (refused.code, "is not JSON" in refused.err) == (1, True)
 
 
 def test_the_list(cli: Cli) -> None:

@@ -1,6 +1,7 @@
 """Data files as people have them: other encodings, other formats, columns that are not needed."""
 
 import gzip
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from rsgrpo_cli.errors import DataError, MissingError, UsageError
 from rsgrpo_cli.tasks import files
-from rsgrpo_cli.tasks.files import open_rows, read_rows
+from rsgrpo_cli.tasks.files import BATCH_ROWS, open_rows, read_rows
 from rsgrpo_cli.tasks.sources import load_source, source_name
 
 ROW = '{"problem": "Précis: 2+3?", "answer": "5"}\n'
@@ -87,6 +88,30 @@ def test_damaged_parquet_and_parquet_that_may_not_be_read_are_told_apart(
     monkeypatch.setattr(pq, "ParquetFile", refuse)
     with pytest.raises(DataError, match=r"cannot be read: Permission denied\n  check its permissions"):
         read_rows(path)
+
+
+def test_no_more_rows_are_read_than_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"problem": f"{number}+1?", "answer": f"{number + 1}"} for number in range(4 * BATCH_ROWS)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:11]) + "what is not JSON\n")
+    read = []
+
+    class Counting(pq.ParquetFile):  # type: ignore[misc]
+        def iter_batches(self, *arguments: Any, **options: Any) -> Any:
+            for batch in super().iter_batches(*arguments, **options):
+                read.append(len(batch))
+                yield batch
+
+    monkeypatch.setattr(pq, "ParquetFile", Counting)
+    for name in ("a.parquet", "a.jsonl"):
+        source = load_source(str(tmp_path / name), "train", most=10)
+        assert [problem.answer for problem in source.problems] == [row["answer"] for row in rows[:10]]
+        assert source.goes_on
+    assert sum(read) == BATCH_ROWS
+    whole = load_source(str(tmp_path / "a.parquet"), "train", most=len(rows))
+    assert (len(whole.problems), whole.goes_on) == (len(rows), False)
+    with pytest.raises(DataError, match="line 12 is not JSON"):
+        load_source(str(tmp_path / "a.jsonl"), "train")
 
 
 def test_columns_may_come_up_in_later_rows(tmp_path: Path) -> None:
