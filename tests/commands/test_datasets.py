@@ -143,7 +143,7 @@ def test_training_problems_that_stand_in_a_benchmark(cli: Cli, data: Path) -> No
     flags = ["--dataset", "mine.jsonl", "--benchmark", "aime24"]
     result = cli("prepare", "--run", "runs/x", *flags, "--json")
     assert (result.json["prompts"], result.json["overlap"]) == (21, {"aime24": 1})
-    assert "aime24: 1 of 30 problems are in mine (#1); the 1 training problems are kept" in result.err
+    assert "aime24: 1 of 30 problems is in mine (#1); the 1 training problems are kept" in result.err
     result = cli("prepare", "--run", "runs/y", *flags, "--set", "prepare.decontaminate=drop", "--json")
     assert (result.json["prompts"], result.json["in_benchmarks"]) == (20, 1)
     # What a policy was trained on is said again when it is evaluated.

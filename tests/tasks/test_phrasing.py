@@ -66,7 +66,7 @@ def test_plain_text_reaches_the_model_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{{ question }}", "fails on mine row 3 .*: 'question' is undefined"),
+        ("{{ question }}", "fails on mine row 3 (counted from 0): 'question' is undefined"),
         ("{{ problem", "not valid Jinja: line 1"),
         ("{{ problem.__class__.__mro__ }}", "unsafe"),
         ("{{ answer }}", "'answer' is undefined"),  # a prompt cannot give its answer away
