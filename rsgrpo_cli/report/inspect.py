@@ -122,10 +122,10 @@ def state(run_name: str | None) -> dict[str, Any]:
         "checkpoints": run.versions(),
         "at_work": [step_state(run, step) for step in steps if step >= newest],
         "stale": damaged
-        + [problem for step in to_check for problem in _problems(run, step)]
+        + [problem for step in to_check for problem in stale_parts(run, step)]
         + [problem for problem in old.values() if problem],
         "departures": [
-            told for step in to_check if not origin or step >= origin["step"] for told in _others(run, step)
+            told for step in to_check if not origin or step >= origin["step"] for told in other_settings(run, step)
         ],
         "evaluations": [
             {"policy": version, "benchmark": name, "stale": bool(problem)} for (version, name), problem in old.items()
@@ -176,7 +176,7 @@ def _evaluation_problem(run: RunDir, version: int, name: str) -> str | None:
         return error.message
 
 
-def _others(run: RunDir, step: int) -> list[str]:
+def other_settings(run: RunDir, step: int) -> list[str]:
     """Settings of a step that are not the run's own, as sentences; what is damaged is listed elsewhere."""
     try:
         found = departures(run, step)
@@ -185,7 +185,7 @@ def _others(run: RunDir, step: int) -> list[str]:
     return [f"the {what} of step {step} have {name} {made}; the run's own is {own}" for what, name, made, own in found]
 
 
-def _problems(run: RunDir, step: int) -> list[str]:
+def stale_parts(run: RunDir, step: int) -> list[str]:
     """What of a step is stale; or damaged, which `status` lists rather than ends with."""
     try:
         return stale_inputs(run, step)

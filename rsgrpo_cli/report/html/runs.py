@@ -14,6 +14,8 @@ from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.report.html import commands
 from rsgrpo_cli.report.html.places import Arm
+from rsgrpo_cli.report.inspect import other_settings, stale_parts
+from rsgrpo_cli.run_commands import command
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS, SUMMARY
 from rsgrpo_cli.staleness import evaluations
@@ -29,6 +31,8 @@ POINTS, ALL_POINTS = 400, 90_000
 """Points of a curve, and of all curves of the page together."""
 MOST_EVALUATIONS = 200
 """Evaluations of a run whose results are shown; the newest."""
+NEWEST, MOST_STALE = 10, 5
+"""Steps that are looked at for warnings; and sentences about what is stale in them."""
 STAGES = ("prepare", "rollout", "score", "advantage", "update", "eval")
 
 
@@ -105,7 +109,7 @@ def about(run: RunDir) -> dict[str, Any]:
         "versions": _versions(run),
         "commands": commands.again(run, config),
         "next": commands.following(run),
-        "warnings": warnings(run, config),
+        "warnings": [*stale(run), *warnings(run, config)],
         "evaluated": evaluated(run),
     }
 
@@ -162,13 +166,23 @@ def _newest(run: RunDir) -> Lineage | None:
     return None
 
 
+def stale(run: RunDir) -> list[str]:
+    """What of the newest steps was made from something that has been replaced since, or with other settings."""
+    steps, origin = run.steps()[-NEWEST:], run.origin()
+    told = [text for step in steps for text in stale_parts(run, step)]
+    own = [step for step in steps if origin is None or step >= origin["step"]]
+    told += [text for step in own for text in other_settings(run, step)]
+    less = len(told) - MOST_STALE
+    return told[:MOST_STALE] + ([f"and {less} more of the kind: {command(run, 'status')}"] if less > 0 else [])
+
+
 def warnings(run: RunDir, config: RunConfig) -> list[str]:
-    """What should be looked into, over the newest ten steps."""
+    """What should be looked into, over the newest steps."""
     if not run.metrics.is_file():
         return []
     table = read_table(run.metrics, METRICS).slice(0)
     rows = table.to_pylist()
-    newest = rows[-10:]
+    newest = rows[-NEWEST:]
     told = []
 
     def mean(name: str) -> float:

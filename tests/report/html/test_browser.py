@@ -293,6 +293,24 @@ def test_tokens_are_shaded(chrome: Browser, addresses: dict[str, str]) -> None:
     assert "were not kept" in chrome.text("#tokens")
 
 
+def test_charts_have_three_ticks_or_more(chrome: Browser, addresses: dict[str, str]) -> None:
+    for name in ("two", "sweep", "graded", "many"):
+        at(chrome, addresses[name])
+        counts = chrome.run(
+            "return [...document.querySelectorAll('.chart svg')].map(s => s.querySelectorAll('text.end').length)"
+        )
+        assert all(3 <= count <= 8 for count in counts), (name, counts)
+
+
+def test_the_base_model_begins_every_curve_of_evaluations(chrome: Browser, addresses: dict[str, str]) -> None:
+    at(chrome, addresses["two"])  # it was evaluated in one of the two runs
+    card = "[...document.querySelectorAll('#curves .card')].find(c => c.textContent.startsWith('pass@1 on puzzles'))"
+    rows = chrome.run(f"return [...{card}.querySelectorAll('tr')].map(r => [...r.children].map(c => c.textContent))")
+    assert rows[0] == ["policy", "GRPO", "RS"]
+    assert rows[1][0] == "0"
+    assert rows[1][1] == rows[1][2] != "–"
+
+
 def test_curves_of_a_sweep_have_bands_over_its_seeds(chrome: Browser, addresses: dict[str, str]) -> None:
     at(chrome, addresses["sweep"])
     cards = chrome.run(

@@ -18,7 +18,7 @@ from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.html import collect, room
 from rsgrpo_cli.report.html.page import embedded, policy, script_text
 from rsgrpo_cli.report.html.passk import sentence
-from rsgrpo_cli.schemas import POLICY_LOGPROBS
+from rsgrpo_cli.schemas import ADVANTAGES, POLICY_LOGPROBS
 from tests.conftest import Cli
 from tests.report.html.written import (
     AFTER,
@@ -174,6 +174,18 @@ def test_the_trainers_numbers_of_other_completions_are_not_shown(tmp_path: Path,
     told, command = before["trainer"]  # it kept none
     assert f"{rs.path}@1.trainer" in told
     assert command == f"rsgrpo update --run {rs.path} --step 0 --tag trainer"
+
+
+def test_what_is_stale_is_warned_of(tmp_path: Path) -> None:
+    _, rs = two_runs(tmp_path)
+    assert read(collect.page([str(rs.path)]))[0]["runs"][0]["warnings"] == []
+    made = read_lineage(rs.advantages(1), ADVANTAGES)
+    other = Lineage("advantage", {**made.config, "beta": 9.0}, {"rewards": "others"})
+    write_table(rs.advantages(1), read_table(rs.advantages(1), ADVANTAGES), ADVANTAGES, other)
+    assert read(collect.page([str(rs.path)]))[0]["runs"][0]["warnings"] == [
+        "the advantages of step 1 were made from other rewards",
+        "the advantages of step 1 have beta 9.0; the run's own is 4.0",
+    ]
 
 
 def test_visits_tell_what_was_learnt_and_forgotten(tmp_path: Path) -> None:

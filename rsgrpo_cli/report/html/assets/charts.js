@@ -12,13 +12,16 @@ function chart(height, draw, label) {
   return box;
 }
 
-/* Round numbers between two values, at most about `most` of them. */
+/* Round numbers between two values, at most about `most` of them, and at least three. */
 function ticks(low, high, most = 5) {
   const span = high - low || 1, raw = span / most, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
-  const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(12)));
-  return found;
+  const at = (step) => {
+    const found = [];
+    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(12)));
+    return found;
+  };
+  const steps = [0.2, 0.5, 1, 2, 5, 10].map((m) => m * power), wide = steps.findIndex((s) => s >= raw * 0.999);
+  return [wide, wide - 1, wide - 2].filter((i) => i >= 0).map((i) => at(steps[i])).find((found) => found.length > 2) || at(steps[wide]);
 }
 function extent(values, pad = 0.06) {
   let low = Infinity, high = -Infinity;

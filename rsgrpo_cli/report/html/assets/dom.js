@@ -50,12 +50,13 @@ function block(cut) {
 const count = (number) => number.toLocaleString("en");
 const many = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-/* A number for people: three digits after the point, or as few as say it. */
+/* A number for people: three digits after the point; of what is smaller, two digits that say something. */
 function short(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size >= 1e5 || size < 10 ** -digits) return value.toExponential(1).replace("e+", "e").replace(/-/g, "−");
+  if (size >= 1e-4 && size < 10 ** -digits) return String(Number(value.toPrecision(2))).replace("-", "−");
+  if (size >= 1e5 || size < 1e-4) return value.toExponential(1).replace("e+", "e").replace(/-/g, "−");
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? Math.min(digits, 2) : digits).replace("-", "−");
 }
 /* A value that was chosen or is fixed, with no more digits than it has. */

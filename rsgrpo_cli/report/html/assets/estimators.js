@@ -234,6 +234,7 @@ const Estimators = (() => {
     rs_grpo: { ...BETA, denominator: ["group", "leave_one_out"] },
     qae: { level: { from: 0, to: 1, step: 0.05, start: 0.4 } },
     entropic_loo: BETA,
+    entropic_adaptive: { kl: { from: 0.05, to: 2, step: 0.01, start: Math.LN2 } },
     pkpo: { ...K, variant: ["sloo_minus_one", "sloo", "s"] },
     chen_passk: K,
     mahdavi_passk: { ...K, variant: ["unbiased", "plugin", "plugin_grpo"] },

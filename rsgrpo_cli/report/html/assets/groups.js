@@ -66,17 +66,17 @@ function estimatorControls() {
   ];
 }
 function slider(key, control, size) {
-  const to = control.to === "size" ? size : control.to, value = el("output", {}, String(G.settings[key]));
+  const to = control.to === "size" ? size : control.to, value = el("output", {}, exact(G.settings[key]));
   const input = el("input", { type: "range", id: `slider-${key}`, min: Math.min(control.from, G.settings[key]), max: Math.max(to, G.settings[key]),
     step: control.step, value: G.settings[key],
-    on: { input: (event) => { G.settings[key] = Number(event.target.value); replace(value, String(G.settings[key])); G.draw("values"); } } });
+    on: { input: (event) => { G.settings[key] = Number(event.target.value); replace(value, exact(G.settings[key])); G.draw("values"); } } });
   return el("label", { class: "choice slider" }, el("span", {}, `${key} `, el("b", {}, value)), input);
 }
 function attempt(estimator, rewards, settings) {
   try { return { values: Estimators.compute(estimator, rewards, settings) }; } catch (error) { return { problem: error.message }; }
 }
 function described(made) {
-  const said = Object.entries(own(made)).filter(([key]) => !["eps", "ddof", "quantile", "kl"].includes(key)).map(([key, v]) => `${key} ${v}`);
+  const said = Object.entries(own(made)).filter(([key]) => !["eps", "ddof", "quantile"].includes(key)).map(([key, v]) => `${key} ${typeof v === "number" ? exact(v) : v}`);
   return [made.estimator, ...said].join(", ") + (made.scale && made.scale !== "none" ? `, scaled by ${made.scale} over the step` : "");
 }
 function groupBody() {

@@ -93,7 +93,7 @@ function problemsSection() {
       (value) => { browser.filter = value; browser.shown = PAGE; draw(); first(); }));
     const rows = browser.list.slice(0, browser.shown);
     replace(body, rows.map(problemRow));
-    replace(told, `${many(browser.list.length, "problem")} of ${count(D.problems.total)}. Keys: j next, k previous, / search.`);
+    replace(told, `${many(browser.list.length, "problem")} of ${count(D.problems.total)}.`, el("span", { class: "keys" }, " Keys: j next, k previous, / search."));
     replace(more, browser.list.length > rows.length ? el("button", { type: "button", class: "chip", on: { click: () => { browser.shown += PAGE; draw(); } } },
       `show ${Math.min(PAGE, browser.list.length - rows.length)} more`) : null);
     mark();

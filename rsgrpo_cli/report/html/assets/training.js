@@ -55,7 +55,8 @@ function evaluatedCurves() {
   return [evaluationCharts(rows), numbers(["run", "policy", "benchmark", "samples", "", "value", "95%"],
     rows.map((r) => [r.run, r.policy, r.benchmark, count(r.samples), kName(r.k), short(r.value), bracket(r.low, r.high)]), "All evaluations of these runs")];
 }
-/* A chart for the smallest and one for the largest k, of the benchmark of the page. Of several seeds: their mean, the lowest, the highest. */
+/* A chart for the smallest and one for the largest k, of the benchmark of the page. Of several seeds: their mean, the lowest, the highest.
+   The base model is the same for all, in whichever run it was evaluated. */
 function evaluationCharts(rows) {
   const shown = rows.filter((r) => D.benchmark && r.benchmark === D.benchmark.name), ks = [...new Set(shown.map((r) => r.k))].sort((a, b) => a - b);
   const point = (policy, own) => {
@@ -64,6 +65,7 @@ function evaluationCharts(rows) {
   };
   const curve = (arm, k) => {
     const own = shown.filter((r) => r.k === k && D.arms[arm].runs.includes(r.at));
+    if (own.length && own.every((r) => r.policy > 0) && !D.settings.differ["model.name"]) own.push(...shown.filter((r) => r.k === k && r.policy === 0));
     return [...new Set(own.map((r) => r.policy))].sort((a, b) => a - b).map((policy) => point(policy, own.filter((r) => r.policy === policy)));
   };
   const several = (arm) => new Set(D.arms[arm].runs).size > 1;
