@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rsgrpo_cli.core.crossed_bootstrap import crossed_interval
-from rsgrpo_cli.core.passk import pass_at_k
+from rsgrpo_cli.core.crossed_bootstrap import FloatArray, crossed_difference_interval
 from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparison import Comparison, compare_groups
-from rsgrpo_cli.studies.equal import AtEqual, at_equal
+from rsgrpo_cli.studies.equal import AtEqual, at_equal, points
 from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.figures.kinds import kind_of
 from rsgrpo_cli.studies.formats import as_text
@@ -217,7 +216,7 @@ def comparison(tier: Tier, groups: Sequence[Group], figures: Path) -> Iterator[s
         alt = f"the policies of each method in the plane of pass@1 and pass@{k}, from the base model on"
         yield from figure("frontier", f"{tier.prefix}frontier-{k}", shown, figures, chosen, alt)
     yield from equal_section(benchmark, ordered, grpo, base, ks[1:])
-    yield from line_section(benchmark, ordered, ks)
+    yield from line_section(benchmark, ordered, base, ks)
     yield from how_section(benchmark, ordered, to_base)
 
 
@@ -274,33 +273,40 @@ def difference(found: AtEqual) -> str:
     return f"{found.difference:+.3f} [{found.interval.low:+.3f}, {found.interval.high:+.3f}]"
 
 
-def line_section(benchmark: str, groups: Sequence[Group], ks: Sequence[int]) -> Iterator[str]:
-    """pass@k on the line between the base model and the last policies."""
+def line_section(benchmark: str, groups: Sequence[Group], base: Group, ks: Sequence[int]) -> Iterator[str]:
+    """pass@k on the line between the base model and the last policies, and what that is above the base model's."""
     yield "#### Pulled back towards the base model"
     yield ""
-    yield "Weights at a share of the way from the base model (0) to the last policy (1)."
+    yield (
+        "Weights at a share of the way from the base model (0) to the last policy (1). In brackets: the difference to "
+        "the base model, and its 95% interval over problems and seeds, paired."
+    )
     yield ""
     yield "| method | at | " + " | ".join(f"pass@{k}" for k in ks) + " |"
     yield "|---" * (2 + len(ks)) + "|"
     for group in groups:
-        for at in (0.5, 0.75, 1.0):
-            rows = [
-                one
-                for member in group.members
-                for one in member.evaluations
-                if not group.is_base
-                and one.benchmark == benchmark
-                and one.interpolation == at
-                and one.policy == member.steps
-            ]
-            if rows:
-                cells = []
-                for k in ks:
-                    values = np.stack([pass_at_k(one.n_M, one.correct_M, k) for one in rows])
-                    interval = crossed_interval([values])
-                    cells.append(f"{values.mean():.3f} [{interval.low:.3f}, {interval.high:.3f}]")
-                yield f"| {named(group.label)} | {at:g} | {' | '.join(cells)} |"
+        if group.is_base:
+            continue
+        values = [points(group, base, benchmark, k, "line") for k in ks]
+        for place, at in enumerate(places_on_line(group, benchmark), start=1):
+            cells = [above(one[place], one[0]) for one in values]
+            yield f"| {named(group.label)} | {at:g} | {' | '.join(cells)} |"
     yield ""
+
+
+def places_on_line(group: Group, benchmark: str) -> list[float]:
+    """Where on the line every seed's last policy was evaluated."""
+    found = [
+        {one.interpolation for one in member.evaluations if (one.benchmark, one.policy) == (benchmark, member.steps)}
+        for member in group.members
+    ]
+    return sorted(set.intersection(*found))
+
+
+def above(after: FloatArray, before: FloatArray) -> str:
+    """The mean of pass@k of shape (S, M), and its difference to another."""
+    change, interval = (after - before).mean(), crossed_difference_interval([after], [before])
+    return f"{after.mean():.3f} ({change:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}])"
 
 
 def how_section(benchmark: str, groups: Sequence[Group], to_base: Comparison) -> Iterator[str]:
