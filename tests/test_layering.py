@@ -87,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"tasks", "core", "pipeline", "report", "run_dir", "artifacts", "staleness", "console", "locks", "disk"},
     "commands": BELOW
     | {"pipeline", "planning", "report", "studies", "run_dir", "console", "experiments", "artifacts", "staleness"}
-    | {"step_dir", "disk", "locks", "events", "trackers"},
+    | {"step_dir", "run_commands", "disk", "locks", "events", "trackers"},
     "app": {"commands", "console", "errors", "helping"},
 }
 

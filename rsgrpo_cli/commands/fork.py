@@ -41,6 +41,7 @@ def fork(
     rebuilt.
     """
     from rsgrpo_cli.pipeline import forking
+    from rsgrpo_cli.run_commands import command
     from rsgrpo_cli.run_dir import RunDir
 
     source = RunDir.open(run)
@@ -51,5 +52,5 @@ def fork(
     forking.require_trusted(source, overrides, trust=trust)
     made = forking.fork(source, number, RunDir.locate(to), overrides, leave)
     data = {"run": str(made.path), "forked_from": str(source.path), "step": number}
-    hint = f"{made.path} shares {source.path} up to step {number}; continue it: rsgrpo train --run {made.path}"
+    hint = f"{made.path} shares {source.path} up to step {number}; continue it: {command(made, 'train')}"
     out.result(data, lines=[hint])

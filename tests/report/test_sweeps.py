@@ -1,5 +1,9 @@
 """A sweep where runs are asked for."""
 
+import json
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -54,6 +58,20 @@ def test_commands_take_a_sweep_or_name_its_runs(cli: Cli) -> None:
         assert refused.code == 1
         assert "runs/s is a sweep, not a run" in refused.err
         assert "name one of its runs: s/base-seed0-ab12, s/base-seed1-ab12, s/beta1-seed0, " in refused.err
+
+
+def test_view_shows_further_cells_of_a_sweep(tmp_path: Path) -> None:
+    sweep_of_runs(tmp_path / "s")
+    words = [sys.executable, "-m", "rsgrpo_cli", "view", str(tmp_path / "s"), "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        address = json.loads(server.stdout.readline())["url"]
+        opened = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+        assert b"beta3" not in opened(address).read()
+        write_evaluation(new_run(tmp_path / "s/beta3-seed0", ASKED, advantage__beta=3.0), 6, ASKED, AFTER)
+        assert b"beta3-seed0@6" in opened(address).read()
+        server.terminate()
+        assert server.wait(20) == 0
 
 
 def test_results_without_runs_are_for_compare(cli: Cli) -> None:

@@ -65,7 +65,7 @@ function completions(row, arm) {
 const turned = (row, from, to) => row.right && to !== undefined && from !== undefined && row.right[from] === 0 && row.right[to] > 0;
 /* Grades are neither right nor wrong. */
 const usable = () => FILTERS.filter(([value]) => ROWS.some((row) => row.right) || ["all", "truncated", "unreadable"].includes(value));
-/* Truncated, or without a readable answer, in one of twenty samples or more. */
+/* Cut at the token limit, or without a readable answer, in one of twenty samples or more. */
 const often = (times) => times > 0 && times >= tries() / 20;
 const FILTERS = [
   ["all", "all", () => true],
@@ -73,8 +73,8 @@ const FILTERS = [
   ["always", "always solved", (row) => row.right && row.right.every((c) => c === tries())],
   ["gained", "newly solved", (row) => turned(row, state.baseline, main())],
   ["lost", "newly lost", (row) => turned(row, main(), state.baseline)],
-  ["truncated", "truncated", (row) => row.truncated.some(often)],
-  ["unreadable", "no readable answer", (row) => row.unreadable.some(often)],
+  ["truncated", "truncated, 5% or more", (row) => row.truncated.some(often)],
+  ["unreadable", "no readable answer, 5% or more", (row) => row.unreadable.some(often)],
 ];
 const PAGE = 100;
 const ease = (row) => (row.right ? row.right : row.value.map((v) => v || 0)).reduce((a, b) => a + b, 0);
@@ -107,6 +107,7 @@ function problemsSection() {
   const first = () => {
     if (browser.list.length) return browser.select(browser.list[0]);
     browser.selected = null;
+    history.replaceState(null, "", "#problems");
     replace(detail, note("No problem matches."));
   };
   const open = (row) => {
