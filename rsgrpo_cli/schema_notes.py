@@ -43,6 +43,8 @@ NOTES: dict[str, dict[str, str]] = {
         "sampling_logprobs": "per completion token, at the sampling temperature, as the sampler says; NaN or null "
         "where it says nothing [nats]",
         "finish_reason": "stop, or length where it was cut at max_tokens",
+        "weight_versions": "which weights vLLM says it sampled which tokens with: always the policy's own; only where "
+        "it does",
     },
     "rewards": _COMPLETION
     | {

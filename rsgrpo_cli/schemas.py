@@ -91,9 +91,11 @@ ROLLOUTS = ArtifactSchema(
         # Natural log, at the temperature sampled with; an update drops a token whose number is not finite or is null.
         sampling_logprobs=pa.list_(FLOAT32),
         finish_reason=STRING,  # "stop" or "length"
+        weight_versions=(pa.list_(pa.struct([("version", STRING), ("start", INT32), ("end", INT32)])), True),
     ),
     keys=KEYS,
     repeated=("group_id", "prompt_id", "finish_reason"),
+    optional=("weight_versions",),
 )
 
 REWARDS = ArtifactSchema(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from rsgrpo_cli.probe import Probe
 
@@ -25,6 +25,14 @@ class Sampling:
     max_tokens: int
 
 
+class WeightSpan(TypedDict):
+    """Tokens `[start, end)` of a completion, and the weights that they were sampled with."""
+
+    version: str
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One completion.
@@ -33,11 +41,13 @@ class Generation:
         token_ids: Its tokens, the stop token included.
         logprobs: Natural log of each token's probability under what it was drawn from.
         finish_reason: "stop", or "length" where it was cut.
+        weight_versions: Where the sampler says it: the id of the weights, and from which token to which it had them.
     """
 
     token_ids: list[int]
     logprobs: list[float]
     finish_reason: str
+    weight_versions: list[WeightSpan] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 from rsgrpo_cli.config import ModelConfig, VllmConfig
 from rsgrpo_cli.context_window import window_of
-from rsgrpo_cli.engines.types import Generation, Sampling, Weights
+from rsgrpo_cli.engines.types import Generation, Sampling, Weights, WeightSpan
 from rsgrpo_cli.engines.vllm_process import explained, output_to, prepare_environment, quieten, require_vllm
 from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
 from rsgrpo_cli.models import choose_device, directory_stop_ids, load_tokenizer, read_config
@@ -93,6 +93,7 @@ class VllmEngine:
         self.policy: str | None = setup.base_policy
         self._llm = self._start()
         self._check(setup.probe.token_ids, setup.probe.base_logprobs)
+        self._name_weights(setup.base_policy)
 
     # -- sampling -------------------------------------------------------------------------------------------------
 
@@ -110,7 +111,7 @@ class VllmEngine:
         params = [self._sampling_params(sampling, seed) for own in seeds for seed in own]
         made = iter(self._ask(requests, params))
         stop = set(self._stop_ids)
-        return [[_generation(next(made).outputs[0], stop) for _ in own] for own in seeds]
+        return [[self._generation(next(made).outputs[0], stop) for _ in own] for own in seeds]
 
     def _sampling_params(self, sampling: Sampling, seed: int) -> Any:
         from vllm import SamplingParams
@@ -135,6 +136,22 @@ class VllmEngine:
             raise explained("vLLM stopped", error, self._setup.log) from error
         return answers
 
+    def _generation(self, output: Any, stop_ids: set[int]) -> Generation:
+        """A completion as vLLM gives it; newer versions say which weights they had for it.
+
+        Raises:
+            EngineError: If they were others than the policy's.
+        """
+        ids = list(output.token_ids)
+        told = getattr(output, "weight_versions", None)
+        spans = None if told is None else [WeightSpan(version=at.version, start=at.start, end=at.end) for at in told]
+        other = next((span["version"] for span in spans or () if span["version"] != self.policy), None)
+        if other is not None:
+            raise EngineError(
+                f"vLLM sampled with the weights {other}, not with {self.policy}", "run the same command again"
+            )
+        return Generation(ids, list(output.logprobs.logprobs), "stop" if ids[-1] in stop_ids else "length", spans)
+
     def _require_room(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> None:
         longest = max(map(len, prompts), default=0)
         if longest + max_tokens > self._room:
@@ -158,6 +175,7 @@ class VllmEngine:
         except Exception as error:
             raise explained(f"vLLM cannot load {weights.directory}", error, self._setup.log) from error
         self._check(weights.probe.token_ids, weights.probe.logprobs)
+        self._name_weights(weights.policy)
         self.policy = weights.policy
 
     def _replace(self, weights: Weights) -> None:
@@ -180,6 +198,11 @@ class VllmEngine:
 
         number = next(self._adapters)
         return LoRARequest(f"policy-{number}", number, str(directory.resolve()))
+
+    def _name_weights(self, policy: str) -> None:
+        """Have vLLM name its weights in what it samples, from 0.32 on."""
+        if (name := getattr(self._llm.llm_engine, "set_weight_version", None)) is not None:
+            name(policy)
 
     def _check(self, token_ids: list[int], trainer: list[float]) -> None:
         now = Loaded(self._logprobs(token_ids), trainer)
@@ -276,8 +299,3 @@ def lora_room(rank: int) -> int:
     if not fitting:
         raise UsageError(f"vLLM takes adapters up to rank {LORA_RANKS[-1]}, not {rank}", "use --engine hf")
     return fitting[0]
-
-
-def _generation(output: Any, stop_ids: set[int]) -> Generation:
-    ids = list(output.token_ids)
-    return Generation(ids, list(output.logprobs.logprobs), "stop" if ids[-1] in stop_ids else "length")

@@ -248,6 +248,7 @@ def _row(
         "completion_ids": generation.token_ids,
         "sampling_logprobs": generation.logprobs,
         "finish_reason": generation.finish_reason,
+        "weight_versions": generation.weight_versions,
     }
 
 

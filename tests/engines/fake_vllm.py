@@ -50,7 +50,13 @@ class LLM:
         self.base = model
         self.plain = AutoModelForCausalLM.from_pretrained(model)
         self.adapted: dict[int, Any] = {}
-        self.llm_engine = SimpleNamespace(engine_core=SimpleNamespace(shutdown=lambda: self.calls.append("shutdown")))
+        core = SimpleNamespace(shutdown=lambda: self.calls.append("shutdown"))
+        self.llm_engine = SimpleNamespace(engine_core=core, set_weight_version=self._name_weights)
+        self.weights = "default"
+
+    def _name_weights(self, version: str) -> None:
+        if "naming" not in self.broken:
+            self.weights = version
 
     def collective_rpc(self, name: str, args: tuple[str]) -> None:
         assert name == "load_policy"
@@ -98,7 +104,9 @@ class LLM:
             told = torch.log_softmax(logits / asked.temperature, dim=-1)
             ids.append(int(torch.multinomial(told.exp(), 1, generator=generator)))
             logprobs.append(float(told[ids[-1]]))
-        return SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids, logprobs=SimpleNamespace(logprobs=logprobs))])
+        span = SimpleNamespace(version=self.weights, start=0, end=len(ids))
+        said = SimpleNamespace(logprobs=logprobs)
+        return SimpleNamespace(outputs=[SimpleNamespace(token_ids=ids, logprobs=said, weight_versions=[span])])
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.config import ModelConfig, VllmConfig, resolve
 from rsgrpo_cli.engines.registry import choose_engine
 from rsgrpo_cli.engines.types import Sampling
@@ -15,6 +16,7 @@ from rsgrpo_cli.errors import DependencyError, UsageError
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import open_policy
 from rsgrpo_cli.policy.fingerprint import take_probe
+from rsgrpo_cli.schemas import ROLLOUTS
 from tests.conftest import SMALL, Cli
 from tests.engines.fake_vllm import LLM, fake_vllm
 
@@ -70,6 +72,23 @@ def test_the_trainer_reports_how_far_the_sampler_is_off(cli: Cli, run: Path, fak
         assert 0 < row["logprob_diff_max"] < 1e-3
         assert 1 < row["importance_ratio_max"] < 1.001
         assert row["ratio_capped_fraction"] == 0
+
+
+def test_completions_say_which_weights_made_them(cli: Cli, run: Path, fake_vllm: type[LLM]) -> None:
+    assert cli(*TRAIN, *FULL).code == 0
+    for step in (0, 1):
+        (part,) = (run / "steps" / f"{step:06d}" / "rollouts").glob("part-*.parquet")
+        policy = read_lineage(part, ROLLOUTS).inputs["policy"]
+        for row in read_table(part, ROLLOUTS).to_pylist():
+            assert row["weight_versions"] == [{"version": policy, "start": 0, "end": len(row["completion_ids"])}]
+
+
+def test_completions_of_other_weights_stop_the_run(cli: Cli, run: Path, fake_vllm: type[LLM]) -> None:
+    fake_vllm.broken.add("naming")
+    result = cli(*TRAIN, *FULL)
+    assert result.code == 1
+    assert "error: vLLM sampled with the weights default, not with " in result.err
+    assert not list((run / "steps").rglob("part-*.parquet"))
 
 
 def test_an_evaluation_of_a_checkpoint_needs_no_trainer(
