@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rsgrpo_cli.artifacts import read_lineage
-from rsgrpo_cli.config import EvalConfig, RunConfig
+from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS, SUMMARY
@@ -71,15 +71,15 @@ def benchmark_flags(run: RunDir, version: int, name: str) -> list[str]:
     """The flags that name the benchmark of an evaluation as it was given: a file with its columns, and the tag."""
     summary, prompts = run.evaluation(version, name) / "summary.parquet", run.benchmark(name)
     given = read_lineage(summary, SUMMARY).outputs.get("benchmark") if summary.is_file() else None
-    made: Mapping[str, Any] = read_lineage(prompts, PROMPTS).config if prompts.is_file() else {"dataset": name}
-    dataset = str(made["dataset"])
+    made: Mapping[str, Any] = read_lineage(prompts, PROMPTS).config if prompts.is_file() else {}
+    dataset = _dataset(run, name)
     tag = name.removeprefix(f"{dataset}.") if name.startswith(f"{dataset}.") else ""
     columns = [word for column in _COLUMNS if made.get(column) for word in (_flag(column), str(made[column]))]
     return ["--benchmark", given or dataset, *columns, *(["--tag", tag] if tag else [])]
 
 
 def sampling_flags(run: RunDir, version: int, name: str, of: RunConfig) -> list[str]:
-    """The flags of how an evaluation was sampled, where that is not what a run's settings say.
+    """The flags of how an evaluation was sampled, how often, and for which k, where a run's settings say otherwise.
 
     Args:
         run: The run of the evaluation.
@@ -88,17 +88,29 @@ def sampling_flags(run: RunDir, version: int, name: str, of: RunConfig) -> list[
         of: The settings of the run that the flags are for.
     """
     folder = run.evaluation(version, name)
-    first = min((folder / "rollouts").glob("part-*.parquet"), default=None)
-    if first is None:
-        return []
-    made, own = read_lineage(first, ROLLOUTS).config, _sampling(of)
-    changed = [setting for setting, value in own.items() if setting in made and made[setting] != value]
-    return [word for setting in changed for word in (_flag(setting), f"{made[setting]:g}")]
+    files = [(path, ROLLOUTS) for path in sorted((folder / "rollouts").glob("part-*.parquet"))[:1]]
+    files += [(path, SUMMARY) for path in [folder / "summary.parquet"] if path.is_file()]
+    made: dict[str, Any] = {}
+    for path, kind in files:
+        made |= read_lineage(path, kind).config
+    own = of.eval.for_benchmark(_dataset(run, name)).model_dump(mode="json", include=set(_ASKED))
+    changed = [setting for setting in _ASKED if setting in made and made[setting] != own[setting]]
+    return [word for setting in changed for word in (_flag(setting), _typed(made[setting]))]
 
 
-def _sampling(config: RunConfig) -> dict[str, Any]:
-    own: EvalConfig = config.eval
-    return own.model_dump(mode="json", include={"temperature", "top_p", "max_tokens"})
+_ASKED = ("temperature", "top_p", "max_tokens", "num_samples", "k")
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _dataset(run: RunDir, name: str) -> str:
+    """The short name of an evaluation's benchmark, without a tag."""
+    prompts = run.benchmark(name)
+    return str(read_lineage(prompts, PROMPTS).config["dataset"]) if prompts.is_file() else name
 
 
 def _flag(setting: str) -> str:

@@ -244,9 +244,9 @@ def test_an_evaluation_that_is_missing_names_its_command(cli: Cli, trained: Path
     assert (result.code, f"measure it: rsgrpo eval --run {trained} --policy 0" in result.err) == (1, True), result.err
     assert cli("eval", "--run", trained, *EVAL).code == 0
     result = cli("compare", f"{trained}@0", trained)
-    assert f"rsgrpo eval --run {trained} --policy 0 --benchmark toy; evaluated: 2" in result.err
+    assert f"rsgrpo eval --run {trained} --policy 0 --benchmark toy --num-samples 2 --k 1,2; evaluated: 2" in result.err
     result = cli("compare", f"{trained}@0", trained, "--benchmark", "toy")
-    assert "--policy 0 --benchmark toy; evaluated: 2" in result.err
+    assert "--policy 0 --benchmark toy --num-samples 2 --k 1,2; evaluated: 2" in result.err
 
 
 @pytest.mark.parametrize("flags", [[], ["--benchmark", "own.a"]])
@@ -256,7 +256,7 @@ def test_the_command_measures_what_can_be_compared(cli: Cli, trained: Path, tmp_
     tagged = ("--benchmark", own, "--tag", "a")
     assert cli("eval", "--run", trained, *tagged, *EVAL).code == 0
     result = cli("compare", f"{trained}@0", trained, *flags)
-    wanted = f"rsgrpo eval --run {trained} --policy 0 --benchmark {own} --tag a; evaluated: 2"
+    wanted = f"rsgrpo eval --run {trained} --policy 0 --benchmark {own} --tag a --num-samples 2 --k 1,2; evaluated: 2"
     assert (result.code, wanted in result.err) == (1, True), result.err
     assert cli("eval", "--run", trained, "--policy", "0", *tagged, *EVAL).code == 0
     assert cli("compare", f"{trained}@0", trained, *flags).code == 0

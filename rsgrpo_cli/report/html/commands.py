@@ -14,7 +14,7 @@ from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.report.measuring import measure_command
 from rsgrpo_cli.run_commands import benchmark_flags, command, sampling_flags, trust
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.schemas import ADVANTAGES, SUMMARY, UPDATE_METRICS
+from rsgrpo_cli.schemas import ADVANTAGES, UPDATE_METRICS
 from rsgrpo_cli.staleness import evaluations
 
 MOST_EVALUATIONS = 8
@@ -78,12 +78,8 @@ def _changed(section: str, made: Mapping[str, Any], own: Mapping[str, Any], name
 def _evaluating(run: RunDir, config: RunConfig, name: str) -> list[str]:
     found = []
     for version, benchmark in evaluations(run)[-MOST_EVALUATIONS:]:
-        asked = read_lineage(run.evaluation(version, benchmark) / "summary.parquet", SUMMARY).config
         words = ["rsgrpo", "eval", "--run", name, "--policy", run.policy_name(version)]
         words += benchmark_flags(run, version, benchmark) + sampling_flags(run, version, benchmark, config)
-        words += ["--num-samples", str(asked["num_samples"])]
-        ks = [str(k) for k in asked["k"]]
-        words += ["--k", ",".join(ks)] if ks != [str(k) for k in config.eval.k] else []
         found.append(shlex.join([*words, *trust(run, "eval")]))
     return found
 

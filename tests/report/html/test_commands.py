@@ -117,8 +117,11 @@ def test_what_is_missing_is_measured_as_the_others_were(cli: Cli) -> None:
         cli("eval", "--run", "x", "--benchmark", "held.jsonl", "--answer-column", "g", "-n", "2", "--k", "1").code == 0
     )
     ((name, measure),) = shown("x", "y")["missing"]
-    assert (name, measure) == ("y", "rsgrpo eval --run runs/y --benchmark held.jsonl --answer-column g")
-    done(cli, f"{measure} -n 2 --k 1")
+    assert (name, measure) == (
+        "y",
+        "rsgrpo eval --run runs/y --benchmark held.jsonl --answer-column g --num-samples 2 --k 1",
+    )
+    done(cli, measure)
     assert set(shown("x", "y")["pairs"]) == {"0,1", "1,0"}
 
 
