@@ -50,6 +50,8 @@ def lines(data: dict[str, Any] | None) -> Iterator[str]:
         yield f"{layout['gpus_without_sampler']} of {layout['gpus']} GPUs do not sample: --data-parallel N uses them"
     tokens = data["completion_tokens"]
     yield f"completions of {tokens['mean']:,.0f} tokens on average ({tokens['source']}), {tokens['longest']:,} at most"
+    if data["engine"] == "hf" and not data["measured_steps"]:
+        yield "a sampler is taken to be as fast as vLLM; the hf engine is slower"
     if layout["gpus"] == 1:
         return
     share = f"{first['share']:.0%} of a step, which more GPUs do not shorten"

@@ -183,6 +183,7 @@ def many_of(
         "saturates_first": {"name": made.first_limit, "share": made.limit_share},
         "moved": dict(made.moved),
         "busy": _busy(made, machine, layout),
+        "engine": engine,
         "measured_steps": int(asked.measured.steps) if asked.measured else 0,
         "assumptions": machine.table(_used(asked, layout)),
     }

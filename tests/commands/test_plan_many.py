@@ -105,7 +105,9 @@ def test_nothing_is_said_of_time_unless_asked(cli: Cli, asked: list[Any]) -> Non
 
 
 def test_a_dry_run_knows_its_workers(cli: Cli) -> None:
-    assert "2 samplers, 1 rank" in cli("train", "--dry-run", "--data-parallel", 2).out
+    made = cli("train", "--dry-run", "--data-parallel", 2)
+    assert "2 samplers, 1 rank" in made.out
+    assert "the hf engine is slower" in made.out
 
 
 def test_a_sampler_that_is_too_small(cli: Cli, asked: list[Any]) -> None:
