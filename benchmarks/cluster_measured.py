@@ -1,8 +1,9 @@
 """Rollouts with several workers on this machine, and what the model says of them beforehand.
 
-The engine waits and computes nothing (`engines/dummy.py`), so the workers do not share cores while they make parts;
-they do while they start. How long a part waits follows from its seeds, and is not fitted. Measured beforehand, with an
-engine that does not wait, are two numbers: the command with no worker, and how much longer it takes with one.
+The engine waits and computes nothing (`engines/dummy.py`), so workers do not share cores while they make parts; they
+do while they start. How long a part waits follows from its seeds, and is not fitted. Two numbers are measured, without
+waiting: the command with no worker, and how much longer it takes with one. As a machine may be busier at one time than
+at another, that is done before and after each rollout.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import fmean
 
 from cluster_model import Site, simulate
-from common import median
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.engines.dummy import wait
@@ -25,10 +26,9 @@ from rsgrpo_cli.step_dir import part_files
 
 PROMPTS = 232
 """Seven parts of 32 prompts, and one of 8."""
-SECONDS = 0.25
+SECONDS = 0.5
 """That a prompt waits on average."""
 WORKERS = (1, 2, 3)
-REPEATS = 3
 
 
 def rsgrpo(*arguments: str, seconds: float = 0.0) -> float:
@@ -57,21 +57,27 @@ def waits(folder: Path) -> list[float]:
     return found
 
 
+def overhead(run: Path, tag: str) -> tuple[float, float]:
+    """Seconds of the command with no worker, and those that it takes longer with one; nothing waits."""
+    alone = rollout(run, f"{tag}-alone", 0)
+    return alone, max(0.0, rollout(run, f"{tag}-one", 1) - alone)
+
+
 def measured_rows() -> tuple[list[list[str]], float]:
     """A row per number of workers, and by how much the model was wrong at most."""
     rows, worst = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         rsgrpo("prepare", "--run", str(run), "--set", f"rollout.prompts_per_step={PROMPTS}")
-        alone = median([rollout(run, f"alone{number}", 0) for number in range(REPEATS)])
-        start = max(0.0, median([rollout(run, f"one{number}", 1) for number in range(REPEATS)]) - alone)
-        parts = waits(RunDir(run).rollouts(0, "alone0"))
+        rollout(run, "plan", 0)
+        parts = waits(RunDir(run).rollouts(0, "plan"))
+        print(f"parts that wait {' '.join(f'{part:.1f}' for part in parts)} s")
         for workers in WORKERS:
-            site = Site(workers, start=start, cores=os.cpu_count())
-            predicted = alone + simulate(parts, site).end
+            before = overhead(run, f"{workers}before")
             measured = rollout(run, f"workers{workers}", workers, SECONDS)
+            alone, start = map(fmean, zip(before, overhead(run, f"{workers}after"), strict=True))
+            predicted = alone + simulate(parts, Site(workers, start=start, cores=os.cpu_count())).end
             worst = max(worst, abs(predicted / measured - 1))
-            rows.append([f"{workers}", f"{measured:.1f} s", f"{predicted:.1f} s", f"{predicted / measured:.2f}"])
-    told = " ".join(f"{part:.1f}" for part in parts)
-    print(f"parts that wait {told} s; the command takes {alone:.1f} s, a worker {start:.1f} s to start")
+            cells = (measured, predicted, alone, start)
+            rows.append([f"{workers}", f"{predicted / measured:.2f}", *(f"{cell:.1f} s" for cell in cells)])
     return rows, worst

@@ -54,7 +54,8 @@ def main() -> None:
 def measure() -> None:
     """Compare with real rollouts."""
     rows, worst = measured_rows()
-    show("Rollouts on this machine", ["workers", "measured", "predicted", "predicted / measured"], rows)
+    heads = ["workers", "predicted / measured", "measured", "predicted", "the command", "a worker's start"]
+    show("Rollouts on this machine", heads, rows)
     if worst > WITHIN:
         sys.exit(f"the model was wrong by {worst:.0%}, more than {WITHIN:.0%}")
 
