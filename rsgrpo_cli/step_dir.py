@@ -269,8 +269,9 @@ class Step:
 
     @property
     def files(self) -> list[Path]:
-        """All files that the step's state follows from."""
+        """All files that the step's state follows from, and what its update kept of the tokens."""
         listed = [path for what in CHAIN for path in self.artifact(what).paths] + self.history.paths
+        listed += [path for path in [self.run.policy_logprobs(self.number)] if path.is_file()]
         return [self.folder / "manifest.json", *listed] if self.manifest else listed
 
 
