@@ -94,7 +94,7 @@ def export(
             several=several,
         )
         exporting.export(source, version, weights, target, merge=merge, card=text)
-    _say(printed, source, version, target, complete=complete, several=several)
+    _say(printed, source, version, target, complete=complete, several=several, at=interpolate)
 
 
 def _split(name: str | None, policy: str | None) -> tuple[str | None, str | None]:
@@ -145,11 +145,14 @@ def _one_of(name: str | None, run: str | None) -> str | None:
     return name or run
 
 
-def _say(out: Output, run: RunDir, version: int, target: Path, *, complete: bool, several: tuple[int, ...]) -> None:
+def _say(
+    out: Output, run: RunDir, version: int, target: Path, *, complete: bool, several: tuple[int, ...], at: float
+) -> None:
     written = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     kind = "model" if complete else "adapter"
     data = {"run": str(run.path), "policy": version, "path": str(target), "kind": kind, "bytes": written}
     data |= {"average": list(several)} if several else {}
-    what = f"the mean of policies {', '.join(map(str, several))}" if several else f"policy {version}"
+    named = f"policy {run.policy_name(version)}" + (f" at {at:g}" if at != 1 else "")
+    what = f"the mean of policies {', '.join(map(str, several))}" if several else named
     line = f"{what} of {run.path} as {'a model' if complete else 'an adapter'}, {size(written)} -> {target}"
     out.result(data, lines=[line])

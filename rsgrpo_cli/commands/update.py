@@ -62,6 +62,8 @@ def update(
         step = _step_with(target, advantages, step)
     elif step is None:
         step = newest_step(target, "advantages")
+    if tag and not advantages and target.advantages(step, tag).is_file():
+        out.warn(f"this update uses step {step}'s own advantages; to use those tagged {tag}: --advantages {tag}")
     place = target.with_update(step, tag, advantages) if tag else target
     spreading = Spreading(ray, 0, 0.0, samples=False, grades=False, updates=True)
     with at_work(place, resolved, out, trust=trust, spreading=spreading) as session:

@@ -39,7 +39,7 @@ def card(
     base = config.model.name.partition("@")[0]
     parts = [
         *_front_matter(base, complete=complete, licence=licence),
-        f"# {run.name}, {f'mean of {len(several)} policies' if several else f'policy {version}'}",
+        f"# {run.name}, {f'mean of {len(several)} policies' if several else _named(run, version, at)}",
         "",
         f"{base} after {counted(version, 'step')} of reinforcement learning with `{config.advantage.estimator}` on "
         f"{config.prepare.dataset}, made with rsgrpo: Risk-Sensitive GRPO, https://arxiv.org/abs/2509.24261.",
@@ -51,6 +51,11 @@ def card(
         *_section("Loading", ["```python", *_loading(base, complete=complete), "```"]),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _named(run: RunDir, version: int, at: float) -> str:
+    """A policy, or weights on the line to it, as a person names it."""
+    return f"policy {run.policy_name(version)}" + ("" if at == WHOLE else f" at {at:g}")
 
 
 def _whose_weights(at: float, several: Sequence[int]) -> list[str]:
@@ -137,7 +142,7 @@ def _results(run: RunDir, version: int, at: float) -> list[str]:
         shown = columns([found, *(each for _, each in before)], [row["k"] for row in found.curve()])
         cells = [
             [label, *(with_interval(each.value(metric, k)) for _, metric, k in shown)]
-            for label, each in [*before, (f"policy {version}" if whole else f"policy {version} at {at:g}", found)]
+            for label, each in [*before, (_named(run, version, at), found)]
         ]
         lines += ["", _how(found), "", *_table(("", *(heading for heading, _, _ in shown)), cells)]
     if any(line.startswith("|") for line in lines):

@@ -18,6 +18,7 @@ from rsgrpo_cli.config import decides_training
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.report.evaluations import split_place
 from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.canary import alike
@@ -84,7 +85,8 @@ def find_groups(places: Sequence[str]) -> list[Group]:
 
     Args:
         places: Runs, sweeps, files or folders of results. What is under one label is one group; without a label, runs
-            of the same settings are. The label of a whole sweep stands before the names of its groups.
+            of the same settings are, and of several policies of a run each is one. The label of a whole sweep stands
+            before the names of its groups.
 
     Raises:
         UsageError: If a label has runs of different settings, or two runs of one group have one seed.
@@ -95,8 +97,22 @@ def find_groups(places: Sequence[str]) -> list[Group]:
         label, _, where = place.rpartition("=")
         there = results.find([where])
         several = len({result.is_base for result in there}) > 1 or bool(differing(there))
-        found += [(f"{label} {_label(result)}" if label and several else label, result) for result in there]
-    return _grouped(found)
+        policy = split_place(where)[1]
+        found += [(f"{label} {_label(result)}" if label and several else label, policy, result) for result in there]
+    return _grouped(_by_policy(found))
+
+
+def _by_policy(found: Sequence[tuple[str, str, Result]]) -> list[tuple[str, Result]]:
+    """Labels and results; what has no label, and of which several policies are named, gets the policy's for one."""
+    named: dict[str, set[str]] = {}
+    for label, policy, result in found:
+        if not label and not result.is_base:
+            named.setdefault(_label(result), set()).add(policy)
+    several = {name for name, policies in named.items() if len(policies) > 1}
+    return [
+        (f"{name}@{policy or result.steps}" if not label and (name := _label(result)) in several else label, result)
+        for label, policy, result in found
+    ]
 
 
 def group_results(found: Sequence[Result]) -> list[Group]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError
-from rsgrpo_cli.report.evaluations import load, split_place
+from rsgrpo_cli.report.evaluations import load, split, split_place
 from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
 from rsgrpo_cli.staleness import evaluations, why_stale
@@ -244,6 +244,10 @@ def _named(place: str) -> list[Result]:
     name, policy = split_place(place)
     if not policy:
         return _at(place)
+    if not policy.isdecimal():
+        run, version = split(place)
+        assert version is not None  # one is named
+        return [_as_of(of_run(run), version)]
     found, wanted = _at(name), int(policy)
     if len(found) == 1:
         return [_as_of(found[0], wanted)]

@@ -190,6 +190,28 @@ def test_a_tagged_update_is_what_a_fork_comes_to(cli: Cli, beside: Path) -> None
     assert Path("exported/model.safetensors").read_bytes() == weights[0].read_bytes()
 
 
+def test_policies_of_one_run_stand_beside_one_another(cli: Cli, beside: Path, tmp_path: Path) -> None:
+    assert cli("update", "--run", beside, *TAGGED).code == 0
+    few = ["-n", "2", "--k", "1,2", "--workers", "1"]
+    for policy in ("1", "2", "2.beta8"):
+        assert cli("eval", "--run", beside, "--policy", policy, *few).code == 0
+    compared = cli("compare", f"{beside}@2", f"{beside}@2.beta8", f"{beside}@1", "--k", "1,2")
+    assert (compared.code, [name in compared.out for name in ("@2 ", "@2.beta8 ", "@1 ")]) == (0, [True] * 3)
+    # Two policies of one run are not two seeds of one method.
+    page = cli("report", f"{beside}@2", f"{beside}@2.beta8", "--html", "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert (page.code, "2 seeds" in text, f"{beside.name}@2.beta8" in text) == (0, False, True)
+    exported = cli("export", f"{beside}@2.beta8", "--out", "model")
+    assert (exported.code, "policy 2.beta8 of" in exported.out) == (0, True)
+    assert "# trained, policy 2.beta8\n" in (tmp_path / "model/README.md").read_text()
+
+
+def test_tagged_advantages_that_are_not_used_are_said(cli: Cli, beside: Path) -> None:
+    result = cli("update", "--run", beside, "--step", "1", "--tag", "beta8")
+    assert (result.code, "to use those tagged beta8: --advantages beta8" in result.err) == (0, True)
+    assert "to use those" not in cli("update", "--run", beside, *TAGGED, "--force").err
+
+
 def test_tags_are_shown(cli: Cli, beside: Path) -> None:
     tagged = cli("show", "--run", beside, "--step", "1", "--tag", "beta8", "--json").json
     own = cli("show", "--run", beside, "--step", "1", "--prompt", tagged["prompt_id"], "--json").json

@@ -87,7 +87,7 @@ def find(text: str, benchmark: str | None) -> Place:
 def arms_of(places: Sequence[Place]) -> list[Arm]:
     """The places by arm, in the order given; the base model of the runs comes first if it was evaluated too."""
     found = [*_base(places), *places]
-    keys = [_key(place) for place in found]
+    keys = _without_repeated_seeds(found, [_key(place) for place in found])
     arms = []
     for key in dict.fromkeys(keys):
         members = tuple(place for place, own in zip(found, keys, strict=True) if own == key)
@@ -124,7 +124,16 @@ def _key(place: Place) -> tuple[object, ...]:
     version = place.evaluation.version if place.evaluation else None
     if version == 0:
         return ("base", place.run.config().model.name)
-    return ("settings", version, _without_seed(place.run.config()))
+    return ("settings", version, place.run.beside, _without_seed(place.run.config()))
+
+
+def _without_repeated_seeds(places: Sequence[Place], keys: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """The keys; places that share one without a label, and a seed too, are not one method: each stands alone."""
+    seeds: dict[tuple[object, ...], list[int]] = {}
+    for place, key in zip(places, keys, strict=True):
+        seeds.setdefault(key, []).append(place.run.config().seed)
+    repeated = {key for key, own in seeds.items() if key[0] == "settings" and len(set(own)) < len(own)}
+    return [(*key, number) if key in repeated else key for number, key in enumerate(keys)]
 
 
 def _without_seed(config: RunConfig) -> str:
@@ -141,7 +150,7 @@ def _label(members: Sequence[Place]) -> str:
     name = first.label or (first.evaluation.label if first.evaluation else first.name)
     if len(members) > 1 and not first.label:
         shared = _SEED.sub("", _shared(members)) or first.run.name
-        policy = f"@{first.evaluation.version}" if first.evaluation else ""
+        policy = f"@{first.run.policy_name(first.evaluation.version)}" if first.evaluation else ""
         name = f"{shared}{policy}, {len(members)} seeds"
     stale = " (stale)" if any(one.evaluation and one.evaluation.stale for one in members) else ""
     return f"{name}{stale}"
