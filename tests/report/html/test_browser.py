@@ -25,6 +25,7 @@ from tests.report.html.written import (
     new_run,
     sweep_of_runs,
     two_runs,
+    uneven_run,
     write_step,
 )
 
@@ -53,6 +54,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "fresh": collect.page([str(fresh.path)]),
         "graded": collect.page([str(run.path) for run in graded_runs(folder)]),
         "many": collect.page([str(run.path) for run in many_runs(folder)]),
+        "uneven": collect.page([str(uneven_run(folder).path)]),
         "sweep": collect.page([str(sweep_of_runs(folder / "sweep")[0].path.parent)]),
     }
     return {name: written(page, folder / f"{name}.html") for name, page in pages.items()}
@@ -378,3 +380,20 @@ def test_view_shows_a_run_at_work(chrome: Browser, tmp_path: Path) -> None:
         assert not chrome.console()
         server.terminate()
         assert server.wait(20) == 0
+
+
+def test_a_difference_stands_beside_the_values_that_it_is_of(chrome: Browser, addresses: dict[str, str]) -> None:
+    # Of the first two samples, as many as the base model has, it has none right; of all four, half.
+    at(chrome, addresses["uneven"])
+    cards = chrome.run("return [...document.querySelectorAll('#verdict .card')].map((card) => card.innerText)")
+    assert [card.split("\n")[:2] for card in cards] == [["pass@1, uneven@3", "0.000"], ["pass@2, uneven@3", "0.000"]]
+    assert "against 0.500 of base model" in cards[0]
+    verdict = chrome.run("return document.querySelector('#verdict').innerText")
+    assert "compared by the first 2 samples of each problem" in verdict
+    assert "uneven@3 has 4" in verdict
+
+
+def test_a_group_without_rewards_is_not_called_wrong(chrome: Browser, addresses: dict[str, str]) -> None:
+    at(chrome, addresses["graded"])
+    listed = chrome.run("return [...document.querySelectorAll('#groups select option')].map((one) => one.textContent)")
+    assert [one for one in listed if "p-3" in one] == ["no rewards · p-3"]

@@ -195,6 +195,15 @@ def graded_runs(folder: Path) -> list[RunDir]:
     return runs
 
 
+def uneven_run(folder: Path) -> RunDir:
+    """A run whose last policy was sampled twice as often as the base model, and was right only in the second half."""
+    run = new_run(folder / "uneven", ASKED, advantage__beta=4.0)
+    write_evaluation(run, 0, ASKED, {name: [("1", "ok"), ("2", "wrong")] for name in ASKED})
+    more = [("2", "wrong"), ("3", "wrong"), ("1", "ok"), ("1", "ok")]
+    write_evaluation(run, 3, ASKED, dict.fromkeys(ASKED, more), ks=(1, 2, 4))
+    return run
+
+
 def many_runs(folder: Path) -> list[RunDir]:
     """More runs than are all compared with one another."""
     runs = [

@@ -37,6 +37,7 @@ const isGraded = (group) => group.samples.some((s) => D.statuses[s[VERDICT]] ===
 /* How well a group did, in a few words. */
 function told(group) {
   const known = rewardsOf(group).filter((r) => r !== null);
+  if (group.samples.every((s) => D.statuses[s[VERDICT]] === "skipped")) return "no rewards";
   if (isGraded(group)) return `mean reward ${known.length ? short(known.reduce((a, b) => a + b, 0) / known.length) : "–"}`;
   return `${rightOf(group)}/${group.samples.length} right`;
 }

@@ -9,7 +9,11 @@ function main() {
   return (trained.length ? trained : left).at(-1);
 }
 const kName = (k) => (k === 0 ? "mean reward" : `pass@${count(k)}`);
-const bracket = (low, high, say = short) => (low === null ? "" : `[${say(low)}, ${say(high)}]`);
+/* pass@k has three decimals everywhere; a reward may have any size. */
+const isShare = () => D.benchmark && !D.benchmark.graded;
+const shown = (value) => (isShare() && Number.isFinite(value) ? value.toFixed(3).replace(/^-0\.000$/, "0.000").replace("-", "−") : short(value));
+const signedShown = (value) => (value > (isShare() ? 0.0005 : 0) ? "+" : "") + shown(value);
+const bracket = (low, high, say = shown) => (low === null ? "" : `[${say(low)}, ${say(high)}]`);
 const measured = () => D.benchmark && `${D.benchmark.name}: ${many(D.benchmark.problems, "problem")}, ` +
   `${many(D.benchmark.samples, "sample")} each, ${many(D.benchmark.seeds, "seed")}`;
 
@@ -43,12 +47,12 @@ function verdictBody() {
     chooser(), el("p", { class: "verdict", id: "sentence" }, pair(arm).sentence),
     rest.length > 2 ? allDifferences() : rest.map((other) => el("p", {}, pair(other).sentence)),
     unlike.map((text) => el("p", { class: "note warn" }, `Not alike, beside the policy: ${text}`)),
-    cards(arm, pair(arm)), seedNote(arm),
+    cards(arm, pair(arm)), unevenNote(), seedNote(arm),
   ];
 }
 /* Every policy against the baseline, at the smallest and the largest k. */
 function allDifferences() {
-  const at = (row) => [signed(row.difference), " ", bracket(row.low, row.high, signed)], ends = (rows) => [...new Set([rows[0], rows.at(-1)])];
+  const at = (row) => [signedShown(row.difference), " ", bracket(row.low, row.high, signedShown)], ends = (rows) => [...new Set([rows[0], rows.at(-1)])];
   return table(["policy", ...ends(pair(main()).rows).map((row) => `${kName(row.k)}, difference to ${D.arms[state.baseline].label}`)],
     others().map((other) => [name(other), ...ends(pair(other).rows).map(at)]), { label: "Every policy against the baseline" });
 }
@@ -61,25 +65,30 @@ function chooser() {
     state.listeners.forEach((listener) => listener());
   });
 }
+/* Beside a difference stands the value that it is of: both from as many samples as all policies have. */
 function cards(arm, comparison) {
-  const curve = D.arms[arm].curve, ks = curve.map((row) => row[0]);
-  const chosen = ks.length <= 4 ? ks : [0, 1 / 2, 3 / 4, 1].map((share) => ks[Math.round(share * (ks.length - 1))]);
-  return el("div", { class: "cards" }, chosen.map((k) => {
-    const row = curve.find((r) => r[0] === k), found = comparison && comparison.rows.find((r) => r.k === k);
-    return el("div", { class: "card" }, el("div", { class: "mut" }, `${kName(k)}, ${D.arms[arm].label}`),
-      el("div", { class: "big" }, short(row[1])), found ? change(found) : null);
-  }));
+  const rows = comparison ? comparison.rows : D.arms[arm].curve.map((row) => ({ k: row[0], after: row[1] }));
+  const chosen = rows.length <= 4 ? rows : [0, 1 / 2, 3 / 4, 1].map((share) => rows[Math.round(share * (rows.length - 1))]);
+  return el("div", { class: "cards" }, chosen.map((row) => el("div", { class: "card" },
+    el("div", { class: "mut" }, `${kName(row.k)}, ${D.arms[arm].label}`),
+    el("div", { class: "big" }, shown(row.after)), comparison ? change(row) : null)));
 }
 function change(row) {
   const clear = row.low !== null && (row.low > 0 || row.high < 0);
   const kind = !clear ? "mut" : row.difference > 0 ? "ok" : "bad";
-  return el("div", { class: kind }, `${clear ? (row.difference > 0 ? "▲ " : "▼ ") : "≈ "}${signed(row.difference)} ${bracket(row.low, row.high, signed)}`,
-    el("br"), `against ${D.arms[state.baseline].label}`);
+  return el("div", { class: kind }, `${clear ? (row.difference > 0 ? "▲ " : "▼ ") : "≈ "}${signedShown(row.difference)} ${bracket(row.low, row.high, signedShown)}`,
+    el("br"), `against ${shown(row.before)} of ${D.arms[state.baseline].label}`);
+}
+function unevenNote() {
+  const fewest = D.benchmark.samples, more = evaluated.filter((arm) => D.arms[arm].samples > fewest);
+  if (!more.length) return null;
+  return note(`Policies are compared by the first ${many(fewest, "sample")} of each problem, as many as all of them have. ` +
+    `${more.map((arm) => `${D.arms[arm].label} has ${count(D.arms[arm].samples)}`).join(", ")}: the curve of pass@k below is of all of them.`);
 }
 function seedNote(arm) {
   const last = pair(arm).rows.at(-1);
   if (last.seeds.length) {
-    return note(`${kName(last.k)}, seed by seed: ${last.seeds.map((v) => signed(v)).join(", ")}.`);
+    return note(`${kName(last.k)}, seed by seed: ${last.seeds.map((v) => signedShown(v)).join(", ")}.`);
   }
   if (D.arms[arm].seeds > 1 || D.arms[state.baseline].seeds > 1) return null;
   return note("One training run on each side: the intervals are over problems, and say nothing about another seed.");
@@ -101,7 +110,7 @@ function passkPanel() {
   const ks = [...new Set(series.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
   const rows = ks.map((k) => [kName(k), ...series.map((s) => {
     const row = s.points.find((p) => p[0] === k);
-    return row ? `${short(row[1])} ${bracket(row[2], row[3])}` : "–";
+    return row ? `${shown(row[1])} ${bracket(row[2], row[3])}` : "–";
   })]);
   const headings = ["", ...series.map((s) => s.label)];
   if (D.benchmark.graded) return el("div", {}, el("h3", {}, "Mean reward"), table(headings, rows));
@@ -115,7 +124,7 @@ function differencePanel() {
   const series = others().map((arm) => ({ ...seriesOf(arm), points: pair(arm).rows.map((r) => [r.k, r.difference, r.low, r.high]) }));
   const headings = ["", label, "policy", "difference", "95%", "p", "better / worse / equal"];
   const tables = others().map((arm) => [el("h4", {}, name(arm), ` minus ${label}`), table(headings, pair(arm).rows.map((r) => [
-    kName(r.k), short(r.before), short(r.after), signed(r.difference), bracket(r.low, r.high, signed), chance(r.p), `${r.better} / ${r.worse} / ${r.tied}`]))]);
+    kName(r.k), shown(r.before), shown(r.after), signedShown(r.difference), bracket(r.low, r.high, signedShown), chance(r.p), `${r.better} / ${r.worse} / ${r.tied}`]))]);
   const plot = D.benchmark.graded ? null : [lines(series, { log: true, xTicks: D.benchmark.ks, zero: true, xLabel: "k, number of tries", xName: "k",
     yLabel: `difference to ${label}`, label: `Paired difference to ${label} against k` }), legend(series)];
   return el("div", {}, el("h3", {}, `Paired difference to ${label}`), plot,
