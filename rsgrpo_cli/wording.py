@@ -33,13 +33,18 @@ ONE_OF = {
     "prompts_to_draw": "prompt to draw",
     "changed_verdicts": "changed verdict",
     "optimizer_steps": "optimizer step",
-    "groups_dropped": "group dropped",
+    "groups_dropped": "group without a gradient",
     "worked_solutions": "worked solution",
     **{f"{noun}s": noun for noun in ("prompt", "duplicate", "completion", "group")},
 }
 """A count among the facts of an outcome -> what it is called where it is 1."""
 
+SEVERAL = {"groups_dropped": "groups without a gradient"}
+"""What several are called where that is not the name of the fact."""
+
 
 def fact(name: str, value: Any) -> str:
     """What a fact of an outcome is called behind its value."""
-    return ONE_OF[name] if name in ONE_OF and value == 1 else name.replace("_", " ")
+    if name in ONE_OF and value == 1:
+        return ONE_OF[name]
+    return SEVERAL.get(name) or name.replace("_", " ")

@@ -81,10 +81,15 @@ def _benchmarks(rows: list[Row]) -> set[str]:
 
 
 def _shown(found: Listing) -> list[str]:
-    """The settings that have a column: the seed, and as many of the others as there is room for."""
+    """The settings that have a column: the seed, and as many of the others as there is room for, the method first."""
     differing = list(found.differing())
-    others = [name for name in differing if name != "seed"][: SETTINGS_SHOWN - 1]
+    others = sorted((name for name in differing if name != "seed"), key=_rank)[: SETTINGS_SHOWN - 1]
     return [*others, *(["seed"] if "seed" in differing else [])]
+
+
+def _rank(name: str) -> int:
+    """What is looked for first: estimator, beta and the like, then the learning rate."""
+    return 0 if name.startswith("advantage.") else 1 if name == "update.learning_rate" else 2
 
 
 def _told(value: Any) -> str:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,14 @@ def test_runs_are_listed_with_the_settings_in_which_they_differ(cli: Cli, sweep:
     assert [(run["steps"], run["wanted"]) for run in listed["runs"]] == [(0, 0), (0, 3), (0, 3)]
     assert "beta4-seed0" in cli("ls", "s").out
     assert "sweep runs/s: 3 runs" in cli("ls").out
+
+
+def test_beta_has_a_column_however_many_settings_differ(cli: Cli, tmp_path: Path) -> None:
+    others: dict[str, Any] = {"prepare__dataset": "sums", "rollout__group_size": 4, "rollout__prompts_per_step": 4}
+    new_run(tmp_path / "runs/a", advantage__beta=2)
+    new_run(tmp_path / "runs/b", advantage__beta=4, model__dtype="bfloat16", **others)
+    headings = cli("ls").out.splitlines()[1].split()
+    assert headings.index("beta") < headings.index("dataset")
 
 
 def test_a_run_has_its_last_reward_and_its_newest_evaluation(cli: Cli, trained: Path) -> None:
