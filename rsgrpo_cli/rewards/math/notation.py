@@ -37,6 +37,7 @@ _FACTOR = re.compile(
     r"(?:(?<=[-+=(])|^)\s*[Cc](?=\s*(?:\\cdot\s*)?(?:e\s*\^\s*\{[^{}]*[a-z]|[tx]\s*\^))"
 )  # of a homogeneous solution
 _FUNCTION = re.compile(r"(?P<name>[A-Za-z])\s*\(\s*(?P<of>[A-Za-z])\s*\)")
+_ROWS = re.compile(r"\[\s*(\[[^\[\]]+\](?:\s*,\s*\[[^\[\]]+\])*)\s*\]")
 _PAIR = 2
 _NOON = 12
 
@@ -164,6 +165,9 @@ def _angles_alike(gold: str, answer: str) -> tuple[str, str]:
 
 def _as_points(gold: str, answer: str) -> tuple[str, str]:
     """Coordinates in the order of a point, where only one of the two has the brackets. A set has no order."""
+    if r"\begin{" in gold and (rows := _ROWS.fullmatch(answer)):
+        lines = [row.strip(" []").replace(",", "&") for row in re.split(r"\]\s*,\s*\[", rows[1])]
+        return gold, "\\begin{pmatrix}" + "\\\\".join(lines) + "\\end{pmatrix}"
     size = len(found[1]) if (found := components(_column(gold) or gold)) else 0
     if size and (vector := as_tuple(answer, size)):
         answer = vector

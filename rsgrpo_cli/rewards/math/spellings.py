@@ -39,6 +39,13 @@ _DEGREES_OF_HEAT = (
     r"(?:\\text\{\s*)?\^\s*(?:\\circ|\{\s*\\circ\s*\})\s*(?:\\,|~)?\s*(?:\\text\{\s*)?"
     r"([CF])(?:elsius|ahrenheit)?(?:\s*\})?\s*$"
 )
+_OR_ABOUT = (
+    rf"(?<=[\w}})]){_BETWEEN}\\text\{{[\s,]*or (?:approximately|approx\.?|about|roughly)\s*\}}?\s*"
+    r"(-?\d[\d,]*(?:\.\d+)?)(?:\s*\})?\s*$"
+)
+_HOW_OFTEN = (
+    r"\s*\\text\{\s*\((?:a )?(?:(?:double|triple|repeated) (?:root|solution)s?|(?:with )?multiplicity \d)\)\s*\}$"
+)
 # "\quad \text{(approximately } 3.14 \text{ cm)}" and the like, behind an exact value.
 _ABOUT = (
     rf"(?<=[\w}})]){_BETWEEN}(?:\\text\{{\s*\(|\(\s*\\text\{{|\()\s*(?:\\approx|(?:or )?(?:approximately|approx\.?"
@@ -112,6 +119,8 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"(\\text\{[^{}]*)\^\{(-\d)\}", r"\1\2"),
         (_DEGREES_OF_HEAT, _degrees),
         (_ABOUT, r" \\approx \1"),
+        (_OR_ABOUT, r" \\approx \1"),
+        (_HOW_OFTEN, ""),
         (_FOR_ALL, _unless_alone),
         (_UNIT_CHAIN, _one_unit),
         (r"\\text\{([^{}]*[A-Za-z])\s*\^\s*\{?(\d)\s*\}", r"\\text{\1}^\2"),

@@ -40,6 +40,7 @@ _EXACT_DIGITS = 20
 _DECIMAL_TOLERANCE = 1e-5
 # Names that its grammar cannot read, and others that it can: a constant with a subscript is no constant.
 _NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\\gamma\s*_\s*\{?E\}?(?![A-Za-z])"), r"\\gamma"),
     (re.compile(r"(?:\\gamma|(?<![A-Za-z\\])e)(?=\s*_)"), r"\\varsigma"),
     (re.compile(r"\\Gamma(?![A-Za-z])(?!\s*\()"), r"\\Upsilon"),  # it would be Euler's constant
     (re.compile(r"_\s*\{?\s*\\(odot|oplus|infty|perp|parallel|ast|star|max|min)(?![A-Za-z])\s*\}?"), r"_{\1}"),
@@ -54,6 +55,8 @@ _SPELLING = NormalizationConfig(
 _READING = ConversionConfig(lowercase_symbols=False)  # R and r are two
 _IMAGINARY = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])|(?<=[0-9)}])i(?![A-Za-z])")
 _DECIMAL_POWER = re.compile(r"\^\s*\{\s*(-?\d{0,2}\.\d{1,3})\s*\}|\^\s*(?P<bare>\d?\.\d{1,3})(?!\d)")
+_SYMBOL_BEFORE_SIGN = re.compile(r"\\(?!left|right)[A-Za-z]+(?=[-+])")  # "\gamma+1" would be read as 1
+_DECIMAL_UNDER_ROOT = re.compile(r"\\sqrt\s*\{\s*(\d{0,6}\.\d{1,6})\s*\}")  # exact where it stands
 _POINTS = ((2, 3, 5, 7, 11, 13), (3, 7, 4, 9, 17, 6), (5, 4, 8, 6, 9, 15))
 
 # A "d" before a letter or a command would begin a differential, E be Euler's number and I_0 the imaginary unit. Names,
@@ -253,6 +256,8 @@ def _parse(text: str, is_real: bool = True, has_unit: bool = False) -> list[Any]
 def _read(text: str, is_real: bool, has_unit: bool) -> Any:
     has_differential = _DIFFERENTIAL.search(text)
     text = _LETTER.sub(lambda found: found[0] if found["d"] and has_differential else _renamed(found), text)
+    text = _SYMBOL_BEFORE_SIGN.sub(r"\g<0> ", text)
+    text = _DECIMAL_UNDER_ROOT.sub(lambda found: rf"\sqrt{{{_in_integers(found[1])}}}", text)
     spelt = normalize_latex(_DECIMAL_POWER.sub(_as_fraction, text), config=_SPELLING)
     parsed = latex2sympy(spelt, is_real=is_real, normalization_config=None, conversion_config=_READING)
     if has_unit and isinstance(parsed, sympy.Basic):
@@ -267,8 +272,12 @@ def _renamed(found: re.Match[str]) -> str:
 
 def _as_fraction(found: re.Match[str]) -> str:
     """A power in decimals as the fraction that it is: `3^{0.5}` is a root, and no rounded number."""
-    exact = Fraction(found[1] or found["bare"])
-    return f"^{{\\frac{{{exact.numerator}}}{{{exact.denominator}}}}}"
+    return f"^{{{_in_integers(found[1] or found['bare'])}}}"
+
+
+def _in_integers(decimal: str) -> str:
+    exact = Fraction(decimal)
+    return f"\\frac{{{exact.numerator}}}{{{exact.denominator}}}"
 
 
 def _has_foreign_symbols(gold: Any, answer: Any) -> bool:
