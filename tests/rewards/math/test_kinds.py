@@ -6,6 +6,12 @@ from rsgrpo_cli.rewards.math.reward import MathReward
 from rsgrpo_cli.rewards.types import Sample, Status
 
 RIGHT = [
+    (r"2-\gamma", r"-\gamma+2"),
+    (r"2-\gamma", r"2-\gamma_E"),
+    (r"\frac{3}{2}", r"\sqrt{2.25}"),
+    (r"\frac{\pi}{5}", r"\frac{\pi}{5} \text{ or about } 0.628"),
+    ("-4", r"x=-4 \text{ (double root)}"),
+    (r"\begin{pmatrix} 2 & 0 \\ 5 & 3 \end{pmatrix}", "[[2,0],[5,3]]"),
     ("24", r"A = \frac{1}{2}bh = 24"),
     (r"9\pi", r"A = \pi r^2 = 9\pi \approx 28.27"),
     (r"\pi", r"\pi \approx 3.14159"),
@@ -79,6 +85,11 @@ RIGHT = [
     ("7", r"\text{The area of triangle } PQR \text{ is } 7"),
 ]
 WRONG = [
+    ("1", r"\gamma+1"),
+    ("2", r"\gamma+2"),
+    (r"\gamma+1", "1"),
+    ("1.5", r"\sqrt{2.26}"),
+    (r"\begin{pmatrix} 2 & 0 \\ 5 & 3 \end{pmatrix}", "[[2,5],[0,3]]"),
     ("42", "41 = 42"),
     ("42", "x = 42 = 41"),
     (r"9\pi", r"A = \pi r^2 = 9\pi \approx 29"),
