@@ -37,6 +37,9 @@ def main() -> None:
     if not took_part(joined):
         os._exit(1)  # the others may hang: nothing is to be waited for on the way out
     dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # on the usual way out a thread that torch has left behind may abort the process, as was seen once
 
 
 def took_part(joined: Joined) -> bool:

@@ -9,6 +9,7 @@ further, into OUT/1-2. One process calls `do` itself.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -95,4 +96,6 @@ if __name__ == "__main__":
     dist.init_process_group("gloo")
     torch.set_num_threads(1)
     do(Path(sys.argv[1]), *sys.argv[2:])
+    dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # as rank_process does
