@@ -117,6 +117,6 @@ def test_a_cell_that_fails_stops_no_other(cli: Cli, tmp_path: Path) -> None:
     file.write_text('[arms]\nlost = { advantage.estimator = "lossy:f" }\nfine = { advantage.beta = 2 }\n')
     result = cli("sweep", "--config", file, "--name", "s", "--steps", "1", "-n", "2", "--k", "1", *SMALL)
     assert result.code == 1
-    assert "one run failed: lost-seed0: " in result.err
+    assert "1 run failed: lost-seed0: " in result.err
     assert "runs/s: 1 of 2 runs done" in result.out
     assert "lost on the way" in result.err
