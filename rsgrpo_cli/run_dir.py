@@ -130,7 +130,7 @@ class RunDir:
 
     def audit(self, step: int, grader: str) -> Path:
         """What a second grader decides otherwise than the rewards of a step."""
-        return self.step(step) / f"audit.{_NOT_IN_NAMES.sub('-', grader)}.parquet"
+        return self.step(step) / _audit_name(grader)
 
     def advantages(self, step: int, tag: str | None = None) -> Path:
         """A step's advantages."""
@@ -161,6 +161,10 @@ class RunDir:
     def evaluation(self, version: int, benchmark: str, at: float = WHOLE) -> Path:
         """The directory of an evaluation of policy `version`; `at` as of `evaluations`."""
         return self.evaluations(version, at) / benchmark
+
+    def evaluation_audit(self, version: int, benchmark: str, grader: str, at: float = WHOLE) -> Path:
+        """What a second grader decides otherwise than the verdicts of an evaluation."""
+        return self.evaluation(version, benchmark, at) / _audit_name(grader)
 
     def interpolated(self) -> list[tuple[int, float, str]]:
         """Policy, place on the line and benchmark of evaluations between the base model and a policy, in order."""
@@ -386,3 +390,7 @@ def numbered(folder: Path) -> list[int]:
 _ON_THE_LINE = re.compile(r"([0-9]{6,9})at(0\.[0-9]{1,6})")
 _NUMBER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,8}")
 """How a step or a policy version is written; what has another name is not ours."""
+
+
+def _audit_name(grader: str) -> str:
+    return f"audit.{_NOT_IN_NAMES.sub('-', grader)}.parquet"

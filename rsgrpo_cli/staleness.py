@@ -317,18 +317,28 @@ def stale_evaluation(run: RunDir, version: int, name: str) -> str | None:
     return f"the evaluation of policy {run.policy_name(version)} on {name} {why}: {again}"
 
 
-def require_own(run: RunDir, version: int, name: str) -> None:
+def require_own(run: RunDir, version: int, name: str, at: float = WHOLE) -> None:
     """Refuse an evaluation that does not belong to the policy it is named after.
 
     Raises:
         StaleError: Saying why, and how to measure again.
     """
-    why = why_stale(run, version, name)
+    why = why_stale(run, version, name, at)
     if why is not None:
         raise StaleError(
-            f"run {run.name}: the evaluation of policy {version} on {name} {why}",
-            f"measure again: {eval_command(run, version, name, '--force')}",
+            f"run {run.name}: the evaluation of {policy_at(run, version, at)} on {name} {why}",
+            f"measure again: {eval_command(run, version, name, *place_flags(at), '--force')}",
         )
+
+
+def policy_at(run: RunDir, version: int, at: float = WHOLE) -> str:
+    """A policy, or a place on the line to it from the base model, in words."""
+    return f"policy {run.policy_name(version)}" + ("" if at == WHOLE else f" at {at:g}")
+
+
+def place_flags(at: float) -> list[str]:
+    """The flags of `eval` that name a place on the line."""
+    return [] if at == WHOLE else ["--interpolate", f"{at:g}"]
 
 
 def evaluations_of(run: RunDir, version: int) -> list[Path]:

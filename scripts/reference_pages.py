@@ -27,7 +27,8 @@ FILES = {
     "prompts": "`prompts.parquet`, `benchmarks/NAME.parquet`",
     "rollouts": "`steps/00000k/rollouts/`, `evals/00000k/NAME/rollouts/`",
     "rewards": "`steps/00000k/rewards/`, `evals/00000k/NAME/rewards/`",
-    "audit": "`steps/00000k/audit.GRADER.parquet`: where a second grader gives another reward",
+    "audit": "`steps/00000k/audit.GRADER.parquet`, `evals/00000k/NAME/audit.GRADER.parquet`: where a second "
+    "grader gives another reward",
     "advantages": "`steps/00000k/advantages.parquet`",
     "history": "`steps/00000k/history.parquet`; the running means are in its metadata",
     "policy_logprobs": "`steps/00000k/policy_logprobs.parquet`",

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands import disagreements, options
 from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run, say_ks
 from rsgrpo_cli.commands.spreading import PART_TIMEOUT, DataParallelOption, PartTimeoutOption, RayOption, Spreading
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
-from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.errors import DataError, UsageError
 from rsgrpo_cli.wording import counted, verb
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rsgrpo_cli.config import EvalConfig
     from rsgrpo_cli.pipeline.evaluation import Request
@@ -53,6 +53,7 @@ def evaluate(
         ),
     ] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="Grade the stored samples again, sample nothing.")] = False,
+    audit_with: options.AuditOption = None,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
     accept_changes: options.AcceptOption = False,
@@ -76,20 +77,28 @@ def evaluate(
     from rsgrpo_cli.pipeline import evaluation
     from rsgrpo_cli.step_dir import with_policy
 
+    if audit_with is not None:
+        refused = {"--rescore": rescore, "--force": force, "--ray": ray is not None, "--data-parallel": data_parallel}
+        _only_compares(refused, overrides)
     out = Output(as_json=as_json)
     line = options.places_on_line(interpolate) if interpolate is not None else ()
     run = run or (_run_of_model(model) if model else None)
-    fresh = run is not None and model is not None and not exists(run)
+    fresh = audit_with is None and run is not None and model is not None and not exists(run)
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
     say_ks(out, resolved, overrides)
     target, version = (target, target.newest_version()) if policy is None else with_policy(target, policy)
     spreading = Spreading(ray, data_parallel, part_timeout)
-    with at_work(target, resolved, out, overrides, trust=trust, spreading=spreading, evaluating=version) as session:
+    held = at_work(
+        target, resolved, out, overrides, trust=trust, own=audit_with, spreading=spreading, evaluating=version
+    )
+    with held as session:
         session.accept_changes, session.accept_inexact = accept_changes, accept_inexact
         names = evaluation.benchmarks_of(session)
         evaluation.check_names(names, options.named_benchmarks(overrides))
         columns = evaluation.columns_for(names, prompt_column, answer_column)
         requests = [evaluation.Request(name, *columns[name], tag, rescore, force) for name in names]
+        if audit_with is not None:
+            return _audit_all(session, version, requests, line, audit_with)
         evaluation.warn_of_overlap(session, version, requests)
         evaluation.prepare_benchmarks(session, requests)
         outcomes, found = _evaluate_all(session, version, requests, line)
@@ -117,6 +126,36 @@ def _evaluate_all(
             outcomes.append(evaluation.evaluate(session, of, session.config.eval, request))
             found.append(load(session.run, of, request.name, session.at))
     return outcomes, found
+
+
+def _only_compares(refused: Mapping[str, Any], overrides: Overrides) -> None:
+    """Refuse flags of what `--audit-with` does not do: it samples nothing and replaces nothing."""
+    settings = [name.removeprefix("eval.") for name in overrides if name.startswith("eval.")]
+    given = [f"--{name.replace('_', '-')}" for name in settings if name != "benchmark"]
+    given = [flag for flag, value in refused.items() if value] + given
+    if given:
+        raise UsageError(
+            f"--audit-with compares the verdicts that are there, and {given[0]} says how to make others",
+            f"leave {given[0]} out, or evaluate with it first",
+        )
+
+
+def _audit_all(session: Session, version: int, requests: Sequence[Request], line: Sequence[float], grader: str) -> None:
+    """Compare the verdicts on each benchmark with a second grader, and print where it disagrees."""
+    from rsgrpo_cli.pipeline import auditing
+    from rsgrpo_cli.run_dir import WHOLE
+    from rsgrpo_cli.staleness import policy_at
+
+    second = session.config.score.model_copy(update={"reward": grader})
+    data, compared = [], []
+    for at in line or (WHOLE,):
+        of, session.at = (version, at) if at else (0, WHOLE)
+        for request in requests:
+            found = auditing.audit_evaluation(session, of, second, request)
+            place = {} if session.at == WHOLE else {"interpolation": at}
+            data.append({"policy": of, **place, "benchmark": request.name, "disagreements": found.to_pylist()})
+            compared.append((f"{policy_at(session.run, of, session.at)} on {request.name}", grader, found))
+    disagreements.say(session.out, {"run": str(session.run.path), "grader": grader, "evaluations": data}, compared)
 
 
 def _print_line(out: Output, cfg: EvalConfig, found: list[Evaluation]) -> None:

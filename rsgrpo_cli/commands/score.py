@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands import disagreements, options
 from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
 from rsgrpo_cli.commands.spreading import PART_TIMEOUT, PartTimeoutOption, RayOption, Spreading
 from rsgrpo_cli.config import Overrides
-from rsgrpo_cli.console import Output, table, visible
+from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.wording import counted
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 UNJUDGED = ("error", "timeout")
 """Statuses that say nothing of the completion."""
 MOST_UNJUDGED = 0.01
-SHOWN = 20
 
 
 @options.settings("score", defaults=False)
@@ -37,15 +33,7 @@ def score(
         str | None,
         typer.Option("--retry", metavar="STATUSES", help="Grade again only what has these statuses: error,timeout."),
     ] = None,
-    audit_with: Annotated[
-        str | None,
-        typer.Option(
-            "--audit-with",
-            metavar="bare|MODULE:FUNCTION",
-            help="Grade with a second grader too (bare is math-verify as it comes), and list where it disagrees. "
-            "Rewards stay as they are; the list is also in the HTML report.",
-        ),
-    ] = None,
+    audit_with: options.AuditOption = None,
     ray: RayOption = None,
     part_timeout: PartTimeoutOption = PART_TIMEOUT,
     as_json: options.JsonOption = False,
@@ -72,7 +60,8 @@ def score(
         if audit_with is not None:
             second = resolved.score.model_copy(update={"reward": audit_with})
             found = auditing.audit(session, number, second, tag=tag)
-            return say_disagreements(out, audit_with, number, found)
+            data = {"step": number, "grader": audit_with, "disagreements": found.to_pylist()}
+            return disagreements.say(out, data, [(f"step {number}", audit_with, found)])
         preparation.require_columns(session, resolved.score)
         if statuses:
             outcome = regrading.retry(session, number, resolved.score, statuses, tag=tag, force=force)
@@ -107,26 +96,3 @@ def say_unjudged(out: Output, statuses: Mapping[str, int], run: str, step: int, 
     out.warn(
         f"the verifier gave no verdict on {failed} of {counted(total, 'completion')}, and they earn nothing; {way}"
     )
-
-
-def say_disagreements(out: Output, grader: str, step: int, found: pa.Table) -> None:
-    """Print where a second grader disagrees: equal ones once, the most frequent first; all of them as JSON."""
-    from rsgrpo_cli.report.audits import folded, more_generous
-
-    rows = found.to_pylist()
-    data = {"step": step, "grader": grader, "disagreements": rows}
-    if not rows:
-        return out.result(data, lines=[f"step {step}: {grader} agrees with every reward"])
-    more, many = more_generous(rows), counted(len(rows), "completion")
-    told = f"step {step}: {grader} disagrees on {many}: it gives more to {more}, less to {len(rows) - more}"
-    made = table("times", "reference", "answer", "reward", grader, "first", title=told, text=("reference", "answer"))
-    kinds = folded(found)
-    for kind in kinds[:SHOWN]:
-        verdicts = [_verdict(kind.verdict), _verdict(kind.second)]
-        made.add_row(str(kind.count), visible(kind.ground_truth), visible(kind.answer), *verdicts, kind.completion)
-    hidden = len(kinds) - SHOWN
-    out.result(data, made, lines=[f"{hidden} more such rows: --json has all completions"] if hidden > 0 else [])
-
-
-def _verdict(said: tuple[float | None, Any]) -> str:
-    return f"{'-' if said[0] is None else f'{said[0]:g}'} {said[1]}"

@@ -1,26 +1,38 @@
-"""Grades a step's completions by a second grader, and keeps what it decides otherwise: `score --audit-with`."""
+"""Grades completions by a second grader, and keeps what it decides otherwise: `--audit-with` of `score` and `eval`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rsgrpo_cli import activity
-from rsgrpo_cli.artifacts import Lineage, read_table, write_table
+from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
 from rsgrpo_cli.config import ScoreConfig
-from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.pipeline import preparation
-from rsgrpo_cli.pipeline.grading import Grading, grading_of
+from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.pipeline import evaluation, preparation
+from rsgrpo_cli.pipeline.evaluation import Request
+from rsgrpo_cli.pipeline.grading import Grading, Rules, grading_of
 from rsgrpo_cli.pipeline.regrading import key_of
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.rewards.shaping import CORRECTNESS
-from rsgrpo_cli.schemas import AUDIT, KEYS, REWARDS, ROLLOUTS
-from rsgrpo_cli.staleness import require_fresh
-from rsgrpo_cli.step_dir import Parts, Step, rewards_of
+from rsgrpo_cli.run_commands import eval_command
+from rsgrpo_cli.schemas import AUDIT, KEYS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
+from rsgrpo_cli.staleness import (
+    GRADED,
+    SAMPLED,
+    evaluation_parts,
+    place_flags,
+    policy_at,
+    require_fresh,
+    require_own,
+)
+from rsgrpo_cli.step_dir import Step, rewards_of
 
 
 def audit(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = None) -> pa.Table:
@@ -46,25 +58,78 @@ def audit(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
     rewards = made.table()
     if not tag:
         require_fresh(run, step, "rewards")
-    try:
+    with _named_by_its_flag():
         preparation.require_columns(session, cfg)
+    second = grading_of(session, found, cfg)
+    second = replace(second, rules=replace(second.rules, shaping=None), policy_version=step)
+    return _compared(second, found.rollouts.paths, rewards, made.id, None if tag else run.audit(step, cfg.reward))
+
+
+def audit_evaluation(session: Session, version: int, cfg: ScoreConfig, request: Request) -> pa.Table:
+    """The samples of an evaluation that a second grader judges otherwise, of those that were summed up.
+
+    They are written beside its summary. The verdicts stay as they are, and nothing is sampled.
+
+    Args:
+        session: The run; its `at` chooses a place on the line to the policy.
+        version: The policy.
+        cfg: The second grader, its time limit and its workers.
+        request: The benchmark, and the tag of the evaluation.
+
+    Returns:
+        A table of `schemas.AUDIT`.
+
+    Raises:
+        MissingError: If there is no such evaluation.
+        StaleError: If it is not of this policy any more.
+        UsageError: If the second grader cannot be loaded, or does not grade such problems.
+    """
+    run, at = session.run, session.at
+    folder = run.evaluation(version, request.name, at)
+    if not (folder / "summary.parquet").is_file():
+        measure = eval_command(run, version, request.name, *place_flags(at))
+        what = f"run {run.name} has no evaluation of {policy_at(run, version, at)} on {request.name}"
+        raise MissingError(what, f"measure it first: {measure}")
+    require_own(run, version, request.name, at)
+    with _named_by_its_flag():
+        path = run.benchmark(request.name)
+        preparation.give_columns(session, cfg, path, lambda: evaluation.benchmark_prompts(session, request, cfg))
+    summary, prompts = read_lineage(folder / "summary.parquet", SUMMARY), read_table(path, PROMPTS)
+    sampled = evaluation_parts(folder / SAMPLED, summary.config["num_samples"])
+    rewards = pa.concat_tables([read_table(folder / GRADED / part.name, REWARDS) for part in sampled])
+    rewards = rewards.filter(pc.less(rewards["sample_index"], summary.config["num_samples"]))
+    rules = Rules(cfg, path)
+    second = Grading(rules, rules.open(session, cfg.workers), {}, prompts, read_lineage(path, PROMPTS).id, version)
+    target = run.evaluation_audit(version, request.name, cfg.reward, at)
+    return _compared(second, sampled, rewards, summary.inputs[GRADED], target)
+
+
+@contextmanager
+def _named_by_its_flag() -> Iterator[None]:
+    """What is wrong with a second grader is told with the flag that it was given by."""
+    try:
+        yield
     except UsageError as error:
         error.hint = error.hint.replace("--reward", "--audit-with")
         raise
-    second = grading_of(session, found, cfg)
-    second = replace(second, rules=replace(second.rules, shaping=None))
-    _require_task(cfg.reward, second.prompts)
-    rows = _disagreements(found.rollouts, rewards, second)
-    table = pa.Table.from_pylist(rows, schema=AUDIT.schema)
+
+
+def _compared(
+    second: Grading, parts: Sequence[Path], rewards: pa.Table, rewards_id: str, target: Path | None
+) -> pa.Table:
+    """Where a second grader disagrees with rewards, a table of `schemas.AUDIT`; written unless there is no target."""
+    grader = second.rules.score.reward
+    _require_task(grader, second.prompts)
+    table = pa.Table.from_pylist(_disagreements(parts, rewards, second), schema=AUDIT.schema)
     lineage = Lineage(
         "audit",
-        {"grader": cfg.reward, "identity": second.reward.identity},
-        {"rewards": made.id, "prompts": session.prompts_id},
-        policy_version=step,
+        {"grader": grader, "identity": second.reward.identity},
+        {"rewards": rewards_id, "prompts": second.prompts_id},
+        policy_version=second.policy_version,
         outputs={"compared": str(len(rewards))},
     )
-    if not tag:
-        write_table(run.audit(step, cfg.reward), table, AUDIT, lineage)
+    if target:
+        write_table(target, table, AUDIT, lineage)
     return table
 
 
@@ -74,16 +139,16 @@ def _require_task(grader: str, prompts: pa.Table) -> None:
     if grader == "bare" and tasks - {"math"}:
         raise UsageError(
             f"bare math-verify grades mathematics, and these prompts have the task {min(tasks - {'math'})}",
-            "compare with a grader of your own: rsgrpo score --audit-with MODULE:FUNCTION",
+            "compare with a grader of your own: --audit-with MODULE:FUNCTION",
         )
 
 
-def _disagreements(rollouts: Parts, rewards: pa.Table, second: Grading) -> list[dict[str, Any]]:
+def _disagreements(parts: Sequence[Path], rewards: pa.Table, second: Grading) -> list[dict[str, Any]]:
     golds = dict(zip(*(second.prompts[name].to_pylist() for name in ("prompt_id", "ground_truth")), strict=True))
     first = {key_of(row): row for row in rewards.to_pylist()}
     rows = []
-    with activity.doing("second grader", len(rollouts.paths), "parts") as bar:
-        for path in rollouts.paths:
+    with activity.doing("second grader", len(parts), "parts") as bar:
+        for path in parts:
             rows += _of_part(path, first, second, golds)
             bar.advance()
     return sorted(rows, key=key_of)

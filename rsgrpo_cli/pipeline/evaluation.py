@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from rsgrpo_cli import activity
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, read_table, write_table
-from rsgrpo_cli.config import EvalConfig, PrepareConfig
+from rsgrpo_cli.config import EvalConfig, PrepareConfig, ScoreConfig
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.pipeline import prompt_checks
@@ -29,7 +29,7 @@ from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
-from rsgrpo_cli.staleness import GRADED, SAMPLED, Freshness, evaluation_parts, freshness
+from rsgrpo_cli.staleness import GRADED, SAMPLED, Freshness, evaluation_parts, freshness, place_flags, policy_at
 from rsgrpo_cli.tasks.sources import has_held_out_problems, is_known_by_name, source_name
 from rsgrpo_cli.wording import plural
 
@@ -124,7 +124,7 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
         StaleError: If samples are there that were drawn with other settings.
     """
     cfg = cfg.for_benchmark(source_name(request.benchmark))
-    prompts = _benchmark_prompts(session, request)
+    prompts = benchmark_prompts(session, request)
     folder = session.run.evaluation(version, request.name, session.at)
     settings = session.sampling_settings(session.config.rollout.engine)
     settings |= {} if session.at == WHOLE else {"interpolation": session.at}
@@ -151,10 +151,6 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     return carry_out(session, "eval", folder / "summary.parquet", work, where)
 
 
-def _named(version: int, at: float) -> str:
-    return f"policy {version}" if at == WHOLE else f"policy {version} at {at:g}"
-
-
 def prepare_benchmarks(session: Session, requests: Iterable[Request]) -> None:
     """Get the problems of all benchmarks, so that what is wrong with one comes out before anything is sampled.
 
@@ -162,12 +158,18 @@ def prepare_benchmarks(session: Session, requests: Iterable[Request]) -> None:
         EngineError, DataError, UsageError: If the model cannot read them, or not answer in full.
     """
     for request in requests:
-        prompts = _benchmark_prompts(session, request)
+        prompts = benchmark_prompts(session, request)
         prompt_checks.check_prompts(session, session.config.prepare, prompts, "eval.max_tokens")
 
 
-def _benchmark_prompts(session: Session, request: Request) -> pa.Table:
-    """All problems of the benchmark, phrased as those of the training."""
+def benchmark_prompts(session: Session, request: Request, score: ScoreConfig | None = None) -> pa.Table:
+    """All problems of the benchmark, phrased as those of the training, with the columns that a reward takes.
+
+    Args:
+        session: The run.
+        request: Which benchmark.
+        score: The reward; the run's unless given.
+    """
     cfg = session.config.prepare.model_copy(
         update={
             "dataset": request.benchmark,
@@ -181,7 +183,7 @@ def _benchmark_prompts(session: Session, request: Request) -> pa.Table:
     folders = sorted((session.run.path / "evals").glob("*"))
     made = [found for folder in folders if (found := folder / request.name) and (found / "summary.parquet").is_file()]
     with waiting_for(session, lambda: session.run.lock_benchmarks(session.out.warn)):
-        prepare_prompts(session, cfg, "test", path, dependents=made, force=request.force, tagged=True)
+        prepare_prompts(session, cfg, "test", path, dependents=made, force=request.force, score=score, tagged=True)
     return read_table(path, PROMPTS)
 
 
@@ -195,8 +197,7 @@ def _check_parts(session: Session, version: int, request: Request, folder: Path,
         path for path in evaluation_parts(folder / SAMPLED) if freshness(path, ROLLOUTS, wanted) != Freshness.CURRENT
     ]
     if other and not request.force:
-        line = [] if session.at == WHOLE else ["--interpolate", f"{session.at:g}"]
-        replace_it = eval_command(session.run, version, request.name, *line, "--force")
+        replace_it = eval_command(session.run, version, request.name, *place_flags(session.at), "--force")
         raise StaleError(
             f"the samples in {folder} were drawn {_how_else(read_lineage(other[0], ROLLOUTS), wanted)}",
             f"keep both: --tag NAME; replace them: {replace_it}",
@@ -246,7 +247,7 @@ def _make_parts(
             f"{plural(len(prompts), 'problem')} of {request.name}"
         )
         draw = _draw(session, cfg, request, lineage)
-        title = (f"eval of {_named(version, session.at)} on {request.name}", "the evaluation")
+        title = (f"eval of {policy_at(session.run, version, session.at)} on {request.name}", "the evaluation")
         for path, rows in sample_parts(session, folder / SAMPLED, draw, parts, title=title):
             sampled += rows
             waiting.append(path)

@@ -50,13 +50,24 @@ def require_columns(session: Session, cfg: ScoreConfig) -> None:
         UsageError: If it cannot be loaded, or needs a column that the data set does not have.
         StaleError: If the data set is another one by now, and the function needs a column of it.
     """
-    path = session.run.prompts
+    give_columns(session, cfg, session.run.prompts, lambda: prepare(session, session.run.config().prepare, score=cfg))
+
+
+def give_columns(session: Session, cfg: ScoreConfig, path: Path, prepare_again: Callable[[], object]) -> None:
+    """Load a reward and give problems that are there the columns that it takes; raises as `require_columns` does.
+
+    Args:
+        session: The run.
+        cfg: The reward.
+        path: The problems.
+        prepare_again: Prepares them with the columns of this reward.
+    """
     session.require_reward(cfg)
     wants = session.wants(cfg)
     if wants is None or not path.is_file() or columns.are_there(path, wants):
         return
     try:
-        prepare(session, session.run.config().prepare, score=cfg)
+        prepare_again()
     except StaleError as error:
         if columns.lacks(path, wants):
             raise

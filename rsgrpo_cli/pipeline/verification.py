@@ -300,6 +300,8 @@ class Verification:
         for name, kind in (("problems.parquet", PROBLEMS), ("summary.parquet", SUMMARY)):
             if (folder / name).is_file():
                 self._table(folder / name, kind, _moved(command))
+        for path in sorted(folder.glob("audit.*.parquet")):
+            self._table(path, AUDIT, _moved(shlex.join(["rsgrpo", "verify", str(self.run.path)])))
         if (folder / "problems.parquet").is_file() and not (folder / "summary.parquet").is_file():
             self.add(f"{folder / 'summary.parquet'} is gone", f"sum it up again: {command}")
         if len(self.findings) == before and (folder / "summary.parquet").is_file():

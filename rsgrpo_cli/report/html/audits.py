@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any
 
-from rsgrpo_cli.report.audits import Audit, audits, folded, more_generous
+from rsgrpo_cli.report.audits import Audit, audits_of_evaluations, audits_of_steps, folded, more_generous
 from rsgrpo_cli.report.html.room import cut
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.step_dir import stage_command
 
 MOST_AUDITS, MOST_ROWS = 8, 30
-"""Comparisons of a run that are shown, the newest steps first; and different disagreements of each."""
+"""Comparisons of a run's evaluations and of its steps that are shown, the newest first; and different disagreements
+of each."""
 _HEAD, _TAIL = 120, 40
 
 
 def shown(runs: Sequence[RunDir]) -> list[dict[str, Any]]:
     """The comparisons of all runs."""
     return [
-        {"run": number}
-        | _one(audit)
-        | {"again": stage_command(run, audit.step, "rewards", "--audit-with", audit.grader)}
+        {"run": number} | _one(audit)
         for number, run in enumerate(runs)
-        for audit in sorted(audits(run), key=lambda one: (-one.step, one.grader))[:MOST_AUDITS]
+        for audit in chain(*(islice(made(run), MOST_AUDITS) for made in (audits_of_evaluations, audits_of_steps)))
     ]
 
 
 def _one(audit: Audit) -> dict[str, Any]:
     kinds, more = folded(audit.table), more_generous(audit.table.to_pylist())
     return {
-        "step": audit.step,
+        "of": audit.of,
+        "again": audit.again,
         "grader": audit.grader,
         "compared": audit.compared,
         "current": audit.current,
