@@ -42,7 +42,7 @@ class LanguageModel:
         tokenizer: Its tokenizer.
         stop_ids: Tokens that end a completion.
         companions: The files that a checkpoint needs besides weights and config: tokenizer, templates, licence.
-        dtype: What the computation runs in ("float32" or "bfloat16").
+        dtype: What the computation runs in ("float32", "bfloat16" or "float64").
         adapter: The PEFT wrapper around `causal`, None when all weights are trained.
         compiled: `causal` up to its output layer, through torch.compile, where the update is to run so.
         shares_prompts: Whether the update may read a prompt once for several completions; None until it was tried.
@@ -70,9 +70,13 @@ class LanguageModel:
         return device
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which every forward pass runs: bfloat16 over float32 weights, or nothing."""
+        """The context of every forward pass: bfloat16 over float32 weights, float64 throughout, or nothing."""
         import torch
 
+        if self.dtype == "float64":
+            from rsgrpo_cli.float64 import KeepFloat64
+
+            return KeepFloat64()
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
 
     def only_tokens(self, logits: torch.Tensor) -> torch.Tensor:
@@ -213,7 +217,8 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
 
     Args:
         directory: A Hugging Face model directory; for a LoRA run the base model's.
-        cfg: Computation type and device. Weights are float32, those of a base under an adapter bfloat16 if computed so.
+        cfg: Computation type and device. Weights are float32, or float64 if computed so; those of a base under an
+            adapter bfloat16 if computed so.
 
     Raises:
         MissingError: If the directory does not hold a model.
@@ -227,7 +232,8 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
     require_supported(read_config(directory))
     _check_generation_config(directory)
     transformers.utils.logging.disable_progress_bar()
-    weights = torch.bfloat16 if cfg.dtype == "bfloat16" and cfg.lora_rank else torch.float32
+    trained = torch.float64 if cfg.dtype == "float64" else torch.float32
+    weights = torch.bfloat16 if cfg.dtype == "bfloat16" and cfg.lora_rank else trained
     try:
         with quiet():  # what does not fit is said below
             causal, report = transformers.AutoModelForCausalLM.from_pretrained(
@@ -261,6 +267,11 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
         cfg.dtype,
         spare_ids=torch.tensor(spare, device=causal.device) if spare else None,
     )
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers in float32, or in float64 if they are: a computation in bfloat16 ends in float32."""
+    return tensor if tensor.dtype.itemsize >= 4 else tensor.float()
 
 
 def _no_warning(*_: Any) -> None:

@@ -48,7 +48,7 @@ def test_every_flag_with_a_value_says_what_is_used_without_it(
 def test_units_and_choices_are_there(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     text = printed(cli, monkeypatch, 2000, "train")
     for fact in (
-        "--dtype float32|bfloat16",
+        "--dtype float32|bfloat16|float64",
         "in tokens. [1 or more; default: 1024]",
         "Seconds to verify",
         "env: RSGRPO_RUN",

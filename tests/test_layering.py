@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "activity": set(),
     "health": {"wording"},
     "seeding": set(),
+    "float64": set(),
     "probe": {"errors"},
     "schemas": set(),
     "schema_notes": set(),
@@ -35,7 +36,9 @@ ALLOWED: dict[str, set[str]] = {
     "prompt_tokens": {"errors", "schemas"},
     "special_tokens": {"errors"},
     "context_window": {"errors", "models", "wording"},
-    "models": {"errors", "architectures", "config", "bundled", "companions", "prompt_tokens", "special_tokens"},
+    "models": {
+        *("errors", "architectures", "config", "bundled", "companions", "float64", "prompt_tokens", "special_tokens")
+    },
     "workers": {"activity", "errors"},
     "user_code": set(),
     "user_function": {"errors", "workers"},

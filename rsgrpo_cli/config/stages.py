@@ -31,8 +31,9 @@ class ModelConfig(StageConfig):
 
     name: Annotated[str, Flag(("--model",), "NAME|DIR")] = "toy"
     """The model: bundled ("toy", "toy-hard"), a local directory, or a Hugging Face id, with "@revision" to pin one."""
-    dtype: Annotated[Literal["float32", "bfloat16"], Flag()] = "float32"
-    """Type of the computation. Trained weights stay in float32, because bfloat16 loses updates of 1e-6."""
+    dtype: Annotated[Literal["float32", "bfloat16", "float64"], Flag()] = "float32"
+    """Type of the computation. Trained weights stay in float32, because bfloat16 loses updates of 1e-6; in float64 they
+    are float64 too, for comparing machines and numbers of processes where rounding must not decide a token."""
     device: Annotated[Literal["auto", "cpu", "cuda"], Flag()] = "auto"
     """Where the model runs; auto takes the GPU if there is one."""
     lora_rank: Annotated[int, Field(ge=0), Flag()] = 0

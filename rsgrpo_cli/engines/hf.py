@@ -201,7 +201,7 @@ class _Decoding:
         chosen_B, logprobs_B = sample_tokens(logits_BV, self.draws_BT[self.live_B, position], self.sampling)
         writing = self.live_B[~self.ended_B]
         self.tokens_BT[writing, position] = chosen_B[~self.ended_B]
-        self.logprobs_BT[writing, position] = logprobs_B[~self.ended_B]
+        self.logprobs_BT[writing, position] = logprobs_B[~self.ended_B].to(self.logprobs_BT)
         self.lengths_B[writing] = position + 1
         self.ended_B = self.ended_B | torch.isin(chosen_B, self.stop)
         return chosen_B

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 
 from rsgrpo_cli.engines.types import Sampling
+from rsgrpo_cli.models import at_least_float32
 
 
 def sample_tokens(
@@ -24,9 +25,10 @@ def sample_tokens(
         sampling: Temperature and top_p.
 
     Returns:
-        Token ids, shape (B,), and the natural log of the probability each was drawn with, float32, shape (B,).
+        Token ids, shape (B,), and the natural log of the probability each was drawn with, shape (B,),
+        float32, or float64 where the logits are.
     """
-    logprobs_BV = torch.log_softmax(logits_BV.float() / sampling.temperature, dim=-1)
+    logprobs_BV = torch.log_softmax(at_least_float32(logits_BV) / sampling.temperature, dim=-1)
     if sampling.top_p < 1:
         logprobs_BV = torch.log_softmax(_keep_top_p(logprobs_BV, sampling.top_p), dim=-1)
     # In float64: a float32 sum over 150,000 words is off by more than the rarest of them weigh.

@@ -78,7 +78,7 @@ class VllmEngine:
     name = "vllm"
 
     def __init__(self, setup: Setup) -> None:
-        require_vllm()
+        require_vllm(setup.model.dtype)
         self._setup = setup
         self._tokenizer = load_tokenizer(setup.base)
         self._stop_ids = directory_stop_ids(self._tokenizer, setup.base)

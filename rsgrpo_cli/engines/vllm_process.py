@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rsgrpo_cli.engines.vllm_worker import OWNED
-from rsgrpo_cli.errors import DependencyError, EngineError
+from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
 
 ENVIRONMENT = {
     # The trainer has threads, and perhaps a CUDA context: neither survives a fork.
@@ -57,12 +57,15 @@ _EXCEPTION = re.compile(r"^(?:\(.*?\)\s*)?(?:ERROR .*?\] )?([A-Za-z_.]*(?:Error|
 _LOG_TAIL = 200_000
 
 
-def require_vllm() -> None:
-    """Make sure that vLLM is installed, before anything expensive is done for it.
+def require_vllm(dtype: str) -> None:
+    """Make sure that vLLM is installed and knows the type, before anything expensive is done for it.
 
     Raises:
+        UsageError: If it does not compute in `dtype`.
         DependencyError: If it is not installed.
     """
+    if dtype == "float64":
+        raise UsageError("vLLM does not compute in float64", "--engine hf, or --dtype float32")
     if find_spec("vllm") is None:
         raise DependencyError("the vllm engine needs the package vllm", "pip install 'rsgrpo[vllm]'")
 

@@ -283,9 +283,9 @@ class Session:
         return {"engine": name, "vllm_dtype": self.config.model.dtype}
 
     def require_engine(self, name: str) -> None:
-        """Raise DependencyError where an engine lacks its package."""
+        """Raise DependencyError where an engine lacks its package, UsageError where it does not know the type."""
         if self.engine_name(name) == "vllm":
-            require_vllm()
+            require_vllm(self.config.model.dtype)
 
     def engine(self, name: str, version: int) -> Engine:
         """A sampler loaded with a policy."""
@@ -312,7 +312,7 @@ class Session:
         return PolicyFiles(self.run, self.base, self.base_id, adapter, self.borrowed_policy, self.role.handed)
 
     def _loaded_sampler(self, version: int) -> LoadableEngine:
-        require_vllm()
+        require_vllm(self.config.model.dtype)
         if self._sampler is not None and self._sampler.policy == weights_id(self.policy_id(version), self.at):
             return self._sampler
         with self.files().of(version, self.at) as weights:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, override
 from rsgrpo_cli.engines.registry import choose_engine
+from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.planning import footprint, ranks
 from rsgrpo_cli.planning.footprint import Decoder, Footprint, Precision
 from rsgrpo_cli.planning.many import Asked, many_of
@@ -49,7 +50,7 @@ def make_plan(
 
     Raises:
         MissingError: If the model's config.json or a dataset file is not there.
-        UsageError: If what was asked for cannot be; as `many.many_of`.
+        UsageError: If it is to compute in float64, or what was asked for cannot be; as `many.many_of`.
     """
     from rsgrpo_cli.models import config_directory
     from rsgrpo_cli.planning.decoder import decoder_of, memory_at_hand
@@ -219,6 +220,8 @@ def _sampled_at_once(load: Workload) -> int:
 
 
 def _precision(config: RunConfig) -> Precision:
+    if config.model.dtype == "float64":
+        raise UsageError("memory is not counted in float64", "--dtype float32, and reckon with twice the bytes")
     return Precision(bfloat16=config.model.dtype == "bfloat16", lora_rank=config.model.lora_rank)
 
 

@@ -14,13 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.models import at_least_float32
 
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 METADATA = {"format": "pt"}
 
 
 class Mean:
-    """A mean of checkpoints, one read after the other: it takes the memory of one model in float32.
+    """A mean of checkpoints, one read after the other: it takes the memory of one model in float32 or float64.
 
     Of adapters the changes that they make are averaged, not their matrices: a change is a product of two. n adapters of
     rank r become one of rank n * r, which is exact.
@@ -51,7 +52,7 @@ class Mean:
             raise ArtifactError(f"{checkpoint / name} has other weights than the checkpoints before it", _OF_ONE_RUN)
         for key, weight in found.items():
             self._types[key] = weight.dtype
-            new = weight.float()
+            new = at_least_float32(weight)
             if self.count == 1:
                 mean[key] = new
             elif name == ADAPTER:

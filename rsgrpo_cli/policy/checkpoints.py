@@ -16,7 +16,7 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 from rsgrpo_cli.companions import read_companions, write_companions
 from rsgrpo_cli.config import ModelConfig, RunConfig
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.models import describe, load_model, model_directory
+from rsgrpo_cli.models import LanguageModel, describe, load_model, model_directory
 from rsgrpo_cli.policy.fingerprint import PROBE, base_logprobs, take_probe
 from rsgrpo_cli.policy.logprobs import compile_body
 from rsgrpo_cli.policy.optimizer_state import restore_optimizer, save_optimizer
@@ -64,7 +64,7 @@ def open_policy(
     policy.declared = copy.deepcopy(lm.causal.config)
     without_dropout(lm.causal)
     if config.update.gradient_checkpointing:
-        _recompute_layers(lm.causal)
+        _recompute_layers(lm)
     if ranks is None or ranks.rank == 0:
         check_trainable(lm)
     if ranks is not None:
@@ -83,11 +83,14 @@ def open_policy(
     return policy
 
 
-def _recompute_layers(causal: PreTrainedModel) -> None:
+def _recompute_layers(lm: LanguageModel) -> None:
+    again = (
+        {"context_fn": lambda: (lm.autocast(), lm.autocast())} if lm.dtype == "float64" else {}
+    )  # torch knows autocast
     try:
-        causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        lm.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False} | again)
     except ValueError as error:
-        name = type(causal).__name__
+        name = type(lm.causal).__name__
         raise UsageError(
             f"{name} does not support gradient checkpointing", "leave update.gradient_checkpointing off"
         ) from error

@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 
 from rsgrpo_cli.config import ModelConfig
-from rsgrpo_cli.models import load_model
+from rsgrpo_cli.models import at_least_float32, load_model
 from rsgrpo_cli.policy.fingerprint import base_logprobs, probe_logprobs
 from rsgrpo_cli.policy.policy import Policy
 
 
 @torch.no_grad()
 def pull_back(policy: Policy, base: Path, cfg: ModelConfig, at: float) -> None:
-    """Replace a policy's weights by base + at * (policy - base), in place; computed in float32.
+    """Replace a policy's weights by base + at * (policy - base), in place; computed in float32 at least.
 
     An adapter's change is a product of two matrices, of which the second is scaled.
 
@@ -38,4 +38,4 @@ def pull_back(policy: Policy, base: Path, cfg: ModelConfig, at: float) -> None:
     policy.base_logprobs = probe_logprobs(lm)
     start = dict(lm.causal.named_parameters())
     for name, weight in policy.lm.causal.named_parameters():
-        weight.copy_(torch.lerp(start[name].to(weight.device).float(), weight.float(), at))
+        weight.copy_(torch.lerp(at_least_float32(start[name].to(weight.device)), at_least_float32(weight), at))

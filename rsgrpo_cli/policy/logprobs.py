@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
 
 from rsgrpo_cli.errors import EngineError
-from rsgrpo_cli.models import LanguageModel
+from rsgrpo_cli.models import LanguageModel, at_least_float32
 from rsgrpo_cli.policy.batches import Batch
 from rsgrpo_cli.policy.states import completion_states, distance, some_ids
 
@@ -69,14 +69,14 @@ def check_head(lm: LanguageModel) -> None:
     Raises:
         EngineError: If the model does something else to its logits, which the chunked head would miss silently.
     """
-    lm = replace(lm, dtype="float32")  # in the weights' own type, where rounding does not hide a fault
+    lm = replace(lm, dtype="float32")  # no autocast: in the weights' own type, where rounding does not hide a fault
     ids_BT = torch.from_numpy(some_ids(lm, 1, 8)).to(lm.device)[None]
     head = _Head(lm, 1.0)
     with torch.no_grad():
         expected = lm.causal(input_ids=ids_BT, use_cache=False).logits
         found = head.logits(lm.causal.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state)
     # The same sums in the same order, so they are close: a soft cap changes small logits by little, too.
-    if not distance(found, expected) <= (1e-4 if expected.dtype == torch.float32 else 0.02):
+    if not distance(found, expected) <= (1e-4 if expected.dtype.itemsize >= 4 else 0.02):
         name = type(lm.causal).__name__
         raise EngineError(
             f"{name} changes its logits after the output layer in a way rsgrpo does not know",
@@ -132,7 +132,7 @@ class _Head:
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with self.lm.autocast():
             logits = self.layer(hidden.to(self.layer.weight.dtype))
-        logits = logits.float()
+        logits = at_least_float32(logits)
         if self.scale != 1.0:
             logits = logits * self.scale
         capped: torch.Tensor = torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits

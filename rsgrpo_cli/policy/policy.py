@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rsgrpo_cli.config import ModelConfig, UpdateConfig
 from rsgrpo_cli.errors import ArtifactError, DependencyError
-from rsgrpo_cli.models import LanguageModel, peft
+from rsgrpo_cli.models import LanguageModel, at_least_float32, peft
 from rsgrpo_cli.policy.training_mode import configs
 
 if TYPE_CHECKING:
@@ -188,4 +188,4 @@ def _settle_adapter(lm: LanguageModel) -> None:
         config.target_modules = sorted(config.target_modules)
     for weight in lm.causal.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.float()
+            weight.data = at_least_float32(weight.data)

@@ -68,23 +68,25 @@ class Ranks:
     def shard(self, lm: LanguageModel) -> None:
         """Leave this rank its slice of every weight; from here on `lm` is used by all ranks at once.
 
-        Decoder layers compute in the run's type, all else, the output layer among it, in float32. Gradients are summed
-        in float32. Prompts are not shared any more: that would take some ranks more calls of a layer than others.
+        Decoder layers compute in the run's type, all else, the output layer among it, in the weights' type. Gradients
+        are summed in that, too. Prompts are not shared any more: that would take some ranks more calls of a layer than
+        others.
 
         Args:
             lm: The same on every rank, in RAM; changed in place.
         """
         pinned = self.device.type != "cpu"  # memory that a GPU reads from by itself
         offload = CPUOffloadPolicy(pin_memory=pinned) if self.cpu_offload else OffloadPolicy()
-        compute = torch.bfloat16 if lm.dtype == "bfloat16" else torch.float32
+        exact = torch.float64 if lm.dtype == "float64" else torch.float32
+        compute = torch.bfloat16 if lm.dtype == "bfloat16" else exact
         for layer in _decoder_layers(lm.causal):
-            fully_shard(layer, mesh=self.mesh, mp_policy=_precision(compute), offload_policy=offload)
+            fully_shard(layer, mesh=self.mesh, mp_policy=MixedPrecisionPolicy(compute, exact), offload_policy=offload)
         root = Together(lm.causal)
-        exact = _precision(torch.float32)
-        fully_shard(root, mesh=self.mesh, mp_policy=exact, offload_policy=offload, reshard_after_forward=True)
+        policy = MixedPrecisionPolicy(exact, exact)
+        fully_shard(root, mesh=self.mesh, mp_policy=policy, offload_policy=offload, reshard_after_forward=True)
         lm.together, lm.place, lm.shares_prompts = root, self.device, False
         lm.spare_ids = None if lm.spare_ids is None else lm.spare_ids.to(self.device)
-        lm.dtype = "float32"  # FSDP casts, autocast does not
+        lm.dtype = "float64" if lm.dtype == "float64" else "float32"  # FSDP casts, autocast does not
 
     def before_backward(self, lm: LanguageModel, *, last: bool) -> None:
         """Say whether the next backward pass is the last before the optimizer's step, which sums the gradient."""
@@ -152,10 +154,6 @@ def whole_state(module: nn.Module, *, keep: bool, only: str = "") -> dict[str, t
         if keep:
             state[name] = known[id(value)]
     return state
-
-
-def _precision(compute: torch.dtype) -> MixedPrecisionPolicy:
-    return MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32)
 
 
 def _decoder_layers(causal: nn.Module) -> list[nn.Module]:

@@ -132,3 +132,12 @@ def test_bad_input(cli: Cli, tmp_path: Path) -> None:
     refused(cli("plan", "--model", "broken"), 1, "is not the config of a known language model")
     (tmp_path / "broken" / "config.json").write_text("{")
     refused(cli("plan", "--model", "broken"), 1, "broken/config.json")
+
+
+def test_float64_is_not_counted(cli: Cli, qwen: Path) -> None:
+    asked = cli("plan", "--model", qwen, "--dtype", "float64", "--memory", "80")
+    assert asked.code == 2
+    assert asked.err.splitlines()[-2:] == [
+        "error: memory is not counted in float64",
+        "  --dtype float32, and reckon with twice the bytes",
+    ]

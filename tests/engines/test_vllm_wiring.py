@@ -230,7 +230,7 @@ def test_what_auto_means(monkeypatch: pytest.MonkeyPatch, installed: bool, gpu: 
 def test_without_vllm_it_says_what_to_install(cli: Cli, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rsgrpo_cli.engines.vllm_process.find_spec", lambda name: None)
     with pytest.raises(DependencyError):
-        require_vllm()
+        require_vllm("float32")
     result = cli(*TRAIN, *FULL)
     assert result.code == 1
     assert result.err.splitlines()[-2:] == [
@@ -238,6 +238,16 @@ def test_without_vllm_it_says_what_to_install(cli: Cli, run: Path, monkeypatch: 
         "  pip install 'rsgrpo[vllm]'",
     ]
     assert not run.exists()  # the name can be used again
+
+
+def test_float64_is_refused_before_anything_is_loaded(cli: Cli, run: Path) -> None:
+    result = cli(*TRAIN, *FULL, "--dtype", "float64")
+    assert result.code == 2
+    assert result.err.splitlines()[-2:] == [
+        "error: vLLM does not compute in float64",
+        "  --engine hf, or --dtype float32",
+    ]
+    assert not run.exists()
 
 
 LOGS = {

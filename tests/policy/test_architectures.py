@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -122,15 +123,20 @@ def test_updates_do_not_depend_on_chance_and_leave_the_dropout_in_the_config(kin
     assert any(value == 0.1 for name, value in declared.items() if "drop" in name)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "mpt", "cohere", "gemma2", "mixtral"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        *product(("gpt2", "mpt", "cohere", "gemma2", "mixtral"), ("float32", "bfloat16")),
+        *product(("gpt2", "mpt", "cohere", "gemma2"), ("float64",)),  # torch has no float64 kernel for experts
+    ],
+)
 @pytest.mark.filterwarnings("ignore:.*_pattern keys:RuntimeWarning")  # PEFT leaves fused experts out, and says so
 def test_under_an_adapter_too(kind: str, dtype: str, tmp_path: Path) -> None:
     policy = opened(write_model(kind, tmp_path / kind), model__lora_rank=2, model__dtype=dtype)
     experience = sampled(policy)
     policy.set_learning_rate(1e-3)
     sums = optimizer_step(policy, experience, resolve({"update.learning_rate": 1e-3}).update)
-    assert sums.logprob_diff / sums.tokens < (1e-4 if dtype == "float32" else 0.1)
+    assert sums.logprob_diff / sums.tokens < (0.1 if dtype == "bfloat16" else 1e-4)
     assert policy.lm.shares_prompts == (kind not in ("mpt", "gemma2"))
 
 

@@ -180,7 +180,18 @@ def test_gradient_checkpointing_and_bfloat16(open_toy: OpenPolicy, experience: E
     assert {weight.dtype for weight in rough.trained().values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_in_float64_nothing_is_rounded_to_float32(open_toy: OpenPolicy, experience: Experience) -> None:
+    """Another order of summation moves the gradient by float64's last bits, though Llama's norm asks for float32."""
+    plain, saving = (open_toy(model__dtype="float64", update__gradient_checkpointing=on) for on in (False, True))
+    one, other = CFG, CFG.model_copy(update={"micro_batch_tokens": 1})
+    gradients = [step(policy, experience, cfg)[0] for policy, cfg in ((plain, one), (saving, other))]
+    assert gradients[0].dtype == torch.float64
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-14)
+    in_float32, _ = step(open_toy(), experience, CFG)
+    torch.testing.assert_close(gradients[0].float(), in_float32, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
 @pytest.mark.parametrize("budget", [10_000, 1], ids=["one micro-batch", "one each"])
 def test_completions_without_a_token_have_no_gradient(
     open_toy: OpenPolicy, experience: Experience, budget: int, dtype: str

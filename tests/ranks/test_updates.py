@@ -45,6 +45,12 @@ def test_two_ranks_are_one_process(made: Path, case: str) -> None:
         assert two[name] == pytest.approx(one[name], rel=1e-5, abs=1e-6), name
 
 
+@pytest.mark.parametrize("case", ["float64", "float64_lora"])
+def test_the_difference_is_rounding_and_nothing_else(made: Path, case: str) -> None:
+    """In float64, at ten times the learning rate: a wrong gradient would be as far off as in float32."""
+    assert apart(made / "1" / case, made / "2" / case) <= 1e-12
+
+
 @pytest.mark.parametrize("case", ["full", "lora"])
 def test_the_files_are_the_same_but_for_the_optimizers(made: Path, case: str) -> None:
     one, two = made / "1" / case, made / "2" / case

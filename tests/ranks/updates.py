@@ -39,6 +39,8 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "recomputed": (10, {"update.gradient_checkpointing": True}),
     "each": (10, {"update.gradient_sync": "each"}),
     "offload": (10, {"update.cpu_offload": True}),
+    "float64": (10, {"model.dtype": "float64", "update.minibatches": 3, "update.learning_rate": 1e-4}),
+    "float64_lora": (10, {"model.dtype": "float64", "model.lora_rank": 4, "update.learning_rate": 1e-4}),
     "zamba2": (10, {}),
     "mamba_lora": (10, {"model.lora_rank": 4}),
 }
