@@ -59,6 +59,6 @@ def _recorded_policy(metrics: Path) -> str | None:
 
 def _damaged(run: RunDir, version: int, what: str) -> ArtifactError:
     return ArtifactError(
-        f"checkpoint {version} of run {run.name} is damaged: {what}",
+        f"checkpoint {run.policy_name(version)} of run {run.name} is damaged: {what}",
         f"remove {run.checkpoint(version)}, and the newest one before it is used",
     )

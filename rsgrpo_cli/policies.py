@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from itertools import count
+from pathlib import Path
 
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError, StaleError
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.staleness import stale_inputs
 from rsgrpo_cli.step_dir import Step, has_policy
 
@@ -40,6 +42,44 @@ def require_known(run: RunDir, version: int) -> None:
     """
     if not has_policy(run, version):
         raise MissingError(f"run {run.name} has no policy {run.policy_name(version)}", told(run))
+
+
+def updates_with_tags(run: RunDir) -> list[tuple[int, str]]:
+    """Step and tag of every update that was made beside the run's own, as far as anything of it is left."""
+    found = {(step, path.name.split(".", 1)[1].removesuffix(".parquet")) for step, path in _tagged_metrics(run)}
+    for path in (run.path / "checkpoints").glob("*.*"):
+        named = _TAGGED.fullmatch(path.name)
+        if named and path.is_dir() and int(named[1]):
+            found.add((int(named[1]) - 1, named[2]))
+    return sorted(found)
+
+
+def _tagged_metrics(run: RunDir) -> list[tuple[int, Path]]:
+    return [(step, path) for step in run.steps() for path in run.step(step).glob("update_metrics.?*.parquet")]
+
+
+def evaluated_places(run: RunDir) -> Iterator[tuple[RunDir, int, float]]:
+    """Every policy that has a directory of evaluations, and every place on the line to one from the base model.
+
+    Yields:
+        The run, looked at so that the policy is its own; the policy; the place.
+    """
+    tags = {*updates_with_tags(run)}
+    for path in sorted((run.path / "evals").glob("*")):
+        named = _EVALUATED.fullmatch(path.name)
+        if not named or not path.is_dir():
+            continue
+        version, tag, at = int(named[1]), named[2], named[3]
+        if at and tag and (version - 1, f"{tag}at{at}") in tags:  # a tag may end like a place
+            tag, at = f"{tag}at{at}", None
+        if not tag or version:
+            seen = run.with_update(version - 1, tag) if tag else run
+            yield seen, version, float(at) if at else WHOLE
+
+
+_VERSION = r"([0-9]{6}|[1-9][0-9]{6,8})"
+_TAGGED = re.compile(rf"{_VERSION}\.([A-Za-z0-9_][A-Za-z0-9_.-]*)")
+_EVALUATED = re.compile(rf"{_VERSION}(?:\.([A-Za-z0-9_][A-Za-z0-9_.-]*?))?(?:at(0\.[0-9]{{1,6}}))?")
 
 
 def _can_be_made_again(run: RunDir, version: int) -> bool:

@@ -6,15 +6,17 @@ what an update with a tag made goes by that tag.
 
 from __future__ import annotations
 
+import glob
 import shlex
 from collections.abc import Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
-from rsgrpo_cli.artifacts import read_lineage
+from rsgrpo_cli.artifacts import Lineage, read_lineage
 from rsgrpo_cli.config import RunConfig
-from rsgrpo_cli.errors import RsgrpoError
-from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS, SUMMARY
+from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
+from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS, SUMMARY, ArtifactSchema
 
 _CALLS = {
     "prepare": ("score.reward",),
@@ -54,7 +56,7 @@ def trust(run: RunDir, name: str) -> list[str]:
     return ["--trust"] if any(":" in own[setting] for setting in _CALLS.get(name, ())) else []
 
 
-def eval_command(run: RunDir, version: int, name: str | None = None, *flags: str) -> str:
+def eval_command(run: RunDir, version: int, name: str | None = None, *flags: str, at: float = WHOLE) -> str:
     """The command that measures a policy, as far as the run tells.
 
     Args:
@@ -62,23 +64,34 @@ def eval_command(run: RunDir, version: int, name: str | None = None, *flags: str
         version: The policy.
         name: Of an evaluation, for its benchmark and its tag.
         flags: Further ones.
+        at: Where on the line to the policy the evaluation is that tells; its own flag is not added.
     """
-    on = [] if name is None else benchmark_flags(run, version, name)
+    on = [] if name is None else benchmark_flags(run, version, name, at)
     return command(run, "eval", "--policy", run.policy_name(version), *on, *flags)
 
 
-def benchmark_flags(run: RunDir, version: int, name: str) -> list[str]:
-    """The flags that name the benchmark of an evaluation as it was given: a file with its columns, and the tag."""
-    summary, prompts = run.evaluation(version, name) / "summary.parquet", run.benchmark(name)
-    given = read_lineage(summary, SUMMARY).outputs.get("benchmark") if summary.is_file() else None
-    made: Mapping[str, Any] = read_lineage(prompts, PROMPTS).config if prompts.is_file() else {}
-    dataset = _dataset(run, name)
+def benchmark_flags(run: RunDir, version: int, name: str, at: float = WHOLE) -> list[str]:
+    """The flags that name the benchmark of an evaluation as it was given: a file with its columns, and the tag.
+
+    What cannot be read tells nothing: these are flags of a next step, and the damage itself is told elsewhere.
+    """
+    prompts, given = _readable(run.benchmark(name), PROMPTS), given_benchmark(run, version, name, at)
+    made: Mapping[str, Any] = prompts.config if prompts else {}
+    dataset = _dataset(run, name, given)
     tag = name.removeprefix(f"{dataset}.") if name.startswith(f"{dataset}.") else ""
     columns = [word for column in _COLUMNS if made.get(column) for word in (_flag(column), str(made[column]))]
     return ["--benchmark", given or dataset, *columns, *(["--tag", tag] if tag else [])]
 
 
-def sampling_flags(run: RunDir, version: int, name: str, of: RunConfig) -> list[str]:
+def given_benchmark(run: RunDir, version: int, name: str, at: float = WHOLE) -> str | None:
+    """How the benchmark of an evaluation was given; by another policy's, where its own summary does not tell."""
+    own = run.evaluation(version, name, at) / "summary.parquet"
+    others = sorted(run.path.glob(f"evals/*/{glob.escape(name)}/summary.parquet"))
+    told = (found.outputs.get("benchmark") for path in [own, *others] if (found := _readable(path, SUMMARY)))
+    return next((given for given in told if given), None)
+
+
+def sampling_flags(run: RunDir, version: int, name: str, of: RunConfig, at: float = WHOLE) -> list[str]:
     """The flags of how an evaluation was sampled, how often, and for which k, where a run's settings say otherwise.
 
     Args:
@@ -86,13 +99,14 @@ def sampling_flags(run: RunDir, version: int, name: str, of: RunConfig) -> list[
         version: The policy.
         name: Of the evaluation.
         of: The settings of the run that the flags are for.
+        at: Where on the line to the policy it is.
     """
-    folder = run.evaluation(version, name)
-    files = [(path, ROLLOUTS) for path in sorted((folder / "rollouts").glob("part-*.parquet"))[:1]]
-    files += [(path, SUMMARY) for path in [folder / "summary.parquet"] if path.is_file()]
+    folder = run.evaluation(version, name, at)
+    parts = (_readable(path, ROLLOUTS) for path in sorted((folder / "rollouts").glob("part-*.parquet")))
+    found = [next((part for part in parts if part), None), _readable(folder / "summary.parquet", SUMMARY)]
     made: dict[str, Any] = {}
-    for path, kind in files:
-        made |= read_lineage(path, kind).config
+    for lineage in found:
+        made |= lineage.config if lineage else {}
     own = of.eval.for_benchmark(_dataset(run, name)).model_dump(mode="json", include=set(_ASKED))
     changed = [setting for setting in _ASKED if setting in made and made[setting] != own[setting]]
     return [word for setting in changed for word in (_flag(setting), _typed(made[setting]))]
@@ -107,10 +121,22 @@ def _typed(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _dataset(run: RunDir, name: str) -> str:
-    """The short name of an evaluation's benchmark, without a tag."""
-    prompts = run.benchmark(name)
-    return str(read_lineage(prompts, PROMPTS).config["dataset"]) if prompts.is_file() else name
+def _dataset(run: RunDir, name: str, given: str | None = None) -> str:
+    """The short name of an evaluation's benchmark, without a tag; `given` tells where the problems do not."""
+    prompts = _readable(run.benchmark(name), PROMPTS)
+    if prompts:
+        return str(prompts.config["dataset"])
+    parts, file = name.split("."), PurePath(given or name).name
+    starts = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((start for start in starts if file.startswith(start)), name)
+
+
+def _readable(path: Path, kind: ArtifactSchema) -> Lineage | None:
+    """The lineage of a file; None where it is gone or damaged."""
+    try:
+        return read_lineage(path, kind)
+    except (ArtifactError, MissingError):
+        return None
 
 
 def _flag(setting: str) -> str:

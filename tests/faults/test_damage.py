@@ -148,7 +148,7 @@ def follow(cli: Cli, run: Path, line: str) -> None:
     elif "move it away" in hint and named and Path(named[0]).exists():
         shutil.move(named[0], run.parent / "away")
         (run.parent / "away").unlink()
-    command = hint.rpartition("rsgrpo ")[2].replace("NEW", "runs/branch")
+    command = hint.rpartition("rsgrpo ")[2].replace("NEW", "runs/branch").replace("FILE", "held.jsonl")
     result = cli(*shlex.split(command))
     assert result.code == 0, (line, result.err)
 

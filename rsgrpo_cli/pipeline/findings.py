@@ -1,0 +1,113 @@
+"""What `verify` finds in a run, and the checks that every table of it goes through."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rsgrpo_cli.artifacts import read_table
+from rsgrpo_cli.errors import ArtifactError, RsgrpoError
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import KEYS, PROMPTS, ArtifactSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a run that is not as it should be.
+
+    Args:
+        what: What, naming the file.
+        hint: What to do about it.
+    """
+
+    what: str
+    hint: str
+
+
+@dataclass
+class Findings:
+    """What was found in a run, and the checks of a single file.
+
+    Args:
+        run: The run.
+        findings: What was found so far.
+        tables: How many tables were read through.
+        checkpoints: How many checkpoints were.
+    """
+
+    run: RunDir
+    findings: list[Finding] = field(default_factory=list)
+    tables: int = 0
+    checkpoints: int = 0
+
+    def add(self, what: str, hint: str) -> None:
+        """Note a finding, once: what is damaged shows again where something was made from it."""
+        if what not in {finding.what for finding in self.findings}:
+            self.findings.append(Finding(what, hint))
+
+    @contextmanager
+    def noting(self, hint: str = "") -> Iterator[None]:
+        """Around a check: what it raises is a finding, with its own hint unless one is given."""
+        try:
+            yield
+        except RsgrpoError as error:
+            self.add(error.message, hint or error.hint)
+
+    def command(self, *words: str) -> str:
+        """A command on the run."""
+        return shlex.join(["rsgrpo", words[0], "--run", str(self.run.path), *words[1:]])
+
+    @property
+    def verify(self) -> str:
+        """The command after which nothing is left to do: nothing is made from what was moved away or removed."""
+        return shlex.join(["rsgrpo", "verify", str(self.run.path)])
+
+    def table(self, path: Path, kind: ArtifactSchema, hint: str) -> pa.Table | None:
+        """Read a table through: its pages, its content against its id, its keys."""
+        self.tables += 1
+        with self.noting(hint):
+            table = read_table(path, kind)
+            _check_keys(path, table.select(list(kind.keys)), kind)
+            return table
+        return None
+
+    def same_keys(self, table: pa.Table | None, made_from: pa.Table | None, path: Path, what: str, hint: str) -> None:
+        """Compare the completions of a table with those of what it was made from, as far as both can be read."""
+        if table is None or made_from is None:
+            return
+        if not table.select(list(KEYS)).equals(made_from.select(list(KEYS))):
+            self.add(f"{path} is not of the same completions as {what}", hint)
+
+    def join_problems(self, path: Path, rollouts: pa.Table, number: int, hint: str) -> None:
+        """Every completion is of a problem of the run, and is named after it and the step."""
+        with self.noting(hint):
+            ids = rollouts["prompt_id"]
+            groups = pc.binary_join_element_wise(f"{number:06d}", ids, ":")
+            if not pc.all(pc.equal(groups, rollouts["group_id"])).as_py():
+                raise ArtifactError(f"{path} has groups of another step or of other problems")
+        if self.run.prompts.is_file():
+            with self.noting(hint):
+                known = read_table(self.run.prompts, PROMPTS, ["prompt_id"])["prompt_id"]
+                if not pc.all(pc.is_in(ids, known.combine_chunks())).as_py():
+                    raise ArtifactError(f"{path} has completions of problems that the run does not have")
+
+
+def moved(command: str, *, tagged: bool = False) -> str:
+    """What to do about a damaged file that a command makes again; one with a tag may have had settings of its own."""
+    return f"move it away, then{', with the settings that it had' if tagged else ''}: {command}"
+
+
+def _check_keys(path: Path, keys: pa.Table, kind: ArtifactSchema) -> None:
+    """Refuse rows that share their keys, and completions that are out of order."""
+    names: Sequence[str] = kind.keys
+    if len(keys.group_by(list(names)).aggregate([])) != len(keys):
+        raise ArtifactError(f"{path} has two rows with the same {' and '.join(names)}")
+    ordered = keys.sort_by([(name, "ascending") for name in names])
+    if kind.keys == KEYS and not ordered.combine_chunks().equals(keys.combine_chunks()):
+        raise ArtifactError(f"{path} has rows that are out of order")

@@ -1,0 +1,67 @@
+"""The evaluations of a run checked: of every policy, those with a tag and those on the line to it among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.pipeline.findings import Findings, moved
+from rsgrpo_cli.policies import evaluated_places
+from rsgrpo_cli.run_commands import benchmark_flags, eval_command, given_benchmark, sampling_flags
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import AUDIT, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
+from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts, place_flags, why_stale
+from rsgrpo_cli.tasks.sources import flags_of_benchmark
+
+
+def check_benchmarks(found: Findings) -> None:
+    """Read the problems of the evaluations through."""
+    for path in sorted((found.run.path / "benchmarks").glob("*.parquet")):
+        found.table(path, PROMPTS, moved(_prepared_by(found, path.stem)))
+
+
+def check_evaluations(found: Findings) -> None:
+    """Read every evaluation through, and compare it with the policy and the problems that it is of."""
+    for run, version, at in evaluated_places(found.run):
+        for folder in sorted(path for path in run.evaluations(version, at).glob("*") if path.is_dir()):
+            _check(found, run, version, at, folder)
+
+
+def _check(found: Findings, run: RunDir, version: int, at: float, folder: Path) -> None:
+    command, before = _again(run, version, at, folder.name), len(found.findings)
+    graded = {path.stem: path for path in evaluation_parts(folder / GRADED)}
+    for path in evaluation_parts(folder / SAMPLED):
+        rollouts = found.table(path, ROLLOUTS, moved(command))
+        if path.stem in graded:
+            rewards = found.table(graded[path.stem], REWARDS, moved(command))
+            found.same_keys(rewards, rollouts, graded[path.stem], "its rollouts", moved(command))
+    for name, kind in (("problems.parquet", PROBLEMS), ("summary.parquet", SUMMARY)):
+        if (folder / name).is_file():
+            found.table(folder / name, kind, moved(command))
+    for path in sorted(folder.glob("audit.*.parquet")):
+        found.table(path, AUDIT, moved(found.verify))
+    if (folder / "problems.parquet").is_file() and not (folder / "summary.parquet").is_file():
+        found.add(f"{folder / 'summary.parquet'} is gone", f"sum it up again: {command}")
+    if len(found.findings) == before and (folder / "summary.parquet").is_file():
+        with found.noting(f"measure again: {command} --force"):
+            why = why_stale(run, version, folder.name, at)
+            if why:
+                raise ArtifactError(f"{folder}: it {why}")
+
+
+def _again(run: RunDir, version: int, at: float, name: str) -> str:
+    """The command that made an evaluation, as far as what is left tells; FILE stands for problems of the user's own."""
+    drawn = sampling_flags(run, version, name, run.config(), at)
+    if given_benchmark(run, version, name, at) is None:
+        on = benchmark_flags(run, version, name, at)
+        on = [*flags_of_benchmark(run.config(), on[1]), *on[2:]]
+        return eval_command(run, version, None, *on, *place_flags(at), *drawn)
+    return eval_command(run, version, name, *place_flags(at), *drawn, at=at)
+
+
+def _prepared_by(found: Findings, name: str) -> str:
+    """The command that prepares the problems of the evaluations with a name again: one of these."""
+    for run, version, at in evaluated_places(found.run):
+        if run.evaluation(version, name, at).is_dir():
+            return _again(run, version, at, name)
+    return found.command("eval", "--benchmark", name)

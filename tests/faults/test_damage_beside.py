@@ -1,0 +1,147 @@
+"""What stands beside a run's own damaged: what has a tag, places on the line to a policy, lists of second graders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli, run_quietly
+from tests.faults.damages import DAMAGES, LONG, cut, deleted, flipped, foreign, wrong_json
+from tests.faults.test_damage import check_found, follow, kinds
+
+BESIDE = (".x", ".lr", "at0.5", "/audit.")
+TOP = ["--run", "runs/beside"]
+EVAL = ["eval", *TOP, "--benchmark", "held.jsonl", "-n", "2", "--k", "1"]
+COMMANDS = (
+    ["rollout", *TOP, "--step", "1", "--tag", "x"],
+    ["score", *TOP, "--step", "1", "--tag", "x"],
+    ["advantage", *TOP, "--step", "1", "--tag", "x", "--beta", "8"],
+    ["update", *TOP, "--step", "1", "--tag", "lr", "--learning-rate", "1e-4"],
+    [*EVAL, "--policy", "2.lr"],
+    [*EVAL, "--policy", "2", "--interpolate", "0.5"],
+    [*EVAL, "--policy", "2", "--tag", "x", "--temperature", "0.7"],
+    ["eval", *TOP, "--benchmark", "held.jsonl", "--policy", "2.lr", "--audit-with", "graders:never"],
+    ["score", *TOP, "--step", "1", "--audit-with", "graders:never"],
+)
+
+
+@pytest.fixture(scope="module")
+def beside_once(trained_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of two steps that has something of every kind beside its own, and what made it."""
+    folder = tmp_path_factory.mktemp("beside")
+    shutil.copytree(trained_once, folder / "runs" / "beside")
+    (folder / "graders.py").write_text("def never(completions, **columns):\n    return [0.0 for _ in completions]\n")
+    problems = [{"problem": f"What is {n} + {n}?", "answer": str(2 * n)} for n in (1, 2)]
+    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
+    for command in COMMANDS:
+        run_quietly(folder, *command)
+    return folder
+
+
+@pytest.fixture
+def beside(cli: Cli, beside_once: Path, tmp_path: Path) -> Path:
+    """The run, in the folder of a test."""
+    shutil.copytree(beside_once, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "runs" / "beside"
+
+
+def names(run: Path) -> list[str]:
+    """One file of each kind that is not the run's own."""
+    return [name for name in kinds(run) if any(mark in name for mark in BESIDE)]
+
+
+def restore(run: Path, beside_once: Path) -> None:
+    shutil.rmtree(run)
+    shutil.copytree(beside_once / "runs" / "beside", run)
+
+
+def is_spared(name: str) -> bool:
+    """Without these a run is as if they had never been asked for: nothing is made from them."""
+    single = ("/audit.", "advantages.x", "rewards.x/", "policy_logprobs", "benchmarks/", "rollouts.x/manifest")
+    return any(part in name for part in single)
+
+
+def test_there_is_one_of_every_kind_and_it_is_sound(cli: Cli, beside: Path) -> None:
+    found = names(beside)
+    for part in (
+        *("rollouts.x/part", "rewards.x/part", "advantages.x", "update_metrics.lr", "policy_logprobs.lr"),
+        *("checkpoints/000002.lr/model", "evals/000002.lr/held/summary", "evals/000002at0.5/held/summary"),
+        *("evals/000002/held.x/summary", "evals/000002.lr/held/audit.", "steps/000001/audit.", "benchmarks/held.x"),
+    ):
+        assert any(part in name for name in found), part
+    result = cli("verify", beside)
+    assert result.code == 0, result.out
+
+
+def test_verify_finds_damage_beside_the_run(cli: Cli, beside: Path, beside_once: Path) -> None:
+    damages = (flipped, cut, deleted, wrong_json)
+    for number, name in enumerate(names(beside)):
+        damage = damages[number % len(damages)]
+        damage = cut if damage is deleted and is_spared(name) else damage
+        damage(beside / name, beside)
+        check_found(cli, beside, name, damage)
+        restore(beside, beside_once)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("evals/000002.lr/held/summary.parquet", "evals/000002at0.5/held/summary.parquet"),
+        ("evals/000002.lr/held/rollouts", "evals/000002at0.5/held/rollouts"),
+        ("steps/000001/update_metrics.lr.parquet", "steps/000000/update_metrics.parquet"),
+        ("steps/000001/advantages.x.parquet", "steps/000000/advantages.parquet"),
+        ("steps/000001/rewards.x", "steps/000000/rewards"),
+        ("steps/000001/rollouts.x", "steps/000000/rollouts"),
+        ("checkpoints/000002.lr", "checkpoints/000002"),
+    ],
+)
+def test_verify_finds_what_is_of_something_else(cli: Cli, beside: Path, name: str, other: str) -> None:
+    place = beside / name
+    if place.is_dir():
+        shutil.rmtree(place)
+        shutil.copytree(beside / other, place)
+    else:
+        shutil.copyfile(beside / other, place)
+    result = cli("verify", beside, "--no-load")
+    assert result.code == 1, result.out
+    assert "bug" not in result.out + result.err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("benchmarks/held.x.parquet", "evals/000002/held.x/rollouts/part-00000-00002-00000.parquet"),
+        *("evals/000002at0.5/held/problems.parquet", "evals/000002.lr/held/summary.parquet"),
+        *("evals/000002.lr/held/audit.graders-never.parquet", "checkpoints/000002.lr/model.safetensors"),
+        *("steps/000001/update_metrics.lr.parquet", "steps/000001/rollouts.x/part-00000.parquet"),
+    ],
+)
+def test_the_way_out_of_damage_beside_the_run_works(cli: Cli, beside: Path, name: str) -> None:
+    flipped(beside / name, beside)
+    follow_all(cli, beside)
+
+
+def follow_all(cli: Cli, run: Path) -> None:
+    """Do what the first finding says until there is none."""
+    for _ in range(4):
+        result = cli("verify", run, "--no-load")
+        if result.code == 0:
+            return
+        follow(cli, run, result.out.splitlines()[0])
+    assert cli("verify", run, "--no-load").code == 0, result.out
+
+
+@LONG
+@pytest.mark.slow
+def test_every_way_out_beside_the_run_works(cli: Cli, beside: Path, beside_once: Path) -> None:
+    for name in names(beside):
+        for damage in DAMAGES:
+            if damage is foreign or (damage is deleted and is_spared(name)):
+                continue
+            damage(beside / name, beside)
+            check_found(cli, beside, name, damage)
+            follow_all(cli, beside)
+            restore(beside, beside_once)
