@@ -73,5 +73,5 @@ def train(
             training.train(session, report)
     done, asked = target.newest_version(), resolved.train.steps
     data = {"run": str(target.path), "steps": done, "policy": done, "last_step": lines.last}
-    more = f", more than --steps {asked} asks for" if done > asked else ""
+    more = f", more than the {asked} that are asked for; --steps N goes on" if done > asked else ""
     out.result(data, lines=[f"{target.path}: {counted(done, 'step')} done, policy {done}{more}"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def check_number(ranks: int, completions: int) -> None:
     if ranks > completions:
         few = f"{counted(completions, 'completion')}"
         raise UsageError(f"{ranks} ranks are too many for the {few} of a step", f"--ranks {max(completions, 1)}")
+
+
+def crowded(ranks: int, device: str) -> str:
+    """What is wrong with more ranks than CPUs where ranks compute on these; empty where nothing is."""
+    import torch
+
+    cpus = os.cpu_count() or 1
+    if ranks <= cpus or torchrun.joined() is not None or (device != "cpu" and torch.cuda.is_available()):
+        return ""
+    return f"{ranks} ranks share {counted(cpus, 'CPU')} and wait for each other: --ranks {cpus} is faster"
 
 
 def update(

@@ -137,7 +137,10 @@ def _check_resources(session: Session) -> None:
     if session.config.update.ranks > 1:
         from rsgrpo_cli.pipeline import together
 
-        together.check(session.config, here=session.launcher is None)
+        here = session.launcher is None
+        together.check(session.config, here=here)
+        if here and (crowded := together.crowded(session.config.update.ranks, session.config.model.device)):
+            session.warn_once(crowded)
     score = session.config.score
     with activity.starting(f"loading the reward {score.reward}"):
         check_reward(session, score.reward, session.require_reward(score))

@@ -146,7 +146,7 @@ def test_steps_have_the_numbers_that_are_on_disk(cli: Cli, trained: Path) -> Non
     assert "2" in [line[0] for line in lines if line]
     assert "3" not in [line[0] for line in lines if line]
     result = cli("train", "--run", trained, "--steps", "2")
-    assert "3 steps done, policy 3, more than --steps 2 asks for" in result.out
+    assert "3 steps done, policy 3, more than the 2 that are asked for" in result.out
 
 
 @pytest.mark.parametrize("damaged", [False, True])

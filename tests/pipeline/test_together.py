@@ -123,3 +123,9 @@ def test_torchrun_is_told_by_its_environment() -> None:
     assert not started_by_torchrun({"RANK": "0", "WORLD_SIZE": "4"})
     assert not started_by_torchrun(known | {"WORLD_SIZE": "1"})
     assert Place.of(known) == Place(rank=3, world=4, local=1)
+
+
+def test_more_ranks_than_cpus_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert together.crowded(2, "cpu") == ""
+    assert together.crowded(3, "cpu") == "3 ranks share 2 CPUs and wait for each other: --ranks 2 is faster"

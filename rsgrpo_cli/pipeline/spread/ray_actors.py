@@ -132,6 +132,9 @@ def nodes() -> list[Mapping[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+_MORE = "more machines: ray start --address=HOST:PORT; or leave --ray out"
+
+
 def room(found: Sequence[Mapping[str, float]], gpus: int) -> int:
     """How many workers fit into nodes; one has a CPU and all of its GPUs on one node.
 
@@ -157,13 +160,18 @@ def require_room(found: Sequence[Mapping[str, float]], count: int, gpus: int, ra
     Raises:
         UsageError: If they do not fit.
     """
+    if (most := _most_ranks(found, ranks, gpus)) < ranks:
+        raise UsageError(
+            f"the Ray cluster has room for {counted(most, 'rank')} beside a worker, not for {ranks}; its nodes have "
+            f"{_told(found)}",
+            f"--ranks {most}" if most > 1 else _MORE,
+        )
     fits = room(left_by_ranks(found, ranks, bool(gpus)), gpus)
     have = f"{f' beside {ranks} ranks' if ranks else ''}; its nodes have {_told(found)}"
     if fits == 0:
         what = f"{gpus} free GPU{'s'[: gpus != 1]} and a CPU" if gpus else "a CPU"
         smaller = "a smaller vllm.tensor_parallel_size, or larger nodes" if gpus else "ray start --num-cpus N"
-        hint = f"fewer --ranks, or {smaller}" if ranks else smaller
-        raise UsageError(f"no node of the Ray cluster has {what} for a worker{have}", hint)
+        raise UsageError(f"no node of the Ray cluster has {what} for a worker{have}", smaller)
     if count > fits:
         each = f"of {gpus} GPU{'s'[: gpus != 1]} and a CPU each" if gpus else "of a CPU each"
         raise UsageError(
@@ -190,9 +198,15 @@ def left_by_ranks(found: Sequence[Mapping[str, float]], ranks: int, gpus: bool) 
         raise UsageError(
             f"the Ray cluster has room for {counted(fits, 'rank')} with {each} each, not for {ranks}; "
             f"its nodes have {have}",
-            f"--ranks {fits}" if fits > 1 else "more machines: ray start --address=HOST:PORT; or leave --ray out",
+            f"--ranks {fits}" if fits > 1 else _MORE,
         )
     return left
+
+
+def _most_ranks(found: Sequence[Mapping[str, float]], ranks: int, gpus: int) -> int:
+    """How many of these ranks fit and leave room for a worker with so many GPUs."""
+    fits = min(ranks, room(found, int(gpus > 0)))
+    return next((most for most in range(fits, 0, -1) if room(left_by_ranks(found, most, gpus > 0), gpus)), 0)
 
 
 def _told(found: Sequence[Mapping[str, float]]) -> str:

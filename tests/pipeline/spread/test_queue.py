@@ -183,7 +183,7 @@ def test_workers_find_room_beside_the_ranks_of_updates() -> None:
     assert require_room(NODES, 0, gpus=1, ranks=3) == 0 + 1
     assert require_room(NODES, 0, gpus=0, ranks=5) == 7 - 5
     assert left_by_ranks(NODES, 4, gpus=True) == [{"CPU": 1, "GPU": 0}, {"CPU": 0, "GPU": 7}, {"CPU": 2, "GPU": 0}]
-    with pytest.raises(ValueError, match="has 1 free GPU and a CPU for a worker beside 4 ranks"):
+    with pytest.raises(ValueError, match="has room for 3 ranks beside a worker, not for 4"):
         require_room(NODES, 0, gpus=1, ranks=4)
     with pytest.raises(ValueError, match="has room for 4 ranks with a GPU and a CPU each, not for 5"):
         left_by_ranks(NODES, 5, gpus=True)
