@@ -37,11 +37,13 @@ from rsgrpo_cli.rewards.math.form import (
 from rsgrpo_cli.rewards.math.gold import read_gold
 from rsgrpo_cli.rewards.math.notation import clock, common_form, grouped_points, in_terms_of
 from rsgrpo_cli.rewards.math.text import normalise
+from rsgrpo_cli.rewards.math.units import in_smallest_unit
 from rsgrpo_cli.rewards.math.value import UNEVALUATED, compare_exactly, compare_values
 from rsgrpo_cli.rewards.math.wording import (
     agrees,
     begins_with_words,
     choice,
+    date,
     is_symbol_like,
     same_words,
     spoken,
@@ -49,7 +51,7 @@ from rsgrpo_cli.rewards.math.wording import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 13
+GRADING_RULES_VERSION = 14
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -71,6 +73,8 @@ _PI = re.compile(r"\\pi(?![A-Za-z])|π")
 _WORD_AS_TEXT = re.compile(r"\\text\{\s*([A-Za-z]+)\s*\}")
 _CENTS = re.compile(r"\bcents?\b")
 _DOLLARS = re.compile(r"\s*\\?\$\s*[\d.]")
+_CENTS_BEHIND = re.compile(r"\d\s*(?:\\text\{\s*)?(?:cents?\b|¢)|\d\s*\\text\{\s*¢")
+_ALL_TEXT = re.compile(r"\\text\{([^{}]*)\}")
 _UNREADABLE = re.compile(
     r"[@#?]|\\&|\\(?:cancel|oplus|ominus|not)(?![A-Za-z])|^\s*(?:[<>]|\\(?:neq|leq|geq|approx|sim)(?![A-Za-z]))"
 )
@@ -85,6 +89,13 @@ def normalise_gold(gold: str) -> str:
     if found := _SURE_DECIMAL_COMMA.fullmatch(bare):
         return f"{found[1]}.{found[2]}"
     return text if letters(bare) else bare  # a number after words is that number; "even n" is more than n
+
+
+def gold_beside(gold: str, answer: str) -> str:
+    r"""`normalise_gold`, with the dollars of `\$4` beside an answer in cents."""
+    text = normalise_gold(gold)
+    in_dollars = gold.lstrip(" $").startswith("\\$") and _CENTS_BEHIND.search(answer) and not letters(text)
+    return rf"{text}\text{{ dollars}}" if in_dollars else text
 
 
 def spelt_alike(gold: str, answer: str) -> bool:
@@ -126,6 +137,8 @@ def normalise_answer(answer: str, gold: str) -> str:
     text = normalise(answer, thousands=not several, radians=radians)
     if _CENTS.search(gold) and _DOLLARS.match(answer):
         text += r"\text{ dollars}"
+    if several and (alone := _ALL_TEXT.fullmatch(text)):
+        text = alone[1]
     if is_words(gold) or key(text) == key(gold):
         return text
     text = without_words(_alone(text))
@@ -173,6 +186,9 @@ def _compare_forms(gold: str, answer: str) -> Status | None:
         return decided
     if len(answer) > MAX_ANSWER_CHARS:
         return Status.TOO_LONG
+    if (day := date(gold)) and (other_day := date(answer)):
+        return Status.OK if _same_day(day, other_day) else Status.WRONG
+    gold, answer = _in_one_unit(gold, answer)
     if is_words(gold) and (decided := _compare_words(gold, answer)) is not None:
         return decided
     gold, answer = common_form(gold, answer)
@@ -181,6 +197,16 @@ def _compare_forms(gold: str, answer: str) -> Status | None:
     if has_several_values(gold):
         return _compare_lists(values(gold), values(answer))
     return Status.UNPARSABLE if len(values(answer)) > 1 else compare_values(gold, answer)
+
+
+def _same_day(gold: tuple[str, int, str], answer: tuple[str, int, str]) -> bool:
+    """Whether two dates are the same; an answer may add the year."""
+    return gold[:2] == answer[:2] and gold[2] in ("", answer[2])
+
+
+def _in_one_unit(gold: str, answer: str) -> tuple[str, str]:
+    """Both in one unit each, "2 h 30 min" in minutes, where both name units: alone, 150 does not say of what."""
+    return (in_smallest_unit(gold), in_smallest_unit(answer)) if letters(gold) and letters(answer) else (gold, answer)
 
 
 def _statement(text: str) -> list[str]:

@@ -38,8 +38,26 @@ _FACTOR = re.compile(
 )  # of a homogeneous solution
 _FUNCTION = re.compile(r"(?P<name>[A-Za-z])\s*\(\s*(?P<of>[A-Za-z])\s*\)")
 _ROWS = re.compile(r"\[\s*(\[[^\[\]]+\](?:\s*,\s*\[[^\[\]]+\])*)\s*\]")
+_INDEX = re.compile(r"(?<![A-Za-z\\])([a-z])\s*(?:\\in(?![A-Za-z])|∈)\s*(?:\\mathbb\s*\{?\s*[ZN]|[ℤℕ])")
 _PAIR = 2
 _NOON = 12
+
+
+def with_same_index(gold: str, answer: str) -> str:
+    r"""`n\pi, n \in \mathbb{Z}` as `k\pi, k \in \mathbb{Z}`, where both say that their letter is any integer.
+
+    Args:
+        gold: As it is written.
+        answer: As it is written.
+    """
+    wanted, found = _INDEX.findall(gold), _INDEX.findall(answer)
+    if len(wanted) != 1 or len(found) != 1 or wanted == found or wanted[0] in letters(answer):
+        return answer
+    return re.sub(
+        rf"\\[A-Za-z]+|(?<![A-Za-z]){found[0]}(?![A-Za-z])",
+        lambda part: part[0] if part[0].startswith("\\") else wanted[0],
+        answer,
+    )
 
 
 def in_terms_of(gold: str, answer: str) -> str:

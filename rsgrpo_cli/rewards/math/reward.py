@@ -15,6 +15,7 @@ from rsgrpo_cli.rewards.math.answer import (
     GRADING_RULES_VERSION,
     MAX_ANSWER_CHARS,
     compare_cheaply,
+    gold_beside,
     has_several_values,
     is_readable_unparsed,
     normalise_answer,
@@ -23,6 +24,7 @@ from rsgrpo_cli.rewards.math.answer import (
 )
 from rsgrpo_cli.rewards.math.form import values
 from rsgrpo_cli.rewards.math.gold import complaint_about, read_gold
+from rsgrpo_cli.rewards.math.notation import with_same_index
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
 from rsgrpo_cli.workers.pool import DEFAULT_MEMORY_LIMIT_BYTES, Died, Done, Outcome, Raised, TimedOut, WorkerPool
 
@@ -140,10 +142,10 @@ def _attempt(sample: Sample, answer: str, line: tuple[str, ...]) -> _Attempt:
 
 
 def _read(ground_truth: str, answer: str, line: tuple[str, ...]) -> _Attempt:
-    gold = normalise_gold(ground_truth)
+    gold = gold_beside(ground_truth, answer)
     if spelt_alike(ground_truth, answer):
         return _Attempt((gold, gold), compare_cheaply(gold, gold))
-    text = normalise_answer(answer, gold)
+    text = normalise_answer(with_same_index(ground_truth, answer), gold)
     if len(line) > 1 and has_several_values(gold) and len(values(text)) == 1:
         text = normalise_answer(", ".join(line), gold)
     return _Attempt((gold, text), compare_cheaply(gold, text))

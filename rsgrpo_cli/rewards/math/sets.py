@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 from rsgrpo_cli.rewards.math.form import components, key, rational, split_top
@@ -23,6 +24,7 @@ _BUILDER = re.compile(
 _MEMBER = re.compile(r"(?P<name>[A-Za-z](?:_\w)?|\\theta)\s*\\in(?![A-Za-z])\s*(?P<said>[(\[\\].*)")
 _ALL_BUT = re.compile(r"\\mathbb\{?\s*R\s*\}?\s*(?:\\setminus|\\backslash|-)\s*\\\{(?P<said>[^{}\\]*)\\\}")
 _ABSOLUTE = re.compile(r"\|\s*(?P<name>[A-Za-z]|\\theta)\s*\|")
+_SHIFTED = re.compile(r"\|\s*(?P<times>\d*)\s*(?P<name>[A-Za-vxy])\s*(?P<shift>[+-]\s*[^|]+)\|")  # w, z: complex
 _FINITE = re.compile(r"\\\{(?P<said>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\\\}")
 _JOIN = re.compile(r"\s*\\cup(?![A-Za-z])\s*")
 _HALF_LINE = re.compile(
@@ -157,6 +159,8 @@ def _bounded(text: str) -> SolutionSet | None:
 
 def _one_sided(name: str, sign: str, end: str) -> SolutionSet | None:
     end = key(end)
+    if found := _SHIFTED.fullmatch(name):
+        return _around(found, sign, rational(end))
     if found := _ABSOLUTE.fullmatch(name):
         name, minus = found["name"], f"-({end})" if rational(end) is None else f"-{end}".replace("--", "")
         if sign in ("<", r"\leq"):
@@ -169,6 +173,26 @@ def _one_sided(name: str, sign: str, end: str) -> SolutionSet | None:
     if not _UNKNOWN.fullmatch(name):
         return None
     return _without_points(end.split(","), name) if sign == r"\neq" else SolutionSet(_half_line(sign, end), name)
+
+
+def _around(found: re.Match[str], sign: str, distance: Fraction | None) -> SolutionSet | None:
+    """What `|2x - 3| < 5` says of x; None where a number in it is no rational one."""
+    shift = rational(key(found["shift"].replace("+", "")))
+    times = int(found["times"] or 1)
+    if shift is None or distance is None or distance <= 0 or not times:
+        return None
+    low, high = (_as_text((end - shift) / times) for end in (-distance, distance))
+    if sign in ("<", r"\leq"):
+        left, right = "()" if sign == "<" else "[]"
+        return SolutionSet(f"{left}{low},{high}{right}", found["name"])
+    if sign in (">", r"\geq"):
+        right, left = ")(" if sign == ">" else "]["
+        return SolutionSet(rf"(-\infty,{low}{right}\cup{left}{high},\infty)", found["name"])
+    return None
+
+
+def _as_text(value: Fraction) -> str:
+    return str(value) if value.denominator == 1 else f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def _half_line(sign: str, end: str) -> str:
@@ -189,7 +213,7 @@ def _without_points(points: list[str], name: str | None) -> SolutionSet | None:
 
 
 def _is_unknown(side: str) -> bool:
-    return bool(_UNKNOWN.fullmatch(side) or _ABSOLUTE.fullmatch(side))
+    return any(form.fullmatch(side) for form in (_UNKNOWN, _ABSOLUTE, _SHIFTED))
 
 
 def _chain(text: str) -> tuple[list[str], list[str]]:

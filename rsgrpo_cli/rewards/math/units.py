@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 
 _KINDS: dict[str, dict[str, tuple[Fraction | int, str]]] = {
     "length": {
@@ -59,6 +60,9 @@ _SIZES = {unit: (kind, Fraction(size)) for kind, units in _KINDS.items() for uni
 _SYMBOLS = "m s kg g n j w pa hz v a c mol l h min km cm mm ev rad t wb ohm"
 _FACTORS = frozenset(_SYMBOLS.split())
 _COMPOUND = re.compile(r"(?P<name>[a-z]+)(?:\^?(?P<power>-?\d))?|(?P<per>/)|\\cdot|\\,|[ *]")
+_TEXT_COMMAND = re.compile(r"\\text\{([^{}]*)\}")
+_PART = re.compile(r"(?P<number>\d{1,9}(?:\.\d{1,9})?)\s*(?P<unit>[A-Za-z]{1,20})\.?[\s,]*(?:and\s+)?")
+_PARTS = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?\s*[A-Za-z]{1,20}\.?[\s,]*(?:and\s+)?){2,4}")
 _POWERS = {"square": 2, "sq": 2, "sq.": 2, "cubic": 3, "cu": 3}
 
 
@@ -97,6 +101,23 @@ def power_of(words: str, written: int) -> int:
 def is_known_unit(name: str) -> bool:
     """Whether a name is the canonical one of a unit of measure."""
     return name in _SIZES
+
+
+def in_smallest_unit(text: str) -> str:
+    r"""`2\text{ hours } 30\text{ minutes}` as `150\text{ min}`; anything else as it is."""
+    plain = _TEXT_COMMAND.sub(r"\1", text).strip()
+    parts = list(_PART.finditer(plain)) if _PARTS.fullmatch(plain) else []
+    named = [unit_of(part["unit"].lower()) for part in parts]
+    if len(parts) < 2 or not all(map(is_known_unit, named)):
+        return text
+    sizes = [factor(name, named[-1], 1) for name in named]
+    if None in sizes or any(one <= other for one, other in pairwise(size for size in sizes if size is not None)):
+        return text
+    total = sum(
+        (Fraction(part["number"]) * size for part, size in zip(parts, sizes, strict=True) if size), start=Fraction(0)
+    )
+    number = str(total) if total.denominator == 1 else f"\\frac{{{total.numerator}}}{{{total.denominator}}}"
+    return f"{number}\\text{{ {named[-1]}}}"
 
 
 def factor(unit: str, other: str, power: int) -> Fraction | None:

@@ -53,9 +53,9 @@ _FUNCTION_OF_X = re.compile(r"[A-Za-z]\s*\(\s*x\s*\)")
 _STATED_AGAIN = re.compile(r"(\S.*[\d}%])\s+\(\s*(?:\\approx|=)?\s*(-?[\d./]+(?:\\%)?)\s*\)")
 UNEVALUATED = re.compile(
     r"\\(?:sum|prod|i{1,3}nt|oint|lim|limsup|liminf|max|min|sup|inf|gcd|lcm|bmod|pmod|mod|det|[lr]floor|[lr]ceil)(?![A-Za-z])"
-    r"|\\(?:operatorname\*?|text)\{\s*(?:lim|max|min|sup|inf|gcd|lcm|mod|det)\s*\}|(?<![A-Za-z\\])mod(?![A-Za-z])"
+    r"|\\(?:operatorname\*?|text)\{\s*(?:lim|max|min|sup|inf|gcd|lcm|mod|det)\s*\}(?!\s*$)|(?<![A-Za-z\\])mod(?![A-Za-z])"
 )
-"""What names a value and leaves the work to the verifier; before an equals sign it is a label."""
+"""What names a value and leaves the work to the verifier; before an equals sign, a label. A last `min` is a unit."""
 
 
 def compare_values(gold: str, answer: str, algebra: Algebra | None = None) -> Status | None:

@@ -97,6 +97,13 @@ _ARTICLE = re.compile(
 _NAMES = {"does not exist": "dne", "doesn't exist": "dne"} | dict.fromkeys(
     ("no solutions", "no real solution", "no real solutions", "none", "empty set", r"\emptyset"), "no solution"
 )
+_MONTH = (
+    r"(?P<month>jan(?:uary|\.)?|feb(?:ruary|\.)?|mar(?:ch|\.)?|apr(?:il|\.)?|may|june?|july?|aug(?:ust|\.)?"
+    r"|sept?(?:ember|\.)?|oct(?:ober|\.)?|nov(?:ember|\.)?|dec(?:ember|\.)?)"
+)
+_DAY = r"(?:the )?(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_YEAR = r"(?:,? (?P<year>\d{4}))?"
+_DATES = [re.compile(form, re.IGNORECASE) for form in (rf"{_MONTH} {_DAY}{_YEAR}", rf"{_DAY}(?: of)? {_MONTH}{_YEAR}")]
 _COMPOUND = re.compile(r"(?<=[A-Za-z]{2})-(?=[A-Za-z]{2})|(?<=[A-Za-z]{2})\s*[–—]\s*(?=[A-Za-z]{2})")
 _BLANK = re.compile(r"\s+")
 _CHOICE = re.compile(
@@ -165,6 +172,13 @@ def scale(words: str) -> int | None:
     first, _, rest = words.casefold().partition(" ")
     factor = SCALES.get(first) or SCALES.get(first.removesuffix("s"))
     return factor if factor and not alter(rest) else None
+
+
+def date(text: str) -> tuple[str, int, str] | None:
+    """The month, day and year ("" where it has none) of "March 14" or "14th of March, 2024"; None for anything else."""
+    said = _BLANK.sub(" ", _TEXT_COMMAND.sub(r" \1 ", text)).strip(" .")
+    found = next((found for form in _DATES if (found := form.fullmatch(said))), None)
+    return (found["month"][:3].casefold(), int(found["day"]), found["year"] or "") if found else None
 
 
 def spoken(text: str) -> str:
