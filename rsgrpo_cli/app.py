@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from rsgrpo_cli import __version__
 from rsgrpo_cli.console import Output, close_stdout, open_streams, show, writing
-from rsgrpo_cli.errors import Interrupted, RsgrpoError
+from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError
 
 START, STAGES, RUNS, REPORTS = "To start with", "Stages, in order", "Runs", "Results"
 COMMANDS: tuple[tuple[str, str, str], ...] = (
@@ -103,6 +103,7 @@ class OnDemand(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
         """The command that was called, loaded."""
         name, _, rest = super().resolve_command(ctx, args)
+        _require_one_process(str(name))
         return name, load(str(name)), rest
 
 
@@ -114,6 +115,20 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _require_one_process(command: str) -> None:
+    """Make sure that torchrun does not run a command once per rank that knows nothing of the others.
+
+    Raises:
+        UsageError: If it would.
+    """
+    ranks = os.environ.get("WORLD_SIZE", "1") if "TORCHELASTIC_RUN_ID" in os.environ else "1"
+    if ranks != "1" and command not in ("train", "update"):
+        raise UsageError(
+            f"torchrun runs {command} {ranks} times, and only train and update share their work among ranks",
+            f"run it once: rsgrpo {command}",
+        )
 
 
 def _placeholder() -> None:

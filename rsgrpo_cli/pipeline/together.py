@@ -31,23 +31,24 @@ Kept = tuple[Path, Lineage, pa.Table | None]
 interrupted update in several steps has left it."""
 
 
-def check(config: RunConfig, *, here: bool = True) -> None:
+def check(config: RunConfig, *, here: bool = True, flag: str = "--ranks") -> None:
     """Find out what cannot be done with several ranks, before anything is sampled or loaded.
 
     Args:
         config: The run's, with the update's settings.
         here: Whether this machine has them.
+        flag: What their number was given with.
 
     Raises:
         UsageError: If there are more ranks than completions or GPUs, or a setting is for one process only.
     """
     cfg = config.update
-    check_number(cfg.ranks, config.rollout.prompts_per_step * config.rollout.group_size)
+    check_number(cfg.ranks, config.rollout.prompts_per_step * config.rollout.group_size, flag)
     single = {"model.compile=false": config.model.compile, "update.optimizer=adamw": cfg.optimizer != "adamw"}
     for other in (name for name, used in single.items() if used):
         setting, _, value = other.partition("=")
-        message = f"{setting} is for one process, not for {cfg.ranks} ranks, unless it is {value}"
-        raise UsageError(message, f"leave --ranks out, or --set {other}")
+        message = f"{cfg.ranks} ranks need {setting} to be {value}"
+        raise UsageError(message, f"--set {other}, or leave {flag} out")
     if here and torchrun.joined() is None and config.model.device != "cpu":
         import torch
 
@@ -55,7 +56,7 @@ def check(config: RunConfig, *, here: bool = True) -> None:
             check_gpus(cfg.ranks, torch.cuda.device_count())
 
 
-def check_number(ranks: int, completions: int) -> None:
+def check_number(ranks: int, completions: int, flag: str = "--ranks") -> None:
     """Make sure that there is something to do for every rank.
 
     Raises:
@@ -63,7 +64,7 @@ def check_number(ranks: int, completions: int) -> None:
     """
     if ranks > completions:
         few = f"{counted(completions, 'completion')}"
-        raise UsageError(f"{ranks} ranks are too many for the {few} of a step", f"--ranks {max(completions, 1)}")
+        raise UsageError(f"{ranks} ranks are too many for the {few} of a step", f"{flag} {max(completions, 1)}")
 
 
 def crowded(ranks: int, device: str) -> str:

@@ -89,8 +89,8 @@ def layout_of(config: RunConfig, asked: Asked, engine: str, decoder: Decoder) ->
     if asked.ray and asked.gpus and not asked.samplers:
         layout = replace(layout, samplers=(asked.gpus - layout.kept) // each)
         if layout.samplers < 1:
-            left = max(0, asked.gpus - layout.kept)
-            what = f"{ranks} ranks leave {left} of {asked.gpus} GPUs, and a sampler takes {each}"
+            beside = f"{ranks} ranks and a sampler{f' of {each} GPUs' if each > 1 else ''}"
+            what = f"{beside} need {layout.kept + each} GPUs, and --gpus is {asked.gpus}"
             raise UsageError(what, f"fewer --ranks, or --gpus {layout.kept + each}")
     if asked.gpus and layout.gpus > asked.gpus:
         what = f"{samplers} sampler{'s'[: samplers != 1]}" + (f" of {each} GPUs each" if each > 1 else "")

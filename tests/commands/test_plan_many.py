@@ -169,3 +169,9 @@ def test_bad_input(cli: Cli, asked: list[Any]) -> None:
     refused(cli(*asked, "--gpus", "8", "--assume", "warp=9"), 2, "'warp=9' names nothing that is assumed here")
     refused(cli(*asked, "--gpus", "8", "--assume", "disk=-1"), 2, "'disk=-1' is not a number above 0")
     refused(cli(*asked, "--gpus", "8", "--mean-tokens", "2000"), 2, "is more than --max-tokens 1024")
+
+
+def test_the_flag_that_was_given_is_the_one_to_change(cli: Cli) -> None:
+    refused = cli("plan", "--model", "toy", "--gpus", "9999")
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1] == "  --gpus 512"

@@ -29,8 +29,8 @@ def order() -> Order:
     ("settings", "said"),
     [
         ({"rollout.prompts_per_step": 1, "rollout.group_size": 2}, "3 ranks are too many for the 2 completions"),
-        ({"model.compile": True}, "model.compile is for one process"),
-        ({"update.optimizer": "adamw_8bit"}, "update.optimizer is for one process"),
+        ({"model.compile": True}, "3 ranks need model.compile to be false"),
+        ({"update.optimizer": "adamw_8bit"}, "3 ranks need update.optimizer to be adamw"),
     ],
 )
 def test_what_several_ranks_cannot_do_is_refused(settings: dict[str, Any], said: str) -> None:
@@ -129,3 +129,18 @@ def test_more_ranks_than_cpus_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     assert together.crowded(2, "cpu") == ""
     assert together.crowded(3, "cpu") == "3 ranks share 2 CPUs and wait for each other: --ranks 2 is faster"
+
+
+def test_torchrun_starts_train_and_update_only(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rank would do all of another command, beside the others and into the same files."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in ("eval", "sweep", "status"):
+        refused = cli(command)
+        assert refused.code == 2
+        assert refused.err.splitlines() == [
+            f"error: torchrun runs {command} 2 times, and only train and update share their work among ranks",
+            f"  run it once: rsgrpo {command}",
+        ]
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert "torchrun" not in cli("status").err

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
@@ -381,7 +382,9 @@ def _heard(answer: Any) -> Answer | Died:
         return found
     except RayError as error:  # of an actor or a node that is gone, of memory, of an actor that could not be made
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return Died("; ".join([lines[0], *lines[-1:]][: len(lines)])[:400] if lines else type(error).__name__)
+        ends = dict.fromkeys(lines[:1] + lines[-1:])  # the first says what happened, the last where
+        told = "; ".join(shorten(line.removesuffix("."), 160, placeholder=" ...") for line in ends)
+        return Died(told or type(error).__name__)
 
 
 def environment(threads: int) -> dict[str, str]:
