@@ -160,7 +160,7 @@ def test_bad_input(cli: Cli, asked: list[Any]) -> None:
     four = ["--set", "vllm.tensor_parallel_size=4"]
     refused(cli(*asked, "--gpus", "2", *four), 2, "a sampler takes 4 GPUs (vllm.tensor_parallel_size=4)")
     refused(cli(*asked, "--gpus", "8", "--data-parallel", "3", *four), 2, "3 samplers of 4 GPUs each need 12 GPUs")
-    refused(cli(*asked, "--gpus", "8", "--ray", "auto", "--ranks", "8"), 2, "8 ranks leave 0 of 8 GPUs")
+    refused(cli(*asked, "--gpus", "8", "--ray", "auto", "--ranks", "8"), 2, "8 ranks and a sampler need 9 GPUs")
     beside = ["--gpus", "8", "--ray", "auto", "--ranks", "4", "--data-parallel", "5"]
     refused(cli(*asked, *beside), 2, "5 samplers beside 4 ranks need 9 GPUs, and --gpus is 8")
     uneven = ["--set", "vllm.tensor_parallel_size=3"]
