@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from rsgrpo_cli import __version__
 from rsgrpo_cli.disk import write_atomically
 from rsgrpo_cli.errors import ArtifactError, MissingError
-from rsgrpo_cli.footers import FILE_KEY, REMAKE, UNHASHED, checked_lineage, is_whole, parse_metadata, with_hash
+from rsgrpo_cli.footers import FILE_KEY, UNHASHED, checked_lineage, is_whole, parse_metadata, remake, with_hash
 from rsgrpo_cli.schemas import ArtifactSchema
 
 METADATA_KEY, NOTES_KEY = b"rsgrpo", b"rsgrpo_notes"
@@ -182,13 +182,13 @@ def read_lineage(path: Path, kind: ArtifactSchema) -> Lineage:
         raise _damaged(path, error) from error
     if metadata.get("kind") != kind.name:
         found = f"it holds {metadata['kind']}" if "kind" in metadata else "it was not written by rsgrpo"
-        raise ArtifactError(f"{path} does not hold {kind.name}: {found}", REMAKE)
+        raise ArtifactError(f"{path} does not hold {kind.name}: {found}", remake(path))
     if metadata.get("schema_version") != kind.version:
         found = f"version {metadata.get('schema_version')} of its columns; this rsgrpo reads {kind.version}"
-        raise ArtifactError(f"{path} has {found}", REMAKE)
+        raise ArtifactError(f"{path} has {found}", remake(path))
     if not schema.equals(kind.schema) and not schema.equals(kind.required):
         raise ArtifactError(
-            f"{path} does not have the columns of {kind.name}: {_difference(schema, kind.schema)}", REMAKE
+            f"{path} does not have the columns of {kind.name}: {_difference(schema, kind.schema)}", remake(path)
         )
     return Lineage(**checked_lineage(metadata, path))
 
@@ -258,15 +258,15 @@ def read_json(path: Path, *keys: str, **kinds: type) -> Any:
     except FileNotFoundError as error:
         raise MissingError(f"{path} does not exist") from error
     except (ValueError, RecursionError) as error:  # not JSON or not UTF-8; nested too deeply
-        raise ArtifactError(f"{path} is not valid JSON: {error}", REMAKE) from error
+        raise ArtifactError(f"{path} is not valid JSON: {error}", remake(path)) from error
     if isinstance(data, dict) and not is_as_written(data):
-        raise ArtifactError(f"{path} is damaged: it was changed since it was written", REMAKE)
+        raise ArtifactError(f"{path} is damaged: it was changed since it was written", remake(path))
     for key in (*keys, *kinds):
         if not isinstance(data, dict) or key not in data:
-            raise ArtifactError(f"{path} is damaged: it has no {key!r}", REMAKE)
+            raise ArtifactError(f"{path} is damaged: it has no {key!r}", remake(path))
     for key, kind in kinds.items():
         if not isinstance(data[key], kind):
-            raise ArtifactError(f"{path} is damaged: {key!r} is not what it should be", REMAKE)
+            raise ArtifactError(f"{path} is damaged: {key!r} is not what it should be", remake(path))
     return data
 
 
@@ -275,7 +275,7 @@ def _damaged(path: Path, error: Exception) -> ArtifactError:
         why = error.strerror or type(error).__name__
         return ArtifactError(f"{path} cannot be read: {why}", "check its permissions and the disk, then try again")
     reason = (str(error) or type(error).__name__).split("\n")[0].rstrip(".")
-    return ArtifactError(f"{path} is damaged or cut short: {reason}", REMAKE)
+    return ArtifactError(f"{path} is damaged or cut short: {reason}", remake(path))
 
 
 def _conform(table: pa.Table, kind: ArtifactSchema, path: Path) -> pa.Table:

@@ -6,6 +6,7 @@ A Parquet file holds the hash of all its bytes, in its own footer. It is taken w
 from __future__ import annotations
 
 import json
+import shlex
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,8 +15,8 @@ import xxhash
 
 from rsgrpo_cli.errors import ArtifactError
 
-REMAKE = "move it away and run the stage that makes it again"
-"""What to do about an artifact that cannot be used."""
+_FOLDERS = ("steps", "evals", "benchmarks", "checkpoints")
+"""Of a run, with artifacts in them."""
 FILE_KEY = b"rsgrpo_file"
 """Under which a Parquet file's metadata has the hash of the file."""
 UNHASHED = b"0" * 32
@@ -28,6 +29,15 @@ _OBJECTS = {"config": False, "inputs": True, "outputs": True, "versions": False}
 """Fields that hold names and values -> whether all values must be text."""
 
 
+def remake(path: Path) -> str:
+    """What to do about an artifact that cannot be used; of a run, `verify` names the command."""
+    folder = next((parent for parent in path.parents if parent.name in _FOLDERS), path)
+    what = "move it away and run the stage that makes it again"
+    if not (folder.parent / "config.json").is_file():
+        return what
+    return f"{what}, which this names: {shlex.join(['rsgrpo', 'verify', str(folder.parent)])}"
+
+
 class Recorded(dict[str, Any]):
     """Settings or ids as a file recorded them. One that the file lacks is the file's fault.
 
@@ -38,7 +48,7 @@ class Recorded(dict[str, Any]):
     where = "the file"
 
     def __missing__(self, name: str) -> NoReturn:
-        raise ArtifactError(f"{self.where} is damaged: its metadata has no {name!r}", REMAKE)
+        raise ArtifactError(f"{self.where} is damaged: its metadata has no {name!r}", remake(Path(self.where)))
 
 
 def parse_metadata(text: bytes) -> dict[str, Any]:
@@ -80,7 +90,7 @@ def checked_lineage(data: dict[str, Any], path: Path) -> dict[str, Any]:
         fields[name] = Recorded(values)
         fields[name].where = str(path)
     if wrong:
-        raise ArtifactError(f"{path} is damaged: {wrong[0]} in its metadata is not what it should be", REMAKE)
+        raise ArtifactError(f"{path} is damaged: {wrong[0]} in its metadata is not what it should be", remake(path))
     return fields | {"policy_version": version}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
-from rsgrpo_cli.footers import REMAKE
+from rsgrpo_cli.footers import remake
 from rsgrpo_cli.identity import read_identity
 from rsgrpo_cli.run_commands import command, eval_command
 from rsgrpo_cli.run_dir import WHOLE, RunDir
@@ -272,7 +272,8 @@ def why_stale(run: RunDir, version: int, name: str, at: float = WHOLE) -> str | 
         return "was summed up only in part"
     samples = summary.config["num_samples"]
     if type(samples) is not int:
-        raise ArtifactError(f"{folder / 'summary.parquet'} is damaged: its number of samples is not valid", REMAKE)
+        path = folder / "summary.parquet"
+        raise ArtifactError(f"{path} is damaged: its number of samples is not valid", remake(path))
     parts = evaluation_parts(folder / SAMPLED, samples)
     if not parts:
         return "has lost its samples"

@@ -57,7 +57,8 @@ class Findings:
         try:
             yield
         except RsgrpoError as error:
-            self.add(error.message, hint or error.hint)
+            # The hint of a damaged file ends in this very command.
+            self.add(error.message, hint or error.hint.removesuffix(f", which this names: {self.verify}"))
 
     def command(self, *words: str) -> str:
         """A command on the run."""

@@ -27,6 +27,7 @@ from rsgrpo_cli.staleness import (
     GRADED,
     SAMPLED,
     evaluation_parts,
+    place_flags,
     require_own,
     why_stale,
 )
@@ -200,10 +201,10 @@ def load(run: RunDir, version: int, benchmark: str, at: float = WHOLE) -> Evalua
     """An evaluation that is there; whether it is stale, `find` tells."""
     folder = run.evaluation(version, benchmark, at)
     parts = evaluation_parts(folder / SAMPLED)
-    if not parts:
-        raise MissingError(
-            f"the samples of {folder} are gone", f"measure again: {eval_command(run, version, benchmark)}"
-        )
+    gone = "the samples" if not parts else "" if (folder / "problems.parquet").is_file() else "the problems"
+    if gone:
+        again = eval_command(run, version, benchmark, *place_flags(at), at=at)
+        raise MissingError(f"{gone} of {folder} are gone", f"measure again: {again}")
     sampled = read_lineage(parts[0], ROLLOUTS)
     return Evaluation(
         run,

@@ -124,6 +124,21 @@ def test_the_way_out_of_damage_beside_the_run_works(cli: Cli, beside: Path, name
     follow_all(cli, beside)
 
 
+def test_a_command_on_a_damaged_evaluation_names_the_way_out(cli: Cli, beside: Path) -> None:
+    report = ["report", f"{beside}@2.lr", "--benchmark", "held"]
+    problems = beside / "evals/000002.lr/held/problems.parquet"
+    flipped(problems, beside)
+    refused = cli(*report)
+    assert refused.code == 1
+    assert f"{problems} is damaged" in refused.err
+    assert f"rsgrpo verify {beside}" in refused.err
+    problems.unlink()
+    gone = cli(*report)
+    assert gone.code == 1
+    follow(cli, beside, " ".join(gone.err.splitlines()))
+    assert cli(*report).code == 0
+
+
 def follow_all(cli: Cli, run: Path) -> None:
     """Do what the first finding says until there is none."""
     for _ in range(4):
