@@ -147,6 +147,11 @@ COMMANDS: tuple[Rule, ...] = tuple(
             r"\\mathbb\{[ZNQR]\}(?:[\^_]\{?[+*]\}?)?\)?\s*$",
             _if_more,
         ),
+        (
+            r",?\s*\(?\\text\{[\s,]*where\s*(?:\}\s*[a-z]\s*\\text\{|[a-z]\b)"
+            r"\s*is an(?:y|\sarbitrary)?\s+integer[.\s]*\}\)?\s*$",
+            _if_more,
+        ),
         (r"\\surd\s*(\w)", r"\\sqrt{\1}"),
         (r"\\operatorname\*?\{\s*(ln|log|sin|cos|tan|arcsin|arccos|arctan|exp|gcd|lcm|max|min)\s*\}", r"\\\1 "),
         (r"\\log_\{?e\}?(?![A-Za-z])", r"\\ln "),

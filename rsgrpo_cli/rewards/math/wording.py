@@ -92,7 +92,8 @@ _SIGN_WORD = re.compile(
 )
 
 _ARTICLE = re.compile(
-    r"^(?:(?:the [a-z]+ is|(?:the )?(?:final )?answer(?: is|:)|an?|the|on|in|at|to|by|it is|it's|they are)\s+)+"
+    r"^(?:(?:the [a-z]+ is|(?:the )?(?:final )?answer(?: is|:)|an?(?!\s+(?:and|or)\b)|the|on|in|at|to|by"
+    r"|it is|it's|they are)\s+)+"
 )
 _NAMES = {"does not exist": "dne", "doesn't exist": "dne"} | dict.fromkeys(
     ("no solutions", "no real solution", "no real solutions", "none", "empty set", r"\emptyset"), "no solution"
