@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import read_table
-from rsgrpo_cli.errors import ArtifactError, RsgrpoError
+from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import KEYS, PROMPTS, ArtifactSchema
 
@@ -57,6 +57,7 @@ class Findings:
         try:
             yield
         except RsgrpoError as error:
+            hint = made_again(hint) if isinstance(error, MissingError) else hint
             # The hint of a damaged file ends in this very command.
             self.add(error.message, hint or error.hint.removesuffix(f", which this names: {self.verify}"))
 
@@ -101,7 +102,15 @@ class Findings:
 
 def moved(command: str, *, tagged: bool = False) -> str:
     """What to do about a damaged file that a command makes again; one with a tag may have had settings of its own."""
-    return f"move it away, then{', with the settings that it had' if tagged else ''}: {command}"
+    return f"{_AWAY}{', with the settings that it had' if tagged else ''}: {command}"
+
+
+_AWAY = "move it away, then"
+
+
+def made_again(hint: str) -> str:
+    """The same where nothing is left to move away."""
+    return f"make it again{hint.removeprefix(_AWAY)}" if hint.startswith(_AWAY) else hint
 
 
 def _check_keys(path: Path, keys: pa.Table, kind: ArtifactSchema) -> None:

@@ -21,7 +21,7 @@ from rsgrpo_cli.disk import links_out
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.identity import read_identity
 from rsgrpo_cli.pipeline.base_model import open_base
-from rsgrpo_cli.pipeline.findings import Findings, moved
+from rsgrpo_cli.pipeline.findings import Findings, made_again, moved
 from rsgrpo_cli.pipeline.verified_evaluations import check_benchmarks, check_evaluations
 from rsgrpo_cli.pipeline.verified_tags import check_tagged
 from rsgrpo_cli.schemas import (
@@ -84,6 +84,8 @@ class Verification(Findings):
     def _problems(self) -> None:
         if self.run.prompts.is_file():
             self.table(self.run.prompts, PROMPTS, moved(self.command("prepare")))
+        elif self.run.steps():
+            self.add(f"{self.run.prompts} is gone", made_again(moved(self.command("prepare"))))
 
     def _statistics(self) -> None:
         for path, kind in ((self.run.metrics, METRICS), (self.run.solved, SOLVED), (self.run.checked, CHECKED)):
@@ -128,12 +130,12 @@ class Verification(Findings):
         done = step.number < self.run.newest_version()
         removed = step.manifest is not None and step.manifest.get("removed") is True
         if (done or step.updates) and step.manifest is None:
-            self.add(f"{step.folder / 'manifest.json'} is gone", again["rollouts"])
+            self.add(f"{step.folder / 'manifest.json'} is gone", made_again(again["rollouts"]))
         elif step.manifest is not None and not removed:
             step.complete_rollouts()
         for what in CHAIN[1:]:
             if done and not step.artifact(what):
-                self.add(f"the {what} of step {step.number} are gone", again[what])
+                self.add(f"the {what} of step {step.number} are gone", made_again(again[what]))
 
     def _rollouts_and_rewards(self, step: Step, again: dict[str, str]) -> None:
         rewards = rewards_of(self.run, step.number)

@@ -7,7 +7,7 @@ from pathlib import Path
 from rsgrpo_cli.artifacts import read_json, read_lineage, read_table
 from rsgrpo_cli.checkpoint_checks import check_checkpoint
 from rsgrpo_cli.errors import ArtifactError
-from rsgrpo_cli.pipeline.findings import Findings, moved
+from rsgrpo_cli.pipeline.findings import Findings, made_again, moved
 from rsgrpo_cli.policies import updates_with_tags
 from rsgrpo_cli.schemas import KEYS, REWARDS, ROLLOUTS
 from rsgrpo_cli.step_dir import Step, part_files, rewards_of, stage_command
@@ -42,7 +42,7 @@ def _rollouts(found: Findings, number: int, folder: Path) -> None:
         for name, made in manifest["parts"].items() if manifest.get("removed") is not True else ():
             path = folder / f"{name}.parquet"
             if not path.is_file():
-                found.add(f"{path} is gone", hint.replace("move it away, then", "sample it again"))
+                found.add(f"{path} is gone", made_again(hint))
             elif read_lineage(path, ROLLOUTS).id != made:
                 raise ArtifactError(f"{path} does not belong to the other parts")
 
@@ -58,7 +58,7 @@ def _rewards(found: Findings, number: int, tag: str) -> None:
                 found.same_keys(table, read_table(drawn, ROLLOUTS, list(KEYS)), path, "its rollouts", hint)
     gone = sorted({*rollouts.names} - {*rewards.names})
     if gone and not rewards.single and rewards:
-        found.add(f"{rewards.place / gone[0]}.parquet is gone", hint.replace("move it away, then", "grade it again"))
+        found.add(f"{rewards.place / gone[0]}.parquet is gone", made_again(hint))
 
 
 def _policy(found: Findings, step: int, tag: str) -> None:
