@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rsgrpo_cli.console import Output, table, visible
+from rsgrpo_cli.console import Output, duration, table, visible
 from rsgrpo_cli.errors import UsageError
 from tests.conftest import Cli
 
@@ -104,3 +104,20 @@ def test_a_reader_that_has_gone_is_no_traceback() -> None:
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.44, "0.4 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.7, "1 min 0 s"),
+        (119.7, "2 min 0 s"),
+        (3599.6, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+    ],
+)
+def test_a_duration_is_rounded_before_it_is_split(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
