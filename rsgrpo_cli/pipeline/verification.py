@@ -18,7 +18,7 @@ from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.checked_steps import require_own_settings
 from rsgrpo_cli.checkpoint_checks import check_checkpoint, checking
 from rsgrpo_cli.disk import links_out
-from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.errors import ArtifactError, RsgrpoError
 from rsgrpo_cli.identity import read_identity
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.findings import Findings, made_again, moved
@@ -189,7 +189,7 @@ class Verification(Findings):
     def _checkpoints(self) -> None:
         for version in self.run.checkpoint_folders():
             folder = self.run.checkpoint(version)
-            hint = f"remove {folder}, then: {self.command('train')}"
+            hint = f"remove {folder}, then: {self.command('train', *self._as_far_as(version))}"
             if version not in self.run.versions():
                 if any(path.is_file() for path in folder.rglob("*.safetensors")):
                     self.add(f"{folder} is not a whole checkpoint: it has no manifest.json", hint)
@@ -197,6 +197,14 @@ class Verification(Findings):
             self.checkpoints += 1
             with self.noting(hint):
                 check_checkpoint(self.run, version, trainer=True)
+
+    def _as_far_as(self, version: int) -> list[str]:
+        """The flags of a `train` that makes a policy beyond what the configuration asks for."""
+        try:
+            wanted = self.run.config().train.steps
+        except RsgrpoError:  # which is a finding of its own
+            return []
+        return ["--steps", str(version)] if version > wanted else []
 
     def _load(self, version: int) -> None:
         from rsgrpo_cli.models import quiet

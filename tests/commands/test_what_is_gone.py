@@ -149,6 +149,21 @@ def test_steps_have_the_numbers_that_are_on_disk(cli: Cli, trained: Path) -> Non
     assert "3 steps done, policy 3, more than the 2 that are asked for" in result.out
 
 
+def test_a_damaged_checkpoint_beyond_the_configured_steps_is_made_again(
+    cli: Cli, trained: Path, tmp_path: Path
+) -> None:
+    assert cli("train", "--run", trained, "--steps", "3").code == 0
+    folder = trained / "checkpoints/000003"
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[:-1])
+    told = cli("verify", trained).out.replace("\n", " ")
+    hint = f"remove {folder}, then: rsgrpo train --run {trained} --steps 3"
+    assert hint in told
+    folder.rename(tmp_path / "removed")
+    assert cli(*hint.partition("rsgrpo ")[2].split()).code == 0
+    assert (folder / "model.safetensors").read_bytes() == whole
+
+
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_part_that_is_gone_is_sampled_again(cli: Cli, tmp_path: Path, damaged: bool) -> None:
     sizes = ("rollout.prompts_per_step=40", "rollout.group_size=16")  # more than one part a step
