@@ -51,7 +51,7 @@ from rsgrpo_cli.rewards.math.wording import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 15
+GRADING_RULES_VERSION = 16
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -69,6 +69,8 @@ _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 _SURE_DECIMAL_COMMA = re.compile(r"([+-]?0),(\d+)")  # no thousands, and hardly a list
 _NEGATION = re.compile(r"\b(?:not|never|neither|except|isn't|no)\b", re.IGNORECASE)
 _SET = re.compile(r"\\\{((?:[^{}\\|:]|\\(?!mid|[{}])[A-Za-z]+|\{[^{}]*\})+)\\\}")
+_DEGREES_IN_WORDS = re.compile(r"(?<=\d)\s*(?:\\text\{\s*)?degrees?\b\s*\}?")
+_ANGLE = re.compile(r"\\circ(?![A-Za-z])|[°º˚]|\bdegrees?\b|\\deg")
 _PI = re.compile(r"\\pi(?![A-Za-z])|π")
 _WORD_AS_TEXT = re.compile(r"\\text\{\s*([A-Za-z]+)\s*\}")
 _CENTS = re.compile(r"\bcents?\b")
@@ -92,8 +94,10 @@ def normalise_gold(gold: str) -> str:
 
 
 def gold_beside(gold: str, answer: str) -> str:
-    r"""`normalise_gold`, with the dollars of `\$4` beside an answer in cents."""
+    r"""`normalise_gold`, in radians beside an answer with \pi, with the dollars of `\$4` beside one in cents."""
     text = normalise_gold(gold)
+    if _PI.search(answer) and not _PI.search(text) and not _ANGLE.search(answer) and _ANGLE.search(gold):
+        return normalise(_DEGREES_IN_WORDS.sub(r"^\\circ", read_gold(gold)), radians=True)
     in_dollars = gold.lstrip(" $").startswith("\\$") and _CENTS_BEHIND.search(answer) and not letters(text)
     return rf"{text}\text{{ dollars}}" if in_dollars else text
 

@@ -197,7 +197,9 @@ def split_unit(text: str, *, numeric: bool = False) -> Measure:
     if found := _TEXT_TAIL.search(text):
         return _measure(text[: found.start()], found[1].strip(" .").lower(), found["power"])
     found = _WORD_TAIL.search(text)
-    if not found or letters(text[: found.start()]) or _FUNCTION.match(found[2]):
+    if not found or letters(text[: found.start()]):
+        return Measure(text)
+    if _FUNCTION.match(found[2]) and not unit_of(found[2].lower()):  # "sec" begins "seconds", too
         return Measure(text)
     made = _measure(text[: found.start()], found[2].lower(), found["power"])
     known = is_known_unit(made.unit)

@@ -6,6 +6,11 @@ from rsgrpo_cli.rewards.math.reward import MathReward
 from rsgrpo_cli.rewards.types import Sample, Status
 
 RIGHT = [
+    (r"90^\circ", r"\frac{\pi}{2}"),
+    ("60 degrees", r"\pi/3"),
+    (r"45^\circ", r"\pi/4 \text{ rad}"),
+    ("10 minutes", "600 seconds"),
+    (r"600\text{ seconds}", "10 minutes"),
     (r"2-\gamma", r"-\gamma+2"),
     (r"2-\gamma", r"2-\gamma_E"),
     (r"\frac{3}{2}", r"\sqrt{2.25}"),
@@ -106,6 +111,11 @@ RIGHT = [
     (r"\frac{\pi}{6}+2k\pi, k\in\mathbb{Z}", r"x = \frac{\pi}{6}+2n\pi, \quad n\in\mathbb{Z}"),
 ]
 WRONG = [
+    (r"45^\circ", r"\frac{\pi}{3}"),
+    ("90", r"\frac{\pi}{2}"),
+    (r"90^\circ", r"90\pi"),
+    ("10 minutes", "10 seconds"),
+    ("10 minutes", "60 seconds"),
     ("1", r"\gamma+1"),
     ("2", r"\gamma+2"),
     (r"\gamma+1", "1"),
