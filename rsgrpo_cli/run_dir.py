@@ -201,6 +201,10 @@ class RunDir:
         """Steps that have a directory, in order."""
         return [step for step in numbered(self.path / "steps") if not self.beside or step <= self.beside.step]
 
+    def steps_begun(self) -> int:
+        """How many steps have completions of the run's own; the last may have been left in the middle."""
+        return next((step + 1 for step in reversed(self.steps()) if self.rollouts(step).is_dir()), 0)
+
     def checkpoint_folders(self) -> list[int]:
         """Policy versions that have a checkpoint's directory, complete or not, in order."""
         return self._policies(self.path / "checkpoints")

@@ -118,7 +118,7 @@ def state(run_name: str | None) -> dict[str, Any]:
         "estimator": config.advantage.model_dump(mode="json"),
         "forked_from": origin,
         "steps_done": newest,
-        "steps_wanted": config.train.steps,
+        "steps_wanted": max(config.train.steps, run.steps_begun()),
         "checkpoints": run.versions(),
         "at_work": [step_state(run, step) for step in steps if step >= newest],
         "stale": damaged

@@ -79,6 +79,7 @@ class Snapshot:
         bytes: What the run takes on the disk.
         problem: What of it could not be read.
         worked: When a process was last at work on it, in seconds since 1970; None where nothing tells.
+        begun: Steps that have completions; the last may have been left in the middle.
     """
 
     run: str
@@ -96,11 +97,12 @@ class Snapshot:
     bytes: int = 0
     problem: str = ""
     worked: float | None = None
+    begun: int = 0
 
     @property
     def wanted(self) -> int:
         """How many steps it is to have; a run may be resumed for more than it was created for."""
-        return max(self.done, self.config.train.steps)
+        return max(self.done, self.begun, self.config.train.steps)
 
     @property
     def at_work(self) -> bool:
@@ -117,7 +119,7 @@ class Snapshot:
         """Whether it is at work, since when, and whether it still says so."""
         at_work = self.holder or self.evaluator
         if at_work is None or at_work.doing.get("ending"):
-            if self.done >= self.config.train.steps:
+            if self.done >= self.wanted:
                 return "done"
             return "stopped" if self.worked is None else f"stopped since {_moment(datetime.fromtimestamp(self.worked))}"
         since = f" since {_since(at_work.since)}" if at_work.since else ""
@@ -172,10 +174,11 @@ class Reader:
             done = max(done, rows[-1]["step"] + 1)
         parts |= dict(zip(("right", "wrong"), parts.pop("pair", (None, None)), strict=True))
         parts |= {"first": rows[0], "recent": rows[1:]} if rows else {}
-        left = self._left(config, holder, rows[1:], done)
+        left, begun = self._left(config, holder, rows[1:], done), self.run.steps_begun()
         evaluator = self.run.evaluator()
         worked = self.run.last_at_work()
-        return Snapshot(str(self.run.path), config, done, holder, evaluator, seconds_left=left, worked=worked, **parts)
+        parts |= {"seconds_left": left, "worked": worked, "begun": begun}
+        return Snapshot(str(self.run.path), config, done, holder, evaluator, **parts)
 
     def _left(
         self, config: RunConfig, holder: Holder | None, recent: Sequence[Mapping[str, Any]], done: int

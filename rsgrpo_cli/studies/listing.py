@@ -127,7 +127,7 @@ def _of_run(run: RunDir) -> Row:
         reward = rewards[-1] if rewards else None
     policy, benchmark, passed = _evaluation(run)
     trains = run.prompts.is_file() and not run.name.startswith("base-seed")
-    wanted = max(config.train.steps, steps) if trains or steps else 0
+    wanted = max(config.train.steps, steps, run.steps_begun()) if trains or steps else 0
     return Row(
         run.name, _settings(config, wanted), steps, wanted, reward, policy, benchmark, passed, holder=_holder(run)
     )

@@ -149,6 +149,17 @@ def test_steps_have_the_numbers_that_are_on_disk(cli: Cli, trained: Path) -> Non
     assert "3 steps done, policy 3, more than the 2 that are asked for" in result.out
 
 
+def test_a_run_left_in_a_step_beyond_those_it_was_made_for_is_not_done(cli: Cli, trained: Path) -> None:
+    lines = cli("status", "--run", trained).out.splitlines()
+    assert any(line.startswith("2 of 2 steps done") for line in lines)
+    assert "done" in lines
+    assert cli("rollout", "--run", trained, "--step", "2").code == 0
+    told = cli("status", "--run", trained)
+    assert "2 of 3 steps done" in told.out
+    assert any(line.startswith("stopped") for line in told.out.splitlines())
+    assert " 2/3 " in cli("ls").out
+
+
 def test_a_damaged_checkpoint_beyond_the_configured_steps_is_made_again(
     cli: Cli, trained: Path, tmp_path: Path
 ) -> None:
