@@ -40,7 +40,8 @@ def smaller(words: list[str]) -> list[str]:
     if command == "train" and "--config" not in words and not _exists(words):
         added = missing(words, NEW_RUN)
     if command == "eval" and "--benchmark" not in words:
-        added = missing(words, HELD_OUT)
+        audited = "--audit-with" in words  # of what was evaluated before, with that
+        added = {"--benchmark": HELD_OUT["--benchmark"]} if audited else missing(words, HELD_OUT)
     return [*words, *(part for pair in added.items() for part in pair), *(["--yes"] if command in SURE else [])]
 
 
