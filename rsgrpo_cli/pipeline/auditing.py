@@ -87,7 +87,10 @@ def audit_evaluation(session: Session, version: int, cfg: ScoreConfig, request: 
     run, at = session.run, session.at
     folder = run.evaluation(version, request.name, at)
     if not (folder / "summary.parquet").is_file():
-        measure = eval_command(run, version, request.name, *place_flags(at))
+        named = {"--benchmark": request.benchmark, "--tag": request.tag}
+        named |= {"--prompt-column": request.prompt_column, "--answer-column": request.answer_column}
+        flags = [word for flag, value in named.items() if value for word in (flag, value)]
+        measure = eval_command(run, version, None, *flags, *place_flags(at))
         what = f"run {run.name} has no evaluation of {policy_at(run, version, at)} on {request.name}"
         raise MissingError(what, f"measure it first: {measure}")
     require_own(run, version, request.name, at)

@@ -126,6 +126,10 @@ def test_what_was_not_evaluated_is_to_be_measured_first(cli: Cli, evaluated: Pat
     assert result.code == 1
     assert "has no evaluation of policy 0 on toy" in result.err
     assert f"rsgrpo eval --run {evaluated} --policy 0 --benchmark toy" in result.err
+    result = cli(
+        "eval", "--run", evaluated, "--benchmark", "held.jsonl", "--tag", "hot", "--audit-with", "graders:never"
+    )
+    assert f"rsgrpo eval --run {evaluated} --policy 0 --benchmark held.jsonl --tag hot" in result.err
 
 
 def test_verdicts_that_are_not_those_of_the_summary_are_refused(cli: Cli, evaluated: Path) -> None:
