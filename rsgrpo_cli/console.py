@@ -7,6 +7,7 @@ command to the terminal, and everything goes through it: text here, cells and ti
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -160,6 +161,15 @@ def open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:  # what prints a warning that nobody else takes
+        logging.lastResort.setFormatter(_Visible())
+
+
+class _Visible(logging.Formatter):
+    """Of log lines: they may quote what a user's function raised, or a file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 @contextmanager

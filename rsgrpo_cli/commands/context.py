@@ -221,15 +221,29 @@ def say(out: Output, outcome: Outcome, more: Mapping[str, Any] | None = None) ->
     """Print what a stage made: one line, or JSON, which has `more` besides."""
     facts = {name: value for name, value in outcome.facts.items() if value not in (None, {})}
     data = {"stage": outcome.stage, "path": str(outcome.path), "skipped": outcome.skipped, **facts, **(more or {})}
-    told = ", ".join(f"{_said(value)} {fact(name, value)}" for name, value in facts.items() if value)
-    if outcome.skipped:
+    if outcome.skipped and "tried_again" in facts:
+        line = (
+            f"{outcome.stage}: {_told(facts) or '0 tried again'}, and no verdict changes; {outcome.path} stays as it is"
+        )
+    elif outcome.skipped:
         line = f"{outcome.stage}: nothing to do, {outcome.path} is up to date"
     else:
-        line = f"{outcome.stage}: {told} in {duration(outcome.seconds)} -> {outcome.path}"
+        line = f"{outcome.stage}: {_told(facts)} in {duration(outcome.seconds)} -> {outcome.path}"
     out.result(data, lines=[line])
 
 
-def _said(value: Any) -> str:
-    if isinstance(value, dict):
-        return "(" + ", ".join(f"{count} {name}" for name, count in value.items()) + ")"
+def _told(facts: Mapping[str, Any]) -> str:
+    """Facts as one text: "128 completions (100 wrong, 28 correct), 3 tried again"."""
+    words: list[str] = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            parts = "(" + ", ".join(f"{count} {part}" for part, count in value.items()) + ")"
+            is_of_last = name == "statuses" and words
+            words = [*words[:-1], f"{words[-1]} {parts}"] if is_of_last else [*words, f"{parts} {fact(name, value)}"]
+        elif value:
+            words.append(f"{_rounded(value)} {fact(name, value)}")
+    return ", ".join(words)
+
+
+def _rounded(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rsgrpo_cli.commands import disagreements, options
 from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
 from rsgrpo_cli.commands.spreading import PART_TIMEOUT, PartTimeoutOption, RayOption, Spreading
-from rsgrpo_cli.config import Overrides
+from rsgrpo_cli.config import Overrides, ScoreConfig
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.wording import counted
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.run_dir import RunDir
 
 UNJUDGED = ("error", "timeout")
 """Statuses that say nothing of the completion."""
@@ -68,7 +72,13 @@ def score(
         else:
             outcome = steps.score(session, number, resolved.score, tag=tag, force=force)
     say(out, outcome)
-    say_unjudged(out, outcome.facts.get("statuses", {}), str(target.path), number, retried=bool(statuses))
+    again = [
+        "--step",
+        str(number),
+        *_departures(target.config().score, resolved.score),
+        *(["--tag", tag] if tag else []),
+    ]
+    say_unjudged(out, outcome.facts.get("statuses", {}), target, again, retried=bool(statuses))
 
 
 def _require_one(retry: str | None, audit_with: str | None, *, force: bool, ray: str | None) -> None:
@@ -81,18 +91,36 @@ def _require_one(retry: str | None, audit_with: str | None, *, force: bool, ray:
         raise UsageError(f"{flag} grades in this process, not on a Ray cluster", "leave --ray out")
 
 
-def say_unjudged(out: Output, statuses: Mapping[str, int], run: str, step: int, *, retried: bool) -> None:
-    """Warn where the verifier gave no verdict on more than one completion in a hundred."""
+def _departures(own: ScoreConfig, cfg: ScoreConfig) -> list[str]:
+    """The flags that give the settings of a run these."""
+    decide = ScoreConfig.model_fields.keys() - ScoreConfig.SPEED_ONLY
+    told = {name: getattr(cfg, name) for name in sorted(decide) if getattr(cfg, name) != getattr(own, name)}
+    reward = told.pop("reward", None)
+    flags = [word for name, value in told.items() for word in ("--set", f"score.{name}={json.dumps(value)}")]
+    return flags if reward is None else ["--reward", reward, *flags]
+
+
+def say_unjudged(out: Output, statuses: Mapping[str, int], run: RunDir, again: Sequence[str], *, retried: bool) -> None:
+    """Warn where the verifier gave no verdict on more than one completion in a hundred.
+
+    Args:
+        out: Where to.
+        statuses: Completions with each.
+        run: The run.
+        again: The flags of `score` that grade the same completions with the same rules.
+        retried: Whether they were tried again already.
+    """
     failed, total = sum(statuses.get(name, 0) for name in UNJUDGED), sum(statuses.values())
     if not total or failed <= MOST_UNJUDGED * total:
         return
     if retried:
         answers = "SELECT extracted_answer, reward_status FROM completions"
-        query = f"{answers} WHERE step = {step} AND reward_status IN {UNJUDGED}"
-        way = "see them: " + shlex.join(["rsgrpo", "sql", run, query])
+        query = f"{answers} WHERE step = {again[1]} AND reward_status IN {UNJUDGED}"
+        way = "see them: " + shlex.join(["rsgrpo", "sql", str(run.path), query])
     else:
-        again = ["rsgrpo", "score", "--run", run, "--step", str(step), "--retry", ",".join(UNJUDGED)]
-        way = f"grade just these again: {shlex.join(again)}"
+        from rsgrpo_cli.run_commands import command
+
+        way = f"grade just these again: {command(run, 'score', *again, '--retry', ','.join(UNJUDGED))}"
     out.warn(
         f"the verifier gave no verdict on {failed} of {counted(total, 'completion')}, and they earn nothing; {way}"
     )

@@ -61,7 +61,7 @@ def retry(
     if made.single or rewards_state(found, made, grading, rollouts_id) != Freshness.CURRENT:
         raise StaleError(
             f"step {step} has no rewards of these rules and settings, so there is nothing to try again",
-            "grade all of it: rsgrpo score" + (" --force" if made else ""),
+            "grade all of it: leave out --retry" + (", and give --force" if made else ""),
         )
     changed = {path: table for path in made.paths if (table := _regraded(path, found, grading, statuses)) is not None}
     tried = sum(_count(path, statuses) for path in made.paths)

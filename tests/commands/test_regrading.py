@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -68,10 +70,11 @@ def test_only_what_failed_is_graded_again(cli: Cli, sampled: Path, tmp_path: Pat
     assert first.code == 0
     assert 0 < failed < 32
     assert f"no verdict on {failed} of 32 completions" in first.err
-    assert f"score --run {sampled}" in first.err
+    hint = f"rsgrpo score --run {sampled} --step 0 --reward graders:flaky --retry error,timeout"
+    assert hint in first.err.replace("\n", " ")
     (tmp_path / "called").unlink()
     (tmp_path / "busy").unlink()
-    again = cli("score", "--run", sampled, *SCORE, "graders:flaky", "--retry", "error,timeout", "--json")
+    again = cli(*hint.split()[1:], "--json")
     assert again.code == 0, again.err
     assert again.json["tried_again"] == failed
     assert "error" not in statuses(sampled)
@@ -87,6 +90,30 @@ def test_nothing_to_try_again(cli: Cli, sampled: Path) -> None:
     result = cli("score", "--run", sampled, *SCORE, "graders:flaky", "--retry", "error", "--json")
     assert (result.code, result.json["skipped"], result.json["tried_again"]) == (0, True, 0)
     assert files(sampled) == before
+    for asked, count in (("error", 0), ("scored", 32)):
+        told = cli("score", "--run", sampled, *SCORE, "graders:flaky", "--retry", asked).out
+        assert told.startswith(f"score: {count} tried again, and no verdict changes; ")
+
+
+def test_what_failed_under_a_tag_is_graded_again_under_it(cli: Cli, sampled: Path, tmp_path: Path) -> None:
+    assert cli("score", "--run", sampled, "--set", "score.workers=1").code == 0
+    (tmp_path / "busy").touch()
+    limit = ["--set", "score.format_weight=0.5", "--tag", "mine"]
+    first = cli("score", "--run", sampled, *SCORE, "graders:flaky", *limit)
+    (tmp_path / "busy").unlink()
+    hint = first.err.replace("\n", " ").partition("again: rsgrpo ")[2].split()
+    again = cli(*hint, "--json")
+    assert again.code == 0, again.err
+    assert again.json["tried_again"] > 0
+    assert again.json["statuses"] == {"scored": 32}
+
+
+def test_what_a_reward_raises_cannot_command_the_terminal(cli: Cli, sampled: Path, tmp_path: Path) -> None:
+    (tmp_path / "rude.py").write_text("def rude(completions, **columns):\n    raise ValueError('\\x1b[31mred')\n")
+    command = [sys.executable, "-m", "rsgrpo_cli", "score", "--run", "runs/x", *SCORE, "rude:rude"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "it raised ValueError: \\x1b[31mred" in done.stderr
+    assert "\x1b" not in done.stderr
 
 
 def test_what_depends_on_the_rewards_is_not_left_behind(cli: Cli, sampled: Path, tmp_path: Path) -> None:
