@@ -52,7 +52,7 @@ def advantage(
     if figure is not None:
         raise UsageError("--figure draws what --compare finds", f"--compare {_EXAMPLE}")
     from rsgrpo_cli.pipeline import steps
-    from rsgrpo_cli.step_dir import newest_step
+    from rsgrpo_cli.step_dir import newest_step, rewards_of
 
     target, resolved = open_run(run, overrides)
     say_departures(out, target, resolved, "advantage", tag=tag)
@@ -61,6 +61,9 @@ def advantage(
         number = newest_step(target, "rewards") if step is None else step
         outcome = steps.advantage(session, number, resolved.advantage, tag=tag, force=force)
     say(out, outcome)
+    if tag and rewards_of(target, number, tag):
+        way = f"rsgrpo fork NEW --run {target.path} --step {number} --reward ..."
+        out.warn(f"these are made of the run's own rewards, not of those tagged {tag}; a run with those: {way}")
 
 
 def methods(text: str) -> list[tuple[str, AdvantageConfig]]:

@@ -344,7 +344,7 @@ def _text_of(name: str) -> str:
     except FileNotFoundError as error:
         raise MissingError(f"no template file at {path}", "check the path given with --prompt-template") from error
     except UnicodeDecodeError as error:
-        hint = "save it as UTF-8, for instance: iconv -f ENCODING -t UTF-8"
+        hint = "save it as UTF-8, for instance: iconv -f ENCODING -t UTF-8 OLD > NEW"
         raise UsageError(f"{path} is not a text file in UTF-8", hint) from error
 
 

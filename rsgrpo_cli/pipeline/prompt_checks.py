@@ -210,5 +210,5 @@ def _warn_of_unknown_text(session: Session, prompts: Sequence[_Prompt]) -> None:
     session.warn_once(
         f"{len(found)} of {counted(len(prompts), 'prompt')} {verb(len(found), 'has')} text that the "
         f"model's tokenizer does not know{shown}; the model "
-        f"reads {tokenizer.unk_token} instead: choose a model for such text, or leave these rows out"
+        f"reads {tokenizer.unk_token} instead: choose a model for such text, or leave such rows out"
     )

@@ -79,6 +79,20 @@ def asked(value: Any, where: str) -> Asked:
     return _asked_by(value, where)
 
 
+def answer_in(value: Any) -> str | None:
+    """What the assistant says at the end of a chat (also as JSON text); None where it is no such chat.
+
+    Raises:
+        DataError: If one of its turns cannot be read.
+    """
+    turns = _chat_in(value) if isinstance(value, str) else value
+    if not isinstance(turns, list) or not turns or not all(isinstance(turn, Mapping) for turn in turns):
+        return None
+    if not all({"role", "content"} <= set(turn) for turn in turns) or turns[-1]["role"] != "assistant":
+        return None
+    return _turn(turns[-1], f"turn {len(turns)}")[0]["content"]
+
+
 def media_columns(shape: Mapping[str, Any]) -> list[str]:
     """The columns that hold images, sounds or videos, by their names or by what is in them."""
     return [

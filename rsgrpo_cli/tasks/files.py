@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }
-_SAVE = "save it as UTF-8, for instance: iconv -f ENCODING -t UTF-8"
+_SAVE = "save it as UTF-8, for instance: iconv -f ENCODING -t UTF-8 OLD > NEW"
 _NO_BYTE_ORDER_MARK = f"it may be UTF-16 without its mark: {_SAVE}"
+_TWO_NAMES = "give one of them another name, or leave it out"
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK")
 """How gzip, zstd and zip files begin."""
 Shape = Mapping[str, Any]
@@ -135,6 +137,8 @@ def _open_parquet(path: Path) -> Rows:
         raise _unreadable(path, error) from error
     if not count:
         raise no_rows(str(path))
+    if twice := [name for name, times in Counter(schema.names).items() if times > 1]:
+        raise DataError(f"{path} has two columns named {twice[0]!r}", _TWO_NAMES)
     shape = {field.name: _shape(field.type) for field in schema}
     return Rows(
         str(path),
@@ -255,10 +259,13 @@ def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _row(line: str, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_object)
         broken = "\\ud" in line.lower() and not _is_unicode(row)
     except json.JSONDecodeError as error:
-        raise DataError(f"{where} is not JSON: {error.msg}", _explained(line)) from error
+        said = error.msg.removesuffix(" at")  # it would go on with the place in the line
+        raise DataError(f"{where} is not JSON: {said}", _explained(line)) from error
+    except _TwiceError as error:
+        raise DataError(f"{where} has {error.args[0]!r} twice", _TWO_NAMES) from error
     except RecursionError as error:
         raise DataError(f"{where} is nested too deep to be read", "a row is an object with a problem") from error
     except ValueError as error:  # a whole number with thousands of digits
@@ -271,6 +278,17 @@ def _row(line: str, where: str) -> dict[str, Any]:
             "write the file again from text that is valid Unicode",
         )
     return row
+
+
+class _TwiceError(ValueError):
+    """A key that an object has twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise _TwiceError(next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1))
+    return made
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -289,7 +307,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, start=1):
                 if not line.isascii() and (byte := _foreign_byte(line)) is not None:
                     packed = head.startswith(_COMPRESSED)
-                    hint = "decompress it first" if packed else _NO_BYTE_ORDER_MARK if "\0" in line else _SAVE
+                    hint = "decompress it first" if packed else _NO_BYTE_ORDER_MARK if _is_padded(line) else _SAVE
                     raise DataError(f"{path} line {number} is not UTF-8: it has the byte 0x{byte:02x}", hint)
                 yield number, line
         except UnicodeError as error:
@@ -301,10 +319,15 @@ def _foreign_byte(line: str) -> int | None:
     return next((ord(character) - 0xDC00 for character in line if 0xDC80 <= ord(character) <= 0xDCFF), None)
 
 
+def _is_padded(line: str) -> bool:
+    """Whether about every second byte is 0, as in UTF-16 of most languages."""
+    return line.count("\0") * 4 > len(line)
+
+
 def _explained(line: str) -> str:
     """What a line that is no row may be part of."""
     if "\0" in line:
-        return _NO_BYTE_ORDER_MARK
+        return _NO_BYTE_ORDER_MARK if _is_padded(line) else "take the NUL characters out of it"
     if line.lstrip().startswith(("[", "{")):
         return "a row is one object on one line; of a list: jq -c '.[]' list.json > rows.jsonl"
     return "a row is one JSON object on one line"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from rsgrpo_cli.tasks.chats import GAPS
+from rsgrpo_cli.tasks.chats import GAPS, answer_in
 
 _SPACE_AROUND = re.compile(r"\A[^\S\x0b\x0c]+|\s+\Z")
 """White space, but no form feed at the beginning: that is what an escape has made of the `\\f` of `\\frac`."""
@@ -36,8 +36,11 @@ class Gold:
 def read_gold(value: Any) -> Gold:
     """Read the value of an answer column.
 
-    Text stays as it is. A list has several values, "3, -3". A missing value, NaN included, is no answer.
+    Text stays as it is. A list has several values, "3, -3". A chat has what the assistant says at its end. A missing
+    value, NaN included, is no answer.
     """
+    if (said := answer_in(value)) is not None:
+        value = said
     if isinstance(value, list | tuple):
         return _of_list(list(value))
     if isinstance(value, Mapping):

@@ -68,6 +68,13 @@ def test_a_tag_writes_beside_and_disturbs_nothing(cli: Cli, trained: Path) -> No
     assert "nothing is stale" in cli("status", "--run", trained).out
 
 
+def test_tagged_advantages_are_not_made_of_tagged_rewards(cli: Cli, trained: Path) -> None:
+    assert cli("score", "--run", trained, "--set", "score.format_weight=0.5", "--tag", "mine").code == 0
+    told = cli("advantage", "--run", trained, "--tag", "mine")
+    assert "of the run's own rewards, not of those tagged mine" in told.err.replace("\n", " ")
+    assert "tagged" not in cli("advantage", "--run", trained, "--tag", "other").err
+
+
 def test_forcing_makes_what_follows_stale_and_says_so(cli: Cli, trained: Path) -> None:
     assert cli("advantage", "--run", trained, "--step", "0", "--beta", "8", "--force").code == 0
     assert "stale: the updates of step 0 were made from other advantages" in cli("status", "--run", trained).out

@@ -230,3 +230,29 @@ def test_images_are_not_read_where_every_row_has_one(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", refuse)
     assert list(rows.filled(["image"])) == [True, True]
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """Whichever was taken, it might be the wrong one."""
+    lines, table = tmp_path / "a.jsonl", tmp_path / "a.parquet"
+    lines.write_text('{"problem": "1 + 1?", "answer": "2"}\n{"problem": "2 + 1?", "answer": "3", "answer": "4"}\n')
+    with pytest.raises(DataError, match=r"line 2 has 'answer' twice"):
+        read_rows(lines)
+    pq.write_table(pa.Table.from_arrays([pa.array(["2"]), pa.array(["3"])], names=["answer", "answer"]), table)
+    with pytest.raises(DataError, match=r"two columns named 'answer'"):
+        open_rows(table)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('{"problem": "1 + 1?", "answer": "2"}\0\0\n', "NUL characters"),
+        ("{\0}\0\n\0", "UTF-16"),
+    ],
+)
+def test_zero_bytes_are_told_from_utf_16(tmp_path: Path, text: str, hint: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(text)
+    with pytest.raises(DataError) as refused:
+        read_rows(path)
+    assert hint in refused.value.hint

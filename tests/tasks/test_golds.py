@@ -1,4 +1,5 @@
 import datetime
+import json
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -78,3 +79,10 @@ def test_a_float_in_digits_is_the_same_number(value: float) -> None:
     mantissa, _, exponent = text.partition(r"\times 10^{")
     assert Fraction(mantissa) * Fraction(10) ** int(exponent.removesuffix("}") or 0) == Fraction(Decimal(repr(value)))
     assert len(text) <= 65
+
+
+@pytest.mark.parametrize("content", ["So \\boxed{2}.", [{"type": "text", "text": "So \\boxed{2}."}]])
+def test_a_chat_answers_with_its_last_turn(content: Any) -> None:
+    chat = [{"role": "user", "content": "What is 1 + 1?"}, {"role": "assistant", "content": content}]
+    assert read_gold(chat) == read_gold(json.dumps(chat)) == Gold("So \\boxed{2}.", "So \\boxed{2}.")
+    assert "neither text nor a number" in read_gold(chat[:1]).complaint
