@@ -1,9 +1,11 @@
-"""What `score --audit-with` and `eval --audit-with` print: where a second grader disagrees."""
+"""`--audit-with` of `score` and `eval`, and what it prints: where a second grader disagrees."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from rsgrpo_cli.console import Output, table, visible
 from rsgrpo_cli.wording import counted
@@ -12,6 +14,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from rich.table import Table
 
+AuditOption = Annotated[
+    str | None,
+    typer.Option(
+        "--audit-with",
+        metavar="bare|MODULE:FUNCTION",
+        help="Grade with a second grader too (bare is math-verify as it comes), and list where it disagrees. "
+        "Rewards stay as they are; the list is also in the HTML report.",
+    ),
+]
 SHOWN = 20
 """Different disagreements that are printed of each comparison."""
 

@@ -53,7 +53,7 @@ def evaluate(
         ),
     ] = None,
     rescore: Annotated[bool, typer.Option("--rescore", help="Grade the stored samples again, sample nothing.")] = False,
-    audit_with: options.AuditOption = None,
+    audit_with: disagreements.AuditOption = None,
     tag: options.TagOption = None,
     force: options.ForceOption = False,
     accept_changes: options.AcceptOption = False,

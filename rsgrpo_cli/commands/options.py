@@ -293,17 +293,6 @@ def given(flags: Mapping[str, Any], settings: list[str] | None = None) -> Overri
     return overrides
 
 
-AuditOption = Annotated[
-    str | None,
-    typer.Option(
-        "--audit-with",
-        metavar="bare|MODULE:FUNCTION",
-        help="Grade with a second grader too (bare is math-verify as it comes), and list where it disagrees. "
-        "Rewards stay as they are; the list is also in the HTML report.",
-    ),
-]
-
-
 def named_benchmarks(overrides: Overrides) -> list[str]:
     """The benchmarks that were given a number of samples of their own."""
     given = overrides.get("eval.num_samples")

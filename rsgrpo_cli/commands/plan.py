@@ -133,7 +133,7 @@ def print_plan(
         config = resolve(overrides, config_file)
     config = completed_run(config, None if "advantage.estimator" in overrides or not there else RunDir.open(run).path)
     if config.update.ranks > 1:
-        by_gpus = (asked or {}).get("gpus") == config.update.ranks
+        by_gpus = asked is not None and asked.get("gpus") and not asked.get("ray")  # of a cluster, --gpus is all of it
         together.check(config, here=False, flag="--gpus" if by_gpus else "--ranks")
     found = read_throughput(RunDir.open(run)) if there else None
     want = Asked(**(asked or {}), measured=Measured(**found) if found else None)

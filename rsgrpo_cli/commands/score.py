@@ -37,7 +37,7 @@ def score(
         str | None,
         typer.Option("--retry", metavar="STATUSES", help="Grade again only what has these statuses: error,timeout."),
     ] = None,
-    audit_with: options.AuditOption = None,
+    audit_with: disagreements.AuditOption = None,
     ray: RayOption = None,
     part_timeout: PartTimeoutOption = PART_TIMEOUT,
     as_json: options.JsonOption = False,
@@ -72,13 +72,8 @@ def score(
         else:
             outcome = steps.score(session, number, resolved.score, tag=tag, force=force)
     say(out, outcome)
-    again = [
-        "--step",
-        str(number),
-        *_departures(target.config().score, resolved.score),
-        *(["--tag", tag] if tag else []),
-    ]
-    say_unjudged(out, outcome.facts.get("statuses", {}), target, again, retried=bool(statuses))
+    again = [*_departures(target.config().score, resolved.score), *(["--tag", tag] if tag else [])]
+    say_unjudged(out, outcome.facts.get("statuses", {}), target, number, again, retried=bool(statuses))
 
 
 def _require_one(retry: str | None, audit_with: str | None, *, force: bool, ray: str | None) -> None:
@@ -100,14 +95,17 @@ def _departures(own: ScoreConfig, cfg: ScoreConfig) -> list[str]:
     return flags if reward is None else ["--reward", reward, *flags]
 
 
-def say_unjudged(out: Output, statuses: Mapping[str, int], run: RunDir, again: Sequence[str], *, retried: bool) -> None:
+def say_unjudged(
+    out: Output, statuses: Mapping[str, int], run: RunDir, step: int, again: Sequence[str], *, retried: bool
+) -> None:
     """Warn where the verifier gave no verdict on more than one completion in a hundred.
 
     Args:
         out: Where to.
         statuses: Completions with each.
         run: The run.
-        again: The flags of `score` that grade the same completions with the same rules.
+        step: The step.
+        again: The other flags of `score` that grade the same completions with the same rules.
         retried: Whether they were tried again already.
     """
     failed, total = sum(statuses.get(name, 0) for name in UNJUDGED), sum(statuses.values())
@@ -115,12 +113,13 @@ def say_unjudged(out: Output, statuses: Mapping[str, int], run: RunDir, again: S
         return
     if retried:
         answers = "SELECT extracted_answer, reward_status FROM completions"
-        query = f"{answers} WHERE step = {again[1]} AND reward_status IN {UNJUDGED}"
+        query = f"{answers} WHERE step = {step} AND reward_status IN {UNJUDGED}"
         way = "see them: " + shlex.join(["rsgrpo", "sql", str(run.path), query])
     else:
         from rsgrpo_cli.run_commands import command
 
-        way = f"grade just these again: {command(run, 'score', *again, '--retry', ','.join(UNJUDGED))}"
+        again = ["--step", str(step), *again, "--retry", ",".join(UNJUDGED)]
+        way = f"grade just these again: {command(run, 'score', *again)}"
     out.warn(
         f"the verifier gave no verdict on {failed} of {counted(total, 'completion')}, and they earn nothing; {way}"
     )
