@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -189,7 +190,7 @@ class Verification(Findings):
     def _checkpoints(self) -> None:
         for version in self.run.checkpoint_folders():
             folder = self.run.checkpoint(version)
-            hint = f"remove {folder}, then: {self.command('train', *self._as_far_as(version))}"
+            hint = self._without(version, folder)
             if version not in self.run.versions():
                 if any(path.is_file() for path in folder.rglob("*.safetensors")):
                     self.add(f"{folder} is not a whole checkpoint: it has no manifest.json", hint)
@@ -197,6 +198,13 @@ class Verification(Findings):
             self.checkpoints += 1
             with self.noting(hint):
                 check_checkpoint(self.run, version, trainer=True)
+
+    def _without(self, version: int, folder: Path) -> str:
+        """What to do about a damaged checkpoint. Beside a foreign update it may be sound: it is not to be removed."""
+        with suppress(RsgrpoError):  # which is a finding of its own
+            if stale_inputs(self.run, version - 1):
+                return f"branch off before it: {self._fork(version - 1)}"
+        return f"remove {folder}, then: {self.command('train', *self._as_far_as(version))}"
 
     def _as_far_as(self, version: int) -> list[str]:
         """The flags of a `train` that makes a policy beyond what the configuration asks for."""

@@ -160,6 +160,20 @@ def test_a_run_left_in_a_step_beyond_those_it_was_made_for_is_not_done(cli: Cli,
     assert " 2/3 " in cli("ls").out
 
 
+def test_a_sound_checkpoint_is_not_to_be_removed_for_a_foreign_update(cli: Cli, trained: Path) -> None:
+    assert cli("train", "--run", "runs/other", "--steps", "2", "--seed", "7", *SMALL).code == 0
+    name = "steps/000001/update_metrics.parquet"
+    shutil.copy(f"runs/other/{name}", trained / name)
+    told = cli("verify", trained)
+    assert told.code == 1
+    assert "checkpoint 2 of run trained is damaged" in told.out
+    assert "remove" not in told.out
+    assert f"rsgrpo fork NEW --run {trained} --step 1" in told.out.replace("\n", " ")
+    assert cli("fork", "new", "--run", trained, "--step", "1").code == 0
+    assert cli("train", "--run", "new", "--steps", "2").code == 0
+    assert cli("verify", "new").code == 0
+
+
 def test_a_damaged_checkpoint_beyond_the_configured_steps_is_made_again(
     cli: Cli, trained: Path, tmp_path: Path
 ) -> None:
