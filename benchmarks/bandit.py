@@ -1,8 +1,8 @@
-"""The paper's bandit: 7 betas x 5 seeds x 400,000 samples, against the limit of 10 s; --samples N for a short look."""
+"""The paper's bandit: 7 betas x 5 seeds x 400,000 samples, against the limit of 10 s."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from functools import partial
 
 from common import against, show, times
@@ -12,8 +12,11 @@ from rsgrpo_cli.experiments.bandit import Bandit, play, play_exactly
 BETAS, SEEDS, LIMIT = (0, 2, 4, 8, 16, 32, 64), (42, 43, 44, 45, 46), 10.0
 
 
-def main(samples: int) -> None:
+def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=400_000, help="of each run; fewer for a short look")
+    samples = parser.parse_args().samples
     bandit = Bandit.of(100)
     sampled = times(partial(play, bandit, BETAS, SEEDS, samples), runs=3, warmup=0)
     exact = times(partial(play_exactly, bandit, BETAS, samples // 16), runs=3, warmup=0)
@@ -25,4 +28,4 @@ def main(samples: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[sys.argv.index("--samples") + 1]) if "--samples" in sys.argv else 400_000)
+    main()

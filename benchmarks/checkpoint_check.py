@@ -4,13 +4,13 @@ A model of random weights, its optimizer's state beside it. "From the disk" drop
 first, as on a machine that has just started; "again" finds them there. Each load is followed by one forward pass: until
 then the weights are mapped and not read.
 
-    python benchmarks/checkpoint_check.py [MILLIONS OF PARAMETERS]
+    python benchmarks/checkpoint_check.py [MILLIONS]
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -92,8 +92,10 @@ def compare(config: RunConfig, checkpoint: Path, *, train: bool, cold: bool) -> 
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("millions", nargs="?", type=int, default=MILLIONS, help="of parameters")
+    millions = parser.parse_args().millions
     disable_progress_bar()
-    millions = int(sys.argv[1]) if len(sys.argv) > 1 else MILLIONS
     with tempfile.TemporaryDirectory() as folder:
         made = make(Path(folder), millions)
         load(*made, train=True, check=True)

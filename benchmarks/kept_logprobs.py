@@ -6,6 +6,7 @@ how many bytes a token takes, and whether both end with the same weights.
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from contextlib import ExitStack, nullcontext
@@ -69,6 +70,7 @@ def bytes_of(run: RunDir) -> tuple[int, int]:
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as name:
         seconds, same, run = in_turns(Path(name))
         size, tokens = bytes_of(run)

@@ -5,6 +5,8 @@ Both sample 16 completions of each prompt at temperature 1 until the stop token 
 
 from __future__ import annotations
 
+import argparse
+
 import torch
 from common import median, show, times
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -51,6 +53,7 @@ def compare(name: str, lm: LanguageModel) -> list[str]:
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     toy = load_model(model_directory("toy"), ModelConfig())
     rows = [compare("bundled, 0.34 M", toy), compare("random, 13 M", larger(toy))]
     title = f"{PROMPTS} prompts x {GROUP} completions of up to {MAX_TOKENS} tokens"

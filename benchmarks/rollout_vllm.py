@@ -8,7 +8,7 @@ every completion, as the engine does, or none and `n` samples per prompt. Tokens
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -52,10 +52,14 @@ def rates(ways: dict[str, Callable[[], int]]) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default="toy", help="a directory")
+    for name, default in (("prompts", 32), ("samples", 16), ("max_tokens", 20)):
+        parser.add_argument(name, nargs="?", type=int, default=default)
+    asked = parser.parse_args()
+    model, count, samples, max_tokens = asked.model, asked.prompts, asked.samples, asked.max_tokens
     from vllm import SamplingParams
 
-    model = sys.argv[1] if len(sys.argv) > 1 else "toy"
-    count, samples, max_tokens = (int(sys.argv[i]) if len(sys.argv) > i else d for i, d in ((2, 32), (3, 16), (4, 20)))
     with tempfile.TemporaryDirectory() as folder:
         engine = open_engine(model, max_tokens, Path(folder) / "vllm.log")
         llm = engine._llm

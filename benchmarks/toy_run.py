@@ -7,6 +7,7 @@ that speeds up or slows down does so for both. Both do the same arithmetic: the 
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -112,6 +113,7 @@ def in_turns(config: RunConfig, folder: Path) -> tuple[list[float], list[float],
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     config = resolve({"train.steps": STEPS})
     with tempfile.TemporaryDirectory() as name:
         whole = command(Path(name))

@@ -321,7 +321,7 @@ def row(case: str, found: Measured, peer: Measured | None) -> list[str]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trl", action="store_true")
     parser.add_argument("--products", action="store_true")
     parser.add_argument("--case")

@@ -52,6 +52,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("bandit", REPORTS, "rsgrpo bandit --betas 0,2,4,8 --seeds 1,2,3 --figure bandit.png"),
 )
 """Each command, which has a module of its name; the panel that lists it; the example that its help ends with."""
+RESUMABLE = {"train", "sweep", "demo", *(name for name, panel, _ in COMMANDS if panel == STAGES)}
+"""Commands that go on where they were stopped."""
 _FUNCTIONS = {"eval": "evaluate"}
 """Commands whose function has another name."""
 
@@ -169,7 +171,7 @@ def main() -> None:
     except SystemExit as stop:
         # Typer makes this of a Ctrl-C that no stage was listening for, and says nothing.
         if stop.code == Interrupted.exit_code:
-            out.error(Interrupted("stopped at once; what was finished is kept", "run the same command again to resume"))
+            out.error(_stopped())
         raise
     except BrokenPipeError:
         # The reader of our output has ended (`rsgrpo ... | head`); what we made is all right.
@@ -189,6 +191,14 @@ def main() -> None:
         hint = "this is a bug in rsgrpo; RSGRPO_DEBUG=1 shows where. What was finished is kept"
         out.error(RsgrpoError(f"{type(error).__name__}: {first}", hint))
         sys.exit(1)
+
+
+def _stopped() -> Interrupted:
+    """That a command was stopped; with how to resume, where there is something to resume."""
+    called = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if called in RESUMABLE:
+        return Interrupted("stopped at once; what was finished is kept", "run the same command again to resume")
+    return Interrupted("stopped at once")
 
 
 _LOOK = "check the path, its permissions and the disk"

@@ -215,7 +215,7 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.{digits}f}"
+        return f"{value:z.{digits}f}"
     if 1e5 <= abs(value) < 1e15:
         return f"{value:,.0f}"
     mantissa, _, exponent = f"{value:.{max(digits - 2, 1)}e}".partition("e")

@@ -79,12 +79,22 @@ def no_run(runs: Path, path: Path) -> MissingError:
         return MissingError(
             f"{path} is a sweep, not a run", f"name one of its runs: {names}{more}; all at a glance: rsgrpo ls {place}"
         )
+    name, at, _ = path.name.rpartition("@")
+    if at and (path.with_name(name) / "config.json").is_file():
+        return MissingError(
+            f"no run at {path}", f"this takes a whole run, without a policy: {_called(runs, path, name)}"
+        )
     have = sorted(config.parent.name for config in runs.glob("[!.]*/config.json"))
     if have:
         return MissingError(f"no run at {path}", f"runs here: {', '.join(have)}")
     if inside := sweeps(runs):
         return MissingError(f"no run at {path}", f"sweeps here: {', '.join(inside)}; {_NAME_ONE.format(inside[0])}")
     return MissingError(f"no run at {path}", "start one: rsgrpo train, or rsgrpo prepare")
+
+
+def _called(runs: Path, path: Path, name: str) -> str:
+    """How a run beside `path` is named on the command line."""
+    return name if path.parent == runs else str(path.with_name(name))
 
 
 def _is_trained_or_started(run: Path) -> bool:

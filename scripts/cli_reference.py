@@ -32,7 +32,7 @@ def page() -> str:
 
 def main() -> None:
     """Write the page, or say that it is out of date."""
-    finish({PAGE: page()})
+    finish(__doc__, lambda: {PAGE: page()})
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def _markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main() -> None:
     """Write the page and the picture, or say that the page is out of date."""
-    finish({PAGE: page(PAGE.read_text(encoding="utf-8"))})
+    finish(__doc__, lambda: {PAGE: page(PAGE.read_text(encoding="utf-8"))})
     draw(PICTURE)
 
 

@@ -6,6 +6,7 @@ compared (tests/agreement.py). tests/policy/test_every_architecture.py holds the
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
@@ -72,8 +73,11 @@ def put(page: str, name: str, text: str) -> str:
     return marks.sub(lambda found: found[1] + text + found[2], page)
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Print some rows, or fill in the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAMES", help="print these rows; by default the page is written")
+    names = parser.parse_args().names
     warnings.filterwarnings("ignore")
     if names:
         print("\n".join(row(name) for name in names))
@@ -88,4 +92,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

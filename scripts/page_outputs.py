@@ -6,6 +6,7 @@ They run in an empty folder, in order, together with the files that the page has
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -40,7 +41,9 @@ def run(command: str, folder: Path) -> str:
 
 def main() -> None:
     """Fill in each page that is named."""
-    for page in map(Path, sys.argv[1:]):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", nargs="+", type=Path, metavar="PAGE")
+    for page in parser.parse_args().pages:
         text = page.read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder:
             for block in blocks(page):

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
 
-def finish(pages: Mapping[Path, str]) -> None:
-    """Write the pages whose text differs; with --check only name them, and exit with 1 if there are any."""
+def finish(about: str | None, make: Callable[[], Mapping[Path, str]]) -> None:
+    """Write the pages whose text differs; with --check only name them, and exit with 1 if there are any.
+
+    Args:
+        about: The script's docstring, for --help.
+        make: Makes the text of each page.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail where a page is out of date")
+    check = parser.parse_args().check
+    pages = make()
     old = {path for path, text in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != text}
-    if "--check" in sys.argv:
+    if check:
         names = ", ".join(sorted(path.relative_to(ROOT).as_posix() for path in old))
         sys.exit(f"out of date: {names}; run python scripts/{Path(sys.argv[0]).name}" if old else 0)
     for path in old:

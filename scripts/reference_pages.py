@@ -10,6 +10,7 @@ import ast
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from page_writer import DOCS, ROOT, fill, finish, heading, places, table
@@ -201,16 +202,16 @@ WHOLE = {
 }
 
 
-def main() -> None:
-    """Write all of it, or say what is out of date."""
+def made() -> dict[Path, str]:
+    """All of it."""
     pages = {DOCS / name: make() for name, make in WHOLE.items()}
     for path in sorted((DOCS / "stages").glob("*.md")):
         text = path.read_text(encoding="utf-8")
         for name in places(text):
             text = fill(text, name, columns(KINDS[name]).replace("](", "](../"))
         pages[path] = text
-    finish(pages)
+    return pages
 
 
 if __name__ == "__main__":
-    main()
+    finish(__doc__, made)

@@ -12,6 +12,7 @@ afterwards (`make test test-vllm`, `make test-verl`,
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -99,9 +100,11 @@ def render(text: str, found: dict[str, str]) -> str:
 def main() -> None:
     """Renew all files, or those of one environment."""
     environments = {"main": main_and_vllm, "verl": verl, "trackers": trackers}
-    wanted = sys.argv[1:] or list(environments)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("environments", nargs="*", metavar="|".join(environments))
+    wanted = parser.parse_args().environments or list(environments)
     if not set(wanted) <= environments.keys():
-        sys.exit(f"choose from: {', '.join(environments)}")
+        parser.error(f"choose from: {', '.join(environments)}")
     if sys.version_info[:2] != (3, 11):
         sys.exit("run this with Python 3.11")
     with tempfile.TemporaryDirectory() as folder:

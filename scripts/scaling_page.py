@@ -26,4 +26,4 @@ def made(text: str) -> str:
 
 
 if __name__ == "__main__":
-    finish({PAGE: made(PAGE.read_text(encoding="utf-8"))})
+    finish(__doc__, lambda: {PAGE: made(PAGE.read_text(encoding="utf-8"))})

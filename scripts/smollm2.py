@@ -9,6 +9,7 @@ the original's but not equal: good for tests and for runs where the Hub cannot b
 
 from __future__ import annotations
 
+import argparse
 import sys
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -52,9 +53,9 @@ def convert(source: Path, target: Path) -> None:
 
 def main() -> None:
     """Convert, unless it is there already."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python scripts/smollm2.py OUT_DIR")
-    target = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", type=Path, metavar="OUT_DIR")
+    target = parser.parse_args().target
     if (target / "tokenizer_config.json").is_file():
         print(f"{target} is there already", file=sys.stderr)
         return

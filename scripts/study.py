@@ -226,9 +226,9 @@ def verdicts(found: Comparison, benchmark: str, label: str, other: str) -> str:
     for metric, k in found.columns:
         entry = found.entry(label, benchmark, (metric, k))
         assert entry.difference is not None
-        interval = f"[{entry.difference_low:+.3f}, {entry.difference_high:+.3f}]"
+        interval = f"[{entry.difference_low:+z.3f}, {entry.difference_high:+z.3f}]"
         star = r"\*" if entry.differs else ""
-        told.append(f"{entry.difference:+.3f} {interval}{star} at k = {k:g}")
+        told.append(f"{entry.difference:+z.3f} {interval}{star} at k = {k:g}")
     return f"{label} minus {other}: {', '.join(told)}."
 
 
@@ -270,7 +270,7 @@ def equal_section(
 
 def difference(found: AtEqual) -> str:
     """+0.012 [-0.003, +0.027]."""
-    return f"{found.difference:+.3f} [{found.interval.low:+.3f}, {found.interval.high:+.3f}]"
+    return f"{found.difference:+z.3f} [{found.interval.low:+z.3f}, {found.interval.high:+z.3f}]"
 
 
 def line_section(benchmark: str, groups: Sequence[Group], base: Group, ks: Sequence[int]) -> Iterator[str]:
@@ -306,7 +306,7 @@ def places_on_line(group: Group, benchmark: str) -> list[float]:
 def above(after: FloatArray, before: FloatArray) -> str:
     """The mean of pass@k of shape (S, M), and its difference to another."""
     change, interval = (after - before).mean(), crossed_difference_interval([after], [before])
-    return f"{after.mean():.3f} ({change:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}])"
+    return f"{after.mean():.3f} ({change:+z.3f} [{interval.low:+z.3f}, {interval.high:+z.3f}])"
 
 
 def how_section(benchmark: str, groups: Sequence[Group], to_base: Comparison) -> Iterator[str]:

@@ -9,9 +9,9 @@ its answer in a box for being told so. The same call writes the same files.
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
-import sys
 from pathlib import Path
 
 NAMES = ("Tom", "Anna", "Ben", "Mia", "Sam", "Lily", "Max", "Emma", "Leo", "Ella")
@@ -60,10 +60,12 @@ def row(text: str, answer: str) -> str:
 
 def main() -> None:
     """Write both files."""
-    if not 2 <= len(sys.argv) <= 4:
-        sys.exit("usage: python scripts/word_problems.py OUT_DIR [TRAIN [TEST]]")
-    target = Path(sys.argv[1])
-    train, test = (int(sys.argv[i]) if len(sys.argv) > i else default for i, default in ((2, 1000), (3, 50)))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", type=Path, metavar="OUT_DIR")
+    parser.add_argument("train", nargs="?", type=int, default=1000, metavar="TRAIN", help="how many to train on")
+    parser.add_argument("test", nargs="?", type=int, default=50, metavar="TEST", help="how many to test on")
+    asked = parser.parse_args()
+    target, train, test = asked.target, asked.train, asked.test
     rng = random.Random(0)
     made: dict[str, str] = {}
     while len(made) < train + test:

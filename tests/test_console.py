@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import unicodedata
@@ -10,12 +11,15 @@ from typing import Any
 
 import pytest
 
-from rsgrpo_cli.console import Output, duration, table, visible
+import rsgrpo_cli
+from rsgrpo_cli.console import Output, duration, number, table, visible
 from rsgrpo_cli.errors import UsageError
 from tests.conftest import Cli
 
 HOSTILE = "\x1b]52;c;aGk=\x07 \x9b31m \x7f \r \u202e\u200b\U000e0041[/red] :smile:"
 SHOWN = r"\x1b]52;c;aGk=\x07 \x9b31m \x7f \x0d \u202e\u200b\U000e0041[/red] :smile:"
+SIGNED = re.compile(r":(\+z?\.[0-9]f)\}")
+"""How an f-string writes a number with its sign; "z" keeps it from writing -0.000."""
 RUN = [sys.executable, "-c", "from rsgrpo_cli.app import main; main()"]
 
 
@@ -78,6 +82,18 @@ def test_a_terminal_that_is_not_utf8(cli: Cli, tmp_path: Path) -> None:
     assert (text.returncode, text.stdout.startswith(rb"user: \u6c42 3+4")) == (0, True)
     data = printed("show", "--run", "a", "--prompt", "0", "--json", encoding="latin-1")
     assert json.loads(data.stdout)["messages"][0]["content"].startswith("求 3+4")
+
+
+@pytest.mark.parametrize(("value", "digits"), [(-0.0, 3), (-0.004, 2)])
+def test_what_rounds_to_0_has_no_minus(value: float, digits: int) -> None:
+    assert number(value, digits) == f"{0:.{digits}f}"
+
+
+def test_every_number_that_shows_its_sign_is_written_so() -> None:
+    package = Path(rsgrpo_cli.__file__).parent
+    signed = [(path.name, found) for path in package.rglob("*.py") for found in SIGNED.findall(path.read_text("utf-8"))]
+    assert signed
+    assert {form for _, form in signed if "z" not in form} == set(), signed
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

@@ -9,7 +9,6 @@ import typer
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     from rsgrpo_cli.studies.groups import Group
@@ -115,19 +114,11 @@ def _compare_two(out: Output, places: list[str], benchmark: str | None, k: str |
 
     found = [find(place, benchmark) for place in places]
     result = comparison.compare(found[0], found[1], list(options.ks(k)) if k else None)
-    lines = [_named(result, "newly_solved"), _named(result, "newly_lost")]
-    lines += _fewer_samples(result) + [f"different: {told}" for told in result["unlike"]]
+    equal = comparison.equal_results(result)
+    lines = ["the two are equal on every problem"] if equal else [f"p: {result['test']}"]
+    lines += [_named(result, "newly_solved"), _named(result, "newly_lost")]
+    lines += comparison.fewer_samples(result) + [f"different: {told}" for told in result["unlike"]]
     out.result(result, comparison_table(result), lines=lines)
-
-
-def _fewer_samples(result: dict[str, Any]) -> list[str]:
-    """Notes on evaluations that have more samples than are compared."""
-    names, fewer = (result["before"], result["after"]), result["compared_samples"]
-    return [
-        f"compared at {counted(fewer, 'sample')} per problem: the first {fewer} of the {count} of {name}"
-        for name, count in zip(names, result["samples"], strict=True)
-        if count > fewer
-    ]
 
 
 def _named(result: dict[str, list[str]], what: str) -> str:

@@ -80,6 +80,9 @@ def at_work(
             out.info(f"nothing was sampled, so {run.path} was removed again")
         elif isinstance(error, RsgrpoError):
             error.hint = _with_the_run(error.hint, run)
+        elif isinstance(error, KeyboardInterrupt):  # a second Ctrl-C
+            to_resume = f"to resume: run {_AGAIN} with --run {run.path}"
+            raise Interrupted("stopped at once; what was finished is kept", to_resume) from error
         raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +50,7 @@ Policy = Annotated[
 NewlySolved = Annotated[
     tuple[str, str] | None,
     typer.Option(
-        "--newly-solved", metavar="A B", help="List what evaluation B solves and A never did; each is RUN[@POLICY]."
+        "--newly-solved", metavar="A B", help="List what evaluation B solves and A never did; each is RUN\\[@POLICY]."
     ),
 ]
 Search = Annotated[
@@ -141,9 +141,17 @@ def _refuse_mixtures(
 
 
 def _list(
-    out: Output, source: Source, only: set[str] | None, *, hardest: bool, wrong: bool, search: str | None, limit: int
+    out: Output,
+    source: Source,
+    only: set[str] | None,
+    notes: Sequence[str] = (),
+    *,
+    hardest: bool,
+    wrong: bool,
+    search: str | None,
+    limit: int,
 ) -> None:
-    """List problems: in the order of their ids, or by how often they were solved."""
+    """List problems, of `only` these: in the order of their ids, or by how often they were solved."""
     from rsgrpo_cli.report.problems import problems
 
     rows = [row for row in problems(source, search) if only is None or row["prompt_id"] in only]
@@ -151,7 +159,7 @@ def _list(
         raise UsageError(f"{source.label} has no right and wrong answers", "--hardest sorts by the mean reward")
     rows = [row for row in rows if not (wrong and row["right"])]
     rows.sort(key=lambda row: (_ease(row) if hardest else 0.0, row["prompt_id"]))
-    data = {"source": source.label, "total": len(rows), "problems": rows[:limit]}
+    data = {"source": source.label, "total": len(rows), "problems": rows[:limit], "notes": list(notes)}
     graded = any(row["right"] is None for row in rows)
     heads = ("problem", "reward" if graded else "right", "cut off", "answer", "text")
     made = table(*heads, title=source.label, text=("text",))
@@ -161,9 +169,9 @@ def _list(
         made.add_row(row["prompt_id"], right, str(row["truncated"] or ""), *texts)
     more = [f"{len(rows) - limit:,} more: --limit"] if len(rows) > limit else []
     if not rows:
-        return out.result(data, lines=[f"{source.label}: no such problems"])
+        return out.result(data, lines=[f"{source.label}: no such problems", *notes])
     one = shlex.join(["rsgrpo", "show", *source.flags, "--prompt", rows[0]["prompt_id"]])
-    out.result(data, made, lines=[*more, f"its completions: {one}"])
+    out.result(data, made, lines=[*more, *notes, f"its completions: {one}"])
 
 
 def _ease(row: dict[str, Any]) -> float:

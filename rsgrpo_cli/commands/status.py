@@ -73,9 +73,9 @@ def _now(data: dict[str, Any]) -> list[str]:
         lines.append(f"step {newest['step']}: {told}")
     measured = data["measured"]
     for value in measured["values"] if measured else []:
-        interval = "" if value["ci_low"] is None else f" [{value['ci_low']:.3f}, {value['ci_high']:.3f}]"
+        interval = "" if value["ci_low"] is None else f" [{value['ci_low']:z.3f}, {value['ci_high']:z.3f}]"
         where = f"policy {measured['policy']} on {measured['benchmark']}"
-        lines.append(f"{where}: {value['metric']} {value['value']:.3f}{interval}")
+        lines.append(f"{where}: {value['metric']} {value['value']:z.3f}{interval}")
     return [*lines, *(f"warning: {text}" for text in data["warnings"]), f"{size(data['bytes'])} on the disk"]
 
 

@@ -10,6 +10,7 @@ import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output, screen_width
+from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
     from rsgrpo_cli.report.snapshot import Reader, Snapshot
@@ -73,10 +74,12 @@ def _list(out: Output, reader: Reader, *, once: bool) -> None:
     lines = StepLines(out, Clock(reader.run, reader.run.config()).left_after)
     seen = -1
     while True:
-        at_work = reader.read().at_work  # asked first: what is written after this is not missed
+        now = reader.read()  # asked first: what is written after this is not missed
         for row in reader.whole_rows(seen + 1):
             lines.show(row)
             seen = row["step"]
-        if once or not at_work:
+        if once:
             return
+        if not now.at_work:
+            return out.info(f"{reader.run.path}: {now.state}, {now.done} of {counted(now.wanted, 'step')}")
         time.sleep(EVERY_SECONDS)

@@ -238,5 +238,5 @@ def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> No
             with waiting_for(session, lambda: session.run.lock(session.out.warn, evaluating=version)):
                 facts = evaluation.evaluate(session, version, session.config.eval, request).facts
             found = {name: value for name, value in facts.items() if name == "reward" or name.startswith("pass@")}
-            values = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
+            values = "  ".join(f"{name} {value:z.3f}" for name, value in found.items())
             session.out.info(f"policy {version} on {request.name}: {values}")

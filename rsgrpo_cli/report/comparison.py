@@ -12,6 +12,7 @@ from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.run_commands import benchmark_flags, eval_command
+from rsgrpo_cli.wording import counted
 
 
 def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict[str, Any]:
@@ -72,6 +73,25 @@ def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     }
 
 
+TEST = "two-sided permutation test that flips the signs of the problems' differences, one row at a time"
+"""What `p_value` is of."""
+
+
+def equal_results(result: dict[str, Any]) -> bool:
+    """Whether a comparison found the same on every problem in every row."""
+    return not any(row["better"] or row["worse"] for row in result["differences"])
+
+
+def fewer_samples(result: dict[str, Any]) -> list[str]:
+    """Notes on evaluations that have more samples than are compared."""
+    names, fewer = (result["before"], result["after"]), result["compared_samples"]
+    return [
+        f"compared at {counted(fewer, 'sample')} per problem: the first {fewer} of the {count} of {name}"
+        for name, count in zip(names, result["samples"], strict=True)
+        if count > fewer
+    ]
+
+
 def _heading(before: Evaluation, after: Evaluation, problems: int) -> dict[str, Any]:
     """What is compared: both policies, on how many problems, and at how many samples of each."""
     return {
@@ -81,6 +101,7 @@ def _heading(before: Evaluation, after: Evaluation, problems: int) -> dict[str, 
         "problems": problems,
         "samples": [before.num_samples, after.num_samples],
         "compared_samples": min(before.num_samples, after.num_samples),
+        "test": TEST,
         "unlike": unlike([(before.label, before), (after.label, after)]),
     }
 

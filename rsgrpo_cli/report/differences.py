@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.config import changed_fields
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.report.evaluations import split_place
 from rsgrpo_cli.report.snapshot import Reader, Snapshot
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import ROLLOUTS
@@ -26,6 +29,7 @@ def differences(one: str, other: str) -> dict[str, Any]:
         "runs", their names; "settings" and "results", name -> the value of each, None where one has none; "notes",
         sentences on what makes them hard to compare.
     """
+    _refuse_policies(one, other)
     runs = [RunDir.open(name) for name in (one, other)]
     seen = [Reader(run).read(everything=False) for run in runs]
     names = [run.name for run in runs]
@@ -38,6 +42,20 @@ def differences(one: str, other: str) -> dict[str, Any]:
         "results": _results(runs, seen),
         "notes": _notes(runs, seen),
     }
+
+
+def _refuse_policies(*places: str) -> None:
+    """Refuse policies of runs: their settings are those of their runs, and `compare` has their results.
+
+    Raises:
+        UsageError: Naming the command to give instead.
+    """
+    for place in places:
+        if split_place(place)[1] and not RunDir.is_there(RunDir.locate(place)):
+            raise UsageError(
+                f"{place} is a policy, and diff is of whole runs",
+                f"two policies: {shlex.join(['rsgrpo', 'compare', *places])}",
+            )
 
 
 def _results(runs: list[RunDir], seen: list[Snapshot]) -> dict[str, list[Any]]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.report.comparison import compare
+from rsgrpo_cli.report.comparison import compare, fewer_samples
 from rsgrpo_cli.report.evaluations import Evaluation, find
 from rsgrpo_cli.report.inspect import newest_tagged, numbered, tagged, total
 from rsgrpo_cli.rewards import verdicts
@@ -96,10 +96,14 @@ def _source(found: Evaluation) -> Source:
     return Source(label, found.run.benchmark(found.benchmark), *parts, flags)
 
 
-def newly_solved(before: str, after: str, benchmark: str | None) -> tuple[Source, set[str]]:
-    """The completions of an evaluation, and the problems that it solves and another one never did."""
+def newly_solved(before: str, after: str, benchmark: str | None) -> tuple[Source, set[str], list[str]]:
+    """The completions of an evaluation, the problems that it solves and another one never did, and notes on that."""
     one, other = find(before, benchmark), find(after, benchmark)
-    return _source(other), set(compare(one, other, None)["newly_solved"])
+    found = compare(one, other, None)
+    notes, (_, samples) = fewer_samples(found), found["samples"]
+    if samples > found["compared_samples"]:
+        notes.append(f"what is right is counted over all {samples} of {found['after']}")
+    return _source(other), set(found["newly_solved"]), notes
 
 
 def problems(source: Source, search: str | None = None) -> list[dict[str, Any]]:

@@ -161,16 +161,16 @@ def _evaluation(measured: Measured | None, width: int) -> Iterator[Text]:
     yield _line(f"evaluation of policy {measured.policy} on {measured.benchmark}", width)
     changes = {name: rest for name, *rest in measured.differences}
     for name, value, low, high in measured.values:
-        facts = [f"{name} {value:.3f}{_interval(low, high, '')}"]
+        facts = [f"{name} {value:z.3f}{_interval(low, high, '')}"]
         if name in changes:
             by, low, high = changes[name]
-            facts.append(f"{by:+.3f}{_interval(low, high, '+')} against policy {measured.against}")
+            facts.append(f"{by:+z.3f}{_interval(low, high, '+')} against policy {measured.against}")
         for line in _packed(facts, width - 2):
             yield _line(f"  {line}", width)
 
 
 def _interval(low: float | None, high: float | None, sign: str) -> str:
-    return "" if low is None or high is None else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
+    return "" if low is None or high is None else f" [{low:{sign}z.3f}, {high:{sign}z.3f}]"
 
 
 def _sample(word: str, style: str, sampled: Sampled | None, width: int) -> Iterator[Text]:

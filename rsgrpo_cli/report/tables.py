@@ -18,8 +18,8 @@ def with_interval(row: dict[str, Any] | None) -> str:
     """A value with its interval over problems: 0.404 [0.362, 0.447]."""
     if row is None:
         return ""
-    interval = "" if row["ci_low"] is None else f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
-    return f"{row['value']:.3f}{interval}"
+    interval = "" if row["ci_low"] is None else f" [{row['ci_low']:z.3f}, {row['ci_high']:z.3f}]"
+    return f"{row['value']:z.3f}{interval}"
 
 
 def passk_table(evaluations: Sequence[tuple[str, Evaluation]], ks: Sequence[int]) -> Table:
@@ -94,8 +94,8 @@ def comparison_table(result: dict[str, Any]) -> Table:
             f"pass@{row['k']}" if row["k"] else row["metric"],
             number(row["before"]),
             number(row["after"]),
-            f"{row['difference']:+.3f}",
-            f"{row['ci_low']:+.3f} .. {row['ci_high']:+.3f}",
+            f"{row['difference']:+z.3f}",
+            f"{row['ci_low']:+z.3f} .. {row['ci_high']:+z.3f}",
             p_value(row["p_value"]),
             f"{row['better']:,} / {row['worse']:,} / {row['tied']:,}",
         )

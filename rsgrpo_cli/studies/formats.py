@@ -46,7 +46,7 @@ def tables(found: Comparison) -> Iterator[Table]:
         values = table("", *map(heading, found.columns), title=benchmark)
         for group in found.groups:
             entries = [found.entry(group.label, benchmark, column) for column in found.columns]
-            values.add_row(group.label, *(f"{one.value:.3f}" for one in entries))
+            values.add_row(group.label, *(f"{one.value:z.3f}" for one in entries))
         yield values
         if len(found.groups) == 1:
             continue
@@ -90,7 +90,7 @@ def _headings(found: Comparison) -> list[str]:
 
 def _markdown(found: Comparison) -> str:
     def cell(entry: Entry) -> str:
-        value = f"{entry.value:.3f}"
+        value = f"{entry.value:z.3f}"
         value = f"**{value}**" if entry.differs else value
         return value if entry.difference is None else f"{value} ({_bare(entry)})"
 
@@ -104,7 +104,7 @@ def _latex(found: Comparison) -> str:
     def cell(entry: Entry) -> str:
         value = f"{100 * entry.value:.1f}"
         value = rf"\textbf{{{value}}}" if entry.differs else value
-        return value if entry.difference is None else rf"{value}\,{{\scriptsize ${100 * entry.difference:+.1f}$}}"
+        return value if entry.difference is None else rf"{value}\,{{\scriptsize ${100 * entry.difference:+z.1f}$}}"
 
     columns = len(found.columns)
     places = found.shown_benchmarks()
@@ -137,7 +137,7 @@ def _csv(found: Comparison) -> str:
 
 
 def _bare(entry: Entry) -> str:
-    return f"{entry.difference:+.3f} [{entry.difference_low:+.3f}, {entry.difference_high:+.3f}]"
+    return f"{entry.difference:+z.3f} [{entry.difference_low:+z.3f}, {entry.difference_high:+z.3f}]"
 
 
 def _caption(found: Comparison) -> str:

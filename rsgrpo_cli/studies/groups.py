@@ -154,9 +154,20 @@ def _group(label: str, found: Sequence[Result]) -> Group:
     seeds = [member.config.seed for member in members]
     twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
     if twice is not None:
-        names = [member.name for member in members if member.config.seed == twice]
-        raise UsageError(f"{label}: {' and '.join(names[:2])} both have seed {twice}", "leave one of them out")
+        raise _same_seed(label, [member for member in members if member.config.seed == twice], twice)
     return Group(label, tuple(members))
+
+
+def _same_seed(label: str, found: Sequence[Result], seed: int) -> UsageError:
+    """That two results of a group are not two seeds: one that is named twice, or two of the same settings and seed."""
+    one, other = found[:2]
+    if one.run == other.run:
+        return UsageError(f"{label}: {one.run} is named twice", "name each run once; in two groups: LABEL=RUN")
+    names = (one.name, other.name) if one.name != other.name else (one.run, other.run)
+    return UsageError(
+        f"{label}: {' and '.join(names)} both have seed {seed}, and a group has each seed once",
+        "leave one of them out; to compare them: LABEL=RUN for each",
+    )
 
 
 def differing(found: Sequence[Result]) -> dict[str, tuple[Any, ...]]:

@@ -38,6 +38,11 @@ def test_diff_names_settings_and_results(cli: Cli, trained: Path) -> None:
     text = cli("diff", trained, "runs/other").out
     assert "advantage.beta" in text
     assert "the settings are the same" in cli("diff", trained, trained).out
+    for places in ((f"{trained}@1", f"{trained}@2"), (trained, f"{trained}@2")):
+        refused = cli("diff", *places)
+        assert (refused.code, "diff is of whole runs" in refused.err) == (2, True)
+        assert f"rsgrpo compare {places[0]} {places[1]}" in refused.err
+    assert "this takes a whole run, without a policy: trained" in cli("status", "trained@2").err
 
 
 def test_diff_sends_on_to_compare_where_there_are_evaluations(cli: Cli, trained: Path) -> None:

@@ -193,8 +193,19 @@ def test_a_ctrl_c_that_no_stage_listens_for(cli: Cli, monkeypatch: pytest.Monkey
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rsgrpo_cli.report.inspect.state", interrupted)
-    refused(cli("status"), 130, "stopped at once; what was finished is kept", "run the same command again")
+    monkeypatch.setattr("rsgrpo_cli.planning.checks.all_checks", lambda **_: interrupted())
+    assert cli("doctor", "--offline") == Result(130, "", "stopped at once\n")  # there is nothing to resume
+    monkeypatch.setattr("rsgrpo_cli.commands.context.resolve", interrupted)
+    refused(cli("train"), 130, "stopped at once; what was finished is kept", "run the same command again to resume")
+
+
+def test_a_second_ctrl_c_names_the_run_to_resume(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rsgrpo_cli.pipeline.training.train", interrupted)
+    told = f"to resume: run the same command again with --run {trained}"
+    refused(cli("train", "--run", trained), 130, "stopped at once; what was finished is kept", told)
 
 
 def test_a_full_disk(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,9 +103,10 @@ def test_watch_says_what_train_said(cli: Cli, trained: Path) -> None:
     rows = [json.loads(line) for line in cli("watch", trained, "--json").out.splitlines()]
     assert [row["step"] for row in rows] == [0, 1]
     lines = cli("watch", trained).err.splitlines()
-    assert [line.split()[0] for line in lines] == ["step", "0", "1"]
+    assert [line.split()[0] for line in lines[:-1]] == ["step", "0", "1"]
+    assert lines[-1] == f"{trained}: done, 2 of 2 steps"
     logged = (trained / "run.log").read_text()
-    assert all(" ".join(line.split()[:-2]) in " ".join(logged.split()) for line in lines[1:])
+    assert all(" ".join(line.split()[:-2]) in " ".join(logged.split()) for line in lines[1:-1])
 
 
 def test_watch_once_is_the_screen(cli: Cli, trained: Path) -> None:

@@ -95,6 +95,10 @@ def test_newly_solved_are_those_of_compare(cli: Cli, evaluated: Path) -> None:
     shown = cli("show", "--newly-solved", *places, "--limit", "999", "--json").json["problems"]
     assert [row["prompt_id"] for row in shown] == sorted(compared)
     assert all(row["right"] for row in shown)
+    assert cli("eval", "--run", evaluated, "--policy", "0", "-n", "8").code == 0
+    assert "the first 4 of the 8 of trained@0" in cli("show", "--newly-solved", *places).out
+    other_way = cli("show", "--newly-solved", *reversed(places), "--json").json
+    assert other_way["notes"][1] == "what is right is counted over all 8 of trained@0 (base)"
 
 
 def test_the_best_completion_comes_first_with_its_answer(cli: Cli, run: RunDir) -> None:

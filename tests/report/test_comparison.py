@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.report.comparison import compare, require_same_problems, unlike
+from rsgrpo_cli.report.comparison import compare, equal_results, require_same_problems, unlike
 from tests.report.test_evaluations import FIRST, SAMPLING, SECOND, evaluation
 
 
@@ -26,6 +26,8 @@ def test_an_evaluation_against_itself_is_tied() -> None:
     for row in compare(FIRST, FIRST, [1, 2])["differences"]:
         assert (row["difference"], row["ci_low"], row["ci_high"], row["tied"]) == (0.0, 0.0, 0.0, 4)
         assert row["p_value"] == 1.0
+    assert equal_results(compare(FIRST, FIRST, None))
+    assert not equal_results(compare(FIRST, SECOND, None))
 
 
 def test_k_beyond_the_samples_is_refused() -> None:

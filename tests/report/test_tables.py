@@ -66,6 +66,13 @@ def test_a_comparison() -> None:
     assert row[-1] == "2 / 1 / 1"
 
 
+def test_what_rounds_to_nothing_has_no_minus() -> None:
+    result = compare(FIRST, SECOND, [1])
+    result["differences"][0] |= {"difference": -0.0004, "ci_low": -0.2, "ci_high": -0.0001}
+    (row,) = [row for row in lines(comparison_table(result)) if row and row[0] == "pass@1"]
+    assert row[3:5] == ["+0.000", "-0.200 .. +0.000"]
+
+
 def test_a_mean_over_benchmarks() -> None:
     both = [FIRST, replace(evaluation("first", {"z": 3}), benchmark="sums")]
     rows = lines(macro_table(both, macro_mean(both, [1])))

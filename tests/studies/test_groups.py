@@ -67,7 +67,7 @@ def test_a_base_model_that_was_measured_twice_alike_counts_once(study: str) -> N
     results.write(Path(study) / "base-seed0-9f9f.parquet", result("base-seed0-9f9f", 0, [1, 1, 1, 0], steps=0))
     assert find_groups([study])[0].seeds == (0, 1)
     results.write(Path(study) / "base-seed0-8e8e.parquet", result("base-seed0-8e8e", 0, [1, 1, 1, 1], steps=0))
-    with pytest.raises(UsageError, match="both have seed 0"):
+    with pytest.raises(UsageError, match="base-seed0-1a2b and base-seed0-8e8e both have seed 0, and a group"):
         find_groups([study])
 
 
@@ -137,7 +137,7 @@ def test_the_formats_say_the_same(study: str) -> None:
 def test_what_cannot_be_one_group_is_refused(study: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"advantage\.(estimator|beta)"):
         find_groups([f"x={study}/grpo-seed0.parquet", f"x={study}/beta4-seed1.parquet"])
-    with pytest.raises(UsageError, match="both have seed 0"):
+    with pytest.raises(UsageError, match=r"x: runs/.*/grpo-seed0 is named twice"):
         find_groups([f"x={study}/grpo-seed0.parquet", f"x={study}/grpo-seed0.parquet"])
     with pytest.raises(UsageError, match="base-seed0-1a2b is a base model"):
         find_groups([f"x={study}/grpo-seed0.parquet", f"x={study}/base-seed0-1a2b.parquet"])

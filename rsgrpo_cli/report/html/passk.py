@@ -171,13 +171,15 @@ def sentence(
         seeds: Training runs that are averaged.
         graded: Whether rewards are grades.
     """
+    of = f"{problems:,} problems, {samples:,} samples each, {_count(seeds, 'seed')}"
+    if all(map(_is_equal, rows)):
+        return f"{labels[1]} and {labels[0]} are equal on every problem ({of})."
     shown = rows[:1] if len(rows) < 2 else [rows[-1], rows[0]]
     verbs, places = zip(*(_told(row, graded) for row in shown), strict=True)
     told = [
         place if verb in verbs[:at] else f"{verb} {place}"
         for at, (verb, place) in enumerate(zip(verbs, places, strict=True))
     ]
-    of = f"{problems:,} problems, {samples:,} samples each, {_count(seeds, 'seed')}"
     between, over = "" if graded else _between(rows), " and seeds" if seeds > 1 else ""
     basis = f"Paired 95% intervals over problems{over}; {of}."
     return f"Against {labels[0]}, {labels[1]} {' and '.join(told)}. {between}{basis}"
@@ -198,9 +200,11 @@ def _between(rows: Sequence[dict[str, Any]]) -> str:
 
 def _told(row: dict[str, Any], graded: bool) -> tuple[str, str]:
     """What the policy does, and where, with the size of the difference."""
+    if _is_equal(row):
+        return "is equal on every problem", "in mean reward" if graded else _tries(row["k"])
     size, low, high = (_signed(row[name], graded) for name in ("difference", "low", "high"))
     between = "no interval: a single problem" if row["low"] is None else f"{low} to {high}"
-    place = "in mean reward" if graded else "at the first try" if row["k"] == 1 else f"in {row['k']:,} tries"
+    place = "in mean reward" if graded else _tries(row["k"])
     where = f"{place} ({size}{'' if graded else ' points'} [{between}])"
     if row["low"] is None or row["low"] <= 0 <= row["high"]:
         return "shows no clear difference", where
@@ -208,6 +212,15 @@ def _told(row: dict[str, Any], graded: bool) -> tuple[str, str]:
     if graded:
         return f"is {'higher' if more else 'lower'}", where
     return f"solves {'more' if more else 'fewer'} problems", where
+
+
+def _is_equal(row: dict[str, Any]) -> bool:
+    """Whether both have the same value on each problem, with each seed."""
+    return not (row["better"] or row["worse"] or row["low"] or row["high"])
+
+
+def _tries(k: int) -> str:
+    return "at the first try" if k == 1 else f"in {k:,} tries"
 
 
 def _signed(value: float | None, graded: bool) -> str:

@@ -106,18 +106,25 @@ def require_equal_samples(groups: Sequence[Group], benchmark: str, what: str) ->
     Raises:
         UsageError: If some run has more than another, naming them.
     """
-    sizes: dict[int, str] = {}
+    sizes: dict[int, tuple[Result, int]] = {}
     for group in groups:
         for member, one in zip(group.members, group.counts(benchmark), strict=True):
             for size in {int(n) for n in one.n_M}:
-                sizes.setdefault(size, member.place or member.name)
+                sizes.setdefault(size, (member, one.policy))
     if len(sizes) > 1:
-        (few, fewer), *_, (many, more) = sorted(sizes.items())
+        few, *_, many = sorted(sizes)
+        (fewer, policy), (more, other) = sizes[few], sizes[many]
         raise UsageError(
-            f"{what} can only be compared at equal numbers of samples: {fewer} has {few} per problem, {more} {many}",
-            f"draw more: rsgrpo eval --run {fewer} -n {many}",
+            f"{what} can only be compared at equal numbers of samples: {_policy(fewer, policy)} has {few} per problem, "
+            f"{_policy(more, other)} {many}",
+            f"draw more: {fewer.eval_command(policy, benchmark)} -n {many}",
         )
     return next(iter(sizes))
+
+
+def _policy(result: Result, policy: int) -> str:
+    """A policy in words; a base model of `with_base` is named after the run that evaluated it."""
+    return f"policy {policy} of {result.name.removesuffix('@0')}"
 
 
 def about(groups: Sequence[Group], benchmark: str) -> str:

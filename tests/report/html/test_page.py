@@ -107,20 +107,29 @@ def test_the_page_says_what_changed(tmp_path: Path) -> None:
         ([(1, 0.1, 0.05, 0.2), (2, 0.1, 0.05, 0.2), (1000, 0.1, 0.05, 0.2)],
          "solves more problems in 1,000 tries (+10.0 points [+5.0 to +20.0]) and at the first try "
          "(+10.0 points [+5.0 to +20.0]). pass@k is clearly higher at every k."),
-        ([(1, 0.0, 0.0, 0.0)], "shows no clear difference at the first try (0 points [0 to 0])."),
+        ([(1, 0.0, 0.0, 0.0), (8, 0.04, 0.01, 0.07)],
+         "solves more problems in 8 tries (+4.0 points [+1.0 to +7.0]) and is equal on every problem at the first "
+         "try."),
         ([(2, 0.0001, None, None)],
          "shows no clear difference in 2 tries (+0.01 points [no interval: a single problem])."),
     ],
 )  # fmt: skip
 def test_the_verdict_in_words(rows: list[tuple[Any, ...]], said: str) -> None:
     told = [dict(zip(("k", "difference", "low", "high"), row, strict=True)) for row in rows]
+    told = [row | {"better": int(row["difference"] > 0), "worse": int(row["difference"] < 0)} for row in told]
     assert sentence(["A", "B"], told, 30, 64, 2, False) == (
         f"Against A, B {said} Paired 95% intervals over problems and seeds; 30 problems, 64 samples each, 2 seeds."
     )
 
 
+def test_equal_results_are_a_sentence_of_their_own() -> None:
+    row = {"k": 1, "difference": 0.0, "low": 0.0, "high": 0.0, "better": 0, "worse": 0}
+    told = sentence(["A", "B"], [row, row | {"k": 4}], 30, 4, 1, False)
+    assert told == "B and A are equal on every problem (30 problems, 4 samples each, 1 seed)."
+
+
 def test_a_verdict_on_grades() -> None:
-    row = {"k": 0, "difference": 0.25, "low": 0.1, "high": 0.4}
+    row = {"k": 0, "difference": 0.25, "low": 0.1, "high": 0.4, "better": 3, "worse": 1}
     assert sentence(["A", "B"], [row], 30, 4, 1, True) == (
         "Against A, B is higher in mean reward (+0.250 [+0.100 to +0.400]). Paired 95% intervals over problems; "
         "30 problems, 4 samples each, 1 seed."

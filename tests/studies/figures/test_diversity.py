@@ -40,4 +40,4 @@ def test_unequal_numbers_of_samples_are_refused() -> None:
     groups = [group("grpo", [1, 1]), group("beta4", [1, 1], n=8)]
     with pytest.raises(UsageError, match="distinct answers can only be compared at equal numbers of samples") as caught:
         diversity.collect(groups, Choices())
-    assert caught.value.hint == "draw more: rsgrpo eval --run grpo-seed0 -n 8"
+    assert caught.value.hint == "draw more: rsgrpo eval --run runs/s/grpo-seed0 --policy 2 --benchmark toy -n 8"

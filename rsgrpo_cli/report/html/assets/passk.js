@@ -128,5 +128,6 @@ function differencePanel() {
   const plot = D.benchmark.graded ? null : [lines(series, { log: true, xTicks: D.benchmark.ks, zero: true, xLabel: "k, number of tries", xName: "k",
     yLabel: `difference to ${label}`, label: `Paired difference to ${label} against k` }), legend(series)];
   return el("div", {}, el("h3", {}, `Paired difference to ${label}`), plot,
-    el("details", { class: "numbers", open: D.benchmark.graded }, el("summary", {}, "Differences in numbers"), tables));
+    el("details", { class: "numbers", open: D.benchmark.graded }, el("summary", {}, "Differences in numbers"), tables,
+      el("p", { class: "mut" }, "p is of a two-sided permutation test that flips the signs of the problems' differences, one row at a time; of several seeds there is none.")));
 }

@@ -39,7 +39,7 @@ function changedBody(arm, choose) {
   if (first) open(first.row);
   return [
     el("p", {}, name(arm), " against ", name(base), `: ${many(gained.length, "problem")} newly solved and ${lost.length} newly lost, in ${count(n)} tries each. ` +
-      "The evidence is how likely as clear a split is if both are equally good at the problem; of hundreds of problems, a few come out so by chance."),
+      "The evidence is how likely as clear a split is if both are equally good at the problem (Fisher's exact test, two-sided); of hundreds of problems, a few come out so by chance."),
     others().length > 1 ? choice("Policy", others().map((other) => [other, D.arms[other].label]), arm, choose) : null,
     el("div", { class: "two" }, picker("Newly solved", gained, 1), picker("Newly lost", lost, -1)), detail,
   ];
