@@ -35,12 +35,28 @@ _DENIAL = re.compile(
     r"|\\(?:neq?|not)(?![A-Za-z])|≠",
     re.IGNORECASE,
 )
+# What joins boxes so that each of them is said to be the answer: "\\boxed{6} or \\boxed{7}".
+_EITHER = re.compile(
+    r"(?:\\[\])]|[$.\s])*(?:[a-z]{1,12}\s+)?(?:\\text\s*\{\s*)?(?:[,;]\s*(?:and|or)\b|[,;]|\b(?:and|or)\b)(?:\s*\})?"
+    r"(?:\\[\[(]|[$\s])*(?:[A-Za-z](?:_\w)?\s*=[$\s]*)?"
+)
+# "We discard \\boxed{2}": what is said before the first of several.
+_DISCARDS = re.compile(
+    r"(?<!not )(?<!n't )\b(?:discard|reject|exclud|eliminat|dismiss|omit|rul(?:e|ing) out)\w*\b"
+    r"(?:\s+[a-z]+){0,3}\s*(?:[A-Za-z]\s*=\s*)?\Z",
+    re.IGNORECASE,
+)
 _BESIDE_CHARS = 40
 # "= -\boxed{14}", "$2\boxed{14}$"; a dash before a box at the start of a line is a bullet.
 _SIGN_BEFORE = re.compile(
     r"(?:(?:[=(]|\$|\\[\[(]|\b(?:is|of|to)\s)\s*(?P<sign>-\s*|-?\d+(?:\.\d+)?(?:\s*\\(?:cdot|times)\s*)?)|(?P<denied>\\neq?\s*))\{?\Z"
 )
 _POWER_BEHIND = re.compile(r"\^\s*(?:\{[^{}\\]{1,20}\}|[\dn])(?!\s*\\circ)")
+# All of a formula with a box in it: "$1 + \\boxed{7}$". With more than a letter before "=", it may be a gap to fill.
+_OPENED = re.compile(
+    r"(?:\$|\\[\[(])\s*(?:[A-Za-z]?\s*=)?\s*(?P<said>-?\d+(?:\.\d+)?\s*[-+*/]\s*|\\sqrt\s*\{\s*|\\[dt]?frac\s*\{\d+\}\s*\{\s*)?\Z"
+)
+_CLOSED = re.compile(r"(?P<said>\}?\s*(?:!|[-+*/]\s*\d+(?:\.\d+)?)?)\s*[.,]?\s*(?:\$|\\[\])])")
 _DOLLARS = re.compile(r"\$+([^$]+)\$")
 _SENTENCE_END = re.compile(r"[.。](?:\s|$)")
 # A minus counts where nothing stands before it: "10-5" ends in 5.
@@ -54,11 +70,13 @@ class Extraction:
     Args:
         answer: What is in the last box, without the boxes in it; None where there is no answer.
         line: What is in each box on the line of the last, that one included.
+        either: What is in each of the boxes that a comma, "and" or "or" joins with the last, that one included.
         status: NO_BOX, THINK_UNCLOSED or TRUNCATED where there is no answer, else None.
     """
 
     answer: str | None = None
     line: tuple[str, ...] = ()
+    either: tuple[str, ...] = ()
     status: Status | None = None
 
 
@@ -82,9 +100,15 @@ def extract(completion: str, *, finish_reason: str = "stop", in_thought: bool = 
     first = len(boxes) - 1
     while first and _go_together(spoken, boxes[first - 1].end, boxes[first].start):
         first -= 1
+    if _DISCARDS.search(spoken, max(0, boxes[first].start - _BESIDE_CHARS), boxes[first].start):
+        first = len(boxes) - 1
     contents = tuple(box.content for box in boxes[first:])
     before, behind = _glued(spoken, boxes[-1])
-    return Extraction(answer=before + contents[-1] + behind, line=contents)
+    either = len(boxes) - 1
+    while either > first and _EITHER.fullmatch(spoken, boxes[either - 1].end, boxes[either].start):
+        either -= 1
+    joined = tuple(box.content for box in boxes[either:])
+    return Extraction(answer=before + contents[-1] + behind, line=contents, either=joined)
 
 
 def _go_together(text: str, start: int, end: int) -> bool:
@@ -96,7 +120,11 @@ def _go_together(text: str, start: int, end: int) -> bool:
 
 
 def _glued(text: str, box: _Box) -> tuple[str, str]:
-    """What stands against a box inside its formula and changes it: a sign or a factor before it, a power behind it."""
+    """What stands against a box in its formula and changes it: a sign, a factor or a root before it, a power behind."""
+    opened = _OPENED.search(text, max(0, box.start - _BESIDE_CHARS), box.start)
+    closed = _CLOSED.match(text, box.end) if opened else None
+    if opened and closed and (opened["said"] or closed["said"].strip()):
+        return f"{opened['said'] or ''}(", f"){closed['said']}"
     before = _SIGN_BEFORE.search(text, max(0, box.start - _BESIDE_CHARS), box.start)
     behind = _POWER_BEHIND.match(text, box.end)
     sign = (before["sign"] or before["denied"]).strip() if before else ""

@@ -51,7 +51,7 @@ from rsgrpo_cli.rewards.math.wording import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 16
+GRADING_RULES_VERSION = 17
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -65,7 +65,7 @@ _ELLIPSIS = re.compile(r"\\[lcv]?dots(?![A-Za-z])|\.\.")
 _UNDER_LIMIT = re.compile(r"\\lim\s*_\s*\{[^{}]*\}")
 _IMPLICATION = re.compile(r"\\(?:implies|Rightarrow|Leftrightarrow|iff|to|rightarrow)(?![A-Za-z])")
 _DIGITS_APART = re.compile(r"[+-]?\d+(?: +\d+)+")
-_DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
+_DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)(\s*(?:\\text\{[^{}\d]*\}(?:\^\{?\d\}?)?|\\%)?)")
 _SURE_DECIMAL_COMMA = re.compile(r"([+-]?0),(\d+)")  # no thousands, and hardly a list
 _NEGATION = re.compile(r"\b(?:not|never|neither|except|isn't|no)\b", re.IGNORECASE)
 _SET = re.compile(r"\\\{((?:[^{}\\|:]|\\(?!mid|[{}])[A-Za-z]+|\{[^{}]*\})+)\\\}")
@@ -147,7 +147,7 @@ def normalise_answer(answer: str, gold: str) -> str:
         return text
     text = without_words(_alone(text))
     if not several and not components(gold) and (found := _DECIMAL_COMMA.fullmatch(text)):
-        text = f"{found[1]}.{found[2]}"
+        text = f"{found[1]}.{found[2]}{found[3]}"
     return _bracketed_as(gold, in_terms_of(gold, text))
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-from rsgrpo_cli.rewards.extraction import extract, extract_lenient
+from rsgrpo_cli.rewards.extraction import Extraction, extract, extract_lenient
 from rsgrpo_cli.rewards.math.answer import (
     GRADING_RULES_VERSION,
     MAX_ANSWER_CHARS,
@@ -22,9 +22,10 @@ from rsgrpo_cli.rewards.math.answer import (
     normalise_gold,
     spelt_alike,
 )
-from rsgrpo_cli.rewards.math.form import values
+from rsgrpo_cli.rewards.math.form import decimal, key, rational, values
 from rsgrpo_cli.rewards.math.gold import complaint_about, read_gold
 from rsgrpo_cli.rewards.math.notation import with_same_index
+from rsgrpo_cli.rewards.math.text import normalise
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
 from rsgrpo_cli.workers.pool import DEFAULT_MEMORY_LIMIT_BYTES, Died, Done, Outcome, Raised, TimedOut, WorkerPool
 
@@ -125,30 +126,39 @@ class MathReward:
 
 def _strict_attempt(sample: Sample) -> _Attempt:
     found = extract(sample.completion, finish_reason=sample.finish_reason, in_thought=sample.in_thought)
-    return _Attempt(None, found.status) if found.answer is None else _attempt(sample, found.answer, found.line)
+    return _Attempt(None, found.status) if found.answer is None else _attempt(sample, found.answer, found)
 
 
 def _lenient_attempt(sample: Sample) -> _Attempt:
     answer = extract_lenient(sample.completion, in_thought=sample.in_thought)
     if answer is None:
         return _Attempt(None, Status.NO_BOX)
-    return _attempt(sample, answer, extract(sample.completion, in_thought=sample.in_thought).line)
+    return _attempt(sample, answer, extract(sample.completion, in_thought=sample.in_thought))
 
 
-def _attempt(sample: Sample, answer: str, line: tuple[str, ...]) -> _Attempt:
+def _attempt(sample: Sample, answer: str, found: Extraction) -> _Attempt:
     # What a group repeats is read once; of what is enormous no copy is kept.
-    read = _read if sum(map(len, line)) + len(answer) > MAX_ANSWER_CHARS else _read_once
-    return read(sample.ground_truth, answer, line)
+    read = _read if sum(map(len, found.line)) + len(answer) > MAX_ANSWER_CHARS else _read_once
+    return read(sample.ground_truth, answer, found.line, found.either)
 
 
-def _read(ground_truth: str, answer: str, line: tuple[str, ...]) -> _Attempt:
+def _read(ground_truth: str, answer: str, line: tuple[str, ...], either: tuple[str, ...]) -> _Attempt:
     gold = gold_beside(ground_truth, answer)
+    if len(either) > 1 and not has_several_values(gold) and not _say_the_same(either):
+        answer = ", ".join(either)
     if spelt_alike(ground_truth, answer):
         return _Attempt((gold, gold), compare_cheaply(gold, gold))
     text = normalise_answer(with_same_index(ground_truth, answer), gold)
     if len(line) > 1 and has_several_values(gold) and len(values(text)) == 1:
         text = normalise_answer(", ".join(line), gold)
     return _Attempt((gold, text), compare_cheaply(gold, text))
+
+
+def _say_the_same(boxes: tuple[str, ...]) -> bool:
+    r"""Whether several boxes hold one text, or one number as `\frac{1}{2}` and `0.5` do."""
+    texts = {key(normalise(text)) for text in boxes}
+    numbers = {decimal(text) if (exact := rational(text)) is None else exact for text in texts}
+    return len(texts) == 1 or (None not in numbers and len(numbers) == 1)
 
 
 _read_once = lru_cache(maxsize=8192)(_read)
@@ -177,7 +187,7 @@ def _own_complaint(gold: str) -> str | None:
         return None  # that it is empty is said elsewhere
     for spelling in (gold, *_in_digits(gold)):
         found = extract(f"\\boxed{{{spelling}}}")
-        attempt = _Attempt(None, found.status) if found.answer is None else _read(gold, found.answer, found.line)
+        attempt = _Attempt(None, found.status) if found.answer is None else _read(gold, found.answer, found.line, ())
         if attempt.status not in (None, Status.OK):
             return f"a completion with \\boxed{{{spelling[:80]}}} would be judged {attempt.status}"
     return None

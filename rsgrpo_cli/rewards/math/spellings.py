@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 
 Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
@@ -27,6 +28,14 @@ def _if_more(found: re.Match[str]) -> str:
 def _function(found: re.Match[str]) -> str:
     """A function's name as its command; words stay, "total cost" as well."""
     return f"\\{found[1]} " if found[1] else found[0]
+
+
+def _in_ten_thousands(found: re.Match[str]) -> str:
+    """`12万` as 120000."""
+    number = Fraction(found["many"]) * (10**4 if found["scale"] in "万萬만" else 10**8)
+    opened = found["text"] if found["text"] and not found["end"] else ""
+    closed = found["end"] if found["end"] and not found["text"] else ""
+    return found[0] if number.denominator > 1 else f"{number.numerator}{opened}{closed}"
 
 
 _BETWEEN = r"(?:\\q?quad|\\[,;: ]|[\s,;]){0,8}"
@@ -82,6 +91,14 @@ def _one_unit(found: re.Match[str]) -> str:
     return f"\\text{{ {joined}}}"
 
 
+_GROUP = r"(?:\\mathbb\{Z\}|[CZ])_\{?\d+\}?"
+
+
+def _cyclic_groups(found: re.Match[str]) -> str:
+    r"""`C_2\oplus C_4` as `\mathbb{Z}_{2}\times\mathbb{Z}_{4}`."""
+    return r" \times ".join(rf"\mathbb{{Z}}_{{{order}}}" for order in re.findall(r"\d+", found[0]))
+
+
 _FUNCTIONS = "ln|log|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|exp"
 COMMANDS: tuple[Rule, ...] = tuple(
     (re.compile(pattern), replacement)
@@ -105,7 +122,14 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"^\s*'([^']*)'\s*$", r"\1"),
         (r"(?<=\d)'(?=\d{3}(?!\d))", ""),
         (r"百分之\s*(\d+(?:\.\d+)?)", r"\1\\%"),
-        (r"(?<=[\d})\]])\s*[和或及]\s*(?=[-\\\d(])", ","),
+        (r"(?<=[\d})\]])\s*(?:或者?|和|及|または|又は|と|및|또는|와|과)\s*(?=[-\\\d(]|[A-Za-z]\s*=)", ","),
+        (r"\\text\s*\{\s*(?:et|y|und|и|ed?|e)\s*\}(?=\s*[-\\\d(]|\s*[A-Za-z]\s*=)", r"\\text{ and }"),
+        (r"\\text\s*\{\s*(?:ou|oder|o|или)\s*\}(?=\s*[-\\\d(]|\s*[A-Za-z]\s*=)", r"\\text{ or }"),
+        (
+            r"(?P<many>\d+(?:\.\d+)?)\s*(?P<text>\\text\s*\{\s*)?(?P<scale>[万萬만亿億억])(?!\s*[\d千百十])(?P<end>\s*\})?",
+            _in_ten_thousands,
+        ),
+        (r"^\s*第\s*(?=\d)", ""),
         (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
         (rf"(?:(?<=^)|(?<=\\cup)|(?<=\\in)){_GAP}\](?=[^\[\],;]{{0,99}}[,;][^\[\],;]{{0,99}}[\[\]])", r"("),  # "]0,1]"
         (rf"([(\[][^()\[\],;]{{0,99}}[,;][^()\[\],;]{{0,99}})\[(?={_GAP}(?:$|\\cup))", r"\1)"),
@@ -134,12 +158,18 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (rf"\\text\{{\s*({_FUNCTIONS})\s*\}}", r"\\\1 "),
         (r"\\text\{\s*(gcd|lcm|max|min)\s*\}(?=\s*[({])", r"\\\1 "),
         (rf"\\text\{{[^{{}}]*\}}|(?<![\\A-Za-z])({_FUNCTIONS})(?=\s*(?:[(\d\\^_{{]|[a-z](?![A-Za-z])))", _function),
-        (r"(?<=\d)\s*\^?\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])", ""),
+        (
+            r"(?<=\d)\s*\^?\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?"
+            r"|(?<=\d)\s*\^\s*\{\s*(?:st|rd|th)\s*\}|(?<=^2)\^\{nd\}$|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])",
+            "",
+        ),
         (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
         (r"\\(?:operatorname\*?\s*\{\s*)?(arc)?(c?)tg\s*\}?(?![A-Za-z])", _tangent),
         (r"\\text\{\s*(?:positive )?infinity\s*\}|^\s*infinity\s*$", r"\\infty "),
         (r"^\s*(?:\\text\{\s*)?(?:all|the|set of|\s)*real numbers\.?\s*\}?\s*$", r"\\mathbb{R}"),
-        (r"\\vec\s*\{\s*([A-Z]{2}|[A-Za-z])\s*\}", r"\1"),
+        (r"^\s*\\(?:overrightarrow|vec)\s*\{\s*([A-Z]{2})\s*\}\s*$", r"\\text{\1}"),  # from A to B
+        (r"\\(?:overrightarrow|vec)\s*\{\s*([A-Z]{2})\s*\}", r"V_{\1}"),
+        (r"\\vec\s*(?:\{\s*([A-Za-z])\s*\}|\s([A-Za-z])(?![A-Za-z]))", r"\1\2"),
         (r"\{?\}?_\{?(\d+)\}?\s*C_\{?(\d+)\}?|\{?\}?\^\{?(\d+)\}?\s*C_\{?(\d+)\}?", r"\\binom{\1\3}{\2\4}"),
         (r"(?<![A-Za-z\\])C_\{?(\w+)\}?\^\{?(\w+)\}?", r"\\binom{\1}{\2}"),
         (
@@ -159,8 +189,8 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"\\mathbb\s+([A-Z])(?![A-Za-z])|\\mathbb([A-Z])(?![A-Za-z])", r"\\mathbb{\1\2}"),
         (r"\\mathbb\{Z\}\s*/\s*(?:\((\w+)\)|\{?(\w+)\s*\\mathbb\{Z\}\}?|(\d+))(?![A-Za-z])", r"\\mathbb{Z}_{\1\2\3}"),
         (r"\\mathfrak\s*\{?\s*c\s*\}?(?![A-Za-z])", r"2^{\\aleph_0}"),
-        (r"^\s*(?:\\mathbb\{)?[CZ]\}?_\{?(\d+)\}?\s*$", r"\\mathbb{Z}_{\1}"),
-        (r"\\(?:overline|overleftrightarrow|overrightarrow|widehat|overarc)\s*\{\s*([A-Z]{2,3})\s*\}", r"\1"),
+        (rf"^\s*{_GROUP}(?:\s*\\(?:times|oplus)\s*{_GROUP})*\s*$", _cyclic_groups),
+        (r"\\(?:overline|overleftrightarrow|widehat|overarc)\s*\{\s*([A-Z]{2,3})\s*\}", r"\1"),
         (r"^\s*(?:\\angle|\\triangle|∠|△)(?![A-Za-z])\s*(?=[A-Z]{1,3}\s*$)", ""),
         (r"\^\s*\{?\s*\\prime(?![A-Za-z])\s*\}?|\\prime(?![A-Za-z])", "'"),
         (r"\^?\s*\{?\s*\\deg(?:ree)?(?![A-Za-z])\s*\}?", r"^\\circ "),
@@ -174,7 +204,11 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"\\text\{(\d[0-9A-F]*|[A-F]+\d[0-9A-F]*)\}(?=\s*(?:_|$))|\\text\{([0-9A-F]+)\}(?=\s*_)", r"\1\2"),
         (r"[\"`€£¥₹₩₽₫₪฿₱]", ""),
         # Where all of it is in one font: "\text{42 apples}".
-        (r"^\s*\\text\{\s*(-?[\d.,/]*\d)(?:\s|\\ )*(?![A-F]\s*\})([^\W\d_]+)\s*\}\s*$", r"\1\\text{ \2}"),
+        (
+            r"^\s*\\text\{\s*(-?[\d.,/]*\d)(?:\s|\\ )*(?![A-F]\s*\})"
+            r"([^\W\d_]+(?:[ /][^\W\d_]+){0,3})\s*\}(\^[23])?\s*$",
+            r"\1\\text{ \2}\3",
+        ),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
         (r"\\(?:leqslant|le)(?![A-Za-z])|<=", r"\\leq "),

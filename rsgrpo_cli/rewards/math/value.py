@@ -54,6 +54,7 @@ _STATED_AGAIN = re.compile(r"(\S.*[\d}%])\s+\(\s*(?:\\approx|=)?\s*(-?[\d./]+(?:
 UNEVALUATED = re.compile(
     r"\\(?:sum|prod|i{1,3}nt|oint|lim|limsup|liminf|max|min|sup|inf|gcd|lcm|bmod|pmod|mod|det|[lr]floor|[lr]ceil)(?![A-Za-z])"
     r"|\\(?:operatorname\*?|text)\{\s*(?:lim|max|min|sup|inf|gcd|lcm|mod|det)\s*\}(?!\s*$)|(?<![A-Za-z\\])mod(?![A-Za-z])"
+    r"|\\begin\{vmatrix\}|\|\s*\\begin\{(?:matrix|array)\}"
 )
 """What names a value and leaves the work to the verifier; before an equals sign, a label. A last `min` is a unit."""
 

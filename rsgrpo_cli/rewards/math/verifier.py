@@ -217,8 +217,12 @@ def _same_as_symbol(gold: Any, answer: Any) -> bool:
 
 
 def _same_at_integers(gold: Any, answer: Any) -> bool:
-    """Whether two expressions with factorials or binomials agree at several whole numbers: algebra may not see it."""
-    kinds = (sympy.factorial, sympy.binomial, sympy.gamma)
+    r"""Whether two expressions with factorials, binomials or logarithms agree at several whole numbers.
+
+    Algebra may not see it: `\ln(x+1)-\ln x` is one logarithm for positive x only. Where bars stand, the sign matters.
+    """
+    bars = gold.has(sympy.Abs) or answer.has(sympy.Abs)
+    kinds = (sympy.factorial, sympy.binomial, sympy.gamma, *(() if bars else (sympy.log,)))
     if not _are(sympy.Expr, gold, answer) or not (gold.has(*kinds) or answer.has(*kinds)):
         return False
     symbols = sorted(gold.free_symbols, key=str)
@@ -311,4 +315,6 @@ def _number(parsed: Any) -> Any:
     if not isinstance(parsed, sympy.Expr) or parsed.free_symbols or not parsed.is_number:
         return None
     value = parsed.evalf(_EXACT_DIGITS + 10)
+    if value.is_Float and value._prec == 1:  # no digit of it is certain, as of `\sqrt{4}-2`
+        return sympy.Integer(0)
     return value if value.is_zero or (value.is_finite and abs(value).is_Float) else None

@@ -45,7 +45,7 @@ _INTRODUCES = frozenset(
     )
 )
 """Words that may stand before a value without a colon: they say that it comes, or what it is a value of."""
-_STATES = frozenset(["is", "are", "was", "equals", "equal", "gives", "be"])
+_STATES = frozenset(_said("is are was equals equal gives be est es é è ist равен равна равно beträgt ergibt vale"))
 """Words that say of what stands before them what follows them, as a colon does."""
 _ALTERS = (
     frozenset(
@@ -59,7 +59,13 @@ _ALTERS = (
             "twentieths halved doubled tripled quadrupled pi k thousandth nearly hundreds thousands millions "
             "billions trillions dozens tens score until up increased decreased remainder unknown undefined "
             "impossible wrong incorrect false too cannot can't isn't aren't may might could maybe possibly perhaps "
-            "about around approximately approx roughly guess"
+            "about around approximately approx roughly guess "
+            # in other languages: numbers, halves and doubles, "about", "not", "more" and "less"
+            "mil mille tausend millón millones million millionen milliards milliarden milliarde тысяч тысячи тысяча "
+            "миллион миллиона миллионов миллиард миллиарда миллиардов ribu juta nghìn triệu "
+            "doble double doppelte mitad moitié hälfte половина "
+            "environ aproximadamente ungefähr etwa circa около примерно khoảng "
+            "pas nicht non no не не больше меньше menos moins weniger más plus mehr mindestens höchstens"
         )
     )
     | NUMERALS.keys()
@@ -70,20 +76,25 @@ _ALTERS_BEHIND = (_ALTERS | SCALES.keys()) - frozenset(("square", "cube", "base"
 
 _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
 _CJK_FIRST = re.compile(
-    rf"^(?:\\text\{{)?\s*(?P<said>[{_CJK}]{{0,12}}(?:是|为|有|要|答|共|约|等于|は|が)\s*[:：]?|[{_CJK}]{{1,12}}\s*[:：=])\s*\}}?\s*(?=[-\\\d(.])"
+    rf"^(?:\\text\{{)?\s*(?P<said>[{_CJK}]{{0,12}}(?:是|为|有|要|答|共|约|等于|は|が|은|는)\s*[:：]?|[{_CJK}]{{1,12}}\s*[:：=])\s*\}}?\s*(?=[-\\\d(.])"
 )
 _CJK_LAST = re.compile(rf"(?<=[\d}})\]\w])\s*(?:\\text\{{)?\s*\(?([{_CJK}]{{1,12}})\)?\s*\}}?\s*$")
-_CJK_UNITS = re.compile(r"千[克米卡瓦]|分钟?$|百分点|[最][大小]|等于|大小")
-_CJK_ALTERS = re.compile(r"[万萬亿億千百十半约約负負不非或和到至以之减加乘除余多几折成超近大小]")
+_CJK_UNITS = re.compile(r"小时|小數|最[大小]|최[대소]|千[克米卡瓦]|分钟?$|百分点|[最][大小]|等于|大小")
+_CJK_ALTERS = re.compile(
+    r"[万萬亿億千百十半约約负負不非或和到至以之减加乘除余多几折成超近大小약만억천백십배]|이상|이하|미만|초과|아닌|아니"
+)
 
 _SHORT = "is|of|to|we|so|by|in|it|be|at|or|no|if|up|an|as|So|We|It|In|An|If|By|At|So|No|Is"  # other pairs are products
 _VALUE = (
     r"(?:\d|\.\d|\\(?!text|math(?:rm|bf)|q?quad|(?:in|cdot|times|cup|cap|approx|[lg]eq|neq|to)(?![A-Za-z]))[A-Za-z]+|[(\[]|\\\{"
-    r"|(?![A-Z]{1,3}\s+(?:\\text\{\s*)?(?:is|are|equals|has)\b)[A-Za-z](?![a-z]))"
+    r"|(?![A-Z]{1,3}\s+(?:\\text\{\s*)?(?:is|are|equals|has)\b)[A-Za-z](?![a-zà-öø-ɏ]))"
 )
+_LETTER = r"[A-Za-zÀ-öø-ɏЀ-ӿ]"
+_SMALL = r"[a-zà-öø-ɏа-ӿ']"
+_ABROAD = r"(?:[éè]|es|(?:[LlDdE][aeo]s?|[Ee]l|[AOao](?=\s+[a-zà-ö]{4,}\s)))(?=\s)"  # articles, and "is"
 _BEFORE = re.compile(
-    rf"^\s*(?P<said>(?:\\text\{{[^{{}}]*\}}|(?<![\\A-Za-z])(?:[A-Za-z][a-z']{{2,}}+|(?:{_SHORT})(?![a-z]))(?![A-Za-z]*\{{)"
-    r"|[A-Za-z](?=\s+(?:is|equals?)\b)|[A-Z]{2,3}(?![A-Za-z_^({]|\\(?!text)|\s*[-+*/])|US\$?|[ ,.])+?)"
+    rf"^\s*(?P<said>(?:\\text\{{[^{{}}]*\}}|(?<![\\A-Za-z])(?:{_LETTER}{_SMALL}{{2,}}+|(?:{_SHORT})(?![a-z])|{_ABROAD})(?![A-Za-z]*\{{)"
+    r"|[A-Za-z](?=\s+(?:is|equals?|est?|ist|é|è)\s)|[A-Z]{2,3}(?![A-Za-z_^({]|\\(?!text)|\s*[-+*/])|US\$?|[ ,.])+?)"
     rf"(?:(?P<colon>\s*:\s*)(?=[-+]?\s*{_VALUE})|\s*(?={_VALUE}|[-+](?<=[\s}}:,.][-+]){_VALUE}))"
 )
 _LETTERED = re.compile(r"^\s*(?:\\text\{\s*\(?[A-J][).:]\)?\s*\}|\([A-J]\))\s*(?=[-\d\\(.])")  # "(B) 42" for 42
@@ -92,10 +103,18 @@ _SIGN_WORD = re.compile(
 )
 
 _ARTICLE = re.compile(
-    r"^(?:(?:the [a-z]+ is|(?:the )?(?:final )?answer(?: is|:)|an?(?!\s+(?:and|or)\b)|the|on|in|at|to|by"
-    r"|it is|it's|they are)\s+)+"
+    r"^(?:(?:the [a-z]+ is|(?:the|this) (?:series|sequence|integral|function|statement|limit)"
+    r"|(?:the )?(?:final )?answer(?: is|:)|an?(?!\s+(?:and|or)\b)|the|on|in|at|to|by|it is|it's|they are)\s+)+"
 )
-_NAMES = {"does not exist": "dne", "doesn't exist": "dne"} | dict.fromkeys(
+_YES_AND_NO = {
+    "yes": "是 对 是的 oui sí si ja да はい 예 네 sim sì",
+    "no": "否 不是 不对 non nein нет いいえ 아니오 아니요 não",
+    "true": "真 正确 vrai verdadero wahr верно richtig",
+    "false": "假 错误 faux falso falsch неверно",
+}
+_NAMES = {said: name for name, words in _YES_AND_NO.items() for said in _said(words)}
+_NAMES |= {"does not exist": "dne", "doesn't exist": "dne", "convergent": "converges", "divergent": "diverges"}
+_NAMES |= dict.fromkeys(
     ("no solutions", "no real solution", "no real solutions", "none", "empty set", r"\emptyset"), "no solution"
 )
 _MONTH = (
@@ -112,7 +131,7 @@ _CHOICE = re.compile(
     r"(?:\(([A-J])\)|\[([A-J])\]|([A-J])\s*(?:[.:)](?!\s*')|$))",
     re.IGNORECASE,
 )
-_CHOOSES = re.compile(r"(?:答案)?(?:选择?|是|为)|选?项")
+_CHOOSES = re.compile(r"(?:正确)?(?:答案|选项)\s*[:：]|(?:答案)?(?:选择?|是|为)|选?项")
 _SECOND_CHOICE = re.compile(r"(?:\b(?:and|or|not)\b|[,/&])\s*\(?[A-J]\b\)?(?!\s*[.:]?\s*\w)|\([A-J]\)")
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _REASON = re.compile(
@@ -232,9 +251,11 @@ def agrees(gold: str, answer: str) -> bool:
     """Whether an answer begins with the yes, no, true or false that is the gold, and does not take it back."""
     wanted = spoken(gold)
     plain = _TEXT_COMMAND.sub(r" \1 ", answer).strip().casefold()
+    if (first := _WORD.match(plain)) and first[0] in _NAMES:
+        plain = _NAMES[first[0]] + plain[first.end() :]
     return (
         wanted in _OPPOSITES
-        and re.match(rf"{wanted}\b\s*(?:[,.;:!(—–-]|\\quad|$|because|since)", plain) is not None
+        and re.match(rf"{wanted}\b\s*(?:[,，.;:!(—–-]|\\quad|$|because|since)", plain) is not None
         and re.search(rf"\b{_OPPOSITES[wanted]}\b", plain) is None
     )
 

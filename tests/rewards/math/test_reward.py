@@ -104,7 +104,7 @@ def test_verdicts_carry_reward_status_and_answer(math_reward: MathReward) -> Non
         Verdict(0.0, Status.NO_BOX),
         Verdict(0.0, Status.TRUNCATED),
         Verdict(1.0, Status.OK, "1, 2"),
-        Verdict(1.0, Status.OK, "2"),
+        Verdict(0.0, Status.UNPARSABLE, "1, 2"),  # two answers where one is asked for
     ]
 
 
