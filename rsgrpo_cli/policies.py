@@ -64,17 +64,29 @@ def evaluated_places(run: RunDir) -> Iterator[tuple[RunDir, int, float]]:
     Yields:
         The run, looked at so that the policy is its own; the policy; the place.
     """
-    tags = {*updates_with_tags(run)}
     for path in sorted((run.path / "evals").glob("*")):
         named = _EVALUATED.fullmatch(path.name)
         if not named or not path.is_dir():
             continue
         version, tag, at = int(named[1]), named[2], named[3]
-        if at and tag and (version - 1, f"{tag}at{at}") in tags:  # a tag may end like a place
+        if at and tag and _is_update(run, version, f"{tag}at{at}"):  # a tag may end like a place
             tag, at = f"{tag}at{at}", None
         if not tag or version:
             seen = run.with_update(version - 1, tag) if tag else run
             yield seen, version, float(at) if at else WHOLE
+
+
+def _is_update(run: RunDir, version: int, tag: str) -> bool:
+    """Whether anything is left of an update with a tag that made a policy."""
+    seen = run.with_update(version - 1, tag)
+    return seen.update_metrics(version - 1).is_file() or seen.checkpoint(version).is_dir()
+
+
+def every_evaluation(run: RunDir) -> Iterator[tuple[RunDir, int, float, str]]:
+    """Every evaluation with a summary, as of `evaluated_places`, with its name: the benchmark's, and its tag."""
+    for seen, version, at in evaluated_places(run):
+        for path in sorted(seen.evaluations(version, at).glob("*/summary.parquet")):
+            yield seen, version, at, path.parent.name
 
 
 _VERSION = r"([0-9]{6}|[1-9][0-9]{6,8})"

@@ -300,7 +300,7 @@ class RunDir:
         return any(path.is_file() for folder in folders for path in folder.rglob("*"))
 
     def change_config(self, config: RunConfig) -> None:
-        """Give the run other settings; only while `has_results` says that nothing was made with the old ones."""
+        """Give the run other settings: more steps; others only while `has_results` says that nothing was made."""
         write_json(self.path / "config.json", config_file.content(config, self.origin()))
 
     @classmethod

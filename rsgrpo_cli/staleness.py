@@ -309,13 +309,13 @@ def _changed_since(folder: Path, summary: Lineage, parts: list[Path], lineages: 
     return None if summary.inputs[GRADED] == combined_id(ids) else "was graded again since it was summed up"
 
 
-def stale_evaluation(run: RunDir, version: int, name: str) -> str | None:
+def stale_evaluation(run: RunDir, version: int, name: str, at: float = WHOLE) -> str | None:
     """`why_stale` as a sentence that ends in the way out."""
-    why = why_stale(run, version, name)
+    why = why_stale(run, version, name, at)
     if why is None:
         return None
-    again = eval_command(run, version, name, "--force")
-    return f"the evaluation of policy {run.policy_name(version)} on {name} {why}: {again}"
+    again = eval_command(run, version, name, *place_flags(at), "--force", at=at)
+    return f"the evaluation of {policy_at(run, version, at)} on {name} {why}: {again}"
 
 
 def require_own(run: RunDir, version: int, name: str, at: float = WHOLE) -> None:

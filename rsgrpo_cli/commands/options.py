@@ -39,7 +39,8 @@ def complete_run(incomplete: str) -> list[str]:
     """The runs under runs/ that a name which is being typed may mean; behind LABEL= too."""
     label, equals, begun = incomplete.rpartition("=")
     names = sorted(path.parent.name for path in Path("runs").glob("[!.]*/config.json"))
-    return [f"{label}{equals}{name}" for name in names if name.startswith(begun)]
+    behind = [f"{label}{equals}{name}" for name in names if name.startswith(begun)]
+    return behind + [name for name in names if equals and name.startswith(incomplete)]
 
 
 RunOption = Annotated[

@@ -107,9 +107,9 @@ def _labelled(text: str, benchmark: str | None) -> tuple[str, Evaluation]:
     """What "LABEL=RUN@POLICY" names; a stale evaluation is marked as one, in the table and in the figure."""
     from rsgrpo_cli.report import evaluations
 
-    label, equals, place = text.rpartition("=")
+    label, place = evaluations.split_label(text)
     evaluation = evaluations.find(place, benchmark, stale=True)
-    return (label if equals else evaluation.label) + (" (stale)" if evaluation.stale else ""), evaluation
+    return (label or evaluation.label) + (" (stale)" if evaluation.stale else ""), evaluation
 
 
 def _told_apart(found: list[tuple[str, Evaluation]]) -> list[tuple[str, Evaluation]]:

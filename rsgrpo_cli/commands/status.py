@@ -48,9 +48,15 @@ def _lines(data: dict[str, Any]) -> list[str]:
     lines += _more(data["stale"])
     lines += [f"other settings: {told}" for told in data["departures"][:STALE_SHOWN]] + _more(data["departures"])
     for entry in data["evaluations"]:
-        stale = " (stale)" if entry["stale"] else ""
-        lines.append(f"evaluated: policy {entry['policy']} on {entry['benchmark']}{stale}")
+        lines.append(f"evaluated: {_evaluated(entry)}")
     return lines
+
+
+def _evaluated(entry: dict[str, Any]) -> str:
+    """For instance: policy 4 on toy, policy 4.beta8 on toy (stale), policy 4 at 0.5 on toy."""
+    tag = f".{entry['tag']}" if entry["tag"] else ""
+    line = "" if entry["interpolation"] == 1 else f" at {entry['interpolation']:g}"
+    return f"policy {entry['policy']}{tag}{line} on {entry['benchmark']}{' (stale)' if entry['stale'] else ''}"
 
 
 def _steps(data: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:

@@ -25,7 +25,7 @@ def view(
 
     It only reads the runs. Ctrl-C ends it.
     """
-    from rsgrpo_cli.report.evaluations import split_place
+    from rsgrpo_cli.report.evaluations import split_label, split_place
     from rsgrpo_cli.report.html.collect import page
     from rsgrpo_cli.report.html.places import find, runs_of
     from rsgrpo_cli.report.html.server import PageServer
@@ -35,7 +35,7 @@ def view(
     out = Output(as_json=as_json)
     folders = [run.path for run in runs_of([find(name, benchmark) for name in each_run(runs)])]
     # Of a sweep at work the folder is looked at: further cells appear in it.
-    folders += [RunDir.locate_folder(split_place(name.rpartition("=")[2])[0]) for name in runs]
+    folders += [RunDir.locate_folder(split_place(split_label(name)[1])[0]) for name in runs]
     with PageServer(lambda: page(runs, benchmark, baseline), folders, port, out.warn) as server:
         out.result({"url": server.url}, lines=[f"{server.url}   Ctrl-C ends it; reload the page for new data"])
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,7 +1,7 @@
 """The configuration of a run, and how it comes about.
 
 Values come from, in rising order: the defaults, the recipe of the model, `--config FILE.toml`, the flags. The result is
-written to the run's `config.json` when the run is created and does not change afterwards.
+written to the run's `config.json` when the run is created; afterwards only the number of steps grows.
 """
 
 from __future__ import annotations

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli import activity
+from rsgrpo_cli.errors import Interrupted
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.staleness import Freshness, decide
 
 START = "start"
 """What the log calls the time that loading and starting things took."""
+INTERRUPTED = "interrupted"
+"""What it calls the time of a stage that was stopped in the middle; what is done again is another entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +81,24 @@ def carry_out(
     What was loaded or started on the way is logged as a start: that is the program's time, and not the stage's.
     """
     started, before = time.perf_counter(), activity.seconds_starting()
-    with activity.doing(_named(stage, where)):
-        facts = work()
+    try:
+        with activity.doing(_named(stage, where)):
+            facts = work()
+    except (Interrupted, KeyboardInterrupt):
+        _record(session, INTERRUPTED, time.perf_counter() - started, where)
+        raise
     starting = activity.seconds_starting() - before
     seconds = max(0.0, time.perf_counter() - started - starting)
     if starting:
-        tag = {"tag": where["tag"]} if "tag" in where else {}
-        session.run.record({"stage": START, **tag, "seconds": round(starting, 4)})
+        _record(session, START, starting, where)
     session.note_time({"stage": stage, **where}, seconds)
     return Outcome(stage, path, False, seconds, facts)
+
+
+def _record(session: Session, what: str, seconds: float, where: Mapping[str, int | str]) -> None:
+    """Log a time that is no stage's own, but with its tag."""
+    tag = {"tag": where["tag"]} if "tag" in where else {}
+    session.run.record({"stage": what, **tag, "seconds": round(seconds, 4)})
 
 
 def _named(stage: str, where: Mapping[str, int | str]) -> str:

@@ -62,6 +62,7 @@ def train(session: Session, report: Report) -> None:
     if own is not None:  # before its settings, which may have changed with it
         check_estimator(session, session.config.advantage.estimator, own.identity)
     settle(session)
+    _remember_steps(session)
     total = session.config.train.steps
     if session.run.newest_version() < total:
         session.check_base()
@@ -129,6 +130,14 @@ def settle(session: Session) -> None:
     session.config = session.config.model_copy(update={"advantage": whole})
     if not run.has_results() and run.config() != session.config:
         run.change_config(session.config)
+
+
+def _remember_steps(session: Session) -> None:
+    """Have a run that is to go on for more steps know so: interrupted, and resumed without --steps, it does."""
+    stored, wanted = session.run.config(), session.config.train.steps
+    if wanted > stored.train.steps:
+        train = stored.train.model_copy(update={"steps": wanted})
+        session.run.change_config(stored.model_copy(update={"train": train}))
 
 
 def _check_resources(session: Session) -> None:

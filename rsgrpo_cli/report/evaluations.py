@@ -192,9 +192,25 @@ def split(place: str) -> tuple[RunDir, int | None]:
 
 
 def split_place(place: str) -> tuple[str, str]:
-    """The run and the policy that "RUN@POLICY" names; no policy, where there is none."""
+    """The run and the policy that "RUN@POLICY" names; no policy, where there is none, or a run is called all of it."""
     name, at, policy = place.rpartition("@")
-    return (name, policy) if at and POLICY.fullmatch(policy) else (place, "")
+    return (name, policy) if at and POLICY.fullmatch(policy) and not _is_there(place) else (place, "")
+
+
+def split_label(text: str) -> tuple[str, str]:
+    """The label and the place of "LABEL=PLACE[@POLICY]"; no label, where there is none.
+
+    A path may have an equals sign in it, too: what is there as it stands has no label, and of several ways to part a
+    text the first counts whose place is there.
+    """
+    signs = [at for at, character in enumerate(text) if character == "="]
+    ways = [("", text), *((text[:at], text[at + 1 :]) for at in signs)]
+    found = next((way for way in ways if _is_there(split_place(way[1])[0])), None)
+    return found or ways[-1]
+
+
+def _is_there(place: str) -> bool:
+    return bool(place.strip()) and RunDir.locate_folder(place).exists()
 
 
 def load(run: RunDir, version: int, benchmark: str, at: float = WHOLE) -> Evaluation:

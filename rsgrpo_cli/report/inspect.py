@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import defaultdict
 from math import isfinite
 from typing import Any
 
 import pyarrow as pa
 
+from rsgrpo_cli import policies
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.checked_steps import CheckedSteps
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.report.snapshot import Reader
 from rsgrpo_cli.report.usage import bytes_used
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS
-from rsgrpo_cli.staleness import departures, evaluations, stale_evaluation, stale_inputs
-from rsgrpo_cli.step_dir import Parts, Step, part_files, rewards_of, steps_there
+from rsgrpo_cli.staleness import departures, stale_evaluation, stale_inputs
+from rsgrpo_cli.step_dir import Parts, Step, part_files, rewards_of, steps_there, with_policy
 
 
 def follow(run_name: str | None, prompt: str | None, step: int | None, tag: str | None = None) -> dict[str, Any]:
@@ -27,7 +29,7 @@ def follow(run_name: str | None, prompt: str | None, step: int | None, tag: str 
         run_name: The run.
         prompt: A prompt_id, or the number that one ends in; None for the first of the step.
         step: The step; the newest that has the prompt unless given.
-        tag: Of rollouts, rewards or advantages that stand in place of the step's own, which "tagged" lists.
+        tag: Of rollouts, rewards, advantages or an update that stand in place of the step's own; "tagged" lists them.
 
     Raises:
         MissingError: If there is no such prompt, or it was not in that step; or nothing with that tag.
@@ -56,8 +58,18 @@ def newest_tagged(run: RunDir, tag: str) -> int:
     """
     found = next((step for step in reversed(run.steps()) if _with_tag(run, step, tag)), None)
     if found is None:
-        raise MissingError(f"run {run.name} has nothing with the tag {tag}", _tags_there(run, run.steps()))
+        raise MissingError(f"no step of run {run.name} has something with the tag {tag}", _evaluated_with(run, tag))
     return found
+
+
+def _evaluated_with(run: RunDir, tag: str) -> str:
+    """The next step of whoever asks for a tag that no step has: the evaluation that has it, or the tags of steps."""
+    for seen, version, at in policies.evaluated_places(run):
+        for name in seen.benchmarks_of(version) if at == WHOLE else ():
+            if name.endswith(f".{tag}"):
+                flags = ["--policy", seen.policy_name(version), "--benchmark", name]
+                return f"an evaluation has it: {shlex.join(['rsgrpo', 'show', '--run', str(run.path), *flags])}"
+    return _tags_there(run, run.steps())
 
 
 def tagged(run: RunDir, step: int, tag: str) -> list[str]:
@@ -77,13 +89,14 @@ def _with_tag(run: RunDir, step: int, tag: str) -> list[str]:
         "rollouts": bool(part_files(run.rollouts(step, tag))),
         "rewards": bool(rewards_of(run, step, tag)),
         "advantages": run.advantages(step, tag).is_file(),
+        "update": run.with_update(step, tag).update_metrics(step).is_file(),
     }
     return [what for what, found in there.items() if found]
 
 
 def _tags_there(run: RunDir, steps: list[int]) -> str:
     names = {path.name.removesuffix(".parquet") for step in steps for path in run.step(step).glob("*.*")}
-    stems = ("rollouts.", "rewards.", "advantages.")
+    stems = ("rollouts.", "rewards.", "advantages.", "update_metrics.")
     tags = sorted({name.partition(".")[2] for name in names if name.startswith(stems)})
     return f"tags there: {', '.join(tags)}" if tags else "make some: rsgrpo advantage --tag NAME"
 
@@ -101,11 +114,11 @@ def state(run_name: str | None) -> dict[str, Any]:
     run = RunDir.open(run_name)
     config = run.config()
     newest = run.newest_version()
-    steps, measured = run.steps(), evaluations(run)
+    steps = run.steps()
     checked, damaged = _checked(run)
     untouched = checked.untouched()
     to_check = [step for step in steps if step not in untouched]
-    old = {(version, name): _evaluation_problem(run, version, name) for version, name in measured}
+    measured = [_evaluated(*place) for place in policies.every_evaluation(run)]
     origin = run.origin()
     seconds: dict[str, float] = defaultdict(float)
     tagged: dict[str, float] = defaultdict(float)
@@ -123,13 +136,11 @@ def state(run_name: str | None) -> dict[str, Any]:
         "at_work": [step_state(run, step) for step in steps if step >= newest],
         "stale": damaged
         + [problem for step in to_check for problem in stale_parts(run, step)]
-        + [problem for problem in old.values() if problem],
+        + [one["why"] for one in measured if one["why"]],
         "departures": [
             told for step in to_check if not origin or step >= origin["step"] for told in other_settings(run, step)
         ],
-        "evaluations": [
-            {"policy": version, "benchmark": name, "stale": bool(problem)} for (version, name), problem in old.items()
-        ],
+        "evaluations": [one | {"stale": bool(one["why"])} for one in measured],
         "seconds": dict(seconds),
         "seconds_with_tags": sum(tagged.values()),
         "bytes": bytes_used(run, checked, untouched),
@@ -169,11 +180,14 @@ def _checked(run: RunDir) -> tuple[CheckedSteps, list[str]]:
         return CheckedSteps(run), [error.message]
 
 
-def _evaluation_problem(run: RunDir, version: int, name: str) -> str | None:
+def _evaluated(run: RunDir, version: int, at: float, name: str) -> dict[str, Any]:
+    """An evaluation: of which policy, whether of weights on the line to it, on what, and why it is stale."""
     try:
-        return stale_evaluation(run, version, name)
+        why = stale_evaluation(run, version, name, at)
     except ArtifactError as error:
-        return error.message
+        why = error.message
+    tag = run.beside.tag if run.beside else None
+    return {"policy": version, "tag": tag, "interpolation": at, "benchmark": name, "why": why}
 
 
 def other_settings(run: RunDir, step: int) -> list[str]:
@@ -235,7 +249,7 @@ def _completions(run: RunDir, step: int, prompt_id: str, tag: str | None, found:
     drawn = tag if "rollouts" in found else None
     for part in _parts_with(run, step, prompt_id, drawn):
         rows += _rows(read_table(part, ROLLOUTS), "prompt_id", prompt_id)
-    made = Step(run.with_update(step, tag, tag) if tag and "advantages" in found else run, step)
+    made = Step(_with_advantages(run, step, tag, found) if tag else run, step)
     # Rewards and advantages are of the step's own completions: those with a tag have none.
     graded = {} if drawn else _by_key(rewards_of(run, step, tag) if "rewards" in found else made.rewards, rows)
     compared = {} if drawn else _by_key(made.advantages, rows)
@@ -255,6 +269,13 @@ def _completions(run: RunDir, step: int, prompt_id: str, tag: str | None, found:
         | {name: compared.get(_key(row), {}).get(name) for name in ("advantage", "group_mean", "group_status")}
         for row in rows
     ]
+
+
+def _with_advantages(run: RunDir, step: int, tag: str, found: list[str]) -> RunDir:
+    """The run with the advantages that have a tag, or else those that the update with it learned from, as its own."""
+    if "advantages" in found:
+        return run.with_update(step, tag, tag)
+    return with_policy(run, f"{step + 1}.{tag}")[0] if "update" in found else run
 
 
 def total(logprobs: list[float | None]) -> float | None:

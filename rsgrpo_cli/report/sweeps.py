@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError
-from rsgrpo_cli.report.evaluations import split_place
+from rsgrpo_cli.report.evaluations import split_label, split_place
 from rsgrpo_cli.run_dir import RunDir
 
 _SEED = re.compile(r"[-_.]?seed[-_]?[0-9]+$")
@@ -29,7 +29,7 @@ def each_run(names: Sequence[str]) -> list[str]:
 
 
 def _each(text: str) -> list[str]:
-    label, equals, where = text.rpartition("=")
+    label, where = split_label(text)
     name, policy = split_place(where)
     folder = RunDir.locate_folder(name)
     if RunDir.is_there(folder) or not folder.is_dir():
@@ -41,7 +41,7 @@ def _each(text: str) -> list[str]:
     alike = len({_without_seed(run.config()) for run in runs}) == 1
     at = f"@{policy}" if policy else ""
     labels = [label if alike or not label else f"{label} {_SEED.sub('', run.name)}" for run in runs]
-    return [f"{own}{equals}{run.path}{at}" for own, run in zip(labels, runs, strict=True)] or [text]
+    return [f"{own}{'=' if own else ''}{run.path}{at}" for own, run in zip(labels, runs, strict=True)] or [text]
 
 
 def _cells(folder: Path) -> list[RunDir]:

@@ -18,7 +18,7 @@ from rsgrpo_cli.config import decides_training
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.report.evaluations import split_place
+from rsgrpo_cli.report.evaluations import split_label, split_place
 from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.canary import alike
@@ -94,7 +94,7 @@ def find_groups(places: Sequence[str]) -> list[Group]:
     """
     found = []
     for place in places:
-        label, _, where = place.rpartition("=")
+        label, where = split_label(place)
         there = results.find([where])
         several = len({result.is_base for result in there}) > 1 or bool(differing(there))
         policy = split_place(where)[1]

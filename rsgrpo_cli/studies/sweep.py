@@ -103,7 +103,10 @@ class Sweep:
         return True
 
     def _require_same(self, name: str, there: RunConfig, wanted: RunConfig, hint: str = "") -> None:
-        changed = {name: both for name, both in changed_fields(there, wanted).items() if name != "train.tracker"}
+        changed = changed_fields(there, wanted)
+        changed.pop("train.tracker", None)
+        if there.train.steps > wanted.train.steps:  # it went on for more steps
+            changed.pop("train.steps", None)
         if changed:
             field, (old, new) = next(iter(changed.items()))
             way_out = hint or f"choose another --name, or remove it: rsgrpo rm {self.place / name}"

@@ -24,6 +24,8 @@ def test_a_policy_is_evaluated_on_its_way_to_the_base_model(cli: Cli, trained: P
     assert run.benchmarks_of(0) == run.benchmarks_of(2) == ["toy"]
     again = cli("eval", "--run", trained, "--interpolate", "0,.5,1", *FEW)
     assert (again.code, "sampling" in again.err) == (0, False)
+    told = cli("status", "--run", trained)
+    assert "evaluated: policy 2 at 0.5 on toy\n" in told.out
     # What is computed from many runs sees all three, and nothing else takes the middle one for the policy.
     kept = results.of_run(run)
     assert [(one.policy, one.interpolation) for one in kept.evaluations] == [(0, 1.0), (2, 1.0), (2, 0.5)]

@@ -198,6 +198,13 @@ def test_what_has_a_tag_is_listed_as_well(cli: Cli, trained: Path) -> None:
     assert tagged["source"] == "step 1 (advantages b8)"
     assert sorted(map(str, tagged["problems"])) == sorted(map(str, own["problems"]))
     assert cli("update", *where, "--advantages", "b8", "--tag", "b8").code == 0
+    assert cli("update", *where, "--advantages", "b8", "--tag", "other").code == 0
+    one = own["problems"][0]["prompt_id"]
+    learned = cli("show", "--run", trained, "--tag", "other", "--prompt", one, "--json").json
+    assert learned["tagged"] == ["update"]
+    of_b8 = cli("show", "--run", trained, "--tag", "b8", "--prompt", one, "--json").json
+    assert [row["advantage"] for row in learned["completions"]] == [row["advantage"] for row in of_b8["completions"]]
+    assert "tags there: b8, other" in cli("show", "--run", trained, "--tag", "none").err
     assert cli("eval", "--run", trained, "--policy", "2.b8", "-n", "2", "--k", "1").code == 0
     listed = cli("show", "--run", trained, "--policy", "2.b8", "--limit", "1")
     assert "policy 2.b8 on toy" in listed.out
@@ -209,3 +216,7 @@ def test_what_has_a_tag_is_listed_as_well(cli: Cli, trained: Path) -> None:
     assert cli("rollout", *where, "--temperature", "0.7", "--tag", "cool").code == 0
     problems = cli("show", "--run", trained, "--tag", "cool", "--search", "toy", "--json").json["problems"]
     assert {row["right"] for row in problems} == {None}
+    assert cli("eval", "--run", trained, "--policy", "2.b8", "-n", "2", "--k", "1", "--tag", "t").code == 0
+    assert "--policy 2.b8 --benchmark toy.t" in cli("show", "--run", trained, "--tag", "t").err
+    told = cli("status", "--run", trained).out.splitlines()
+    assert {"evaluated: policy 2.b8 on toy", "evaluated: policy 2.b8 on toy.t"} <= set(told)

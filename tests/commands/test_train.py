@@ -31,6 +31,21 @@ def test_more_steps_later_are_the_same_as_all_at_once(cli: Cli, trained: Path) -
     assert artifacts(trained.parent / "parts") == artifacts(trained)
 
 
+def test_a_run_that_was_to_have_more_steps_goes_on_to_them(
+    cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rsgrpo_cli.pipeline.training.Training.step", interrupted)
+        assert cli("train", "--run", trained, "--steps", "3").code == 130
+    assert "2 of 3 steps done" in cli("status", "--run", trained).out
+    assert "3 steps done, policy 3\n" in cli("train", "--run", trained).out
+    assert cli("train", "--run", trained, "--steps", "2").code == 0
+    assert RunDir(trained).config().train.steps == 3
+
+
 def test_a_finished_run_is_left_alone(cli: Cli, trained: Path) -> None:
     before = artifacts(trained)
     result = cli("train", "--run", trained)

@@ -10,6 +10,7 @@ import pytest
 from rsgrpo_cli import activity
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.console import Output
+from rsgrpo_cli.errors import Interrupted
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import carry_out
 from rsgrpo_cli.pipeline.stopping import StopSignal
@@ -41,6 +42,25 @@ def test_what_is_loaded_on_the_way_is_no_time_of_the_stage(tmp_path: Path, monke
         carry_out(session, "update", tmp_path, dict, {"step": 1})
     told = [(event["stage"], event["seconds"]) for event in run.recorded()]
     assert told == [("start", 35.0), ("update", 3.0), ("update", 0.0)]
+
+
+@pytest.mark.parametrize("stopped", [Interrupted("stopped"), KeyboardInterrupt()])
+def test_what_was_stopped_in_the_middle_has_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: BaseException
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("rsgrpo_cli.pipeline.stage.time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def work() -> dict[str, Any]:
+        now[0] += 4.0
+        raise stopped
+
+    run = run_on_disk.new_run(tmp_path / "run")
+    with Session(run, resolve({}), Output(), StopSignal()) as session:
+        with pytest.raises(type(stopped)):
+            carry_out(session, "update", tmp_path, work, {"step": 0})
+        assert session.timings == {}  # it is no time of the step, which is done again
+    assert [(event["stage"], event["seconds"]) for event in run.recorded()] == [("interrupted", 4.0)]
 
 
 def test_an_experiment_with_a_tag_is_no_time_of_the_run(cli: Cli, trained: Path) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rsgrpo_cli.report.evaluations import Evaluation, columns, macro_mean
+from rsgrpo_cli.report.evaluations import Evaluation, columns, macro_mean, split_label, split_place
 from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.studies.groups import find_groups
+from tests import run_on_disk
 from tests.tables import problems, summary
 
 SAMPLING = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 20}
@@ -57,3 +59,20 @@ def test_what_an_evaluation_says_of_itself() -> None:
     assert FIRST.asked_ks() == (1,)  # those with a vote
     samples, right = FIRST.counts(4)
     assert (samples.tolist(), right.tolist()) == ([4, 4, 4, 4], [0, 1, 4, 2])
+
+
+def test_a_path_may_have_an_equals_sign_or_an_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/lr=1e-4", "runs/plain", "other/beta=4/run", "runs/mail@2"):
+        run_on_disk.new_run(tmp_path / name)
+    assert split_label("plain@1") == ("", "plain@1")
+    assert split_label("mine=plain@1") == ("mine", "plain@1")
+    assert split_label("lr=1e-4") == ("", "lr=1e-4")
+    assert split_label("lr=1e-4@2") == ("", "lr=1e-4@2")
+    assert split_label("mine=lr=1e-4@2") == ("mine", "lr=1e-4@2")
+    assert split_label("a=b=other/beta=4/run") == ("a=b", "other/beta=4/run")
+    assert split_label("mine=nowhere") == ("mine", "nowhere")
+    assert split_place("mail@2") == ("mail@2", "")
+    assert split_place("mail@2@1") == ("mail@2", "1")
+    assert split_place("plain@2") == ("plain", "2")
+    assert [group.label for group in find_groups(["mine=lr=1e-4", "plain"])] == ["mine", "base"]

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from rsgrpo_cli.config import Overrides
+from rsgrpo_cli.config import Overrides, override
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.studies.grid import Grid, read_grid, read_seeds, split_axes
+from rsgrpo_cli.studies.sweep import Sweep
 
 
 def names(grid: Grid) -> list[str]:
@@ -19,6 +21,16 @@ def test_every_value_meets_every_seed() -> None:
     cell = grid.cells()[1]
     assert cell.config.advantage.model_dump()["beta"] == 2.5
     assert (cell.config.seed, cell.config.train.steps) == (0, 3)
+
+
+def test_a_cell_that_went_on_for_more_steps_is_still_the_cell(tmp_path: Path) -> None:
+    (cell,) = Grid({"train.steps": 3}, {}, {}, [0]).cells()
+    longer, shorter = (override(cell.config, {"train.steps": steps}) for steps in (5, 2))
+    RunDir.create(tmp_path / "longer" / cell.name, longer)
+    RunDir.create(tmp_path / "shorter" / cell.name, shorter)
+    assert not Sweep(tmp_path / "longer", [cell]).is_done(cell)  # nothing was trained; and it is not refused
+    with pytest.raises(UsageError, match=r"is there with train\.steps 2, not 3"):
+        Sweep(tmp_path / "shorter", [cell]).is_done(cell)
 
 
 def test_arms_are_crossed_with_axes() -> None:

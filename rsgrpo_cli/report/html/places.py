@@ -75,7 +75,7 @@ def find(text: str, benchmark: str | None) -> Place:
         MissingError: If there is no such run or policy.
         UsageError: If the run has several benchmarks and none was chosen.
     """
-    label, _, where = text.rpartition("=")
+    label, where = evaluations.split_label(text)
     run, policy = evaluations.split(where)
     try:
         return Place(text, label, run, evaluations.find(where, benchmark, stale=True), policy)
