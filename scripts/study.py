@@ -12,28 +12,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from study_methods import other_methods, other_settings
+from study_parts import (
+    NAMES,
+    above,
+    counted,
+    difference,
+    groups_in,
+    in_order,
+    last_entropy,
+    mean,
+    named,
+    sampled_ks,
+)
 
-from rsgrpo_cli.core.crossed_bootstrap import FloatArray, crossed_difference_interval
-from rsgrpo_cli.errors import RsgrpoError
-from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparison import Comparison, compare_groups
-from rsgrpo_cli.studies.equal import AtEqual, at_equal, points
+from rsgrpo_cli.studies.equal import at_equal, points
 from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.figures.kinds import kind_of
 from rsgrpo_cli.studies.formats import as_text
-from rsgrpo_cli.studies.groups import BASE, Group, group_results
+from rsgrpo_cli.studies.groups import BASE, Group
 
 ROOT = Path(__file__).resolve().parents[1]
-KS = (1, 16, 64, 256)
 CHOOSE_BY = 16
-NAMES = {
-    BASE: "base model",
-    "grpo": "GRPO",
-    "dr_grpo": "Dr. GRPO (beta 0)",
-    "beta2": "RS-GRPO, beta 2",
-    "beta4": "RS-GRPO, beta 4",
-    "beta8": "RS-GRPO, beta 8",
-}
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,16 @@ class Tier:
         validation: The sweep that chooses learning rates, and what it evaluates on.
         test: The sweep that compares the methods, and what it evaluates on.
         prefix: Of the names of its figures.
+        methods: The sweep of further methods.
+        settings: The sweep of other settings.
     """
 
     title: str
     validation: tuple[str, str]
     test: tuple[str, str]
     prefix: str = ""
+    methods: str = ""
+    settings: str = ""
 
 
 TIERS = (
@@ -59,7 +64,9 @@ TIERS = (
         "Five numbers: room above the base model",
         ("hard-validation", "toy-hard-validation"),
         ("hard", "toy-hard"),
-        "hard-",
+        prefix="hard-",
+        methods="hard-methods",
+        settings="hard-settings",
     ),
 )
 
@@ -78,19 +85,11 @@ def main() -> None:
             parts += [f"## {tier.title}", ""]
         for section, folder in there:
             parts += section(tier, groups_in(folder), figures)
+        for name, more in ((tier.methods, other_methods), (tier.settings, other_settings)):
+            if name and (arguments.results / name).is_dir():
+                sweeps = [groups_in(arguments.results / sweep) for sweep in (tier.test[0], name)]
+                parts += more(tier.test[1], *sweeps)
     arguments.out.write_text("\n".join([*parts, *(ROOT / "docs" / "study" / "notes.md").read_text().splitlines(), ""]))
-
-
-def groups_in(folder: Path) -> list[Group]:
-    """The groups of a sweep, cut to the seeds that all of its methods have."""
-    groups = group_results(results.find([str(folder)]))
-    shared = set.intersection(*(set(group.seeds) for group in groups))
-    if not shared:
-        raise RsgrpoError(f"{folder}: no seed is complete", "let the sweep go on")
-    return [
-        replace(group, members=tuple(member for member in group.members if member.config.seed in shared))
-        for group in groups
-    ]
 
 
 def introduction() -> Iterator[str]:
@@ -138,17 +137,6 @@ def validation(tier: Tier, groups: Sequence[Group], figures: Path) -> Iterator[s
     yield ""
 
 
-def sampled_ks(groups: Sequence[Group], benchmark: str) -> list[int]:
-    """The values of k for which every run has the samples."""
-    fewest = min(int(one.n_M.min()) for group in groups for one in group.counts(benchmark))
-    return [k for k in KS if k <= fewest]
-
-
-def counted(seeds: Sequence[int]) -> str:
-    """1 seed, 8 seeds."""
-    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
-
-
 def by_method(groups: Sequence[Group]) -> dict[str, dict[float, Group]]:
     """Method -> learning rate -> group."""
     found: dict[str, dict[float, Group]] = {}
@@ -162,23 +150,13 @@ def by_method(groups: Sequence[Group]) -> dict[str, dict[float, Group]]:
     }
 
 
-def mean(group: Group, benchmark: str, k: int) -> float:
-    """pass@k over problems and seeds."""
-    return float(group.passed(benchmark, k).mean())
-
-
-def last_entropy(group: Group) -> float:
-    """Nats per token, over the last ten steps and the seeds."""
-    return float(np.mean([row["entropy"] for member in group.members for row in member.metrics[-10:]]))
-
-
 # -- the comparison ---------------------------------------------------------------------------------------------------
 
 
 def comparison(tier: Tier, groups: Sequence[Group], figures: Path) -> Iterator[str]:
     """What the methods do at the learning rate that was chosen."""
     _, benchmark = tier.test
-    ordered = sorted(groups, key=lambda group: [*NAMES, group.label].index(group.label))
+    ordered = in_order(groups)
     base, grpo = ordered[0], next(group for group in ordered if group.label == "grpo")
     ks = sampled_ks(ordered, benchmark)
     samples = int(base.counts(benchmark)[0].n_M.min())
@@ -268,11 +246,6 @@ def equal_section(
     yield ""
 
 
-def difference(found: AtEqual) -> str:
-    """+0.012 [-0.003, +0.027]."""
-    return f"{found.difference:+z.3f} [{found.interval.low:+z.3f}, {found.interval.high:+z.3f}]"
-
-
 def line_section(benchmark: str, groups: Sequence[Group], base: Group, ks: Sequence[int]) -> Iterator[str]:
     """pass@k on the line between the base model and the last policies, and what that is above the base model's."""
     yield "#### Pulled back towards the base model"
@@ -303,12 +276,6 @@ def places_on_line(group: Group, benchmark: str) -> list[float]:
     return sorted(set.intersection(*found))
 
 
-def above(after: FloatArray, before: FloatArray) -> str:
-    """The mean of pass@k of shape (S, M), and its difference to another."""
-    change, interval = (after - before).mean(), crossed_difference_interval([after], [before])
-    return f"{after.mean():.3f} ({change:+z.3f} [{interval.low:+z.3f}, {interval.high:+z.3f}])"
-
-
 def how_section(benchmark: str, groups: Sequence[Group], to_base: Comparison) -> Iterator[str]:
     """Entropy, distinct answers, problems won and lost."""
     yield "#### How it comes about"
@@ -324,11 +291,6 @@ def how_section(benchmark: str, groups: Sequence[Group], to_base: Comparison) ->
     yield ""
     yield "Newly solved and lost: problems per seed, against the base model with as many samples."
     yield ""
-
-
-def named(label: str) -> str:
-    """A method as it is called on the page."""
-    return NAMES.get(label, label)
 
 
 if __name__ == "__main__":

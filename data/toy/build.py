@@ -13,6 +13,9 @@ A model learns puzzles from solutions whose operators are drawn + - * at 5:5:1, 
 tested on puzzles whose are drawn at 1:1:1: it is fluent, and peaked on sums where a product is needed. Puzzles for
 supervised learning, for RL (train), for choosing settings (validation) and for evaluation (test) are disjoint.
 
+A third model, of 4.0 M parameters and as peaked, is there to ask whether a result holds at another size. It is not
+bundled; `python data/toy/build.py --larger FOLDER` makes it from the second tier's puzzles (half an hour on one core).
+
 `python data/toy/build.py --data-only` writes the problems without training; `build.json` ties it all together.
 """
 
@@ -31,7 +34,7 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 SEED = 2509
-BATCH, SUMS_PER_BATCH, PEAK_LEARNING_RATE = 192, 32, 3e-3
+BATCH, SUMS_PER_BATCH = 192, 32
 OPERATORS = "+-*"
 EVEN = (1, 1, 1)
 LARGEST_TARGET = 99
@@ -62,11 +65,15 @@ class Tier(NamedTuple):
     """At which weights the operators of the solutions that it learns from are drawn."""
     steps: int
     """Steps of supervised learning."""
+    hidden: int = 96
+    layers: int = 3
+    peak_learning_rate: float = 3e-3
 
 
 FIRST = Tier("puzzles", "model", numbers=4, taught=(5, 5, 1), steps=2500)
 HARD = Tier("hard", "hard", numbers=5, taught=(12, 12, 1), steps=400)
 TIERS = (FIRST, HARD)
+LARGER = HARD._replace(steps=300, hidden=288, layers=4, peak_learning_rate=1e-3)
 
 
 # -- problems -------------------------------------------------------------------------------------------------------
@@ -209,8 +216,8 @@ def build_tokenizer() -> "PreTrainedTokenizerFast":  # noqa: F821, UP037
     return fast
 
 
-def build_model(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":  # noqa: F821, UP037
-    """A Llama of 0.34 M parameters; the head size of 32 is one that vLLM has kernels for.
+def build_model(tokenizer: "PreTrainedTokenizerFast", tier: Tier = FIRST) -> "LlamaForCausalLM":  # noqa: F821, UP037
+    """A Llama, of 0.34 M parameters when bundled; the head size of 32 is one that vLLM has kernels for.
 
     Not a Qwen2: AutoTokenizer replaces the tokenizer of any Qwen2 by Qwen's own.
     """
@@ -221,11 +228,11 @@ def build_model(tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":  # 
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=96,
-            intermediate_size=256,
-            num_hidden_layers=3,
-            num_attention_heads=3,
-            num_key_value_heads=3,
+            hidden_size=tier.hidden,
+            intermediate_size=8 * tier.hidden // 3,
+            num_hidden_layers=tier.layers,
+            num_attention_heads=tier.hidden // 32,
+            num_key_value_heads=tier.hidden // 32,
             max_position_embeddings=128,
             rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
             tie_word_embeddings=True,
@@ -241,10 +248,11 @@ def train(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", tier:
     import torch
 
     rng = random.Random(f"{SEED} supervised")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=tier.peak_learning_rate, weight_decay=0.01)
     started = time.time()
     for step in range(tier.steps):
-        rate = PEAK_LEARNING_RATE * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / tier.steps))
+        decay = 0.5 * (1 + math.cos(math.pi * step / tier.steps))
+        rate = tier.peak_learning_rate * min(1.0, (step + 1) / 100) * decay
         for group in optimizer.param_groups:
             group["lr"] = rate
         input_ids, labels = tensors(tokenizer, supervised_batch(rng, tier))
@@ -278,7 +286,7 @@ def tensors(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> tupl
 def write_model(folder: Path, tier: Tier) -> None:
     """Train a tier's model and save it as a Hugging Face directory."""
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer)
+    model = build_model(tokenizer, tier)
     train(model, tokenizer, tier)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -306,7 +314,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-only", action="store_true", help="write the problems, leave the models as they are")
     parser.add_argument("--hard-only", action="store_true", help="leave the first tier's model as it is")
+    parser.add_argument("--larger", metavar="FOLDER", type=Path, help="only the larger model, into this folder")
     arguments = parser.parse_args()
+    if arguments.larger:
+        write_model(arguments.larger, LARGER)
+        return
     write_data(HERE)
     tiers = () if arguments.data_only else (HARD,) if arguments.hard_only else TIERS
     for tier in tiers:

@@ -1,0 +1,128 @@
+"""The sections of docs/study.md about the other methods, a beta that moves, and other settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from study_parts import KS, above, counted, cut, difference, in_order, named, shared_seeds
+
+from rsgrpo_cli.studies.comparison import compare_groups
+from rsgrpo_cli.studies.equal import at_equal, points
+from rsgrpo_cli.studies.formats import as_text
+from rsgrpo_cli.studies.groups import Group
+
+REFERENCES = ("grpo", "beta8")
+"""What the other methods are compared with at equal pass@1: the usual method, and the best fixed beta."""
+SETTINGS = {
+    "group4": "groups of 4, 128 prompts a step",
+    "group64": "groups of 64, 8 prompts a step",
+    "long": "360 steps",
+    "unscaled": "advantages not scaled",
+}
+"""What the labels of another setting's groups begin with, and what it is."""
+
+
+def other_methods(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
+    """The section.
+
+    Args:
+        benchmark: What all were evaluated on.
+        main: The groups that are compared in full, the base model among them.
+        others: The other methods'.
+    """
+    groups = [group for group in others if not group.is_base]
+    seeds = shared_seeds([*main, *groups])
+    main, groups = cut(main, seeds), in_order(cut(groups, seeds))
+    yield "### Other methods, and a beta that moves"
+    yield ""
+    yield (
+        "As many rollouts, the same learning rate and size of step unless said; the rate was chosen for the methods "
+        f"above and not for these. {counted(groups[0].seeds).capitalize()}, the same for all. What each method is: "
+        "[estimators](estimators.md)."
+    )
+    yield ""
+    shown = [replace(group, label=named(group.label)) for group in [*in_order(main), *groups]]
+    grpo = next(group for group in shown if group.label == named("grpo"))
+    yield as_text(compare_groups(shown, [benchmark], [("pass", float(k)) for k in KS], grpo), "markdown")
+    yield from equal_tables(benchmark, main, groups)
+    yield from halfway(benchmark, main, groups)
+
+
+def equal_tables(benchmark: str, main: Sequence[Group], groups: Sequence[Group]) -> Iterator[str]:
+    """Differences at equal pass@1 to each of the references."""
+    by_label = {group.label: group for group in main}
+    base = next(group for group in main if group.is_base)
+    yield "#### At equal pass@1"
+    yield ""
+    yield (
+        "Each method's last policy against GRPO, and against beta 8, where that has the same pass@1 on its way. Each "
+        "interval for itself, none corrected for their number."
+    )
+    yield ""
+    columns = " | ".join(f"{named(label)}: pass@{k}" for label in REFERENCES for k in KS[1:])
+    yield f"| method | pass@1 | {columns} |"
+    yield "|---" * (2 + len(REFERENCES) * len(KS[1:])) + "|"
+    for group in [by_label["beta8"], *groups]:
+        cells = []
+        for label in REFERENCES:
+            found = [at_equal(group, by_label[label], base, benchmark, k) for k in KS[1:]]
+            cells += [""] * len(found) if group.label == label else list(map(difference, found))
+            cells[-len(found)] += "" if found[0].reached else " (not reached)"
+        yield f"| {named(group.label)} | {group.passed(benchmark, 1).mean():.3f} | {' | '.join(cells)} |"
+    yield ""
+
+
+def halfway(benchmark: str, main: Sequence[Group], groups: Sequence[Group]) -> Iterator[str]:
+    """The weights halfway between the base model's and the last policy's."""
+    base = next(group for group in main if group.is_base)
+    yield "#### Pulled halfway back"
+    yield ""
+    yield "In brackets: the difference to the base model, and its 95% interval over problems and seeds, paired."
+    yield ""
+    yield "| method | " + " | ".join(f"pass@{k}" for k in KS) + " |"
+    yield "|---" * (1 + len(KS)) + "|"
+    for group in [group for group in in_order(main) if not group.is_base] + list(groups):
+        path = [points(group, base, benchmark, k, "line") for k in KS]  # the base model, then halfway
+        yield f"| {named(group.label)} | {' | '.join(above(one[1], one[0]) for one in path)} |"
+    yield ""
+
+
+def other_settings(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
+    """Each setting's methods, and what they are above GRPO at the same setting.
+
+    Args:
+        benchmark: What all were evaluated on.
+        main: The groups of the usual setting.
+        others: The groups of the other settings, SETTING-METHOD, and the base model.
+    """
+    seeds = shared_seeds([*main, *others])
+    main, others = cut(main, seeds), cut(others, seeds)
+    yield "### Other group sizes, more steps, other scales"
+    yield ""
+    yield (
+        f"The learning rate is the same. {counted(others[0].seeds).capitalize()}. In brackets: the difference to GRPO "
+        "at the same setting, and its 95% interval over problems and seeds, paired."
+    )
+    yield ""
+    yield "| setting | method | " + " | ".join(f"pass@{k}" for k in KS) + " |"
+    yield "|---" * (2 + len(KS)) + "|"
+    usual = {group.label: group for group in main}
+    yield from rows_of_setting("as above", {name: usual[name] for name in ("grpo", "beta4", "beta8")}, benchmark)
+    for start, told in SETTINGS.items():
+        methods = {
+            group.label.removeprefix(f"{start}-"): group for group in others if group.label.startswith(f"{start}-")
+        }
+        if methods:
+            yield from rows_of_setting(told, methods, benchmark)
+    yield ""
+
+
+def rows_of_setting(told: str, methods: Mapping[str, Group], benchmark: str) -> Iterator[str]:
+    """Table rows of one setting: GRPO's, then each method's and its difference to GRPO."""
+    grpo = [methods["grpo"].passed(benchmark, k) for k in KS]
+    yield f"| {told} | {named('grpo')} | {' | '.join(f'{one.mean():.3f}' for one in grpo)} |"
+    for label, group in methods.items():
+        if label != "grpo":
+            cells = [above(group.passed(benchmark, k), other) for k, other in zip(KS, grpo, strict=True)]
+            yield f"| | {named(label)} | {' | '.join(cells)} |"

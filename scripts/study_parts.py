@@ -1,0 +1,110 @@
+"""What the sections of docs/study.md share: the methods' names, the seeds that count, how a number is written."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from rsgrpo_cli.core.crossed_bootstrap import FloatArray, crossed_difference_interval
+from rsgrpo_cli.errors import RsgrpoError
+from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.equal import AtEqual
+from rsgrpo_cli.studies.groups import BASE, Group, group_results
+
+KS = (1, 16, 64, 256)
+NAMES = {
+    BASE: "base model",
+    "grpo": "GRPO",
+    "dr_grpo": "Dr. GRPO (beta 0)",
+    "beta2": "RS-GRPO, beta 2",
+    "beta4": "RS-GRPO, beta 4",
+    "beta8": "RS-GRPO, beta 8",
+    "grpo_small": "GRPO, half the learning rate",
+    "grpo_kl": "GRPO, KL penalty 0.1",
+    "grpo_entropy": "GRPO, entropy bonus 0.01",
+    "grpo_entropy_kept": "GRPO, entropy kept at 0.6",
+    "max_rl": "MaxRL",
+    "chen_passk": "Chen et al., k 4",
+    "pkpo": "PKPO (Walder & Karkhanis), k 4",
+    "mahdavi_passk": "Mahdavi et al., k 4",
+    "f_grpo": "F-GRPO, gamma 1",
+    "bbg": "BBG, k 4",
+    "w_reinforce": "W-REINFORCE",
+    "asym_grpo": "AsymGRPO",
+    "fade": "FADE",
+    "curve_rl": "CurveRL",
+    "frontier": "beta by the frontier",
+    "frontier_sign": "beta by the frontier, FADE's signs",
+    "solve_rate": "beta by the solve rate, 8 to 0",
+    "entropy": "beta by the entropy, from 4",
+    "per_prompt": "beta per prompt",
+    "shrunk": "beta 4, earlier visits counted",
+}
+"""Labels of the sweeps' groups, in the order of the tables."""
+
+
+def in_order(groups: Sequence[Group]) -> list[Group]:
+    """As in `NAMES`; what is not there comes last."""
+    return sorted(groups, key=lambda group: [*NAMES, group.label].index(group.label))
+
+
+def groups_in(folder: Path) -> list[Group]:
+    """The groups of a sweep, cut to the seeds that all of its methods have."""
+    groups = group_results(results.find([str(folder)]))
+    shared = shared_seeds(groups)
+    if not shared:
+        raise RsgrpoError(f"{folder}: no seed is complete", "let the sweep go on")
+    return cut(groups, shared)
+
+
+def shared_seeds(groups: Sequence[Group]) -> set[int]:
+    """The seeds that all groups have."""
+    return set.intersection(*(set(group.seeds) for group in groups))
+
+
+def cut(groups: Sequence[Group], seeds: Container[int]) -> list[Group]:
+    """The groups without other seeds."""
+    return [
+        replace(group, members=tuple(member for member in group.members if member.config.seed in seeds))
+        for group in groups
+    ]
+
+
+def sampled_ks(groups: Sequence[Group], benchmark: str) -> list[int]:
+    """The values of k for which every run has the samples."""
+    fewest = min(int(one.n_M.min()) for group in groups for one in group.counts(benchmark))
+    return [k for k in KS if k <= fewest]
+
+
+def counted(seeds: Sequence[int]) -> str:
+    """1 seed, 8 seeds."""
+    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
+
+
+def mean(group: Group, benchmark: str, k: int) -> float:
+    """pass@k over problems and seeds."""
+    return float(group.passed(benchmark, k).mean())
+
+
+def last_entropy(group: Group) -> float:
+    """Nats per token, over the last ten steps and the seeds."""
+    return float(np.mean([row["entropy"] for member in group.members for row in member.metrics[-10:]]))
+
+
+def difference(found: AtEqual) -> str:
+    """+0.012 [-0.003, +0.027]."""
+    return f"{found.difference:+z.3f} [{found.interval.low:+z.3f}, {found.interval.high:+z.3f}]"
+
+
+def above(after: FloatArray, before: FloatArray) -> str:
+    """The mean of pass@k of shape (S, M), and its difference to another."""
+    change, interval = (after - before).mean(), crossed_difference_interval([after], [before])
+    return f"{after.mean():.3f} ({change:+z.3f} [{interval.low:+z.3f}, {interval.high:+z.3f}])"
+
+
+def named(label: str) -> str:
+    """A method as it is called on the page."""
+    return NAMES.get(label, label)
