@@ -59,6 +59,11 @@ def _gradient(row: Row, first: Row) -> str | None:
         return None
     if row["reward_mean"] is None:
         return "no completion has a reward, so that nothing is learned from it. Look at them: rsgrpo show"
+    if mixed := row.get("groups_mixed"):
+        return (
+            f"the estimator gives its {counted(int(mixed), 'mixed group')} no weight, so that nothing is "
+            "learned from it. Try more --prompts-per-step, or another --estimator"
+        )
     if row["groups_all_wrong"] and not row["groups_all_right"]:
         way = "All are wrong: try easier problems, a larger --group-size or a better base model"
     elif row["groups_all_right"] and not row["groups_all_wrong"]:

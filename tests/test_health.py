@@ -38,6 +38,7 @@ def test_a_sound_step_has_none() -> None:
         ({"advantage_rms": 0.0, "groups_all_right": 0.0}, "gradient", "All are wrong: try easier problems"),
         ({"advantage_rms": 0.0, "groups_all_wrong": 0.0}, "gradient", "All are right: try harder problems"),
         ({"advantage_rms": 0.0}, "gradient", "--zero-variance resample"),
+        ({"advantage_rms": 0.0, "groups_mixed": 4.0}, "gradient", "gives its 4 mixed groups no weight"),
         ({"advantage_rms": 0.0, "reward_mean": None}, "gradient", "no completion has a reward"),
         ({"truncated_fraction": 0.21}, "truncated", "21% of the completions are cut off"),
         ({"scorer_errors": 1.0, "scorer_timeouts": 1.0}, "verifier", "failed on 2.0% of the completions, 1 of them"),

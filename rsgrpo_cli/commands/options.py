@@ -272,14 +272,17 @@ def shown(value: Any) -> str:
 
 
 def given(flags: Mapping[str, Any], settings: list[str] | None = None) -> Overrides:
-    """The settings that were given, as overrides of the configuration. A flag wins over `--set`.
+    """The settings that were given, as overrides of the configuration.
+
+    Of one given twice the last `--set` counts, and a flag before it. A list of values, which may be the axis of a
+    sweep, is not dropped in silence.
 
     Args:
         flags: Dotted name -> value; None where the flag was not given.
         settings: What was given with `--set`.
 
     Raises:
-        UsageError: If `--k`, `--num-samples` or `--set` cannot be read.
+        UsageError: If `--k`, `--num-samples` or `--set` cannot be read, or a list of values is given beside another.
         MissingError: If there is no such template file.
     """
     overrides: Overrides = {}
@@ -287,11 +290,23 @@ def given(flags: Mapping[str, Any], settings: list[str] | None = None) -> Overri
         name, equals, text_of = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text!r} has no value", "write --set SECTION.FIELD=VALUE")
-        overrides[name.strip()] = value(text_of.strip())
+        _refuse_dropped_list(overrides, {name.strip(): (found := value(text_of.strip()))}, "--set")
+        overrides[name.strip()] = found
     for name, found in flags.items():
         if found is not None:
-            overrides |= _PARSED[name](found) if name in _PARSED else {name: found}
+            new = _PARSED[name](found) if name in _PARSED else {name: found}
+            _refuse_dropped_list(overrides, new, "its flag")
+            overrides |= new
     return overrides
+
+
+def _refuse_dropped_list(before: Overrides, after: Overrides, where: str) -> None:
+    for name, new in after.items():
+        old = before.get(name, new)
+        if old != new and any(isinstance(one, str) and "," in one for one in (old, new)):
+            raise UsageError(
+                f"{name} is given twice: {shown(old)} with --set, and {shown(new)} with {where}", "give it once"
+            )
 
 
 def named_benchmarks(overrides: Overrides) -> list[str]:

@@ -59,7 +59,7 @@ def sweep(
     Several values make an axis: --set advantage.beta=0,2,4,8. Named arms go into a --config file.
     """
     from rsgrpo_cli.pipeline.own_functions import load_functions
-    from rsgrpo_cli.run_dir import RUNS
+    from rsgrpo_cli.run_dir import RUNS, RunDir
     from rsgrpo_cli.studies.sweep import Sweep
 
     out = Output(as_json=as_json)
@@ -70,6 +70,8 @@ def sweep(
             "the sweep has no name", "give --name NAME; what varies: --set advantage.beta=0,2 or --seeds 0-7"
         )
     place = RUNS / options.file_name(chosen, "--name")
+    if RunDir.is_there(place):
+        raise UsageError(f"{place} is a run, and a sweep is a folder of runs", "give the sweep another --name")
     kept = keep / chosen if keep else None
     planned = Sweep(place, grid.cells(), kept, line=tuple(grid.line))
     load_functions([cell.config for cell in planned.cells])
@@ -86,7 +88,7 @@ def _grid(config: Path | None, seeds: str | None, overrides: Overrides) -> tuple
     settings, axes = split_axes(overrides)
     fixed = {axis: values for axis, values in grid.axes.items() if axis not in settings}
     chosen = read_seeds(seeds) if seeds else grid.seeds
-    return name, Grid(grid.settings | settings, {**fixed, **axes}, grid.arms, chosen, grid.line)
+    return name, Grid(grid.settings | settings, {**fixed, **axes}, grid.arms, chosen, grid.line, tuple(settings))
 
 
 def _list(out: Output, planned: Sweep) -> None:

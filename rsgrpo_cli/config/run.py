@@ -262,6 +262,8 @@ def _resolve_schedule(update: dict[str, Any], train: Mapping[str, Any]) -> None:
 def _enough_samples(data: dict[str, Any], overrides: Overrides) -> dict[str, Any]:
     """Enough samples per problem for the values of k that were asked for, or values of k that the samples allow."""
     k, section = overrides.get("eval.k"), dict(data.get("eval", {}))
+    if k and not (isinstance(k, list | tuple) and all(isinstance(value, int) for value in k)):
+        return data  # which the validation names
     named = nested(overrides).get("eval")
     given = named.get("num_samples") if isinstance(named, Mapping) else None
     if not k:
@@ -316,6 +318,7 @@ _PLAIN = {
     "greater_than": "must be above {gt}",
     "less_than_equal": "must be at most {le}",
     "model_type": "must be a section of settings",
+    "tuple_type": "must be a list, such as [1, 32]",
     "literal_error": "must be {expected}",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",

@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, crossed_interval
+from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.studies.groups import FloatArray, Group
+from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
 
 Correction = Literal["bonferroni", "none"]
@@ -66,8 +68,8 @@ class Comparison:
         benchmarks: The benchmarks.
         columns: (metric, k or solve rate) of the columns.
         entries: By group, benchmark and column.
-        changes: Group -> problems that it solves and the base model does not, and the reverse, per seed on average;
-            empty without a base model.
+        changes: Group -> problems that it solves and the base model does not, and the reverse, per seed on average
+            and by as many samples of each; empty without a base model.
         correction: How the intervals were widened that `differs` goes by.
     """
 
@@ -96,13 +98,25 @@ class Comparison:
         group = self.groups[0]
         seeds = sorted({len(one.members) for one in self.groups})
         counts = [f"{name}: {counted(len(group.counts(name)[0].n_M), 'problem')}" for name in self.benchmarks]
-        widened = f"marked * where the interval of the difference to {self.baseline.label}"
-        widened += ", widened for the number of differences (Bonferroni)," if self.correction != "none" else ""
         told = "1 seed" if seeds == [1] else f"{' or '.join(map(str, seeds))} seeds"
-        return (
-            f"{'; '.join(counts)}. {told}. 95% intervals over problems and seeds "
-            f"(pigeonhole bootstrap), {widened} excludes 0."
-        )
+        parts = ["; ".join(counts), *([self.samples()] if self.samples() else []), told]
+        intervals = "95% intervals over problems and seeds (pigeonhole bootstrap)"
+        if len(self.groups) > 1:
+            intervals += f", marked * where the interval of the difference to {self.baseline.label}"
+            intervals += ", widened for the number of differences (Bonferroni)," if self.correction != "none" else ""
+            intervals += " excludes 0"
+        return ". ".join([*parts, intervals]) + "."
+
+    def samples(self) -> str:
+        """How many samples per problem the groups have, where that differs; pass@k and cover@tau use all of them."""
+        numbers = {
+            group.label: {int(n) for name in self.benchmarks for one in group.counts(name) for n in one.n_M}
+            for group in self.groups
+        }
+        if len(set.union(*numbers.values())) == 1:
+            return ""
+        told = [f"{label} {' and '.join(map(str, sorted(numbers[label])))}" for label in numbers]
+        return f"Samples per problem differ, and all are used: {', '.join(told)}"
 
 
 def compare_groups(
@@ -182,27 +196,34 @@ def _quantile(confidence: float) -> float:
 
 
 def _changes(groups: Sequence[Group], benchmarks: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Problems newly solved and lost against the base model, per seed on average, at equal numbers of samples."""
-    base = next((group for group in groups if group.is_base), None)
-    if base is None:
-        return {}
+    """Problems newly solved and lost against the base model, per seed on average, by as many samples of each."""
+    bases = [member for group in groups if group.is_base for member in group.members]
     found = {}
     for group in groups:
-        pairs = [pair for name in benchmarks for pair in _matched(group, base, name)]
-        if group is base or not pairs:
-            continue
-        new = sum(int(((mine > 0) & (theirs == 0)).sum()) for mine, theirs in pairs)
-        lost = sum(int(((mine == 0) & (theirs > 0)).sum()) for mine, theirs in pairs)
-        found[group.label] = (new / len(group.members), lost / len(group.members))
+        pairs = [(member, base) for member in group.members if (base := _base_of(member, bases))]
+        if not group.is_base and len(pairs) == len(group.members):
+            per_seed = [[_newly_solved_and_lost(*pair, name) for pair in pairs] for name in benchmarks]
+            new, lost = np.sum(np.mean(per_seed, axis=1), axis=0)
+            found[group.label] = (float(new), float(lost))
     return found
 
 
-def _matched(group: Group, base: Group, benchmark: str) -> list[tuple[Any, Any]]:
-    """Right answers of a policy and of the base model; the base of the same seed, else the first, where n is equal."""
-    theirs = {member.config.seed: member.counts(benchmark) for member in base.members}
-    first = next(iter(theirs.values()))
-    pairs = [(one, theirs.get(seed, first)) for seed, one in zip(group.seeds, group.counts(benchmark), strict=True)]
-    return [(mine.correct_M, other.correct_M) for mine, other in pairs if np.array_equal(mine.n_M, other.n_M)]
+def _base_of(member: Result, bases: Sequence[Result]) -> Result | None:
+    """The evaluated base model of a run: of the same model, and of the same seed where there is one."""
+    same = [base for base in bases if base.config.model.name == member.config.model.name]
+    return next((base for base in same if base.config.seed == member.config.seed), same[0] if same else None)
+
+
+def _newly_solved_and_lost(member: Result, base: Result, benchmark: str) -> tuple[float, float]:
+    """Of one benchmark.
+
+    Where one has more samples, what is expected of as many as the other has: k of n samples solve a problem with
+    probability pass@k. At equal numbers that is 0 or 1, and these are counts.
+    """
+    mine, theirs = member.counts(benchmark), base.counts(benchmark)
+    k = min(int(mine.n_M.min()), int(theirs.n_M.min()))
+    ours_M, base_M = (pass_at_k(one.n_M, one.correct_M, k) for one in (mine, theirs))
+    return float((ours_M * (1 - base_M)).sum()), float(((1 - ours_M) * base_M).sum())
 
 
 def baseline_of(groups: Sequence[Group], label: str | None) -> Group:

@@ -14,6 +14,7 @@ from rsgrpo_cli.config import Overrides, RunConfig, resolve
 from rsgrpo_cli.config.sources import flat, load_toml
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run_dir import WHOLE, is_on_line
+from rsgrpo_cli.studies.groups import BASE
 from rsgrpo_cli.tasks.sources import has_held_out_problems
 
 MOST_CELLS = 10_000
@@ -45,6 +46,7 @@ class Grid:
         arms: Name -> dotted settings that go together.
         seeds: The seeds.
         line: Places on the line from the base model to the last policy that are evaluated too.
+        flags: Those of the settings that were given on the command line.
     """
 
     settings: Overrides = field(default_factory=dict)
@@ -52,6 +54,7 @@ class Grid:
     arms: Mapping[str, Overrides] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
     line: Sequence[float] = ()
+    flags: Sequence[str] = ()
 
     def cells(self) -> list[Cell]:
         """Every cell, the seeds outermost: a sweep that is stopped early has whole seeds.
@@ -72,6 +75,12 @@ class Grid:
             size *= len(values)
         if size > MOST_CELLS:
             raise UsageError(f"the sweep has {size:,} cells, more than {MOST_CELLS:,}", "leave out values or seeds")
+        if BASE in arms:
+            raise UsageError(f"an arm is called {BASE}, as the base model is", "call it otherwise")
+        for (arm, settings), name in product(arms.items(), [*self.axes, *self.flags]):
+            if name in settings:
+                what = "an axis" if name in self.axes else "given as a flag"
+                raise UsageError(f"arm {arm} sets {name}, which is {what} too", "leave it out of one of the two")
         for seed, (arm, settings), values in product(self.seeds, arms.items(), product(*self.axes.values())):
             yield arm, settings | dict(zip(self.axes, values, strict=True)), seed
 

@@ -104,6 +104,9 @@ def listing(place: str | None) -> Listing:
     if not rows and not sweeps:
         rows = [_of_result(result) for path in sorted(folder.glob("*.parquet")) for result in results.read(path)]
     if not rows and not sweeps:
+        kept = [path.parent for path in sorted(folder.glob("[!.]*/*.parquet"))]
+        if kept:
+            raise MissingError(f"{folder} has results of several sweeps", f"list one: rsgrpo ls {kept[0]}")
         raise MissingError(f"{folder} has no runs and no results in it", "start some: rsgrpo sweep --help")
     return Listing(folder, rows, sweeps)
 

@@ -30,6 +30,16 @@ CELLS = ("--name", "s", "--set", "advantage.beta=0,4", "--steps", "2", "-n", "2"
         (["--name", "s", "--seeds", "x"], "seeds 'x' cannot be read", "0-7"),
         (["--name", "s", "--config", "none.toml"], "no configuration file at none.toml", ""),
         (["--name", "s", "--set", "advantage.beta=0,0.0"], "cell beta0-seed0 is there twice", "once"),
+        (
+            ["--name", "s", "--set", "advantage.beta=1,2", "--beta", "3"],
+            "advantage.beta is given twice: 1,2 with --set, and 3 with its flag",
+            "give it once",
+        ),
+        (
+            ["--name", "s", "--set", "advantage.beta=1,2", "--set", "advantage.beta=3"],
+            "advantage.beta is given twice: 1,2 with --set, and 3 with --set",
+            "give it once",
+        ),
         (["--name", "s", "--reward", "nowhere:fn"], "nowhere", ""),
         (["--name", "s", "--estimator", "nowhere:fn", "--dry-run"], "nowhere", ""),
     ],

@@ -59,6 +59,15 @@ def test_the_last_policy_is_evaluated_unless_told_otherwise() -> None:
         (Grid({}, {}, {"a": {"advantage.beta": 2}, "b": {"advantage.beta": 2.0}}), "do not differ in any setting"),
         (Grid({}, {"seed": list(range(101)), "rollout.group_size": list(range(2, 120))}), "cells, more than"),
         (Grid(seeds=[]), "no cells"),
+        (Grid({}, {}, {"base": {"advantage.beta": 2}}), "an arm is called base"),
+        (
+            Grid({}, {"advantage.beta": [1, 2]}, {"a": {"advantage.beta": 4}}),
+            "arm a sets advantage.beta, which is an axis",
+        ),
+        (
+            Grid({"advantage.beta": 2}, {}, {"a": {"advantage.beta": 4}}, flags=["advantage.beta"]),
+            "arm a sets advantage.beta, which is given as a flag too",
+        ),
     ],
 )
 def test_what_cannot_be_swept_is_refused_with_its_cell(grid: Grid, told: str) -> None:

@@ -182,3 +182,45 @@ def test_an_earlier_policy_can_be_named(tmp_path: Path) -> None:
     assert group.passed("toy", 1).tolist() == [[0, 0]]
     with pytest.raises(MissingError, match="no evaluation of policy 7; evaluated: 1, 2"):
         find_groups([f"{tmp_path}/a.parquet@7"])
+
+
+def test_problems_newly_solved_by_fewer_samples_than_the_base_model_has(tmp_path: Path) -> None:
+    """The base model has 8 samples where the policies have 4: half of what it solves once would be solved by 4."""
+    base = replace(result("base-seed0-1a2b", 0, [], steps=0), evaluations=[counts(0, [1, 0, 8, 0], n=8)])
+    found = find_groups(
+        [
+            keep(
+                tmp_path / "study",
+                base,
+                result("base-seed1-3c4d", 1, [1, 0, 4, 0], steps=0),
+                result("grpo-seed0", 0, [0, 4, 4, 0], advantage__estimator="grpo"),
+                result("grpo-seed1", 1, [0, 4, 4, 1], advantage__estimator="grpo"),
+            )
+        ]
+    )
+    table = compare_groups(found, ["toy"], [("pass", 1)], found[1])
+    # Seed 0: one problem is new, and half a one lost; seed 1: two are new, and one is lost.
+    assert table.changes["grpo"] == pytest.approx((1.5, 0.75))
+    assert "Samples per problem differ, and all are used: base 4 and 8, grpo 4" in table.caption()
+
+
+def test_one_group_alone_has_no_difference_in_its_caption(study: str) -> None:
+    found = [group for group in find_groups([study]) if group.label == "grpo"]
+    caption = compare_groups(found, ["toy"], [("pass", 1)], found[0]).caption()
+    assert caption.endswith("95% intervals over problems and seeds (pigeonhole bootstrap).")
+
+
+def test_each_run_is_compared_with_the_base_model_of_its_own_seed(tmp_path: Path) -> None:
+    one = keep(
+        tmp_path / "one",
+        result("base-seed0-1a2b", 0, [0, 0, 0, 0], steps=0),
+        result("grpo-seed0", 0, [1, 0, 0, 0], advantage__estimator="grpo"),
+    )
+    two = keep(
+        tmp_path / "two",
+        result("base-seed1-3c4d", 1, [1, 1, 1, 1], steps=0),
+        result("grpo-seed1", 1, [1, 1, 1, 0], advantage__estimator="grpo"),
+    )
+    found = find_groups([f"one={one}", f"two={two}"])
+    table = compare_groups(found, ["toy"], [("pass", 1)], found[0])
+    assert table.changes == {"one grpo": (1.0, 0.0), "two grpo": (0.0, 1.0)}

@@ -47,31 +47,43 @@ class Weights:
 def collect(groups: Sequence[Group], choices: Choices) -> Weights:
     """What the estimators of runs give to groups of every number of right answers, each of its own group size.
 
-    Groups of one estimator and size are one line. A schedule has the beta of the run's last step.
+    Groups of one estimator and size are one line. A schedule has the beta of the run's last step. An estimator that
+    looks at the earlier steps of its run gives no such line: it is left out, and the caption says so.
 
     Raises:
         MissingError: If a run was not trained.
-        UsageError: If an estimator looks at the earlier steps of its run.
+        UsageError: If every estimator looks at earlier steps.
     """
     del choices  # none of them says anything about estimators
     found: dict[tuple[str, int], list[Group]] = {}
-    for group in trained(groups, "weights"):
+    for group in (shown := _without_history(trained(groups, "weights"))):
         member = group.members[0]
         found.setdefault((_estimator(member).model_dump_json(), member.config.rollout.group_size), []).append(group)
     methods = [_method(_label(alike), alike[0].members[0], size) for (_, size), alike in found.items()]
     sizes = " or ".join(map(str, sorted({size for _, size in found})))
     caption = f"Groups of {sizes} with every number of right answers, rewards 0 and 1, before any scaling of a step."
+    left_out = [group.label for group in groups if not group.is_base and group not in shown]
+    if left_out:
+        caption += f" Left out, since they depend on the steps before: {', '.join(left_out)}."
     return Weights(tuple(methods), True, False, caption)
+
+
+def _without_history(groups: Sequence[Group]) -> list[Group]:
+    shown = [group for group in groups if not group.members[0].config.advantage.LOOKS_BACK]
+    if groups and not shown:
+        member = groups[0].members[0]
+        name = member.config.advantage.estimator
+        at_one_step = f"look at one step: rsgrpo advantage --run {member.place} --compare {name}"
+        raise UsageError(
+            f"{member.name}: what {name} gives to a group depends on the steps before",
+            at_one_step if member.place else "name other groups",
+        )
+    return shown
 
 
 def _estimator(member: Result) -> AdvantageConfig:
     """The settings of a run's estimator, without a scale, which depends on the other groups of a step."""
-    cfg, place = member.config.advantage, member.place or member.name
-    if cfg.LOOKS_BACK:
-        raise UsageError(
-            f"{member.name}: what {cfg.estimator} gives to a group depends on the steps before",
-            f"leave it out, or look at one step: rsgrpo advantage --run {place} --compare {cfg.estimator}",
-        )
+    cfg = member.config.advantage
     if isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant":
         beta = member.metrics[-1]["beta"] if member.metrics else cfg.beta
         cfg = RsGrpoConfig(beta=beta, denominator=cfg.denominator)

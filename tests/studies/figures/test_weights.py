@@ -44,6 +44,14 @@ def test_a_schedule_has_the_beta_of_the_last_step() -> None:
 def test_what_depends_on_earlier_steps_is_refused_with_a_way_out() -> None:
     with pytest.raises(UsageError, match="fade-seed0: what fade gives to a group depends on") as caught:
         weights.collect([group("fade", [4, 4], advantage__estimator="fade")], Choices())
-    assert "rsgrpo advantage --run fade-seed0 --compare fade" in caught.value.hint
+    assert caught.value.hint == "name other groups"
+    one = group("fade", [4, 4], advantage__estimator="fade")
+    on_disk = Group("fade", tuple(replace(member, place="runs/s/fade-seed0") for member in one.members))
+    with pytest.raises(UsageError) as caught:
+        weights.collect([on_disk], Choices())
+    assert "rsgrpo advantage --run runs/s/fade-seed0 --compare fade" in caught.value.hint
+    found = weights.collect([group("grpo", [4, 4], advantage__estimator="grpo"), one], Choices())
+    assert len(found.methods) == 1
+    assert found.caption.endswith("Left out, since they depend on the steps before: fade.")
     with pytest.raises(MissingError, match="base-seed0 is a base model"):
         weights.collect([base([1, 1])], Choices())
