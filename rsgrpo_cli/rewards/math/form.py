@@ -209,6 +209,8 @@ def split_unit(text: str, *, numeric: bool = False) -> Measure:
 
 
 def _measure(value: str, words: str, power: str | None) -> Measure:
+    if power and "/" in words:  # of "m/s", it is that of the second
+        words, power = f"{words}^{power}", None
     return Measure(value, unit_of(words) or words, power_of(words, int(power or 1)))
 
 

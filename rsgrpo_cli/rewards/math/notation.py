@@ -6,6 +6,7 @@ spelling changes. Linear in the text.
 
 from __future__ import annotations
 
+import math
 import re
 
 from rsgrpo_cli.rewards.math.form import components, key, letters, relation, split_top, values
@@ -31,6 +32,7 @@ _RATIO = re.compile(r"\d{1,20}(?:\s*:\s*\d{1,20})+")
 _AND_OR = re.compile(r",?\s*(?:\\text\{[\s,]*(?:and|or)[\s,]*\}|\b(?:and|or)\b),?\s*")
 _WITH_COMMA, _WITH_POINT = re.compile(r"-?\d+,\d+"), re.compile(r"-?\d+\.\d+")
 _NAMED_POINT = re.compile(r"[A-Z]'?\s*(\(.*\))")
+_PERMUTATIONS = re.compile(r"(?<![A-Za-z\\])P\s*\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)")
 _COMBINATIONS = re.compile(r"(?<![A-Za-z\\])C\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)")
 _CONSTANT = re.compile(r"(?<=\+)\s*(?:[CcKk](?:_\w)?|\\text\{\s*const(?:ant)?\.?\s*\})\s*$")
 _FACTOR = re.compile(
@@ -39,25 +41,36 @@ _FACTOR = re.compile(
 _FUNCTION = re.compile(r"(?P<name>[A-Za-z])\s*\(\s*(?P<of>[A-Za-z])\s*\)")
 _ROWS = re.compile(r"\[\s*(\[[^\[\]]+\](?:\s*,\s*\[[^\[\]]+\])*)\s*\]")
 _INDEX = re.compile(r"(?<![A-Za-z\\])([a-z])\s*(?:\\in(?![A-Za-z])|∈)\s*(?:\\mathbb\s*\{?\s*[ZN]|[ℤℕ])")
+_PERIOD = re.compile(r"(?<=[\d}\w])\s*(?:[-+]|\\pm)\s*\d*([knm])\s*(?:\\cdot\s*)?\\pi(?![A-Za-z])")
 _PAIR = 2
 _NOON = 12
 
 
 def with_same_index(gold: str, answer: str) -> str:
-    r"""`n\pi, n \in \mathbb{Z}` as `k\pi, k \in \mathbb{Z}`, where both say that their letter is any integer.
+    r"""`n\pi, n \in \mathbb{Z}` as `k\pi, k \in \mathbb{Z}`: both say that their letter is any integer.
+
+    A gold that does not say so, `\frac{\pi}{4}+k\pi`, has one letter, before \pi and behind a sign.
 
     Args:
         gold: As it is written.
         answer: As it is written.
     """
-    wanted, found = _INDEX.findall(gold), _INDEX.findall(answer)
-    if len(wanted) != 1 or len(found) != 1 or wanted == found or wanted[0] in letters(answer):
+    wanted, found = _any_integer(gold), _any_integer(answer)
+    if not wanted or not found or wanted == found or wanted in letters(answer):
         return answer
     return re.sub(
-        rf"\\[A-Za-z]+|(?<![A-Za-z]){found[0]}(?![A-Za-z])",
-        lambda part: part[0] if part[0].startswith("\\") else wanted[0],
+        rf"\\[A-Za-z]+|(?<![A-Za-z]){found}(?![A-Za-z])",
+        lambda part: part[0] if part[0].startswith("\\") else wanted,
         answer,
     )
+
+
+def _any_integer(text: str) -> str:
+    """The letter that stands for any integer; "" where none does."""
+    said = _INDEX.findall(text)
+    if not said and set(letters(text)) <= {"k", "n", "m"} and (period := _PERIOD.search(text)):
+        said = [period[1]]
+    return said[0] if len(said) == 1 else ""
 
 
 def in_terms_of(gold: str, answer: str) -> str:
@@ -84,6 +97,7 @@ def in_terms_of(gold: str, answer: str) -> str:
         answer = f"{answer[: other.start()]}{constant[0]}"
     if not components(gold):
         answer = _COMBINATIONS.sub(r"\\binom{\1}{\2}", answer)
+        answer = _PERMUTATIONS.sub(lambda found: str(math.perm(int(found[1]), int(found[2]))), answer)
     if not has_several(gold) and (mixed := _MIXED.fullmatch(answer)):
         return join_mixed(f"{mixed[1]}\\frac{{{mixed[2] or mixed[4]}}}{{{mixed[3] or mixed[5]}}}")
     if numbers := _NUMBERS.fullmatch(gold):

@@ -62,6 +62,12 @@ _ABOUT = (
     r"\s*(?:\\text\{[^{}()]*\)\s*\}|[A-Za-z ]*\)\s*\}?|\\text\{[^{}()]*\}\s*\))\s*$"
 )
 
+# "\\frac{1}{2} \\text{ (or 0.5)}": each of the two must be right.
+_SAID_AGAIN = (
+    r"(?<=[\w})])\s*\\text\{\s*\(\s*(?:or|i\.e\.,?|that is,?)?\s*\}?\s*"
+    r"(-?(?:\d[\d.,/]*\d|\d|\\[dt]?frac\{[^{}]*\}\{[^{}]*\}|\\[dt]?frac\d\d)(?:\\%)?)\s*(?:\\text\{\s*\)\s*\}|\)\s*\}?)\s*$"
+)
+
 
 def _unless_alone(found: re.Match[str]) -> str:
     """Drop of what an answer holds, "for all x", unless that says which of several it is, or is all that there is."""
@@ -74,10 +80,10 @@ def _degrees(found: re.Match[str]) -> str:
 
 
 _PART = r"\\text\{[^{}]*\}(?:\^\{?-?\d\}?)?"
-_GAP = r"(?:\s|~|\\[,;:! ]){0,4}"
+GAP = r"(?:\s|~|\\[,;:! ]){0,4}"
 _UNIT_CHAIN = (
-    rf"(?<=[\d}})]){_GAP}(?:{_PART}(?:{_GAP}(?:(?:/|\\cdot(?![A-Za-z])){_GAP})?{_PART}){{1,6}}"
-    rf"|\\[dt]?frac\{{{_PART}\}}\{{{_PART}\}}){_GAP}$"
+    rf"(?<=[\d}})]){GAP}(?:{_PART}(?:{GAP}(?:(?:/|\\cdot(?![A-Za-z])){GAP})?{_PART}){{1,6}}"
+    rf"|\\[dt]?frac\{{{_PART}\}}\{{{_PART}\}}){GAP}$"
 )
 
 
@@ -89,14 +95,6 @@ def _one_unit(found: re.Match[str]) -> str:
     named = [slash or f"{words.strip()}{'^' * power.isdigit()}{power}" for words, power, slash in parts]
     joined = "/".join(named) if r"frac" in found[0] else " ".join(named).replace(" / ", "/")
     return f"\\text{{ {joined}}}"
-
-
-_GROUP = r"(?:\\mathbb\{Z\}|[CZ])_\{?\d+\}?"
-
-
-def _cyclic_groups(found: re.Match[str]) -> str:
-    r"""`C_2\oplus C_4` as `\mathbb{Z}_{2}\times\mathbb{Z}_{4}`."""
-    return r" \times ".join(rf"\mathbb{{Z}}_{{{order}}}" for order in re.findall(r"\d+", found[0]))
 
 
 _FUNCTIONS = "ln|log|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|exp"
@@ -113,7 +111,7 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"(?<=[\d)])!=", "! ="),  # a factorial
         (r"\\[hv]space\*?\s*\{[^{}]*\}|\\(?:tag|label)\*?\s*\{[^{}]*\}|\\(?:mathstrut|strut|null)(?![A-Za-z])", " "),
         (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|bf|rm|it)(?![A-Za-z])", " "),
-        (r"(?:\\(?:blacksquare|checkmark|square|Box|qed|diamond)(?![A-Za-z])|[✓✔■□])\s*$", ""),
+        (r"(?:\\(?:blacksquare|checkmark|square|Box|qed|diamond)(?![A-Za-z])|[✓✔✅☑■□🎉])\s*$", ""),
         (r"\\(?:underline|ensuremath|mathop|mathord)\s*(?=\{)", ""),
         (r"\\cr(?![A-Za-z])", r"\\\\"),
         (r"(?<=\\begin\{)smallmatrix(?=\})|(?<=\\end\{)smallmatrix(?=\})", "pmatrix"),
@@ -131,8 +129,8 @@ COMMANDS: tuple[Rule, ...] = tuple(
         ),
         (r"^\s*第\s*(?=\d)", ""),
         (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
-        (rf"(?:(?<=^)|(?<=\\cup)|(?<=\\in)){_GAP}\](?=[^\[\],;]{{0,99}}[,;][^\[\],;]{{0,99}}[\[\]])", r"("),  # "]0,1]"
-        (rf"([(\[][^()\[\],;]{{0,99}}[,;][^()\[\],;]{{0,99}})\[(?={_GAP}(?:$|\\cup))", r"\1)"),
+        (rf"(?:(?<=^)|(?<=\\cup)|(?<=\\in)){GAP}\](?=[^\[\],;]{{0,99}}[,;][^\[\],;]{{0,99}}[\[\]])", r"("),  # "]0,1]"
+        (rf"([(\[][^()\[\],;]{{0,99}}[,;][^()\[\],;]{{0,99}})\[(?={GAP}(?:$|\\cup))", r"\1)"),
         (r"(?:\{\})?\^\{?(\d+)\}?\s*/\s*_\{?(\d+)\}?", r"\\frac{\1}{\2}"),
         (r"\\(?:\||[lr]?Vert(?![A-Za-z]))", "|"),
         (r"\\[hv]?phantom(?![A-Za-z])\s*(?:\{[^{}]*\}|.)", " "),
@@ -144,6 +142,7 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (_DEGREES_OF_HEAT, _degrees),
         (_ABOUT, r" \\approx \1"),
         (_OR_ABOUT, r" \\approx \1"),
+        (_SAID_AGAIN, r" = \1"),
         (_HOW_OFTEN, ""),
         (_FOR_ALL, _unless_alone),
         (_UNIT_CHAIN, _one_unit),
@@ -165,7 +164,7 @@ COMMANDS: tuple[Rule, ...] = tuple(
         ),
         (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
         (r"\\(?:operatorname\*?\s*\{\s*)?(arc)?(c?)tg\s*\}?(?![A-Za-z])", _tangent),
-        (r"\\text\{\s*(?:positive )?infinity\s*\}|^\s*infinity\s*$", r"\\infty "),
+        (r"\\text\{\s*(?:(?:positive )?infinity|infinite)\s*\}|^\s*infinity\s*$", r"\\infty "),
         (r"^\s*(?:\\text\{\s*)?(?:all|the|set of|\s)*real numbers\.?\s*\}?\s*$", r"\\mathbb{R}"),
         (r"^\s*\\(?:overrightarrow|vec)\s*\{\s*([A-Z]{2})\s*\}\s*$", r"\\text{\1}"),  # from A to B
         (r"\\(?:overrightarrow|vec)\s*\{\s*([A-Z]{2})\s*\}", r"V_{\1}"),
@@ -189,7 +188,6 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"\\mathbb\s+([A-Z])(?![A-Za-z])|\\mathbb([A-Z])(?![A-Za-z])", r"\\mathbb{\1\2}"),
         (r"\\mathbb\{Z\}\s*/\s*(?:\((\w+)\)|\{?(\w+)\s*\\mathbb\{Z\}\}?|(\d+))(?![A-Za-z])", r"\\mathbb{Z}_{\1\2\3}"),
         (r"\\mathfrak\s*\{?\s*c\s*\}?(?![A-Za-z])", r"2^{\\aleph_0}"),
-        (rf"^\s*{_GROUP}(?:\s*\\(?:times|oplus)\s*{_GROUP})*\s*$", _cyclic_groups),
         (r"\\(?:overline|overleftrightarrow|widehat|overarc)\s*\{\s*([A-Z]{2,3})\s*\}", r"\1"),
         (r"^\s*(?:\\angle|\\triangle|∠|△)(?![A-Za-z])\s*(?=[A-Z]{1,3}\s*$)", ""),
         (r"\^\s*\{?\s*\\prime(?![A-Za-z])\s*\}?|\\prime(?![A-Za-z])", "'"),

@@ -11,6 +11,7 @@ import re
 import unicodedata
 
 from rsgrpo_cli.rewards.math.layout import without_layout
+from rsgrpo_cli.rewards.math.named import NAMED
 from rsgrpo_cli.rewards.math.numbers import join_mixed, spell_out
 from rsgrpo_cli.rewards.math.spellings import COMMANDS, SHORT_FORMS, SPACING
 from rsgrpo_cli.rewards.math.wording import NUMERALS
@@ -20,6 +21,7 @@ _LOST_BACKSLASH = re.compile(r"[\x07\x08\x0b\x0c](?=[a-z])")
 _LOST = {"\x07": r"\a", "\x08": r"\b", "\x0b": r"\v", "\x0c": r"\f"}
 # Escaped twice, "\\\\frac" is a line break before "frac": only between the rows of a matrix are there such.
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z{}%$,;!])")
+_NEW_LINE = re.compile(r"(?<=[\d})])\s*\\\\\s*(?=[A-Za-z](?:_\w)?\s*=)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 _GREEK = (
@@ -94,10 +96,11 @@ def normalise(text: str, *, thousands: bool = True, radians: bool = False) -> st
     """
     text = _LOST_BACKSLASH.sub(lambda found: _LOST[found[0]], text)
     if r"\begin" not in text:
+        text = _NEW_LINE.sub(", ", text)
         text = _DOUBLED.sub(lambda _: "\\", text)
     text = without_layout(_from_unicode(_without_comments(text)))
     text = _BLANKS.sub(" ", text)  # in runs they cost the patterns quadratic time
-    for pattern, replacement in COMMANDS + SPACING:
+    for pattern, replacement in COMMANDS + NAMED + SPACING:
         text = pattern.sub(replacement, text)
     text = _REPEATING_IN_BRACKETS.sub(_as_fraction, _REPEATING.sub(_as_fraction, text))
     if thousands:

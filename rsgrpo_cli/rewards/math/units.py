@@ -59,6 +59,7 @@ _NAMES = {name: unit for units in _KINDS.values() for unit, (_, names) in units.
 _SIZES = {unit: (kind, Fraction(size)) for kind, units in _KINDS.items() for unit, (size, _) in units.items()}
 _SYMBOLS = "m s kg g n j w pa hz v a c mol l h min km cm mm ev rad t wb ohm"
 _FACTORS = frozenset(_SYMBOLS.split())
+_WRITTEN_WITH_A_BAR = {"m per s": "m/s", "km per h": "km/h"}
 _COMPOUND = re.compile(r"(?P<name>[a-z]+)(?:\^?(?P<power>-?\d))?|(?P<per>/)|\\cdot|\\,|[ *]")
 _TEXT_COMMAND = re.compile(r"\\text\{([^{}]*)\}")
 _PART = re.compile(r"(?P<number>\d{1,9}(?:\.\d{1,9})?)\s*(?P<unit>[A-Za-z]{1,20})\.?[\s,]*(?:and\s+)?")
@@ -86,11 +87,12 @@ def _compound(words: str) -> str | None:
             powers[found["name"]] += sign * int(found["power"] or 1)
         elif found["name"]:
             return None
-    if behind != len(words) or len(powers) < 2:
+    if behind != len(words) or (len(powers) < 2 and all(power > 0 for power in powers.values())):
         return None
     over = [name for name in sorted(powers) for _ in range(powers[name])]
     under = [f"per {name}" for name in sorted(powers) for _ in range(-powers[name])]
-    return " ".join(over + under)
+    made = " ".join(over + under)
+    return _WRITTEN_WITH_A_BAR.get(made, made)
 
 
 def power_of(words: str, written: int) -> int:
@@ -101,6 +103,12 @@ def power_of(words: str, written: int) -> int:
 def is_known_unit(name: str) -> bool:
     """Whether a name is the canonical one of a unit of measure."""
     return name in _SIZES
+
+
+def differ_in_powers(unit: str, other: str) -> bool:
+    """Whether two products of units have the same factors to other powers: m/s and m/s^2. N m and J may be the same."""
+    factors = [name.replace("/", " per ").split() for name in (unit, other)]
+    return unit != other and all("per" in names for names in factors) and set(factors[0]) == set(factors[1])
 
 
 def in_smallest_unit(text: str) -> str:

@@ -26,7 +26,7 @@ from rsgrpo_cli.rewards.math.form import (
     without_percent,
 )
 from rsgrpo_cli.rewards.math.notation import clock, proportional, ratio, residue, same_residue, same_time
-from rsgrpo_cli.rewards.math.units import factor, is_known_unit
+from rsgrpo_cli.rewards.math.units import differ_in_powers, factor, is_known_unit
 from rsgrpo_cli.rewards.math.wording import alter, scale
 from rsgrpo_cli.rewards.types import Status
 
@@ -162,6 +162,8 @@ def _in_unit_of(gold: Measure, answer: Measure) -> str | None:
         if gold.power != answer.power or (times := factor(answer.unit, gold.unit, gold.power)) is None:
             return None
         return _times(answer.value, times)
+    if differ_in_powers(gold.unit, answer.unit):
+        return None
     if (several := scale(answer.unit)) is not None:
         return _times(answer.value, Fraction(several))
     return None if alter(answer.unit) else answer.value
@@ -233,6 +235,8 @@ def compare_exactly(gold: str, answer: str) -> Status | None:
         return _compare_decimals(near_gold, near_answer)
     bare_gold, bare_answer = without_percent(gold), without_percent(answer)
     if (bare_gold, bare_answer) != (gold, answer):
+        if bare_gold == gold and near_gold and abs(near_gold) < 1 and (hundredth := _percent(answer)) is not None:
+            return _compare_decimals(near_gold, hundredth)  # half a percent is no half
         # 28 for 28 % is right; whether 0.28 is too needs arithmetic.
         return Status.OK if key(bare_gold) == key(bare_answer) else None
     return _compare_notations(gold, answer)

@@ -217,13 +217,15 @@ def _same_as_symbol(gold: Any, answer: Any) -> bool:
 
 
 def _same_at_integers(gold: Any, answer: Any) -> bool:
-    r"""Whether two expressions with factorials, binomials or logarithms agree at several whole numbers.
+    r"""Whether two expressions with factorials, binomials, logarithms or cube roots agree at several whole numbers.
 
     Algebra may not see it: `\ln(x+1)-\ln x` is one logarithm for positive x only. Where bars stand, the sign matters.
     """
-    bars = gold.has(sympy.Abs) or answer.has(sympy.Abs)
-    kinds = (sympy.factorial, sympy.binomial, sympy.gamma, *(() if bars else (sympy.log,)))
-    if not _are(sympy.Expr, gold, answer) or not (gold.has(*kinds) or answer.has(*kinds)):
+    if not _are(sympy.Expr, gold, answer):
+        return False
+    both = gold + answer
+    kinds = (sympy.factorial, sympy.binomial, sympy.gamma)
+    if not both.has(*kinds) and (both.has(sympy.Abs) or not (both.has(sympy.log) or _has_odd_root_only(both))):
         return False
     symbols = sorted(gold.free_symbols, key=str)
     if not symbols or gold.free_symbols != answer.free_symbols or len(symbols) > len(_POINTS[0]):
@@ -234,6 +236,14 @@ def _same_at_integers(gold: Any, answer: Any) -> bool:
         if left is None or right is None or not _close(left, right, f"1e-{_EXACT_DIGITS}"):
             return False
     return True
+
+
+def _has_odd_root_only(expression: Any) -> bool:
+    """Whether roots of unknowns are all of an odd degree: of a square root the sign of what is under it matters."""
+    degrees = {
+        power.exp.q for power in expression.atoms(sympy.Pow) if power.exp.is_Rational and power.base.free_symbols
+    } - {1}
+    return bool(degrees) and all(degree % 2 for degree in degrees)
 
 
 @lru_cache(maxsize=1024)

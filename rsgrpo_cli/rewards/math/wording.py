@@ -40,7 +40,7 @@ _INTRODUCES = frozenset(
         "equals equalling so therefore thus hence we get have obtain find there it in sum area length width "
         "height volume perimeter radius distance number amount cost price probability speed time age ratio "
         "angle maximum minimum smallest largest least greatest exactly simplified "
-        "simplest form solution solutions roots root option choice case usd eur gbp cny rmb inr jpy rs us hk "
+        "only simplest form solution solutions roots root option choice case usd eur gbp cny rmb inr jpy rs us hk "
         "fr k y x"
     )
 )
@@ -104,7 +104,9 @@ _SIGN_WORD = re.compile(
 
 _ARTICLE = re.compile(
     r"^(?:(?:the [a-z]+ is|(?:the|this) (?:series|sequence|integral|function|statement|limit)"
-    r"|(?:the )?(?:final )?answer(?: is|:)|an?(?!\s+(?:and|or)\b)|the|on|in|at|to|by|it is|it's|they are)\s+)+"
+    r"|(?:the )?(?:final )?answer(?: is|:)|an?(?!\s+(?:and|or)\b)|the|on|in|at|to|by"
+    r"|it (?:is|was|will be)|it's|they are"
+    r"|all(?: the)?)\s+)+"
 )
 _YES_AND_NO = {
     "yes": "是 对 是的 oui sí si ja да はい 예 네 sim sì",
@@ -113,7 +115,13 @@ _YES_AND_NO = {
     "false": "假 错误 faux falso falsch неверно",
 }
 _NAMES = {said: name for name, words in _YES_AND_NO.items() for said in _said(words)}
-_NAMES |= {"does not exist": "dne", "doesn't exist": "dne", "convergent": "converges", "divergent": "diverges"}
+_NAMES |= {
+    "does not exist": "dne",
+    "doesn't exist": "dne",
+    "undefined": "dne",
+    "convergent": "converges",
+    "divergent": "diverges",
+}
 _NAMES |= dict.fromkeys(
     ("no solutions", "no real solution", "no real solutions", "none", "empty set", r"\emptyset"), "no solution"
 )
@@ -208,7 +216,7 @@ def spoken(text: str) -> str:
         said = said[1:-1].strip()
     said = _BLANK.sub(" ", _COMPOUND.sub(" ", said.replace("\\ ", " ")))
     said = re.sub(r"\s*([-+=<>*/^!|,])\s*", r"\1", said).strip('"“”`')
-    said = _ARTICLE.sub("", said.casefold()).replace(" angled ", " ")  # "a right-angled triangle"
+    said = _ARTICLE.sub("", said.casefold()).removesuffix(" only").replace(" angled ", " ")  # "a right-angled triangle"
     return _NAMES.get(said, said)
 
 
@@ -241,7 +249,7 @@ def _without_noun(said: str) -> str:
 
 def choice(answer: str) -> str | None:
     """The letter that an answer chooses: `(C) 42`, "C. 42", "Option C"; None where it chooses none, "" for several."""
-    plain = _CHOOSES.sub(" ", _TEXT_COMMAND.sub(r" \1 ", answer)).strip()
+    plain = _CHOOSES.sub(" ", _TEXT_COMMAND.sub(r" \1 ", answer)).strip().removesuffix(" only")
     if not (found := _CHOICE.match(plain)):
         return None
     return "" if _SECOND_CHOICE.search(plain, found.end()) else (found[1] or found[2] or found[3]).casefold()
