@@ -88,6 +88,10 @@ def evaluate(
     say_ks(out, resolved, overrides)
     target, version = (target, target.newest_version()) if policy is None else with_policy(target, policy)
     spreading = Spreading(ray, data_parallel, part_timeout)
+    if line and version == 0:
+        raise UsageError(
+            "policy 0 is the base model, where the line begins", "name a trained policy, or train one first"
+        )
     held = at_work(
         target, resolved, out, overrides, trust=trust, own=audit_with, spreading=spreading, evaluating=version
     )

@@ -381,8 +381,9 @@ def places_on_line(text: str) -> tuple[float, ...]:
     from rsgrpo_cli.run_dir import is_on_line
 
     if not all(map(is_on_line, values)):
-        hint = "0 is the base model and 1 the policy; six digits at most"
-        raise UsageError(f"--interpolate {text!r}: a place on the line lies between 0 and 1", hint)
+        hint = "0 is the base model and 1 the policy: --interpolate 0.5,0.75,1"
+        what = "a place on the line lies between 0 and 1, with six digits at most"
+        raise UsageError(f"--interpolate {text!r}: {what}", hint)
     return tuple(sorted(set(values)))
 
 

@@ -227,14 +227,14 @@ def _newly_solved_and_lost(member: Result, base: Result, benchmark: str) -> tupl
 
 
 def baseline_of(groups: Sequence[Group], label: str | None) -> Group:
-    """The group that the differences are to: the one named; else GRPO, if one group is; else the first.
+    """The group that the differences are to: the one named; else the first that is GRPO; else the first.
 
     Raises:
         UsageError: If no group is called so.
     """
     if label is None:
         grpo = [g for g in groups if not g.is_base and g.members[0].config.advantage.estimator == "grpo"]
-        return grpo[0] if len(grpo) == 1 else groups[0]
+        return grpo[0] if grpo else groups[0]
     found = next((group for group in groups if group.label == label), None)
     if found is None:
         raise UsageError(f"no group is called {label}", f"groups: {', '.join(group.label for group in groups)}")

@@ -77,3 +77,10 @@ def test_the_samples_come_from_the_interpolated_weights(cli: Cli, trained: Path)
 def test_what_is_no_place_on_the_line_is_refused(cli: Cli, trained: Path, text: str) -> None:
     result = cli("eval", "--run", trained, f"--interpolate={text}", *FEW)
     assert (result.code, "--interpolate" in result.err) == (2, True)
+
+
+def test_there_is_no_line_from_the_base_model_to_itself(cli: Cli) -> None:
+    assert cli("train", "--run", "a", *SMALL, "--steps", "1").code == 0
+    result = cli("eval", "--run", "a", "--policy", "0", "--interpolate", "0.5")
+    assert (result.code, result.out) == (2, "")
+    assert "policy 0 is the base model, where the line begins" in result.err

@@ -34,7 +34,7 @@ class Band:
     """A line over steps.
 
     Args:
-        steps: Updates done.
+        steps: Updates done before.
         means: Over seeds.
         lows, highs: The smallest and the largest of the seeds.
     """
@@ -119,7 +119,10 @@ def _line(group: Group, name: str, smooth: int) -> Band:
         rows.append([np.nan if row[name] is None else row[name] for row in member.metrics])
     length = min(map(len, rows))
     values_ST = np.stack([running_mean(np.array(row[:length], dtype=float), smooth) for row in rows])
-    return _band([row["step"] + 1 for row in group.members[0].metrics[:length]], values_ST)
+    # What a batch came to stands at the policy that sampled it, where that policy's evaluation stands too; what has
+    # been solved so far stands behind the step.
+    ahead = 1 if name in _NOT_SMOOTHED else 0
+    return _band([row["step"] + ahead for row in group.members[0].metrics[:length]], values_ST)
 
 
 def running_mean(values_T: FloatArray, steps: int) -> FloatArray:

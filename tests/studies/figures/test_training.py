@@ -27,7 +27,8 @@ def test_a_line_is_the_mean_of_the_seeds_and_a_band_their_range() -> None:
     grpo = with_metrics(group("grpo", [4, 4], [4, 0]), metrics(0.0, 0.2, 0.4), metrics(0.2, 0.4))
     (found,) = training.collect([grpo], Choices(smooth=1)).groups
     line = found.lines["reward_mean"]
-    assert line.steps == (1, 2)  # as far as every seed is
+    assert line.steps == (0, 1)  # the policies that sampled, as far as every seed is
+    assert found.lines["cumulative_solve_rate"].steps == (1, 2)
     assert line.means == pytest.approx((0.1, 0.3))
     assert line.lows == pytest.approx((0.0, 0.2))
     assert line.highs == pytest.approx((0.2, 0.4))
