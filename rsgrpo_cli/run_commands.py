@@ -52,6 +52,11 @@ def trust(run: RunDir, name: str) -> list[str]:
         config = run.config()
     except RsgrpoError:
         return []
+    return trust_of(config, name)
+
+
+def trust_of(config: RunConfig, name: str) -> list[str]:
+    """The same of a run by its settings alone."""
     own = {"score.reward": config.score.reward, "advantage.estimator": config.advantage.estimator}
     return ["--trust"] if any(":" in own[setting] for setting in _CALLS.get(name, ())) else []
 

@@ -68,7 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"core", "tasks", "rewards", "estimators", "engines", "policy", "stages"}
     | {"artifacts", "run_dir", "console", "disk", "manifests", "checkpoint_checks", "config_file", "locks"}
     | {"identity", "staleness", "step_dir", "run_commands", "policies", "checked_steps", "health"},
-    "api": {"errors", "tasks", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir"},
+    "api": {"errors", "tasks", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir", "run_commands"},
     "report": {
         "errors",
         "wording",
@@ -83,11 +83,22 @@ ALLOWED: dict[str, set[str]] = {
         "staleness",
     }
     | {"step_dir", "run_commands", "policies", "checked_steps", "rewards", "activity", "health", "events", "locks"},
-    "trackers": {"errors", "schemas", "config", "activity", "disk", "artifacts", "run_dir", "staleness"},
+    "trackers": {
+        "errors",
+        "schemas",
+        "config",
+        "activity",
+        "disk",
+        "artifacts",
+        "run_dir",
+        "run_commands",
+        "staleness",
+    },
     "experiments": {"core"},
     "integrations": {"core", "rewards", "errors", "prompt_tokens", "special_tokens"},
     "studies": BELOW
-    | {"tasks", "core", "pipeline", "report", "run_dir", "artifacts", "staleness", "console", "locks", "disk"},
+    | {"tasks", "core", "pipeline", "report", "run_dir", "artifacts", "staleness", "console", "locks", "disk"}
+    | {"run_commands"},
     "commands": BELOW
     | {"pipeline", "planning", "report", "studies", "run_dir", "console", "experiments", "artifacts", "staleness"}
     | {"step_dir", "run_commands", "disk", "locks", "events", "trackers"},

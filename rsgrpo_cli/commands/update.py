@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -85,8 +84,9 @@ def _step_with(run: RunDir, tag: str, step: int | None) -> int:
     found = [number for number in steps if run.advantages(number, tag).is_file()]
     if not found:
         what = f"run {run.name}" if step is None else f"step {step} of run {run.name}"
-        words = ["rsgrpo", "advantage", "--run", str(run.path), *([] if step is None else ["--step", str(step)])]
-        raise UsageError(
-            f"{what} has no advantages with the tag {tag}", f"make them first: {shlex.join([*words, '--tag', tag])}"
-        )
+        from rsgrpo_cli.run_commands import command
+
+        flags = [*([] if step is None else ["--step", str(step)]), "--tag", tag]
+        make = command(run, "advantage", *flags)
+        raise UsageError(f"{what} has no advantages with the tag {tag}", f"make them first: {make}")
     return found[-1]

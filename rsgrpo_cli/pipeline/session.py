@@ -31,6 +31,7 @@ from rsgrpo_cli.pipeline.timings import add_time, read_timings
 from rsgrpo_cli.rewards.registry import open_reward
 from rsgrpo_cli.rewards.types import RewardFn, Wants
 from rsgrpo_cli.rewards.user import UserReward
+from rsgrpo_cli.run_commands import command
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROMPTS
 
@@ -116,7 +117,7 @@ class Session:
     def prompts(self) -> pa.Table:
         """The training problems."""
         if not self.run.prompts.is_file():
-            raise MissingError(f"run {self.run.name} has no prompts", f"rsgrpo prepare --run {self.run.path}")
+            raise MissingError(f"run {self.run.name} has no prompts", command(self.run, "prepare"))
         return read_table(self.run.prompts, PROMPTS)
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -33,6 +32,7 @@ from rsgrpo_cli.pipeline.resampling import prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.rollout_folder import finish_round, folder_state, rounds, start_round
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, run_stage
+from rsgrpo_cli.run_commands import command
 from rsgrpo_cli.schemas import ADVANTAGES, POLICY_LOGPROBS, ROLLOUTS, UPDATE_METRICS
 from rsgrpo_cli.stages import advantage as advantage_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
@@ -175,7 +175,7 @@ def advantage(
     def work() -> dict[str, Any]:
         further = 0 if tag else prompts_to_draw(session, step)
         if further:
-            more = shlex.join(["rsgrpo", "rollout", "--run", str(run.path), "--step", str(step)])
+            more = command(run, "rollout", "--step", str(step))
             session.out.warn(f"step {step} is used without {further} further prompts that its rewards call for: {more}")
         ready = partial(own, settings=cfg.knobs()) if own else None
         read, history = rewards.table(advantage_stage.COLUMNS), known.history if known else None

@@ -16,6 +16,7 @@ from rsgrpo_cli.checked_steps import CheckedSteps
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.report.snapshot import Reader
 from rsgrpo_cli.report.usage import bytes_used
+from rsgrpo_cli.run_commands import command
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS
 from rsgrpo_cli.staleness import departures, stale_evaluation, stale_inputs
@@ -226,7 +227,7 @@ def _find(run: RunDir, prompt: str) -> dict[str, Any]:
         if numbered(row["prompt_id"], prompt):
             return row
     if not rows:
-        raise MissingError(f"run {run.name} has no prompts", f"rsgrpo prepare --run {run.path}")
+        raise MissingError(f"run {run.name} has no prompts", command(run, "prepare"))
     hint = f"prompts go from {rows[0]['prompt_id']} to {rows[-1]['prompt_id']}"
     raise MissingError(f"run {run.name} has no prompt {prompt!r}", hint)
 

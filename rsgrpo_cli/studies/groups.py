@@ -72,10 +72,10 @@ class Group:
         counts = self.counts(benchmark, policy)
         fewest = min(int(one.n_M.min()) for one in counts)
         if k > fewest:
-            lacking = next(m for m, one in zip(self.members, counts, strict=True) if one.n_M.min() == fewest)
+            lacking, one = next(pair for pair in zip(self.members, counts, strict=True) if pair[1].n_M.min() == fewest)
             raise UsageError(
                 f"pass@{k} needs {k} samples per problem; {lacking.name} has {fewest}",
-                f"draw more: rsgrpo eval --run {lacking.run} -n {k}",
+                f"draw more: {lacking.eval_command(one.policy, benchmark, '-n', str(k))}",
             )
         return np.stack([pass_at_k(one.n_M, one.correct_M, k) for one in counts])
 

@@ -21,6 +21,7 @@ from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.evaluations import load, split, split_place
+from rsgrpo_cli.run_commands import trust_of
 from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
 from rsgrpo_cli.staleness import evaluations, why_stale
@@ -120,10 +121,14 @@ class Result:
         """What --run takes to mean it: its directory, or where its sweep had it."""
         return self.place or (str(RUNS / self.sweep / self.name) if self.sweep else self.name)
 
-    def eval_command(self, policy: int | None = None, benchmark: str | None = None) -> str:
-        """The command that evaluates it, where its run still is: a policy, its newest unless told."""
+    def command(self, name: str, *flags: str) -> str:
+        """A command on its run, where that still is, as of `run_commands.command`."""
+        return shlex.join(["rsgrpo", name, "--run", self.run, *flags, *trust_of(self.config, name)])
+
+    def eval_command(self, policy: int | None = None, benchmark: str | None = None, *flags: str) -> str:
+        """The command that evaluates it: a policy, its newest unless told."""
         which = [] if policy is None else ["--policy", str(policy)]
-        return shlex.join(["rsgrpo", "eval", "--run", self.run, *which, *flags_of_benchmark(self.config, benchmark)])
+        return self.command("eval", *which, *flags_of_benchmark(self.config, benchmark), *flags)
 
 
 def of_run(

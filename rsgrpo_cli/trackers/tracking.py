@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rsgrpo_cli import activity, disk
+from rsgrpo_cli.run_commands import command
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.trackers.ledger import own_folder
 
@@ -103,7 +104,7 @@ class Tracking:
 
     def _say(self, name: str, reason: str) -> None:
         way = next((f"{way}. " for sign, way in WAYS.items() if sign in reason), "")
-        again = f"rsgrpo train --run {self._run.path} --tracker {name}"
+        again = command(self._run, "train", "--tracker", name)
         self._warn(
             f"the tracker {name} failed ({reason.rstrip('.')}); the training goes on without it. {way}"
             f"To send what it did not get: {again}. Its log: {self._log(name)}"

@@ -16,6 +16,7 @@ from rsgrpo_cli.run_commands import benchmark_flags, command, sampling_flags, tr
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import ADVANTAGES, UPDATE_METRICS
 from rsgrpo_cli.staleness import evaluations
+from rsgrpo_cli.tasks.sources import source_name
 
 MOST_EVALUATIONS = 8
 """Evaluations of a run whose commands are shown; the newest."""
@@ -46,7 +47,7 @@ def _training(run: RunDir, config: RunConfig, name: str) -> list[str]:
     words = _set(dict(told))
     origin = run.origin()
     if origin is None:
-        return [shlex.join(["rsgrpo", "train", "--run", name, *words])]
+        return [shlex.join(["rsgrpo", "train", "--run", name, *words, *trust(run, "train")])]
     place = ["--run", str(origin["run"]), "--step", str(origin["step"])]
     return [
         shlex.join(["rsgrpo", "fork", name, *place, *words, *trust(run, "advantage")]),
@@ -76,12 +77,24 @@ def _changed(section: str, made: Mapping[str, Any], own: Mapping[str, Any], name
 
 
 def _evaluating(run: RunDir, config: RunConfig, name: str) -> list[str]:
+    """The commands that evaluate, but for what the training does by itself."""
     found = []
     for version, benchmark in evaluations(run)[-MOST_EVALUATIONS:]:
         words = ["rsgrpo", "eval", "--run", name, "--policy", run.policy_name(version)]
-        words += benchmark_flags(run, version, benchmark) + sampling_flags(run, version, benchmark, config)
+        sampling = sampling_flags(run, version, benchmark, config)
+        if not sampling and _is_evaluated_in_training(run, config, version, benchmark):
+            continue
+        words += benchmark_flags(run, version, benchmark) + sampling
         found.append(shlex.join([*words, *trust(run, "eval")]))
     return found
+
+
+def _is_evaluated_in_training(run: RunDir, config: RunConfig, version: int, name: str) -> bool:
+    """Whether the training that makes a run evaluates a policy, with the settings of the run; of a fork, after it."""
+    origin, every, own = run.origin(), config.train.eval_every, run.beside is None or version <= run.beside.step
+    due = bool(every) and (version % every == 0 or version == config.train.steps)
+    begun = origin is None or version >= origin["step"]
+    return due and begun and own and name in map(source_name, config.benchmarks)
 
 
 def _set(settings: Mapping[str, Any]) -> list[str]:

@@ -117,7 +117,7 @@ def require_equal_samples(groups: Sequence[Group], benchmark: str, what: str) ->
         raise UsageError(
             f"{what} can only be compared at equal numbers of samples: {_policy(fewer, policy)} has {few} per problem, "
             f"{_policy(more, other)} {many}",
-            f"draw more: {fewer.eval_command(policy, benchmark)} -n {many}",
+            f"draw more: {fewer.eval_command(policy, benchmark, '-n', str(many))}",
         )
     return next(iter(sizes))
 

@@ -114,8 +114,7 @@ def _line(group: Group, name: str, smooth: int) -> Band:
     rows = []
     for member in group.members:
         if not member.metrics:
-            place = member.place or member.name
-            raise MissingError(f"{member.name} has no metrics of its training", f"train it: rsgrpo train --run {place}")
+            raise MissingError(f"{member.name} has no metrics of its training", f"train it: {member.command('train')}")
         rows.append([np.nan if row[name] is None else row[name] for row in member.metrics])
     length = min(map(len, rows))
     values_ST = np.stack([running_mean(np.array(row[:length], dtype=float), smooth) for row in rows])

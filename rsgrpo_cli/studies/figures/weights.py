@@ -73,7 +73,7 @@ def _without_history(groups: Sequence[Group]) -> list[Group]:
     if groups and not shown:
         member = groups[0].members[0]
         name = member.config.advantage.estimator
-        at_one_step = f"look at one step: rsgrpo advantage --run {member.place} --compare {name}"
+        at_one_step = f"look at one step: {member.command('advantage', '--compare', name)}"
         raise UsageError(
             f"{member.name}: what {name} gives to a group depends on the steps before",
             at_one_step if member.place else "name other groups",

@@ -81,6 +81,23 @@ def test_of_a_run_with_own_data_and_own_functions(cli: Cli) -> None:
     assert shown("x-again")["arms"][-1]["curve"] == data["arms"][-1]["curve"]
 
 
+def test_what_the_training_evaluates_is_not_evaluated_again(cli: Cli) -> None:
+    measured = ["--eval-every", "1", "-n", "2", "--k", "1,2", "--set", "eval.max_tokens=8", "--reward", "mine:reward"]
+    assert cli("train", "--run", "x", "--steps", "2", *FEW, *measured).code == 0
+    (again,) = shown("x")["runs"][0]["commands"]
+    assert again.startswith("rsgrpo train --run x-again ")
+    assert again.endswith(" --trust")
+    # Another number of samples, or another benchmark, is an evaluation of its own.
+    assert cli("eval", "--run", "x", "--policy", "1", "-n", "4", "--k", "1,2", "--trust").code == 0
+    held = ["--benchmark", "held.jsonl", "--answer-column", "g", "--policy", "2", "--trust"]
+    assert cli("eval", "--run", "x", *held).code == 0
+    page = read(collect.page(["x"], "toy"))[0]
+    _, *evaluations = page["runs"][0]["commands"]
+    assert [shlex.split(text)[5] for text in evaluations] == ["1", "2"]
+    assert "--num-samples 4" in evaluations[0]
+    assert "--benchmark held.jsonl" in evaluations[1]
+
+
 def test_of_an_update_with_a_tag(cli: Cli) -> None:
     evaluated = ["-n", "2", "--k", "1,2", "--set", "eval.max_tokens=8"]
     assert cli("train", "--run", "x", "--steps", "1", *FEW).code == 0

@@ -52,7 +52,10 @@ def test_evaluations_start_at_the_base_model() -> None:
 def test_what_was_not_trained_is_named_with_the_command() -> None:
     with pytest.raises(MissingError, match="grpo-seed0 has no metrics of its training") as caught:
         training.collect([group("grpo", [1, 1])], Choices())
-    assert caught.value.hint == "train it: rsgrpo train --run grpo-seed0"
+    assert caught.value.hint == "train it: rsgrpo train --run runs/s/grpo-seed0"
+    with pytest.raises(MissingError) as caught:
+        training.collect([group("own", [1, 1], score__reward="mine:reward")], Choices())
+    assert caught.value.hint == "train it: rsgrpo train --run runs/s/own-seed0 --trust"
     with pytest.raises(MissingError, match="base-seed0 is a base model"):
         training.collect([base([1, 1])], Choices())
     with pytest.raises(UsageError, match="none of these runs was evaluated on sums"):
