@@ -305,15 +305,8 @@ class RunDir:
 
     @classmethod
     def locate(cls, name_or_path: str | None) -> Path:
-        """The path that `--run` means: one that is there as it is, else a name under runs/: NAME, or SWEEP/CELL."""
-        if name_or_path is None:
-            return cls.newest().path
-        if not name_or_path.strip():
-            raise UsageError("the name of a run is empty", "name one: rsgrpo status shows the newest")
-        path = Path(name_or_path)
-        under = RUNS / path
-        given = path.exists() if "/" in name_or_path else cls.is_there(path)
-        return path if given or ("/" in name_or_path and not under.exists()) else under
+        """The path that `--run` means; see `run_names.locate`."""
+        return run_names.locate(RUNS, name_or_path)
 
     @classmethod
     def locate_folder(cls, place: str) -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rsgrpo_cli import disk
+from rsgrpo_cli import config_file, disk
 from rsgrpo_cli.config import RunConfig
-from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.locks import LOCKS, holder
 
 MOST_NAMED = 8
@@ -42,6 +42,27 @@ def claim_fresh_path(runs: Path, config: RunConfig) -> Path:
             continue
         disk.note(path)
         return path
+
+
+def locate(runs: Path, name: str | None) -> Path:
+    """The path that a name or a path means: one that is there as it is, else a name under `runs`: NAME, or SWEEP/CELL.
+
+    Args:
+        runs: The folder.
+        name: The name or path; None means the newest run.
+
+    Raises:
+        UsageError: If the name is empty.
+        MissingError: If there is no newest run.
+    """
+    if name is None:
+        return newest(runs)
+    if not name.strip():
+        raise UsageError("the name of a run is empty", "name one: rsgrpo status shows the newest")
+    path = Path(name)
+    under = runs / path
+    given = path.exists() if "/" in name else config_file.is_there(path)
+    return path if given or ("/" in name and not under.exists()) else under
 
 
 def newest(runs: Path) -> Path:

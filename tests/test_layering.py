@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "locks": {"errors", "disk"},
     "events": {"disk"},
     "config_file": {"errors", "artifacts", "config"},
-    "run_names": {"config", "disk", "errors", "locks"},
+    "run_names": {"config", "config_file", "disk", "errors", "locks"},
     "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names"} | {"config_file"},
     "checkpoint_checks": {"errors", "schemas", "artifacts", "manifests", "run_dir"},
     "identity": {"errors", "artifacts"},

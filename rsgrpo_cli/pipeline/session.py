@@ -28,6 +28,7 @@ from rsgrpo_cli.pipeline.rebuilding import find_route, rebuild
 from rsgrpo_cli.pipeline.role import PartMakers, Role
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.pipeline.timings import add_time, read_timings
+from rsgrpo_cli.pipeline.vllm_start import start_vllm
 from rsgrpo_cli.rewards.registry import open_reward
 from rsgrpo_cli.rewards.types import RewardFn, Wants
 from rsgrpo_cli.rewards.user import UserReward
@@ -327,24 +328,10 @@ class Session:
         return self._sampler
 
     def _start_vllm(self, probe: Probe) -> LoadableEngine:
-        from rsgrpo_cli.engines.vllm import Setup
-
-        config = self.config
-        assert config.eval.max_tokens is not None  # resolved with the configuration
-        setup = Setup(
-            base=self.base,
-            base_policy=self.base_id,
-            probe=probe,
-            model=config.model,
-            vllm=config.vllm,
-            longest=max(config.rollout.max_tokens, config.eval.max_tokens),
-            beside_trainer=self._policy is not None or self.role.beside_trainer,
-            log=self.run.path / self.role.vllm_log,
-            day=self.template_date,
-        )
-        self.out.info(f"starting vLLM, which takes half a minute or more; its log: {setup.log}")
-        engine: LoadableEngine = open_engine("vllm", setup)  # type: ignore[assignment]
-        return engine
+        beside_trainer = self._policy is not None or self.role.beside_trainer
+        model, log = (self.base, self.base_id), self.run.path / self.role.vllm_log
+        self.out.info(f"starting vLLM, which takes half a minute or more; its log: {log}")
+        return start_vllm(self.config, model, probe, beside_trainer=beside_trainer, log=log, day=self.template_date)
 
     # -- rewards --------------------------------------------------------------------------------------------------
 
