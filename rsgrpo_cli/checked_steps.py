@@ -12,10 +12,11 @@ from functools import cached_property
 import pyarrow as pa
 
 from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage, read_table, write_table
+from rsgrpo_cli.departures import departures
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import CHECKED, PROMPTS
-from rsgrpo_cli.staleness import departures, stale_inputs
+from rsgrpo_cli.staleness import stale_inputs
 from rsgrpo_cli.step_dir import Step
 
 

@@ -13,29 +13,30 @@ from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import UPDATE_METRICS
 
 
-def check_checkpoint(run: RunDir, version: int, *, trainer: bool) -> None:
+def check_checkpoint(run: RunDir, version: int, *, trainer: bool, recorded: bool = True) -> None:
     """Make sure that a checkpoint is sound.
 
     Args:
         run: The run.
         version: The policy.
         trainer: Whether the optimizer's state is going to be used too.
+        recorded: Whether the record of the update that made it can be believed.
 
     Raises:
         ArtifactError: Naming the first file that is not.
     """
-    with checking(run, version, trainer=trainer):
+    with checking(run, version, trainer=trainer, recorded=recorded):
         pass
 
 
 @contextmanager
-def checking(run: RunDir, version: int, *, trainer: bool) -> Iterator[None]:
+def checking(run: RunDir, version: int, *, trainer: bool, recorded: bool = True) -> Iterator[None]:
     """`check_checkpoint` while the block loads the same files; what it loads counts only if nothing is raised.
 
     Raises:
         ArtifactError: As `check_checkpoint`, also where the block failed on a damaged file.
     """
-    made = _recorded_policy(run.update_metrics(version - 1))
+    made = _recorded_policy(run.update_metrics(version - 1)) if recorded else None
     if made not in (None, run.policy_id(version, "")):
         raise _damaged(run, version, f"it is not the policy that step {version - 1} of this run made")
     with manifests.check(run.checkpoint(version), trainer=trainer) as finished:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
@@ -75,6 +74,21 @@ LINKS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Something in a step that was made from what has been replaced since.
+
+    Args:
+        what: The artifact: one of CHAIN, or "history".
+        role: What its lineage calls the input.
+        sentence: The same in words.
+    """
+
+    what: str
+    role: str
+    sentence: str
+
+
 def stale_inputs(run: RunDir, step: int, upto: str = "updates") -> list[str]:
     """What of a step was made from something that has been replaced since, as sentences; empty if nothing was.
 
@@ -85,16 +99,44 @@ def stale_inputs(run: RunDir, step: int, upto: str = "updates") -> list[str]:
         step: The step.
         upto: The last artifact of CHAIN to look at.
     """
+    return [stale.sentence for stale in stale_links(run, step, upto)]
+
+
+def stale_links(run: RunDir, step: int, upto: str = "updates", *, apart_from: Collection[str] = ()) -> list[Stale]:
+    """`stale_inputs`, each with the artifact and the input that it is about.
+
+    Args:
+        run: The run.
+        step: The step.
+        upto: The last artifact of CHAIN to look at.
+        apart_from: Artifacts and inputs that are not compared with anything: what is known to be damaged.
+    """
     found = Step(run, step)
     problems = []
     for link in LINKS[: _links_upto(upto)]:
+        if {link.what, link.role} & {*apart_from}:
+            continue
         artifact = found.artifact(link.what)
         current = link.current(found) if artifact else None
         if current is not None and artifact.made_from(link.role) != current:
-            problems.append(f"the {link.what} of step {step} were made from {_other(link.role)}")
-    if upto in ("advantages", "updates") and found.history_id:
-        problems += _stale_history(found)
-    return problems + _scored_in_part(found, upto)
+            sentence = f"the {link.what} of step {step} were made from {_other(link.role)}"
+            problems.append(Stale(link.what, link.role, sentence))
+    if upto in ("advantages", "updates") and not {"history", "advantages"} & {*apart_from} and found.history_id:
+        problems += [stale for stale in _stale_history(found) if stale.role not in apart_from]
+    return problems + ([] if {"rollouts", "rewards"} & {*apart_from} else _scored_in_part(found, upto))
+
+
+def is_of_what_is_there(run: RunDir, step: int, what: str) -> bool:
+    """Whether an artifact of a step was made from what is there now, as far as that can be told.
+
+    Args:
+        run: The run.
+        step: The step.
+        what: The artifact, one of CHAIN.
+    """
+    found = Step(run, step)
+    made, links = found.artifact(what), [link for link in LINKS if link.what == what]
+    return not made or all(link.current(found) in (None, made.made_from(link.role)) for link in links)
 
 
 def history_inputs(step: Step) -> dict[str, str]:
@@ -114,8 +156,8 @@ def is_sound_history(run: RunDir, step: int) -> bool:
     return not _stale_history(Step(run, step))
 
 
-def _stale_history(step: Step) -> list[str]:
-    """What of the step before was replaced since the history of a step was made, as sentences."""
+def _stale_history(step: Step) -> list[Stale]:
+    """What of the step before was replaced since the history of a step was made."""
     if step.number == 0:
         return []
     before = Step(step.run, step.number - 1)
@@ -125,7 +167,9 @@ def _stale_history(step: Step) -> list[str]:
         "policy": step.policy_id,
     }
     return [
-        f"the history of step {step.number} was made from {_other(role)} of step {before.number}"
+        Stale(
+            "history", role, f"the history of step {step.number} was made from {_other(role)} of step {before.number}"
+        )
         for role, id_now in current.items()
         if id_now is not None and step.history.made_from(role) != id_now
     ]
@@ -139,12 +183,12 @@ def _links_upto(what: str) -> int:
     return sum(CHAIN.index(link.what) <= CHAIN.index(what) for link in LINKS)
 
 
-def _scored_in_part(step: Step, upto: str) -> list[str]:
+def _scored_in_part(step: Step, upto: str) -> list[Stale]:
     """Rewards of only some rollouts are unfinished; they are stale as soon as something is made from them."""
     used = upto == "rewards" or (upto != "rollouts" and step.advantages)
     if not used or not step.rewards or step.scored_id is None or step.scored in (0, len(step.rollouts.paths)):
         return []
-    return [f"the rewards of step {step.number} are of only some of its rollouts"]
+    return [Stale("rewards", "rollouts", f"the rewards of step {step.number} are of only some of its rollouts")]
 
 
 def require_fresh(run: RunDir, step: int, upto: str) -> None:
@@ -351,32 +395,3 @@ def evaluations_of(run: RunDir, version: int) -> list[Path]:
         if parts and (current is None or read_lineage(parts[0], ROLLOUTS).inputs["policy"] == current):
             found.append(folder)
     return found
-
-
-# -- steps made with settings of their own ----------------------------------------------------------------------------
-
-
-def departures(run: RunDir, step: int) -> list[tuple[str, str, Any, Any]]:
-    """Where a step was made with other settings than the run's: (artifact, setting, what it was, the run's own)."""
-    config, found = run.config(), Step(run, step)
-    sections = (config.rollout, config.score, config.advantage, config.update)
-    changed = []
-    for what, section in zip(CHAIN, sections, strict=True):
-        own = section.decisive() | ({"seed": config.seed} if what == "rollouts" else {})
-        changed += [(what, *change) for change in _changes(_settings_if_readable(found, what), own)]
-    return changed
-
-
-def _settings_if_readable(step: Step, what: str) -> Mapping[str, Any]:
-    """For notes about a run: a damaged file has none, and whoever needs the file itself says what is wrong with it."""
-    try:
-        return step.artifact(what).first.config
-    except (ArtifactError, MissingError):
-        return {}
-
-
-def _changes(made: Mapping[str, Any], own: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Settings that differed; "auto" engines are resolved in the lineage, and settings newer than it are not in it."""
-    for name, value in own.items():
-        if name != "engine" and name in made and made[name] != value:
-            yield name, made[name], value

@@ -63,11 +63,12 @@ ALLOWED: dict[str, set[str]] = {
     "step_dir": {"errors", "wording", "schemas", "artifacts", "run_dir", "run_commands"},
     "staleness": {"errors", "run_commands", "schemas", "artifacts", "footers", "run_dir", "identity", "step_dir"},
     "policies": {"errors", "run_dir", "step_dir", "staleness"},
-    "checked_steps": {"errors", "schemas", "artifacts", "run_dir", "step_dir", "staleness"},
+    "departures": {"errors", "artifacts", "run_dir", "step_dir"},
+    "checked_steps": {"errors", "schemas", "artifacts", "run_dir", "step_dir", "staleness", "departures"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "estimators", "engines", "policy", "stages"}
     | {"artifacts", "run_dir", "console", "disk", "manifests", "checkpoint_checks", "config_file", "locks"}
-    | {"identity", "staleness", "step_dir", "run_commands", "policies", "checked_steps", "health"},
+    | {"identity", "staleness", "step_dir", "run_commands", "policies", "checked_steps", "departures", "health"},
     "api": {"errors", "tasks", "schemas", "config", "artifacts", "run_dir", "staleness", "step_dir", "run_commands"},
     "report": {
         "errors",

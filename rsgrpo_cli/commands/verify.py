@@ -45,18 +45,18 @@ def verify(
             "run": str(one.run.path),
             "tables": one.tables,
             "checkpoints": one.checkpoints,
-            "findings": [{"what": found.what, "hint": found.hint} for found in one.findings],
+            "findings": [{"what": found.what, "hint": found.hint} for found in one.in_order()],
         }
         for one in done
     ]
     lines = [line for one in done for line in _lines(one)]
     Output(as_json=as_json).result({"runs": data}, lines=lines)
-    if any(one.findings for one in done):
+    if any(one.in_order() for one in done):
         raise typer.Exit(1)
 
 
 def _lines(one: Verification) -> list[str]:
-    if not one.findings:
+    if not one.in_order():
         checkpoints = counted(one.checkpoints, "checkpoint")
         return [f"{one.run.path}: {counted(one.tables, 'table')} and {checkpoints} are as they were made"]
-    return [f"{found.what}: {found.hint}" for found in one.findings]
+    return [f"{found.what}: {found.hint}" for found in one.in_order()]

@@ -1,11 +1,15 @@
-"""What `verify` finds in a run, and the checks that every table of it goes through."""
+"""What `verify` finds in a run, and the checks that every table of it goes through.
+
+Findings are listed so that doing what each says, one after the other, ends in a sound run.
+"""
 
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +20,8 @@ from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import KEYS, PROMPTS, ArtifactSchema
 
+FIRST, LAST = -1, sys.maxsize
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -24,10 +30,13 @@ class Finding:
     Args:
         what: What, naming the file.
         hint: What to do about it.
+        step: Of what it is: a step, or the one that made the policy; FIRST is what comes before all steps, LAST what is
+            summed up from them.
     """
 
     what: str
     hint: str
+    step: int = FIRST
 
 
 @dataclass
@@ -39,17 +48,50 @@ class Findings:
         findings: What was found so far.
         tables: How many tables were read through.
         checkpoints: How many checkpoints were.
+        at: The step that is being checked, as of `Finding`.
+        stale: What was made from something that was replaced since, by its step.
+        unsure: Policies whose checkpoint, or the record of whose update, is not as it should be.
     """
 
     run: RunDir
     findings: list[Finding] = field(default_factory=list)
     tables: int = 0
     checkpoints: int = 0
+    at: int = FIRST
+    stale: dict[int, str] = field(default_factory=dict)
+    unsure: set[int] = field(default_factory=set)
 
     def add(self, what: str, hint: str) -> None:
         """Note a finding, once: what is damaged shows again where something was made from it."""
         if what not in {finding.what for finding in self.findings}:
-            self.findings.append(Finding(what, hint))
+            self.findings.append(Finding(what, hint, self.at))
+
+    def names(self, path: Path) -> bool:
+        """Whether there is a finding about a file already: what else is wrong with it goes with the same way out."""
+        return any(finding.what.startswith(f"{path} ") for finding in self.findings)
+
+    def add_stale(self, sentence: str, step: int) -> None:
+        """Note that something in a step was made from what has been replaced since. The first such step decides."""
+        self.stale.setdefault(step, sentence)
+
+    def in_order(self) -> list[Finding]:
+        """All findings, each with what to do once the ones before it are done.
+
+        A run that is stale from some step on is branched off before that step. Nothing can be made again there, nor
+        need it be: the branch leaves it behind.
+        """
+        if not self.stale:
+            return _commands_last(self.findings)
+        first, *later = sorted(self.stale)
+        fork = shlex.join(["rsgrpo", "fork", "NEW", "--run", str(self.run.path), "--step", str(first)])
+        also = f", and so on in {len(later)} later step{'s' * (len(later) > 1)}" if later else ""
+        kept = [finding for finding in self.findings if finding.step < first]
+        left = [finding for finding in self.findings if finding.step >= first]
+        return [
+            *_commands_last(kept),
+            Finding(f"{self.stale[first]}{also}", f"branch off before it: {fork}", first),
+            *(replace(finding, hint="the branch leaves it behind") for finding in left),
+        ]
 
     @contextmanager
     def noting(self, hint: str = "") -> Iterator[None]:
@@ -81,23 +123,25 @@ class Findings:
 
     def same_keys(self, table: pa.Table | None, made_from: pa.Table | None, path: Path, what: str, hint: str) -> None:
         """Compare the completions of a table with those of what it was made from, as far as both can be read."""
-        if table is None or made_from is None:
+        if table is None or made_from is None or self.names(path):
             return
         if not table.select(list(KEYS)).equals(made_from.select(list(KEYS))):
             self.add(f"{path} is not of the same completions as {what}", hint)
 
-    def join_problems(self, path: Path, rollouts: pa.Table, number: int, hint: str) -> None:
-        """Every completion is of a problem of the run, and is named after it and the step."""
-        with self.noting(hint):
-            ids = rollouts["prompt_id"]
-            groups = pc.binary_join_element_wise(f"{number:06d}", ids, ":")
-            if not pc.all(pc.equal(groups, rollouts["group_id"])).as_py():
-                raise ArtifactError(f"{path} has groups of another step or of other problems")
-        if self.run.prompts.is_file():
-            with self.noting(hint):
+    def join_problems(self, path: Path, rollouts: pa.Table, number: int, hint: str) -> bool:
+        """Whether every completion is of a problem of the run, and is named after it and the step."""
+        ids, wrong = rollouts["prompt_id"], ""
+        groups = pc.binary_join_element_wise(f"{number:06d}", ids, ":")
+        if not pc.all(pc.equal(groups, rollouts["group_id"])).as_py():
+            wrong = f"{path} has groups of another step or of other problems"
+        elif self.run.prompts.is_file():
+            with suppress(RsgrpoError):  # of the problems, which is a finding of its own
                 known = read_table(self.run.prompts, PROMPTS, ["prompt_id"])["prompt_id"]
                 if not pc.all(pc.is_in(ids, known.combine_chunks())).as_py():
-                    raise ArtifactError(f"{path} has completions of problems that the run does not have")
+                    wrong = f"{path} has completions of problems that the run does not have"
+        if wrong and not self.names(path):
+            self.add(wrong, hint)
+        return not wrong
 
 
 def moved(command: str, *, tagged: bool = False) -> str:
@@ -106,6 +150,21 @@ def moved(command: str, *, tagged: bool = False) -> str:
 
 
 _AWAY = "move it away, then"
+_BELOW = {_AWAY: "move it away, too", "make it again": "the same makes it again"}
+"""What to do, by its first words, where another finding below names the command."""
+
+
+def _commands_last(findings: Sequence[Finding]) -> list[Finding]:
+    """The same, where several need one command: it fails before all that is damaged is away, so the last has it."""
+    ordered, needed = [], set()
+    for finding in reversed(findings):
+        start, _, command = finding.hint.partition(": ")
+        below = next((told for words, told in _BELOW.items() if start.startswith(words)), None)
+        if command and below and command in needed:
+            finding = replace(finding, hint=below)
+        needed.add(command)
+        ordered.append(finding)
+    return ordered[::-1]
 
 
 def made_again(hint: str) -> str:

@@ -17,13 +17,14 @@ from rsgrpo_cli.artifacts import write_json
 from rsgrpo_cli.checked_steps import require_own_settings
 from rsgrpo_cli.config import Overrides, OwnEstimatorConfig, changed_fields, decides_training, override
 from rsgrpo_cli.console import Output
-from rsgrpo_cli.errors import MissingError, StaleError, UsageError
+from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
 from rsgrpo_cli.identity import read_identity, refuse_unasked, write_identity
 from rsgrpo_cli.pipeline import rebuilding
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.keeping import MANIFEST
 from rsgrpo_cli.pipeline.own_estimator import completed_run, without_lost_settings
 from rsgrpo_cli.run_dir import RunDir, numbered
+from rsgrpo_cli.staleness import is_of_what_is_there, is_sound_history
 from rsgrpo_cli.step_dir import rewards_of
 
 _OURS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.parquet|manifest\.json")
@@ -186,11 +187,13 @@ def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool, evaluatio
         _link_all(source, path, folder)
     for earlier in range(step):
         _link_all(source, source.step(earlier), folder)
-    if rollouts:
+    if rollouts and _is_sound(source, step, "rollouts"):
         # The rewards first: a source at work may add to both, and rewards of only some rollouts can be added to.
-        _link_all(source, rewards_of(source, step).place, folder)
+        if _is_sound(source, step, "rewards"):
+            _link_all(source, rewards_of(source, step).place, folder)
         _link_all(source, source.rollouts(step), folder)
-    _link_all(source, source.history(step), folder)
+    if _is_sound(source, step, "history"):
+        _link_all(source, source.history(step), folder)
     for version in source.versions():
         if version <= step:
             _link_checkpoint(source, version, folder, needed=version == step)
@@ -202,6 +205,14 @@ def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool, evaluatio
             ):
                 if _OURS.fullmatch(path.name):
                     _link_all(source, path, folder)
+
+
+def _is_sound(source: RunDir, step: int, what: str) -> bool:
+    """Whether what a step has can be gone on with: branching is the way out of what is stale or damaged."""
+    try:
+        return is_sound_history(source, step) if what == "history" else is_of_what_is_there(source, step, what)
+    except (ArtifactError, MissingError):
+        return False
 
 
 def _take_over(checkpoint: Path, place: Path) -> None:

@@ -24,6 +24,7 @@ def check_evaluations(found: Findings) -> None:
     """Read every evaluation through, and compare it with the policy and the problems that it is of."""
     for run, version, at in evaluated_places(found.run):
         for folder in sorted(path for path in run.evaluations(version, at).glob("*") if path.is_dir()):
+            found.at = version - 1
             _check(found, run, version, at, folder)
 
 
@@ -42,7 +43,8 @@ def _check(found: Findings, run: RunDir, version: int, at: float, folder: Path) 
         found.table(path, AUDIT, moved(found.verify))
     if (folder / "problems.parquet").is_file() and not (folder / "summary.parquet").is_file():
         found.add(f"{folder / 'summary.parquet'} is gone", f"sum it up again: {command}")
-    if len(found.findings) == before and (folder / "summary.parquet").is_file():
+    sound_policy = run.beside or version not in found.unsure
+    if sound_policy and len(found.findings) == before and (folder / "summary.parquet").is_file():
         with found.noting(f"measure again: {command} --force"):
             why = why_stale(run, version, folder.name, at)
             if why:
