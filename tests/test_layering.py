@@ -82,6 +82,7 @@ ALLOWED: dict[str, set[str]] = {
         "run_dir",
         "console",
         "staleness",
+        "departures",
     }
     | {"step_dir", "run_commands", "policies", "checked_steps", "rewards", "activity", "health", "events", "locks"},
     "trackers": {

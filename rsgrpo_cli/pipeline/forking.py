@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli import config_file, disk, manifests
-from rsgrpo_cli.artifacts import write_json
+from rsgrpo_cli.artifacts import read_table, write_json
 from rsgrpo_cli.checked_steps import require_own_settings
 from rsgrpo_cli.config import Overrides, OwnEstimatorConfig, changed_fields, decides_training, override
 from rsgrpo_cli.console import Output
@@ -24,8 +24,9 @@ from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.keeping import MANIFEST
 from rsgrpo_cli.pipeline.own_estimator import completed_run, without_lost_settings
 from rsgrpo_cli.run_dir import RunDir, numbered
+from rsgrpo_cli.schemas import HISTORY, REWARDS, ROLLOUTS
 from rsgrpo_cli.staleness import is_of_what_is_there, is_sound_history
-from rsgrpo_cli.step_dir import rewards_of
+from rsgrpo_cli.step_dir import Step, rewards_of
 
 _OURS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.parquet|manifest\.json")
 """Names of the files in steps and evaluations; what else lies there is not shared."""
@@ -209,7 +210,10 @@ def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool, evaluatio
 
 def _is_sound(source: RunDir, step: int, what: str) -> bool:
     """Whether what a step has can be gone on with: branching is the way out of what is stale or damaged."""
+    kinds = {"rollouts": ROLLOUTS, "rewards": REWARDS, "history": HISTORY}
     try:
+        for path in [source.history(step)] if what == "history" else Step(source, step).artifact(what).paths:
+            read_table(path, kinds[what], list(kinds[what].keys))
         return is_sound_history(source, step) if what == "history" else is_of_what_is_there(source, step, what)
     except (ArtifactError, MissingError):
         return False

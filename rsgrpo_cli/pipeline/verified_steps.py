@@ -60,9 +60,18 @@ def is_foreign_update(run: RunDir, number: int) -> bool:
         both, came = None not in came, came - {None}
         if len(came) != 1 or found.updates.first.outputs.get("policy") in (None, *came):
             return False
-        fits = not found.advantages or found.updates.made_from("advantages") == found.advantages.id
-        return both or not fits
+        return both or not _fits(found)
     return False
+
+
+def _fits(step: Step) -> bool:
+    """Whether an update was made from what the step has, as far as that is there."""
+    now = {
+        "rollouts": step.manifest and step.manifest["id"],
+        "advantages": step.advantages.id if step.advantages else None,
+        "policy": step.policy_id,
+    }
+    return all(id_now in (None, step.updates.made_from(role)) for role, id_now in now.items())
 
 
 def _policy_of(run: RunDir, version: int) -> str | None:
@@ -131,7 +140,7 @@ class _Check:
                     step.complete_rollouts()
         for what in CHAIN[1:]:
             with suppress(RsgrpoError):  # of a damaged manifest, which is a finding already
-                if done and not step.artifact(what):
+                if done and not (self.rewards if what == "rewards" else step.artifact(what)):
                     self.unknown.add(what)
                     self.found.add(f"the {what} of step {self.number} are gone", made_again(again[what]))
 
@@ -146,10 +155,20 @@ class _Check:
             rollouts = self.found.table(path, ROLLOUTS, self._as_it_was("rollouts"))
             drawn[path.stem] = rollouts and rollouts.select(list(KEYS))
             again = self.again["rollouts"]
-            if rollouts is not None and not self.found.join_problems(path, rollouts, self.number, again):
+            sound = rollouts is None or self.found.join_problems(path, rollouts, self.number, again)
+            if not sound or self._is_foreign_part(path):
                 self.unknown.add("rollouts")
                 drawn[path.stem] = None
         return drawn
+
+    def _is_foreign_part(self, path: Path) -> bool:
+        """Whether a part is another than the one that the manifest names, and that has rewards."""
+        graded = self.rewards.place / path.name
+        with suppress(RsgrpoError):  # of any of these: a finding of its own
+            named = self.step.manifest and self.step.manifest["parts"].get(path.stem)
+            if named and graded in self.rewards.paths and named != self.step.rollouts.lineage(path).id:
+                return bool(self.rewards.lineage(graded).inputs.get("rollouts") == named)
+        return False
 
     def _graded(self, drawn: Mapping[str, pa.Table | None]) -> None:
         for path in self.rewards.paths:
@@ -174,7 +193,7 @@ class _Check:
             if kind is ADVANTAGES and table is not None:
                 with self._same("" if tag else "advantages"):
                     self.found.same_keys(table, self._graded_keys(), path, "the rewards", same)
-            if kind is POLICY_LOGPROBS and table is not None and "rollouts" not in self.unknown:
+            if kind is POLICY_LOGPROBS and table is not None:
                 self._of_the_rollouts(path, kind, same)
 
     def _graded_keys(self) -> pa.Table | None:
@@ -187,8 +206,9 @@ class _Check:
     def _of_the_rollouts(self, path: Path, kind: ArtifactSchema, hint: str) -> None:
         """What nothing is made from is of the step's own rollouts, too: `show` and the page put it beside these."""
         with suppress(RsgrpoError):
-            manifest = self.step.manifest
-            if manifest and read_lineage(path, kind).inputs.get("rollouts") != manifest["id"]:
+            known = {self.step.manifest and self.step.manifest["id"]}
+            known |= {self.step.updates.made_from("rollouts") if self.step.updates else None}
+            if known != {None} and read_lineage(path, kind).inputs.get("rollouts") not in known:
                 self.found.add(f"{path} is not of the rollouts that are there", hint)
 
     # -- what was made from what --------------------------------------------------------------------------------------

@@ -160,18 +160,19 @@ def test_a_run_left_in_a_step_beyond_those_it_was_made_for_is_not_done(cli: Cli,
     assert " 2/3 " in cli("ls").out
 
 
-def test_a_sound_checkpoint_is_not_to_be_removed_for_a_foreign_update(cli: Cli, trained: Path) -> None:
+def test_a_sound_checkpoint_is_kept_beside_a_foreign_update(cli: Cli, trained: Path) -> None:
     assert cli("train", "--run", "runs/other", "--steps", "2", "--seed", "7", *SMALL).code == 0
     name = "steps/000001/update_metrics.parquet"
+    whole = (trained / name).read_bytes()
     shutil.copy(f"runs/other/{name}", trained / name)
     told = cli("verify", trained)
     assert told.code == 1
-    assert "checkpoint 2 of run trained is damaged" in told.out
-    assert "remove" not in told.out
-    assert f"rsgrpo fork NEW --run {trained} --step 1" in told.out.replace("\n", " ")
-    assert cli("fork", "new", "--run", trained, "--step", "1").code == 0
-    assert cli("train", "--run", "new", "--steps", "2").code == 0
-    assert cli("verify", "new").code == 0
+    hint = f"move it away, then: rsgrpo update --run {trained} --step 1"
+    assert told.out.splitlines() == [f"{trained / name} is of another update than the one that made policy 2: {hint}"]
+    (trained / name).unlink()
+    assert cli(*hint.partition("rsgrpo ")[2].split()).code == 0
+    assert (trained / name).read_bytes() == whole
+    assert cli("verify", trained).code == 0
 
 
 def test_a_damaged_checkpoint_beyond_the_configured_steps_is_made_again(
@@ -183,7 +184,7 @@ def test_a_damaged_checkpoint_beyond_the_configured_steps_is_made_again(
     whole = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[:-1])
     told = cli("verify", trained).out.replace("\n", " ")
-    hint = f"remove {folder}, then: rsgrpo train --run {trained} --steps 3"
+    hint = f"remove {folder}, then: rsgrpo update --run {trained} --step 2"
     assert hint in told
     folder.rename(tmp_path / "removed")
     assert cli(*hint.partition("rsgrpo ")[2].split()).code == 0

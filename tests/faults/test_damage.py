@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
-from tests.faults.damages import DAMAGES, LONG, cut, deleted, files_of, foreign
+from tests.faults.damages import DAMAGES, LONG, cut, deleted, files_of, flipped, foreign
 
 Damage = Callable[[Path, Path], None]
 
@@ -138,6 +138,10 @@ def test_commands_on_every_damage(cli: Cli, pair: Path, pair_once: Path, tmp_pat
             restored(pair, pair_once)
 
 
+NO_COMMAND = ("move it away, too", "the same makes it again", "the branch leaves it behind")
+"""What a finding says where another one has the command."""
+
+
 def follow(cli: Cli, run: Path, line: str) -> None:
     """Do what the line of a finding says."""
     what, _, hint = line.partition(": ")
@@ -148,9 +152,114 @@ def follow(cli: Cli, run: Path, line: str) -> None:
     elif "move it away" in hint and named and Path(named[0]).exists():
         shutil.move(named[0], run.parent / "away")
         (run.parent / "away").unlink()
+    if hint.endswith(NO_COMMAND):
+        return
     command = hint.rpartition("rsgrpo ")[2].replace("NEW", "runs/branch").replace("FILE", "held.jsonl")
     result = cli(*shlex.split(command))
-    assert result.code == 0, (line, result.err)
+    # `verify` may name what is to be followed next.
+    assert result.code == 0 or command.startswith("verify"), (line, result.err)
+
+
+def follow_in_turn(cli: Cli, run: Path) -> Path:
+    """Do what each finding says, in the order in which they are printed; the run that is sound then."""
+    lines = cli("verify", run, "--no-load").out.splitlines()
+    for line in lines:
+        follow(cli, run, line)
+    return run.parent / "branch" if any("rsgrpo fork NEW" in line for line in lines) else run
+
+
+def flip(run: Path, names: tuple[str, ...]) -> None:
+    """Damage files of a run."""
+    for name in names:
+        flipped(run / name, run)
+
+
+ROLLOUTS, REWARDS, ADVANTAGES, UPDATE = (
+    *("steps/000001/rollouts/part-00000.parquet", "steps/000001/rewards/part-00000.parquet"),
+    *("steps/000001/advantages.parquet", "steps/000000/update_metrics.parquet"),
+)
+
+
+def test_an_update_of_another_step_is_one_finding(cli: Cli, trained: Path) -> None:
+    check_foreign_update(cli, trained, trained / "steps/000001/update_metrics.parquet")
+
+
+@pytest.mark.slow
+def test_an_update_of_another_run_is_one_finding(cli: Cli, pair: Path) -> None:
+    check_foreign_update(cli, pair / "whole", pair / "other" / UPDATE)
+
+
+def check_foreign_update(cli: Cli, run: Path, other: Path) -> None:
+    shutil.copyfile(other, run / UPDATE)
+    findings = cli("verify", run, "--json").json["runs"][0]["findings"]
+    again = f"move it away, then: rsgrpo update --run {run} --step 0"
+    assert findings == [{"what": f"{run / UPDATE} is of another update than the one that made policy 1", "hint": again}]
+    assert follow_in_turn(cli, run) == run
+    assert cli("verify", run).code == 0
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        # The samples come before what is made from them, a policy before its samples, the statistics last.
+        ("metrics.parquet", ADVANTAGES, ROLLOUTS),
+        ("checkpoints/000001/model.safetensors", ROLLOUTS, "steps/000001/rollouts/manifest.json"),
+        ("checkpoints/000002/model.safetensors", UPDATE, "identity.json"),
+        (REWARDS, "prompts.parquet", "solved.parquet"),
+    ],
+)
+def test_several_ways_out_work_in_turn(cli: Cli, trained: Path, names: tuple[str, ...]) -> None:
+    check_in_turn(cli, trained, names)
+
+
+@pytest.mark.slow
+def test_several_ways_out_of_an_evaluation_work_in_turn(cli: Cli, pair: Path) -> None:
+    folder = "evals/000002/toy/"
+    check_in_turn(
+        cli, pair / "whole", (folder + "summary.parquet", folder + "problems.parquet", "benchmarks/toy.parquet", UPDATE)
+    )
+
+
+def check_in_turn(cli: Cli, run: Path, names: tuple[str, ...]) -> None:
+    flip(run, names)
+    assert len(cli("verify", run, "--no-load").out.splitlines()) == len(names)
+    assert follow_in_turn(cli, run) == run
+    assert cli("verify", run).code == 0
+
+
+SCORE, ADVANTAGE, ROLLOUT, LEARN = (
+    *(("score", "--step", "0", "--set", "score.format_weight=0.5"), ("advantage", "--step", "1", "--beta", "8")),
+    *(("rollout", "--step", "1", "--temperature", "0.9"), ("update", "--step", "0", "--lr", "0.01")),
+)
+"""Stages run again with other settings."""
+
+
+@pytest.mark.parametrize(
+    ("commands", "names", "step"),
+    [
+        # What was summed up from the step, and the policies after it, are no findings of their own.
+        ((SCORE,), (), 0),
+        ((SCORE, ADVANTAGE), (UPDATE, "metrics.parquet"), 0),
+        pytest.param((ADVANTAGE,), ("checkpoints/000001/model.safetensors", REWARDS), 1, marks=pytest.mark.slow),
+        pytest.param((ROLLOUT,), (ADVANTAGES,), 1, marks=pytest.mark.slow),
+        pytest.param((LEARN,), (ADVANTAGES, "solved.parquet"), 1, marks=pytest.mark.slow),
+    ],
+)
+def test_a_branch_is_the_way_out_of_all_that_is_stale(
+    cli: Cli, trained: Path, commands: tuple[tuple[str, ...], ...], names: tuple[str, ...], step: int
+) -> None:
+    for command in commands:
+        result = cli(*command, "--force", "--run", trained)
+        assert result.code == 0, result.err
+    flip(trained, names)
+    found = cli("verify", trained, "--no-load").out
+    assert found.count("rsgrpo fork NEW") == 1
+    assert f"--step {step}" in found
+    branch = follow_in_turn(cli, trained)
+    assert branch.name == "branch"
+    assert cli("verify", branch).code == 0
+    assert cli("train", "--run", branch, "--steps", "3").code == 0
+    assert cli("verify", branch).code == 0
 
 
 @LONG

@@ -9,6 +9,7 @@ from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.pipeline.forking import fork, require_whole
 from rsgrpo_cli.run_dir import RunDir
+from tests.run_on_disk import VALUES, write_prompts, write_rewards, write_rollouts, write_step
 
 
 @pytest.fixture
@@ -29,6 +30,9 @@ def source(tmp_path: Path) -> RunDir:
     for version in (2, 3):
         manifest = {"policy_id": str(version), "files": {"model.safetensors": 1}}
         (made.checkpoint(version) / "manifest.json").write_text(json.dumps(manifest))
+    write_prompts(made, ("p-000001", "p-000002"))
+    write_step(made, 1, made="2")
+    write_step(made, 2, policy="2", made="3")
     return made
 
 
@@ -55,6 +59,23 @@ def test_everything_before_the_step_is_shared_and_its_rollouts(source: RunDir, t
     for name in expected:
         assert (made.path / name).samefile(source.path / name)
     assert (made.config().advantage.model_dump()["beta"], made.origin()) == (8.0, {"run": "source", "step": 2})
+
+
+def test_what_is_stale_in_the_step_is_not_shared(source: RunDir, tmp_path: Path) -> None:
+    write_rollouts(source, 2, {"p-000001": [4, 4], "p-000002": [4, 4]}, policy="2")  # the rewards are of others
+    made = fork(source, 2, tmp_path / "one", {})
+    assert {path.name for path in made.step(2).iterdir() if path.is_dir()} == {"rollouts"}
+    write_rewards(source, 2, VALUES)
+    made = fork(source, 2, tmp_path / "two", {})
+    assert {path.name for path in made.step(2).iterdir() if path.is_dir()} == {"rollouts", "rewards"}
+    write_rollouts(source, 2, {"p-000001": [4, 4], "p-000002": [4, 4]}, policy="another")
+    assert not fork(source, 2, tmp_path / "three", {}).step(2).exists()
+
+
+def test_what_is_damaged_in_the_step_is_not_shared(source: RunDir, tmp_path: Path) -> None:
+    part = source.rollouts(2) / "part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:-200])
+    assert not fork(source, 2, tmp_path / "fork", {}).step(2).exists()
 
 
 def test_rollouts_of_other_sampling_are_not_shared(source: RunDir, tmp_path: Path) -> None:
