@@ -51,7 +51,7 @@ from rsgrpo_cli.rewards.math.wording import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 18
+GRADING_RULES_VERSION = 19
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -66,6 +66,8 @@ _UNDER_LIMIT = re.compile(r"\\lim\s*_\s*\{[^{}]*\}")
 _IMPLICATION = re.compile(r"\\(?:implies|Rightarrow|Leftrightarrow|iff|to|rightarrow)(?![A-Za-z])")
 _DIGITS_APART = re.compile(r"[+-]?\d+(?: +\d+)+")
 _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)(\s*(?:\\text\{[^{}\d]*\}(?:\^\{?\d\}?)?|\\%)?)")
+_ONE = r"((?:[^=,;<>\\]|\\(?!leq|geq|neq|in(?![A-Za-z])|approx|text\{\s*(?:and|or))[^=,;<>])+?)"
+_EITHER = re.compile(rf"(?=[^=]*\d){_ONE}\s*(?:\\text\{{\s*or\s*\}}|\bor\b)\s*(?=[^=]*\d){_ONE}")
 _SURE_DECIMAL_COMMA = re.compile(r"([+-]?0),(\d+)")  # no thousands, and hardly a list
 _NEGATION = re.compile(r"\b(?:not|never|neither|except|isn't|no)\b", re.IGNORECASE)
 _SET = re.compile(r"\\\{((?:[^{}\\|:]|\\(?!mid|[{}])[A-Za-z]+|\{[^{}]*\})+)\\\}")
@@ -146,6 +148,8 @@ def normalise_answer(answer: str, gold: str) -> str:
     if is_words(gold) or key(text) == key(gold):
         return text
     text = without_words(_alone(text))
+    if not several and (found := _EITHER.fullmatch(text)):
+        text = f"{found[1]} = {found[2]}"  # "1/2 or 0.5": both have to be right
     if not several and not components(gold) and (found := _DECIMAL_COMMA.fullmatch(text)):
         text = f"{found[1]}.{found[2]}{found[3]}"
     return _bracketed_as(gold, in_terms_of(gold, text))

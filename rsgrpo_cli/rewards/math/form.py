@@ -24,7 +24,9 @@ _TEXT_BETWEEN = re.compile(r",?\s*\\text\{[\s,]*(?:and|or)[\s,]*\}")
 _WORD_BETWEEN = re.compile(
     r",?\s+(?:and|or)\s+|(?<=[\d)\]}])(?:and|or)(?=[-(\[\\\d]|[A-Za-z]\s*[=(_])"  # "(11,7)or(7,11)"
 )
-_NAME_OF_SET = re.compile(r"^[A-Za-z](?:_\w)?\s*(?:=|\\in(?![A-Za-z]))\s*(?=\\\{(?:[^{}\\]|\\(?!\})[\s\S]|[{}])*\\\}$)")
+_NAME_OF_SET = re.compile(
+    r"^(?:[A-Za-z](?:_\w)?|\((?:\s*[A-Za-z]\s*,){1,3}\s*[A-Za-z]\s*\))\s*(?:=|\\in(?![A-Za-z]))\s*(?=\\\{(?:[^{}\\]|\\(?!\})[\s\S]|[{}])*\\\}$)"
+)
 
 _INTEGER = re.compile(r"([+-]?)\s*(\d+)")
 _FRACTION = re.compile(
@@ -40,7 +42,7 @@ _SYMBOL = re.compile(
     r"|\\text\{[^{}]*\}|\((?:\s*[A-Za-z]\s*,)+\s*[A-Za-z]\s*\)"
 )
 _SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\\?\w)")
-_ARGUMENTS = re.compile(r"(?<=[A-Za-z}])\s*\([^()]*\)")
+_ARGUMENTS = re.compile(r"(?<=[A-Za-z}'])\s*\([^()]*\)")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _CONSTANT = re.compile(r"\\(?:pi|infty)(?![A-Za-z])")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}")
@@ -204,7 +206,7 @@ def split_unit(text: str, *, numeric: bool = False) -> Measure:
     made = _measure(text[: found.start()], found[2].lower(), found["power"])
     known = is_known_unit(made.unit)
     if len(found[2]) == 1:
-        return made if numeric and known else Measure(text)
+        return made if numeric and known and found[2] != "M" else Measure(text)  # "12M": millions
     return made if known or (found[1] and len(found[2]) > 2) else Measure(text)
 
 

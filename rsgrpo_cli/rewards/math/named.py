@@ -59,6 +59,12 @@ NAMED: tuple[Rule, ...] = tuple(
             r"(?:\(([^()]*)\)|\{((?:[^{}]|\{[^{}]*\})*)\}|([^()=,+]+)$)",
             _cis,
         ),
+        (r"\\mathbb\{S\}(?=\s*\^)", "S"),
+        (r"\\operatorname\*?\{\s*((?:S|G|PS|PG)L|SO|SU|Sp|Aut|Gal|Hom|End)\s*\}", r"\\text{\1}"),
+        (
+            r"(?<![A-Za-z])((?:\\text\{)?(?:S|G|PS|PG)L\}?)\((\d|n)\s*,\s*(\\mathbb\{\w\}(?:_\{?\w+\}?)?)\)",
+            r"\1_\2(\3)",
+        ),
         (
             r"(\\(?:sin|cos|tan|cot|sec|csc|ln))\s*([A-Za-z](?![A-Za-z])|\\(?:theta|alpha|beta|gamma|phi|omega)(?![A-Za-z]))"
             r"(?=\s*\\(?:cdot|times)\s*\d)",

@@ -26,6 +26,7 @@ _MAX_RESIDUE_CHARS = 60
 _MIXED = re.compile(r"(-?\d+)\s*(?:\\text\{\s*and\s*\}|and)\s*(?:\\frac\{(\d+)\}\{(\d+)\}|(\d+)/(\d+))")
 _NUMBERS = re.compile(r"\\mathbb\{([RZNQC])\}")
 _COLUMN = re.compile(r"\\begin\{([pb]matrix|array)\}(?:\{\w+\})?(?P<said>.*)\\end\{\1\}", re.DOTALL)
+_STACKED_PAIR = re.compile(r"\\binom\{([^{}]*)\}\{([^{}]*)\}")
 _TRANSPOSED = re.compile(r"(?P<said>[(\[].+[)\]])\s*\^\s*\{?\s*(?:T|\\top|\\intercal|\\text\{T\})\s*\}?")
 _MODULUS = re.compile(r"\\[pb]?mod(?![A-Za-z])|(?<![A-Za-z])mod(?![A-Za-z])")
 _RATIO = re.compile(r"\d{1,20}(?:\s*:\s*\d{1,20})+")
@@ -35,9 +36,10 @@ _NAMED_POINT = re.compile(r"[A-Z]'?\s*(\(.*\))")
 _PERMUTATIONS = re.compile(r"(?<![A-Za-z\\])P\s*\(\s*(\d{1,2})\s*,\s*(\d{1,2})\s*\)")
 _COMBINATIONS = re.compile(r"(?<![A-Za-z\\])C\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)")
 _CONSTANT = re.compile(r"(?<=\+)\s*(?:[CcKk](?:_\w)?|\\text\{\s*const(?:ant)?\.?\s*\})\s*$")
-_FACTOR = re.compile(
-    r"(?:(?<=[-+=(])|^)\s*[Cc](?=\s*(?:\\cdot\s*)?(?:e\s*\^\s*\{[^{}]*[a-z]|[tx]\s*\^))"
-)  # of a homogeneous solution
+_FACTOR, _FACTOR_BY_ANY_NAME = (  # of a homogeneous solution
+    re.compile(rf"(?:(?<=[-+=(])|^)\s*[{names}](?=\s*(?:\\cdot\s*)?(?:e\s*\^\s*\{{[^{{}}]*[a-z]|[tx]\s*\^))")
+    for names in ("Cc", "CcAKk")
+)
 _FUNCTION = re.compile(r"(?P<name>[A-Za-z])\s*\(\s*(?P<of>[A-Za-z])\s*\)")
 _ROWS = re.compile(r"\[\s*(\[[^\[\]]+\](?:\s*,\s*\[[^\[\]]+\])*)\s*\]")
 _INDEX = re.compile(r"(?<![A-Za-z\\])([a-z])\s*(?:\\in(?![A-Za-z])|∈)\s*(?:\\mathbb\s*\{?\s*[ZN]|[ℤℕ])")
@@ -91,8 +93,8 @@ def in_terms_of(gold: str, answer: str) -> str:
     if components(gold) and (named := _NAMED_POINT.fullmatch(answer)) and components(named[1]):
         return named[1]
     answer = _of_the_same(gold, answer)
-    if (factor := _FACTOR.search(gold)) and len(_FACTOR.findall(answer)) == 1:
-        answer = _FACTOR.sub(factor[0].strip(), answer)
+    if (factor := _FACTOR.search(gold)) and len(_FACTOR_BY_ANY_NAME.findall(answer)) == 1:
+        answer = _FACTOR_BY_ANY_NAME.sub(factor[0].strip(), answer)
     if (constant := _CONSTANT.search(gold)) and (other := _CONSTANT.search(answer)):
         answer = f"{answer[: other.start()]}{constant[0]}"
     if not components(gold):
@@ -154,7 +156,8 @@ def same_residue(gold: tuple[int, int | None], answer: tuple[int, int | None]) -
     """Whether two residues are the same class; without its modulus, the same number."""
     if gold[1] and answer[1]:
         return gold[1] == answer[1] and (gold[0] - answer[0]) % gold[1] == 0
-    return gold[0] == answer[0]
+    modulus = gold[1] or answer[1]
+    return gold[0] == answer[0] and (modulus is None or abs(gold[0]) < modulus)
 
 
 def common_form(gold: str, answer: str) -> tuple[str, str]:
@@ -200,6 +203,8 @@ def _as_points(gold: str, answer: str) -> tuple[str, str]:
     if r"\begin{" in gold and (rows := _ROWS.fullmatch(answer)):
         lines = [row.strip(" []").replace(",", "&") for row in re.split(r"\]\s*,\s*\[", rows[1])]
         return gold, "\\begin{pmatrix}" + "\\\\".join(lines) + "\\end{pmatrix}"
+    if _column(gold) and (stacked := _STACKED_PAIR.fullmatch(answer)):
+        answer = f"({stacked[1]}, {stacked[2]})"
     size = len(found[1]) if (found := components(_column(gold) or gold)) else 0
     if size and (vector := as_tuple(answer, size)):
         answer = vector

@@ -124,7 +124,7 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"\\text\s*\{\s*(?:et|y|und|и|ed?|e)\s*\}(?=\s*[-\\\d(]|\s*[A-Za-z]\s*=)", r"\\text{ and }"),
         (r"\\text\s*\{\s*(?:ou|oder|o|или)\s*\}(?=\s*[-\\\d(]|\s*[A-Za-z]\s*=)", r"\\text{ or }"),
         (
-            r"(?P<many>\d+(?:\.\d+)?)\s*(?P<text>\\text\s*\{\s*)?(?P<scale>[万萬만亿億억])(?!\s*[\d千百十])(?P<end>\s*\})?",
+            r"(?<![\d.])(?P<many>\d+(?:\.\d+)?)\s*(?P<text>\\text\s*\{\s*)?(?P<scale>[万萬만亿億억])(?!\s*[\d千百十])(?P<end>\s*\})?",
             _in_ten_thousands,
         ),
         (r"^\s*第\s*(?=\d)", ""),
@@ -135,6 +135,8 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"\\(?:\||[lr]?Vert(?![A-Za-z]))", "|"),
         (r"\\[hv]?phantom(?![A-Za-z])\s*(?:\{[^{}]*\}|.)", " "),
         (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|nonumber)(?![A-Za-z])|\\color\s*\{[^{}]*\}", " "),
+        (r"(?<![A-Za-z])\\(?:mathbf|boldsymbol|bm|pmb)\s*\{\s*(-?[\d.,/]+)\s*\}", r"\1"),
+        (r"(?<=\d)\{\}(?=\s*\^)", ""),
         (r"\\(?:mathbf|boldsymbol|bm|pmb|textcolor\s*\{[^{}]*\})\s*(?=\{)", ""),
         (rf"\\(?:{_TEXT_FONTS})\s*(?=\{{)", r"\\text"),
         (r"\\text\s*(?=\{)", r"\\text"),
@@ -165,7 +167,11 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"\\lg(?![A-Za-z])", r"\\log_{10}"),
         (r"\\(?:operatorname\*?\s*\{\s*)?(arc)?(c?)tg\s*\}?(?![A-Za-z])", _tangent),
         (r"\\text\{\s*(?:(?:positive )?infinity|infinite)\s*\}|^\s*infinity\s*$", r"\\infty "),
-        (r"^\s*(?:\\text\{\s*)?(?:all|the|set of|\s)*real numbers\.?\s*\}?\s*$", r"\\mathbb{R}"),
+        (
+            r"^\s*(?:\\text\{\s*)?(?:all|the|set of|\s)*"
+            r"(?:(real|complex|rational|natural) numbers|(integers))\.?\s*\}?\s*$",
+            lambda found: f"\\mathbb{{{'Z' if found[2] else 'Q' if found[1] == 'rational' else found[1][0].upper()}}}",
+        ),
         (r"^\s*\\(?:overrightarrow|vec)\s*\{\s*([A-Z]{2})\s*\}\s*$", r"\\text{\1}"),  # from A to B
         (r"\\(?:overrightarrow|vec)\s*\{\s*([A-Z]{2})\s*\}", r"V_{\1}"),
         (r"\\vec\s*(?:\{\s*([A-Za-z])\s*\}|\s([A-Za-z])(?![A-Za-z]))", r"\1\2"),

@@ -105,10 +105,16 @@ def is_known_unit(name: str) -> bool:
     return name in _SIZES
 
 
-def differ_in_powers(unit: str, other: str) -> bool:
-    """Whether two products of units have the same factors to other powers: m/s and m/s^2. N m and J may be the same."""
-    factors = [name.replace("/", " per ").split() for name in (unit, other)]
-    return unit != other and all("per" in names for names in factors) and set(factors[0]) == set(factors[1])
+def cannot_be_same(unit: str, other: str) -> bool:
+    """Whether a quotient of units, "cm per s", is another than a single unit or than the same ones to other powers.
+
+    Of other factors it may be the same: N m is J.
+    """
+    named = [name.replace("/", " per ").split() for name in (unit, other)]
+    quotients = ["per" in names for names in named]
+    if unit == other or not unit or not any(quotients):
+        return False
+    return set(named[0]) == set(named[1]) if all(quotients) else unit in _SIZES or other in _SIZES
 
 
 def in_smallest_unit(text: str) -> str:

@@ -26,7 +26,7 @@ from rsgrpo_cli.rewards.math.form import (
     without_percent,
 )
 from rsgrpo_cli.rewards.math.notation import clock, proportional, ratio, residue, same_residue, same_time
-from rsgrpo_cli.rewards.math.units import differ_in_powers, factor, is_known_unit
+from rsgrpo_cli.rewards.math.units import cannot_be_same, factor, is_known_unit
 from rsgrpo_cli.rewards.math.wording import alter, scale
 from rsgrpo_cli.rewards.types import Status
 
@@ -156,13 +156,15 @@ def bare_values(gold: str, answer: str) -> tuple[str, list[str]] | None:
 
 def _in_unit_of(gold: Measure, answer: Measure) -> str | None:
     """The number of an answer in the unit of its gold; None where there is no such number."""
+    if is_known_unit(gold.unit) and answer.unit == gold.unit and answer.power != gold.power:
+        return None
     if answer.unit == gold.unit or not answer.unit:
         return answer.value
     if is_known_unit(gold.unit) and is_known_unit(answer.unit):
         if gold.power != answer.power or (times := factor(answer.unit, gold.unit, gold.power)) is None:
             return None
         return _times(answer.value, times)
-    if differ_in_powers(gold.unit, answer.unit):
+    if cannot_be_same(gold.unit, answer.unit):
         return None
     if (several := scale(answer.unit)) is not None:
         return _times(answer.value, Fraction(several))

@@ -59,7 +59,7 @@ _ALTERS = (
             "twentieths halved doubled tripled quadrupled pi k thousandth nearly hundreds thousands millions "
             "billions trillions dozens tens score until up increased decreased remainder unknown undefined "
             "impossible wrong incorrect false too cannot can't isn't aren't may might could maybe possibly perhaps "
-            "about around approximately approx roughly guess "
+            "about around approximately approx roughly guess ppm ppb "
             # in other languages: numbers, halves and doubles, "about", "not", "more" and "less"
             "mil mille tausend millón millones million millionen milliards milliarden milliarde тысяч тысячи тысяча "
             "миллион миллиона миллионов миллиард миллиарда миллиардов ribu juta nghìn triệu "
