@@ -24,6 +24,8 @@ from rsgrpo_cli.errors import LockedError
 
 Note = Callable[[Mapping[str, Any]], None]
 """Writes into a lock that is held what its process is doing, for `holder`."""
+IN_USE = "in use by"
+"""What stands before the process that holds a lock in the error of the one that wants it."""
 ATTEMPTS, BETWEEN_SECONDS = 5, 0.01
 """How often a lock is tried: `holder` has it for some microseconds."""
 
@@ -50,7 +52,7 @@ def held(path: Path, what: str, hint: str, say: Callable[[str], None]) -> Iterat
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 owner = _first_line(descriptor) or "another process"
                 verb = "are" if what.startswith("the evaluations") else "is"
-                raise LockedError(f"{what} {verb} in use by {owner}", hint) from error
+                raise LockedError(f"{what} {verb} {IN_USE} {owner}", hint) from error
             if error.errno not in NO_LOCKS:
                 raise
             say(

@@ -55,10 +55,12 @@ class SweepDisplay:
             self._live.__exit__(kind, error, trace)
 
     def say(self, job: Job) -> None:
-        """A job has started or ended."""
+        """A job has started or ended, or waits for another process."""
         if self._live:
             return
-        if job.state == "running":
+        if job.state == "waiting":
+            self.out.info(f"{job.name}: waits, {job.why}")
+        elif job.state == "running":
             self.out.info(f"{job.name}: started, log in {job.log}")
         else:
             more = f": {job.why}" if job.why else ""
@@ -87,6 +89,8 @@ class SweepDisplay:
         for job in self.left:
             if job.state in ("running", "failed"):
                 made.add_row(job.name, job.state, self._step(job), self._time(job))
+            elif job.state == "waiting" and job.why:
+                made.add_row(job.name, f"waits, {job.why}", self._step(job), "")
         return made
 
     def _step(self, job: Job) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
 
+from rsgrpo_cli.locks import IN_USE
+
 POLL_SECONDS = 0.2
 BUSY_SECONDS = 5.0
 """How often it is looked whether another process has finished with a job."""
@@ -80,7 +82,7 @@ class Job:
         after: The job that has to be done first.
         begin: Called before the first command.
         end: Called after the last one, if all went well.
-        busy: Whether another process is at work on it.
+        busy: Which other process is at work on it; empty if none is.
     """
 
     name: str
@@ -89,16 +91,17 @@ class Job:
     after: Job | None = None
     begin: Callable[[], None] = lambda: None
     end: Callable[[], None] = lambda: None
-    busy: Callable[[], bool] = lambda: False
+    busy: Callable[[], str] = lambda: ""
     state: str = "waiting"
     """waiting, running, done, failed, stopped, or skipped where the job before it failed."""
     why: str = ""
-    """Why it failed or was skipped."""
+    """Why it failed, was skipped, or waits although its turn has come."""
     seconds: float = 0.0
     """How long it took."""
     _at: int = 0
     _process: Process | None = field(default=None, repr=False)
     _lost: int = 0
+    _logged: int = 0
     _started: float = 0.0
 
     def running_seconds(self) -> float:
@@ -113,7 +116,7 @@ class Jobs:
         jobs: In the order to start them.
         slots: How many at a time.
         environment: Environment variables of their commands.
-        say: Called with a job whenever it starts or ends.
+        say: Called with a job whenever it starts or ends, or has to wait for another process.
         starter: What starts them.
     """
 
@@ -171,10 +174,17 @@ class Jobs:
             held_just_now = bool(job.why) and not look_again
             if held_just_now or (job.after is not None and job.after.state != "done"):
                 continue
-            if job.busy():
-                job.why, self._looked = "another process is at work on it", time.monotonic()
+            if owner := job.busy():
+                self._hold(job, owner)
             else:
                 self._start(job)
+
+    def _hold(self, job: Job, owner: str) -> None:
+        """Wait for another process that is at work on the same; two sweeps of one name may run at once."""
+        why, self._looked = f"{IN_USE} {owner}", time.monotonic()
+        job.state, told, job.why = "waiting", job.why == why, why
+        if not told:
+            self.say(job)
 
     def _start(self, job: Job) -> None:
         job.state, job.why, job._started = "running", "", time.monotonic()
@@ -189,6 +199,7 @@ class Jobs:
                 self._end(job, "done")
             return
         job.log.parent.mkdir(parents=True, exist_ok=True)
+        job._logged = job.log.stat().st_size if job.log.is_file() else 0
         job._process = self.starter(job.commands[job._at], job.log, self.environment)
 
     def _look_after(self, job: Job) -> None:
@@ -207,8 +218,13 @@ class Jobs:
             job._lost += 1
             self._next(job)  # the same command goes on with what is there
         else:
-            job.why = ended.why or last_error(job.log) or f"it ended with exit code {code}"
-            self._end(job, "failed")
+            why = ended.why or last_error(job.log, job._logged) or f"it ended with exit code {code}"
+            _, taken, owner = why.partition(f" {IN_USE} ")
+            if taken:  # between our look and its start
+                self._hold(job, owner)
+            else:
+                job.why = why
+                self._end(job, "failed")
 
     def _guarded(self, job: Job, what: Callable[[], None]) -> bool:
         from rsgrpo_cli.errors import RsgrpoError
@@ -244,17 +260,17 @@ class Jobs:
                 job._process.send_signal(number)
 
 
-def last_error(log: Path) -> str:
-    """The last line of a log that says what went wrong, without its "error: "; empty if there is none."""
+def last_error(log: Path, since: int) -> str:
+    """The last line of a log, from a byte on, that says what went wrong, without its "error: "; empty if none does."""
     if not log.is_file():  # it was not even started
         return ""
     with open(log, "rb") as file:
-        text = _tail(file).decode("utf-8", errors="replace")
+        text = _tail(file, since).decode("utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.startswith("error: ")]
     return lines[-1].removeprefix("error: ") if lines else ""
 
 
-def _tail(file: IO[bytes], size: int = 20_000) -> bytes:
+def _tail(file: IO[bytes], since: int, size: int = 20_000) -> bytes:
     file.seek(0, os.SEEK_END)
-    file.seek(max(file.tell() - size, 0))
+    file.seek(max(file.tell() - size, since))
     return file.read()

@@ -10,7 +10,7 @@ What is done is on disk alone, so the same command again does what is left, what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 from rsgrpo_cli.artifacts import hash_json
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, override
 from rsgrpo_cli.config.sources import flat
-from rsgrpo_cli.errors import LockedError, UsageError
+from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import forking
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import evaluations
@@ -122,7 +122,7 @@ class Sweep:
             if not RunDir.is_there(run.path):
                 RunDir.create(run.path, config)
 
-        return Job(name, commands, self._log(name), None, begin, lambda: self._keep(run, {}), lambda: is_busy(run))
+        return self._job(run, commands, None, begin, lambda: self._keep(run, {}))
 
     def _cell_job(self, cell: Cell, after: Job | None) -> Job:
         run = RunDir(self.place / cell.name)
@@ -136,9 +136,26 @@ class Sweep:
         def end() -> None:
             self._keep(run, cell.varied)
 
-        return Job(
-            cell.name, commands, self._log(cell.name), after, lambda: start(run, cell, base), end, lambda: is_busy(run)
-        )
+        return self._job(run, commands, after, lambda: start(run, cell, base), end)
+
+    def _job(
+        self,
+        run: RunDir,
+        commands: list[list[str]],
+        after: Job | None,
+        begin: Callable[[], None],
+        end: Callable[[], None],
+    ) -> Job:
+        """A job on a run, which another sweep of this name may be about to begin, too."""
+
+        def begin_or_join() -> None:
+            try:
+                begin()
+            except UsageError:
+                if not RunDir.is_there(run.path):
+                    raise
+
+        return Job(run.name, commands, self._log(run.name), after, begin_or_join, end, lambda: held_by(run))
 
     def _keep(self, run: RunDir, varied: Overrides) -> None:
         if self.kept is not None:
@@ -176,15 +193,10 @@ def start(run: RunDir, cell: Cell, base: RunDir) -> None:
         RunDir.create(run.path, cell.config)
 
 
-def is_busy(run: RunDir) -> bool:
-    """Whether another process holds a run."""
-    if not run.path.is_dir():
-        return False
-    try:
-        with run.lock(lambda _: None):
-            return False
-    except LockedError:
-        return True
+def held_by(run: RunDir) -> str:
+    """The process that holds a run; empty if none does."""
+    holder = run.holder()
+    return holder.owner if holder else ""
 
 
 def steps_done(run: RunDir) -> int:

@@ -33,6 +33,24 @@ def test_a_cell_that_went_on_for_more_steps_is_still_the_cell(tmp_path: Path) ->
         Sweep(tmp_path / "shorter", [cell]).is_done(cell)
 
 
+def test_a_cell_that_another_sweep_begins_at_the_same_moment_is_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cell,) = Grid({"train.steps": 3}, {}, {}, [0]).cells()
+    *_, job = Sweep(tmp_path / "s", [cell]).jobs()
+
+    def another_was_first(run: RunDir, *_: object) -> None:
+        RunDir.create(run.path, cell.config)
+        RunDir.create(run.path, cell.config)
+
+    monkeypatch.setattr("rsgrpo_cli.studies.sweep.start", another_was_first)
+    job.begin()
+    monkeypatch.setattr("rsgrpo_cli.studies.sweep.start", lambda *_: RunDir.create(tmp_path / "s", cell.config))
+    (tmp_path / "s" / cell.name / "config.json").rename(tmp_path / "gone")
+    with pytest.raises(UsageError, match="exists and is not a run"):  # nobody has begun it
+        job.begin()
+
+
 def test_arms_are_crossed_with_axes() -> None:
     arms: dict[str, Overrides] = {"grpo": {"advantage.estimator": "grpo"}, "beta4": {"advantage.beta": 4}}
     grid = Grid({}, {"update.learning_rate": [1e-4, 3e-4]}, arms, [7])

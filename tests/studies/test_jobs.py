@@ -2,11 +2,17 @@
 
 import os
 import signal
+import socket
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
+from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.studies.jobs import Job, Jobs
 
 FINE, WRONG = [["--version"]], [["status", "--run", "there-is-none"]]
@@ -26,6 +32,19 @@ def test_a_job_that_fails_stops_only_what_needs_it(tmp_path: Path) -> None:
     assert [job.state for job in jobs] == ["failed", "skipped", "done"]
     assert "no run at runs/there-is-none" in base.why
     assert jobs[1].why == "base, which it needs, failed"
+
+
+def test_an_error_of_an_earlier_command_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("error: run cell is in use by process 7 on here\n")
+    job = Job("killed", [["doctor"]], log)
+
+    def kill() -> None:
+        if job._process is not None:
+            job._process.send_signal(signal.SIGKILL)
+
+    Jobs([job], 1, {}, lambda _: None).run(kill)
+    assert (job.state, job.why) == ("failed", f"it ended with exit code {-signal.SIGKILL}")
 
 
 def test_what_comes_first_is_done_first(tmp_path: Path) -> None:
@@ -57,11 +76,30 @@ def test_an_error_at_the_beginning_or_the_end_is_the_jobs_own(tmp_path: Path) ->
 
 
 def test_what_another_process_holds_is_waited_for(tmp_path: Path) -> None:
-    asked = iter([True, False])
+    asked = iter(["process 7 on here", ""])
     jobs = [Job("held", FINE, tmp_path / "log", busy=lambda: next(asked)), Job("free", FINE, tmp_path / "log")]
     told = run(jobs, slots=1)
-    assert told[0] == ("free", "running")
-    assert jobs[0].state == "done"
+    assert told[:2] == [("held", "waiting"), ("free", "running")]
+    assert [job.state for job in jobs] == ["done", "done"]
+
+
+def test_what_another_process_takes_just_before_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rsgrpo_cli.studies.jobs.BUSY_SECONDS", 0.1)
+    monkeypatch.chdir(tmp_path)
+    cell = RunDir.create(tmp_path / "runs/cell", resolve({}))
+    job = Job("cell", [["prepare", "--run", "runs/cell"]], tmp_path / "log")  # `busy` saw nobody
+    told: list[tuple[str, str]] = []
+    with ExitStack() as held:
+        held.enter_context(cell.lock(print))
+
+        def say(job: Job) -> None:
+            told.append((job.state, job.why))
+            if job.state == "waiting":
+                held.close()
+
+        Jobs([job], 1, {}, say).run()
+    assert [state for state, _ in told] == ["running", "waiting", "running", "done"]
+    assert told[1][1] == f"in use by process {os.getpid()} on {socket.gethostname()}"
 
 
 def test_a_ctrl_c_stops_what_is_at_work_and_starts_no_more(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def require_equal_samples(groups: Sequence[Group], benchmark: str, what: str) ->
         (fewer, policy), (more, other) = sizes[few], sizes[many]
         raise UsageError(
             f"{what} can only be compared at equal numbers of samples: {_policy(fewer, policy)} has {few} per problem, "
-            f"{_policy(more, other)} {many}",
+            f"{_policy(more, other)} has {many}",
             f"draw more: {fewer.eval_command(policy, benchmark, '-n', str(many))}",
         )
     return next(iter(sizes))

@@ -50,7 +50,7 @@ def test_another_baseline_can_be_named() -> None:
         (
             [base([0, 0]), group("grpo", [1, 1], n=8)],
             Choices(),
-            "at equal numbers of samples: policy 0 of base-seed0 has 4 per problem, policy 2 of grpo-seed0 8",
+            "at equal numbers of samples: policy 0 of base-seed0 has 4 per problem, policy 2 of grpo-seed0 has 8",
         ),
     ],
 )
