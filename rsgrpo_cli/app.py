@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from rsgrpo_cli import __version__
 from rsgrpo_cli.console import Output, close_stdout, open_streams, show, writing
 from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError
+from rsgrpo_cli.wording import raised
 
 START, STAGES, RUNS, REPORTS = "To start with", "Stages, in order", "Runs", "Results"
 COMMANDS: tuple[tuple[str, str, str], ...] = (
@@ -189,7 +190,7 @@ def main() -> None:
         _debug(error)
         first = str(error).splitlines()[0] if str(error) else ""
         hint = "this is a bug in rsgrpo; RSGRPO_DEBUG=1 shows where. What was finished is kept"
-        out.error(RsgrpoError(f"{type(error).__name__}: {first}", hint))
+        out.error(RsgrpoError(raised(type(error).__name__, first), hint))
         sys.exit(1)
 
 

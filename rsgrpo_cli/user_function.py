@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.errors import StaleError, UsageError
+from rsgrpo_cli.wording import raised
 from rsgrpo_cli.workers.pool import Died, Done, Job, Outcome, Raised, TimedOut, WorkerPool
 
 # A reward model needs more room than a verifier; what a completion makes a function allocate must still end somewhere.
@@ -119,7 +120,7 @@ def _refuse_other_names(name: str, kind: str) -> None:
 def _reason(outcome: Outcome) -> str:
     match outcome:
         case Raised(kind, message):
-            return f"{kind}: {message}"
+            return raised(kind, message)
         case Died(exit_code):
             return f"the process ended with code {exit_code}"
         case TimedOut():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 VERBS = {"has": "have", "is": "are", "was": "were", "does": "do"}
@@ -21,20 +22,44 @@ def verb(number: float, word: str) -> str:
     return word if number == 1 else VERBS.get(word) or word.removesuffix("s")
 
 
+def raised(kind: str, message: object) -> str:
+    """What was raised: KeyError: 'x'; its name alone where it says nothing."""
+    text = str(message)
+    return f"{kind}: {text}" if text.strip() else kind
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 1 sample, 12 samples."""
     return f"{number} {plural(number, noun)}"
 
 
+PART_OF = {
+    "conflicting": ("duplicates", "with another answer than the one kept"),
+    "worked_solutions": ("prompts", "from worked solutions"),
+    "answers_left_out": ("prompts", "from chats that ended with an answer"),
+}
+"""A count among the facts of an outcome that is part of another one -> of which, and how it is told behind it."""
+
+
+def counts_told(facts: Mapping[str, Any]) -> dict[str, str]:
+    """The counts among facts that are not 0, in words, by name; the others add up: what is part of one is behind it."""
+    told = {}
+    for name, value in facts.items():
+        parts = [(part, behind) for part, (of, behind) in PART_OF.items() if of == name and facts.get(part)]
+        inside = ", ".join(f"{facts[part]} {behind}" for part, behind in parts)
+        whole = PART_OF.get(name, ("",))[0]
+        if value and type(value) is int and not facts.get(whole):
+            told[name] = f"{value} {fact(name, value)}" + (f" ({inside})" if inside else "")
+    return told
+
+
 ONE_OF = {
-    "answers_left_out": "answer left out",
     "in_benchmarks": "in a benchmark",
     "with_images": "with an image",
     "prompts_to_draw": "prompt to draw",
     "changed_verdicts": "changed verdict",
     "optimizer_steps": "optimizer step",
     "groups_dropped": "group without a gradient",
-    "worked_solutions": "worked solution",
     **{f"{noun}s": noun for noun in ("prompt", "duplicate", "completion", "group")},
 }
 """A count among the facts of an outcome -> what it is called where it is 1."""

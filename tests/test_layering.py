@@ -39,9 +39,9 @@ ALLOWED: dict[str, set[str]] = {
     "models": {
         *("errors", "architectures", "config", "bundled", "companions", "float64", "prompt_tokens", "special_tokens")
     },
-    "workers": {"activity", "errors"},
+    "workers": {"activity", "errors", "wording"},
     "user_code": set(),
-    "user_function": {"errors", "workers"},
+    "user_function": {"errors", "wording", "workers"},
     "rewards": BELOW - ABOUT_MODELS | {"workers", "user_code", "user_function"},
     "estimators": {"errors", "wording", "workers", "user_code", "user_function"},
     "engines": BELOW,
@@ -86,6 +86,7 @@ ALLOWED: dict[str, set[str]] = {
     }
     | {"step_dir", "run_commands", "policies", "checked_steps", "rewards", "activity", "health", "events", "locks"},
     "trackers": {
+        "wording",
         "errors",
         "schemas",
         "config",
@@ -97,14 +98,14 @@ ALLOWED: dict[str, set[str]] = {
         "staleness",
     },
     "experiments": {"core"},
-    "integrations": {"core", "rewards", "errors", "prompt_tokens", "special_tokens"},
+    "integrations": {"core", "rewards", "errors", "wording", "prompt_tokens", "special_tokens"},
     "studies": BELOW
     | {"tasks", "core", "pipeline", "report", "run_dir", "artifacts", "staleness", "console", "locks", "disk"}
     | {"run_commands"},
     "commands": BELOW
     | {"pipeline", "planning", "report", "studies", "run_dir", "console", "experiments", "artifacts", "staleness"}
     | {"step_dir", "run_commands", "disk", "locks", "events", "trackers"},
-    "app": {"commands", "console", "errors", "helping"},
+    "app": {"commands", "console", "errors", "helping", "wording"},
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 from rsgrpo_cli.commands.context import say
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.pipeline.stage import Outcome
-from rsgrpo_cli.wording import counted, plural, verb
+from rsgrpo_cli.wording import counted, counts_told, plural, raised, verb
 from tests.conftest import Cli
 
 
@@ -22,7 +22,7 @@ def test_words_go_with_their_numbers() -> None:
 def test_what_a_stage_made_is_said_in_the_singular_where_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"prompts": 1, "duplicates": 1, "worked_solutions": 1, "answers_left_out": 2, "with_images": 1}
     say(Output(), Outcome("prepare", Path("p"), False, 1.0, facts))
-    told = "1 prompt, 1 duplicate, 1 worked solution, 2 answers left out, 1 with an image"
+    told = "1 prompt (1 from worked solutions, 2 from chats that ended with an answer), 1 duplicate, 1 with an image"
     assert capsys.readouterr().out == f"prepare: {told} in 1.0 s -> p\n"
 
 
@@ -34,3 +34,15 @@ def test_one_sample_of_one_problem(cli: Cli) -> None:
     assert "sampling 1 completion of 1 problem of one" in result.err
     for told in ("one: 1 problem, 1 sample each", "1 completion sampled -> "):
         assert told in result.out
+
+
+def test_an_exception_that_says_nothing_ends_in_its_name() -> None:
+    assert raised("KeyError", KeyError("x")) == "KeyError: 'x'"
+    assert raised("KeyboardInterrupt", "") == raised("KeyboardInterrupt", " ") == "KeyboardInterrupt"
+
+
+def test_counts_add_up_and_what_is_part_of_one_stands_behind_it() -> None:
+    facts = {"prompts": 5, "without_answer": 0, "duplicates": 2, "conflicting": 1, "too_long": 1, "worked_solutions": 3}
+    told = "5 prompts (3 from worked solutions), 2 duplicates (1 with another answer than the one kept), 1 too long"
+    assert ", ".join(counts_told(facts).values()) == told
+    assert counts_told({"prompts": 2, "duplicates": 0, "conflicting": 0}) == {"prompts": "2 prompts"}

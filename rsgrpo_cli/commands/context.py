@@ -16,7 +16,7 @@ from rsgrpo_cli.commands.spreading import Spreading, spread
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import ArtifactError, Interrupted, LockedError, RsgrpoError, UsageError
-from rsgrpo_cli.wording import counted, fact
+from rsgrpo_cli.wording import counted, counts_told, fact, raised
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session
@@ -115,7 +115,7 @@ def _logged(out: Output, run: RunDir) -> Iterator[None]:
         yield
         out.note("done")
     except BaseException as error:
-        out.note(f"ended: {error}" if isinstance(error, RsgrpoError) else f"ended: {type(error).__name__}: {error}")
+        out.note(f"ended: {error if isinstance(error, RsgrpoError) else raised(type(error).__name__, error)}")
         raise
     finally:
         out.log = None
@@ -238,11 +238,14 @@ def say(out: Output, outcome: Outcome, more: Mapping[str, Any] | None = None) ->
 def _told(facts: Mapping[str, Any]) -> str:
     """Facts as one text: "128 completions (100 wrong, 28 correct), 3 tried again"."""
     words: list[str] = []
+    counts = counts_told(facts)
     for name, value in facts.items():
         if isinstance(value, dict):
             parts = "(" + ", ".join(f"{count} {part}" for part, count in value.items()) + ")"
             is_of_last = name == "statuses" and words
             words = [*words[:-1], f"{words[-1]} {parts}"] if is_of_last else [*words, f"{parts} {fact(name, value)}"]
+        elif type(value) is int:
+            words += [counts[name]] if name in counts else []
         elif value:
             words.append(f"{_rounded(value)} {fact(name, value)}")
     return ", ".join(words)

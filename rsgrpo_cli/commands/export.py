@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +65,7 @@ def export(
 
     printed = Output(as_json=as_json)
     name, policy = _split(name, policy)
-    source = RunDir.open(_one_of(name, run))
+    source = RunDir.open(options.one_run(name, run))
     several = _several(average, policy, interpolate)
     policy = str(several[-1]) if several else policy
     source, version = (source, source.newest_version()) if policy is None else with_policy(source, policy)
@@ -131,18 +130,6 @@ def _several(average: str | None, policy: str | None, interpolate: float) -> tup
     if len(set(versions)) < max(len(versions), 2):
         raise UsageError(f"--average {average!r} names no two policies, or one twice", hint)
     return versions
-
-
-def _one_of(name: str | None, run: str | None) -> str | None:
-    """The run, named as an argument or with --run; the argument wins over RSGRPO_RUN.
-
-    Raises:
-        UsageError: If both name one, and not the same.
-    """
-    options.named_run(name)
-    if name is not None and run not in (None, name, os.environ.get("RSGRPO_RUN")):
-        raise UsageError(f"two runs are named: {name} and {run}", "name one")
-    return name or run
 
 
 def _say(

@@ -42,7 +42,7 @@ def gc(
     from rsgrpo_cli.pipeline import tidying
     from rsgrpo_cli.run_dir import RunDir
 
-    out, target = Output(as_json=as_json), RunDir.open(name or run)
+    out, target = Output(as_json=as_json), RunDir.open(options.one_run(name, run))
     found = tidying.candidates(target, out, rollouts=rollouts, logprobs=logprobs)
     listed = [{"kind": one.kind, "what": one.what, "lost": one.lost, "bytes": one.bytes} for one in found]
     total = sum(one.bytes for one in found)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli import activity
 from rsgrpo_cli.console import Output, duration, number, screen_width
+from rsgrpo_cli.wording import raised
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -66,7 +67,7 @@ class Pulse:
             self._note({"stack": [], "ending": True})
             self._draw()
         except Exception as error:
-            self._failed(f"progress is not shown any more ({type(error).__name__}: {error}); the work goes on")
+            self._failed(f"progress is not shown any more ({raised(type(error).__name__, error)}); the work goes on")
 
 
 @contextmanager

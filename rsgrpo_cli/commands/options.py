@@ -58,6 +58,20 @@ RunArgument = Annotated[
     str | None,
     typer.Argument(metavar="RUN", autocompletion=complete_run, help="The run; the newest one unless given."),
 ]
+
+
+def one_run(name: str | None, run: str | None) -> str | None:
+    """The run, named as an argument or with --run; the argument wins over RSGRPO_RUN.
+
+    Raises:
+        UsageError: If both name one, and not the same.
+    """
+    named_run(name)
+    if name is not None and run not in (None, name, os.environ.get("RSGRPO_RUN")):
+        raise UsageError(f"two runs are named: {name} and {run}", "name one")
+    return name or run
+
+
 StepOption = Annotated[int | None, typer.Option("--step", min=0, help="The training step.  \\[default: the newest]")]
 
 

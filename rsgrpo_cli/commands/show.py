@@ -63,6 +63,7 @@ Tokens = Annotated[
 
 
 def show(
+    name: options.RunArgument = None,
     prompt: Prompt = None,
     run: options.RunOption = None,
     step: options.StepOption = None,
@@ -90,7 +91,7 @@ def show(
     listing = partial(_list, out, hardest=hardest, wrong=wrong, search=search, limit=limit or LISTED)
     if solved is not None:
         return listing(*problems.newly_solved(*solved, benchmark))
-    target = RunDir.open(run)
+    target = RunDir.open(options.one_run(name, run))
     evaluated = None if policy is None else problems.of_evaluation(target, policy, benchmark)
     if any(many.values()) or not (any(one.values()) or tag):
         return listing(evaluated or problems.of_step(target, step, tag), None)

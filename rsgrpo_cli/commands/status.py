@@ -21,13 +21,14 @@ def status(
     from rsgrpo_cli.report.inspect import state
 
     gc.freeze()  # a long run makes many objects: collections need not go through all that was imported
-    data = state(name or run)
+    data = state(options.one_run(name, run))
     total = sum(data["seconds"].values())
     times = table("stage", "time", "share")
     for stage, seconds in sorted(data["seconds"].items(), key=lambda item: -item[1]):
         times.add_row(stage, duration(seconds), f"{seconds / total:.0%}" if total else "")
-    beside = data["seconds_with_tags"]
-    lines = [f"{duration(beside)} more for what has a tag, beside the run"] if beside else []
+    by_tag = sorted(data["seconds_by_tag"].items(), key=lambda item: -item[1])
+    told = ", ".join(f"{tag} {duration(seconds)}" for tag, seconds in by_tag)
+    lines = [f"{duration(data['seconds_with_tags'])} more for what has a tag, beside the run: {told}"] if told else []
     Output(as_json=as_json).result(data, *([times] if total else []), before=_lines(data), lines=lines)
 
 

@@ -21,6 +21,7 @@ def verify(
             metavar="RUN...", autocompletion=options.complete_run, help="The runs; the newest one unless given."
         ),
     ] = None,
+    run: options.RunOption = None,
     load: Annotated[
         bool,
         typer.Option(
@@ -36,7 +37,7 @@ def verify(
     from rsgrpo_cli.pipeline.verification import Verification
     from rsgrpo_cli.run_dir import RunDir
 
-    names: list[str | None] = [*places] if places else [None]
+    names = [options.one_run(place, run) for place in places] if places else [run]
     done = [Verification(RunDir.open(name)) for name in names]
     for one in done:
         one.all(load=load)

@@ -32,7 +32,7 @@ def watch(
     from rsgrpo_cli.report.snapshot import Reader
     from rsgrpo_cli.run_dir import RunDir
 
-    out, reader = Output(as_json=as_json), Reader(RunDir.open(name or run))
+    out, reader = Output(as_json=as_json), Reader(RunDir.open(options.one_run(name, run)))
     try:
         if once and not as_json:
             _print(out, reader.read())

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rsgrpo_cli.engines.vllm_worker import OWNED
 from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
+from rsgrpo_cli.wording import raised
 
 ENVIRONMENT = {
     # The trainer has threads, and perhaps a CUDA context: neither survives a fork.
@@ -116,7 +117,7 @@ def explained(what: str, error: BaseException, log: Path) -> EngineError:
         error: What it raised here.
         log: Where it wrote the rest.
     """
-    text = f"{_tail(log)}\n{type(error).__name__}: {error}"
+    text = f"{_tail(log)}\n{raised(type(error).__name__, error)}"
     for pattern, message, hint in _REASONS:
         if re.search(pattern, text):
             return EngineError(message, f"{hint}; details: {log}")

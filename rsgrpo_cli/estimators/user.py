@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rsgrpo_cli.errors import DataError, UsageError
 from rsgrpo_cli.estimators.user_worker import NO_SETTING, is_setting
 from rsgrpo_cli.user_function import UserFunction
+from rsgrpo_cli.wording import raised
 from rsgrpo_cli.workers.pool import Died, Done, Outcome, Raised, TimedOut
 
 DEADLINE = 60.0
@@ -104,7 +105,7 @@ class UserEstimator:
             case TimedOut():
                 what = f"took longer than {DEADLINE:g} s and was stopped"
             case Raised(kind, message):
-                what = f"raised {kind}: {message}"
+                what = f"raised {raised(kind, message)}"
             case Died(exit_code):
                 what = f"ended its process with code {exit_code}"
         told = what.startswith("returned")

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from rsgrpo_cli.core.estimators import ESTIMATORS, Estimator, estimator_function, settings_of
 from rsgrpo_cli.core.grouping import Groups, by_group, zero_if_single
 from rsgrpo_cli.core.risk import scale_advantages
+from rsgrpo_cli.wording import raised
 
 FloatArray = NDArray[np.float64]
 Advantages = tuple[torch.Tensor, torch.Tensor]
@@ -133,5 +134,5 @@ def _register() -> None:
 try:
     _register()
 except Exception as error:
-    print(f"rsgrpo's estimators are not available in verl: {type(error).__name__}: {error}", file=sys.stderr)
+    print(f"rsgrpo's estimators are not available in verl: {raised(type(error).__name__, error)}", file=sys.stderr)
     raise

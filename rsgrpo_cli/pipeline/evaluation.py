@@ -183,7 +183,8 @@ def benchmark_prompts(session: Session, request: Request, score: ScoreConfig | N
     folders = sorted((session.run.path / "evals").glob("*"))
     made = [found for folder in folders if (found := folder / request.name) and (found / "summary.parquet").is_file()]
     with waiting_for(session, lambda: session.run.lock_benchmarks(session.out.warn)):
-        prepare_prompts(session, cfg, "test", path, dependents=made, force=request.force, score=score, tagged=True)
+        beside: dict[str, Any] = {"tagged": True, "tag": request.tag}
+        prepare_prompts(session, cfg, "test", path, dependents=made, force=request.force, score=score, **beside)
     return read_table(path, PROMPTS)
 
 

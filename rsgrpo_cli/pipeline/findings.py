@@ -15,10 +15,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rsgrpo_cli.artifacts import read_table
+from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.schemas import KEYS, PROMPTS, ArtifactSchema
+from rsgrpo_cli.schemas import AUDIT, KEYS, PROMPTS, ArtifactSchema
 
 FIRST, LAST = -1, sys.maxsize
 
@@ -65,6 +65,14 @@ class Findings:
         """Note a finding, once: what is damaged shows again where something was made from it."""
         if what not in {finding.what for finding in self.findings}:
             self.findings.append(Finding(what, hint, self.at))
+
+    def audit(self, path: Path, rewards: str | None) -> None:
+        """Check a list of a second grader: it is of the rewards with this id; None where these are damaged."""
+        again = moved(self.verify)
+        if self.table(path, AUDIT, again) is not None and rewards is not None:
+            with self.noting(again):
+                if read_lineage(path, AUDIT).inputs.get("rewards") != rewards:
+                    self.add(f"{path} is of other rewards than those beside it", again)
 
     def names(self, path: Path) -> bool:
         """Whether there is a finding about a file already: what else is wrong with it goes with the same way out."""

@@ -84,6 +84,7 @@ def prepare_prompts(
     force: bool,
     score: ScoreConfig | None = None,
     tagged: bool = False,
+    tag: str | None = None,
 ) -> Outcome:
     """A dataset as prompts, at `path`, with the columns that the reward takes.
 
@@ -98,6 +99,7 @@ def prepare_prompts(
         force: Replace them whatever depends on them.
         score: Whose reward takes columns of the dataset; the session's unless given.
         tagged: Whether a tag keeps others beside them, as with an evaluation's.
+        tag: That tag, if there is one.
     """
     score = score or session.config.score
     wants = session.wants(score)
@@ -119,7 +121,7 @@ def prepare_prompts(
         force=force,
         tagged=tagged,
         done=task.kept,
-        where={"dataset": task.source.name, "split": task.source.split},
+        where={"dataset": task.source.name, "split": task.source.split} | ({"tag": tag} if tag else {}),
     )
 
 

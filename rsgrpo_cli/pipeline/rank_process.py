@@ -15,6 +15,7 @@ import traceback
 
 from rsgrpo_cli.errors import EngineError, RsgrpoError
 from rsgrpo_cli.pipeline.torchrun import GAVE_UP, Joined, meet
+from rsgrpo_cli.wording import raised
 
 _PARENT_CHECK_SECONDS = 0.5
 
@@ -60,7 +61,7 @@ def _told(rank: int, error: Exception) -> str:
     known = isinstance(error, RsgrpoError)
     if not isinstance(error, RsgrpoError):
         first = next(iter(str(error).splitlines()), "")[:300]
-        error = EngineError(f"the update failed on rank {rank}: {type(error).__name__}: {first}")
+        error = EngineError(f"the update failed on rank {rank}: {raised(type(error).__name__, first)}")
     kind = type(error).__name__
     return json.dumps({"kind": kind, "message": error.message, "hint": error.hint, "known": known})
 

@@ -81,7 +81,7 @@ def retry(
         dependents=[] if tag else [run.advantages(step)],
         force=force,
         done=lambda: {"tried_again": tried},
-        where={"step": step},
+        where={"step": step} | ({"tag": tag} if tag else {}),
     )
 
 

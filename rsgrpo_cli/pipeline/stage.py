@@ -102,12 +102,13 @@ def _record(session: Session, what: str, seconds: float, where: Mapping[str, int
 
 
 def _named(stage: str, where: Mapping[str, int | str]) -> str:
-    """A stage and what it is of: update of step 3, eval of policy 5 on toy."""
+    """A stage and what it is of: update of step 3, score of step 3 with tag strict, eval of policy 5 on toy."""
+    tag = f" with tag {where['tag']}" if "tag" in where else ""
     if "step" in where:
-        return f"{stage} of step {where['step']}"
+        return f"{stage} of step {where['step']}{tag}"
     if "policy" in where:
-        return f"{stage} of policy {where['policy']} on {where.get('benchmark')}"
-    return " of ".join([stage, *map(str, where.values())])
+        return f"{stage} of policy {where['policy']} on {where.get('benchmark')}"  # whose name has the tag
+    return " of ".join([stage, *(str(value) for name, value in where.items() if name != "tag")]) + tag
 
 
 def again(session: Session) -> str:

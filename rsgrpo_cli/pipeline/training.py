@@ -20,7 +20,7 @@ from rsgrpo_cli.pipeline.stage import again
 from rsgrpo_cli.pipeline.waiting import waiting_for
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import why_stale
-from rsgrpo_cli.wording import fact
+from rsgrpo_cli.wording import counts_told
 
 Report = Callable[[dict[str, Any]], None]
 """Called with each step's row of metrics."""
@@ -96,10 +96,9 @@ def _kept_when_stopped(session: Session) -> Iterator[None]:
 def _prepare(session: Session) -> None:
     """Prepare the problems; say how many there are where some were left out."""
     outcome = preparation.prepare(session, session.config.prepare)
-    counts = {name: value for name, value in outcome.facts.items() if value and isinstance(value, int)}
-    if not outcome.skipped and len(counts) > 1:
-        told = (f"{n} {fact(name, n)}" for name, n in counts.items())
-        session.out.info(f"prepare: {', '.join(told)}")
+    told = counts_told(outcome.facts)
+    if not outcome.skipped and len(told) > 1:
+        session.out.info(f"prepare: {', '.join(told.values())}")
 
 
 @contextmanager

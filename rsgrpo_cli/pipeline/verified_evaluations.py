@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.artifacts import read_lineage
+from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.pipeline.findings import Findings, moved
 from rsgrpo_cli.policies import evaluated_places
 from rsgrpo_cli.run_commands import benchmark_flags, eval_command, given_benchmark, sampling_flags
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.schemas import AUDIT, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
+from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts, place_flags, why_stale
 from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
@@ -40,7 +41,7 @@ def _check(found: Findings, run: RunDir, version: int, at: float, folder: Path) 
         if (folder / name).is_file():
             found.table(folder / name, kind, moved(command))
     for path in sorted(folder.glob("audit.*.parquet")):
-        found.table(path, AUDIT, moved(found.verify))
+        found.audit(path, _summed_up(folder))
     if (folder / "problems.parquet").is_file() and not (folder / "summary.parquet").is_file():
         found.add(f"{folder / 'summary.parquet'} is gone", f"sum it up again: {command}")
     sound_policy = run.beside or version not in found.unsure
@@ -49,6 +50,14 @@ def _check(found: Findings, run: RunDir, version: int, at: float, folder: Path) 
             why = why_stale(run, version, folder.name, at)
             if why:
                 raise ArtifactError(f"{folder}: it {why}")
+
+
+def _summed_up(folder: Path) -> str | None:
+    """The id of the verdicts that were summed up; None where that cannot be told."""
+    try:
+        return read_lineage(folder / "summary.parquet", SUMMARY).inputs.get(GRADED)
+    except (ArtifactError, MissingError):  # a finding of its own
+        return None
 
 
 def _again(run: RunDir, version: int, at: float, name: str) -> str:

@@ -15,7 +15,6 @@ from rsgrpo_cli.pipeline.findings import Findings, made_again, moved
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import (
     ADVANTAGES,
-    AUDIT,
     HISTORY,
     KEYS,
     POLICY_LOGPROBS,
@@ -103,8 +102,9 @@ class _Check:
         self._graded(drawn)
         for kind, what in ((HISTORY, "advantages"), (ADVANTAGES, "advantages"), (UPDATE_METRICS, "updates")):
             self._tables(kind, what)
-        for kind in (AUDIT, POLICY_LOGPROBS):
-            self._tables(kind, None)
+        for path in sorted(self.run.step(self.number).glob("audit.*.parquet")):
+            self.found.audit(path, self._rewards_id())
+        self._tables(POLICY_LOGPROBS, None)
         self._lineage(apart_from)
 
     # -- the rows -----------------------------------------------------------------------------------------------------
@@ -196,6 +196,12 @@ class _Check:
             if kind is POLICY_LOGPROBS and table is not None:
                 self._of_the_rollouts(path, kind, same)
 
+    def _rewards_id(self) -> str | None:
+        if "rewards" not in self.unknown:
+            with suppress(RsgrpoError):  # of the rewards, which is a finding already
+                return self.step.rewards.id if self.step.rewards else None
+        return None
+
     def _graded_keys(self) -> pa.Table | None:
         """The completions that have rewards; where these are damaged, those that there are."""
         if "rewards" not in self.unknown:
@@ -238,7 +244,6 @@ class _Check:
 _NAMES = {
     kind.name: name
     for kind, name in (
-        (AUDIT, "audit"),
         (ADVANTAGES, "advantages"),
         (HISTORY, "history"),
         (UPDATE_METRICS, "update_metrics"),

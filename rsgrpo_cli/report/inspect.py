@@ -125,7 +125,10 @@ def state(run_name: str | None) -> dict[str, Any]:
     seconds: dict[str, float] = defaultdict(float)
     tagged: dict[str, float] = defaultdict(float)
     for event in run.recorded():
-        (tagged if "tag" in event else seconds)[event["stage"]] += event["seconds"]
+        if "tag" in event:
+            tagged[str(event["tag"])] += event["seconds"]
+        else:
+            seconds[event["stage"]] += event["seconds"]
     return {
         "run": str(run.path),
         "model": config.model.name,
@@ -145,6 +148,7 @@ def state(run_name: str | None) -> dict[str, Any]:
         "evaluations": [one | {"stale": bool(one["why"])} for one in measured],
         "seconds": dict(seconds),
         "seconds_with_tags": sum(tagged.values()),
+        "seconds_by_tag": dict(tagged),
         "bytes": bytes_used(run, checked, untouched),
         **_now(run),
     }

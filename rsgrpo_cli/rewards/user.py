@@ -21,7 +21,7 @@ from typing import Any
 from rsgrpo_cli.errors import DataError, UsageError
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict, Wants
 from rsgrpo_cli.user_function import UserFunction
-from rsgrpo_cli.wording import counted
+from rsgrpo_cli.wording import counted, raised
 from rsgrpo_cli.workers.pool import Died, Done, Outcome, Raised, TimedOut
 
 MOST_FAILURES = 0.5
@@ -172,7 +172,7 @@ class UserReward:
                 self._log_failure(group[0], "TimedOut", f"it took longer than {self._deadline:g} s and was stopped")
                 return [Verdict(0.0, Status.TIMEOUT)]
             case Raised(kind, message):
-                self._log_failure(group[0], kind, f"it raised {kind}: {message}")
+                self._log_failure(group[0], kind, f"it raised {raised(kind, message)}")
                 return [Verdict(0.0, Status.ERROR)]
             case Died(exit_code):
                 self._log_failure(group[0], "Died", f"it ended its process with code {exit_code}")

@@ -23,6 +23,7 @@ from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.trackers import values
 from rsgrpo_cli.trackers.ledger import Ledger, own_folder
 from rsgrpo_cli.trackers.stores import OPENERS, Opening, Store
+from rsgrpo_cli.wording import raised
 
 LOOK_SECONDS = 2.0
 """How often it looks for something new."""
@@ -106,7 +107,7 @@ def main() -> None:
         told: dict[str, str | None] = {"error": None}
     except Exception as error:  # a tracker may raise anything, and whoever started this is to say it
         traceback.print_exc()
-        said = error.message if isinstance(error, RsgrpoError) else f"{type(error).__name__}: {error}"
+        said = error.message if isinstance(error, RsgrpoError) else raised(type(error).__name__, error)
         told = {"error": " ".join(said.split())[:300]}
     answers.write(json.dumps(told) + "\n")
     answers.close()

@@ -15,6 +15,7 @@ from rsgrpo_cli import activity, disk
 from rsgrpo_cli.run_commands import command
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.trackers.ledger import own_folder
+from rsgrpo_cli.wording import raised
 
 END_SECONDS = 60.0
 """How long the end of a command waits for all trackers together to take the last steps."""
@@ -79,7 +80,7 @@ class Tracking:
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 )
         except Exception as error:  # whatever it is, it is no reason to stop training
-            self._say(name, f"{type(error).__name__}: {error}")
+            self._say(name, raised(type(error).__name__, error))
             return None
 
     def _bury(self, name: str) -> None:

@@ -44,6 +44,7 @@ from typing import Any, Self
 
 from rsgrpo_cli import activity
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.wording import raised
 from rsgrpo_cli.workers.worker import PARENT_SIGNALS, Start
 
 DEFAULT_MEMORY_LIMIT_BYTES = 2 * 1024**3
@@ -262,7 +263,7 @@ class WorkerPool:
                 worker.begun = True
             case ["failed", kind, message]:
                 self._end(worker)
-                raise self._cannot_start(f"{kind}: {message}")
+                raise self._cannot_start(raised(kind, message))
             case ["done", value]:
                 worker.proven = True
                 run.outcomes[worker.chunk.popleft()] = Done(value)

@@ -74,3 +74,18 @@ def test_a_template_in_another_encoding_is_refused(cli: Cli, tmp_path: Path) -> 
     (tmp_path / "t.jinja").write_bytes(b"Pr\xe9cis: {{ problem }}")
     result = cli("prepare", "--run", "a", "--prompt-template", "t.jinja")
     assert (result.code, "t.jinja is not a text file in UTF-8\n  save it as UTF-8" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "command", [["verify", "--no-load"], ["status"], ["show"], ["gc", "--dry-run"], ["watch", "--once"]]
+)
+def test_a_run_is_named_either_way(
+    cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    behind, flag = cli(*command, trained), cli(*command, "--run", trained)
+    assert (behind.code, flag.code) == (0, 0), behind.err + flag.err
+    assert behind.out == flag.out
+    both = cli(*command, trained, "--run", "another")
+    assert (both.code, f"two runs are named: {trained} and another" in both.err) == (2, True)
+    monkeypatch.setenv("RSGRPO_RUN", "another")
+    assert cli(*command, trained).code == 0

@@ -96,6 +96,9 @@ def test_verify_finds_damage_beside_the_run(cli: Cli, beside: Path, beside_once:
         ("steps/000001/rewards.x", "steps/000000/rewards"),
         ("steps/000001/rollouts.x", "steps/000000/rollouts"),
         ("checkpoints/000002.lr", "checkpoints/000002"),
+        ("evals/000002.lr/held/audit.graders-never.parquet", "steps/000001/audit.graders-never.parquet"),
+        ("steps/000001/audit.graders-never.parquet", "evals/000002.lr/held/audit.graders-never.parquet"),
+        ("evals/000002/held.x/audit.graders-never.parquet", "evals/000002.lr/held/audit.graders-never.parquet"),
     ],
 )
 def test_verify_finds_what_is_of_something_else(cli: Cli, beside: Path, name: str, other: str) -> None:
@@ -108,6 +111,9 @@ def test_verify_finds_what_is_of_something_else(cli: Cli, beside: Path, name: st
     result = cli("verify", beside, "--no-load")
     assert result.code == 1, result.out
     assert "bug" not in result.out + result.err
+    if "audit" in name:
+        assert result.out.startswith(f"{place} is of other rewards than those beside it: move it away")
+        follow_all(cli, beside)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,13 @@ def test_an_experiment_with_a_tag_is_no_time_of_the_run(cli: Cli, trained: Path)
     assert cli("eval", "--run", trained, "--policy", "2.x", "-n", "1", "--k", "1").code == 0
     assert seconds() == before
     assert "eval" not in cli("status", "--run", trained, "--json").json["seconds"]
-    assert "more for what has a tag, beside the run" in cli("status", "--run", trained).out
+    told = cli("status", trained).out
+    assert "more for what has a tag, beside the run: x " in told
+    assert cli("score", *where, "--tag", "y", "--retry", "wrong").code != 0  # there is nothing to try again yet
+    assert cli("score", *where, "--tag", "y").code == 0
+    logged = [(event["stage"], event.get("tag")) for event in RunDir(trained).recorded()]
+    assert logged[-1] == ("score", "y")
+    assert {tag for stage, tag in logged if stage in ("eval", "prepare")} >= {"x"}
     # Nor does a step take as long as its experiments.
     assert cli("train", "--run", trained, "--steps", "3").code == 0
     taken = pq.read_table(trained / "metrics.parquet")["seconds_advantage"].to_pylist()

@@ -58,7 +58,11 @@ KINDS = textwrap.dedent("""
         print("scoring", completions)
         return [2.0] * len(completions)
 
-    def leaves(completions, **columns):
+    def interrupted(completions, **columns):
+    raise KeyboardInterrupt
+
+
+def leaves(completions, **columns):
         sys.exit(3)
 
     def array(completions, **columns):
@@ -132,6 +136,7 @@ def test_every_kind_of_function_works(opened: Opener, name: str) -> None:
         ("zero_d", r"returned ndarray array\(2.\)"),
         ("yields_later", "returned async_generator"),
         ("leaves", "failed on every completion: it raised SystemExit: 3"),
+        ("interrupted", "failed on every completion: it raised KeyboardInterrupt\n"),
     ],
 )
 def test_what_is_no_list_of_rewards_is_named(opened: Opener, name: str, complaint: str) -> None:

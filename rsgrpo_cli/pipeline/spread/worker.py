@@ -26,6 +26,7 @@ from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.probe import Loaded, require_same
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS, ArtifactSchema
+from rsgrpo_cli.wording import raised
 
 
 def log_of(run: RunDir, number: int) -> Path:
@@ -111,7 +112,7 @@ class PartWorker:
             return Failed(self.name, error, final)
         except Exception as error:
             traceback.print_exc()
-            return Failed(self.name, EngineError(f"{type(error).__name__}: {_first_line(error)}"), False)
+            return Failed(self.name, EngineError(raised(type(error).__name__, _first_line(error))), False)
 
     def close(self) -> None:
         """Free what it holds."""

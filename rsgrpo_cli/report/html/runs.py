@@ -117,7 +117,7 @@ def about(run: RunDir) -> dict[str, Any]:
 def _seconds(run: RunDir) -> list[list[Any]]:
     total: dict[str, float] = defaultdict(float)
     for event in run.recorded():
-        total[str(event["stage"])] += event["seconds"]
+        total[f"tag {event['tag']}" if "tag" in event else str(event["stage"])] += event["seconds"]
     order = [*(name for name in STAGES if name in total), *sorted(set(total) - set(STAGES))]
     return [[name, round(total[name], 2)] for name in order]
 

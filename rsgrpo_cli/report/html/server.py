@@ -16,6 +16,7 @@ from threading import Lock
 
 from rsgrpo_cli.errors import RsgrpoError, UsageError
 from rsgrpo_cli.report.html.page import policy
+from rsgrpo_cli.wording import raised
 
 HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost")
@@ -52,7 +53,7 @@ class PageServer(ThreadingHTTPServer):
         """A browser that has gone is no error; anything else is said, and the server goes on."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
-            self._say(f"the page could not be sent: {type(error).__name__}: {error}")
+            self._say(f"the page could not be sent: {raised(type(error).__name__, error)}")
 
     @property
     def url(self) -> str:

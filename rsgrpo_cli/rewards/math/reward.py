@@ -27,6 +27,7 @@ from rsgrpo_cli.rewards.math.gold import complaint_about, read_gold
 from rsgrpo_cli.rewards.math.notation import with_same_index
 from rsgrpo_cli.rewards.math.text import normalise
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
+from rsgrpo_cli.wording import raised
 from rsgrpo_cli.workers.pool import DEFAULT_MEMORY_LIMIT_BYTES, Died, Done, Outcome, Raised, TimedOut, WorkerPool
 
 VERIFIER = "rsgrpo_cli.rewards.math.verifier:verify_pair"
@@ -214,6 +215,6 @@ def _complaint(gold: str, outcome: Outcome) -> str | None:
         case TimedOut() | Raised("TimeoutException"):
             return "comparing it with itself takes too long"
         case Raised(kind, message):
-            return f"comparing it with itself raises {kind}: {message}"
+            return f"comparing it with itself raises {raised(kind, message)}"
         case Died(exit_code):
             return f"comparing it with itself ends the verifier with code {exit_code}"
