@@ -59,10 +59,9 @@ KINDS = textwrap.dedent("""
         return [2.0] * len(completions)
 
     def interrupted(completions, **columns):
-    raise KeyboardInterrupt
+        raise KeyboardInterrupt
 
-
-def leaves(completions, **columns):
+    def leaves(completions, **columns):
         sys.exit(3)
 
     def array(completions, **columns):
