@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from study_methods import other_methods, other_settings
+from study_methods import confirmed, larger_model, other_methods, other_settings
 from study_parts import (
     NAMES,
     above,
@@ -47,7 +47,9 @@ class Tier:
         test: The sweep that compares the methods, and what it evaluates on.
         prefix: Of the names of its figures.
         methods: The sweep of further methods.
+        confirm: The sweep of those that stood out, on other seeds.
         settings: The sweep of other settings.
+        larger: The sweep with a larger model.
     """
 
     title: str
@@ -55,7 +57,9 @@ class Tier:
     test: tuple[str, str]
     prefix: str = ""
     methods: str = ""
+    confirm: str = ""
     settings: str = ""
+    larger: str = ""
 
 
 TIERS = (
@@ -66,7 +70,9 @@ TIERS = (
         ("hard", "toy-hard"),
         prefix="hard-",
         methods="hard-methods",
+        confirm="hard-confirm",
         settings="hard-settings",
+        larger="hard-larger",
     ),
 )
 
@@ -85,7 +91,13 @@ def main() -> None:
             parts += [f"## {tier.title}", ""]
         for section, folder in there:
             parts += section(tier, groups_in(folder), figures)
-        for name, more in ((tier.methods, other_methods), (tier.settings, other_settings)):
+        further = (
+            (tier.methods, other_methods),
+            (tier.confirm, confirmed),
+            (tier.settings, other_settings),
+            (tier.larger, larger_model),
+        )
+        for name, more in further:
             if name and (arguments.results / name).is_dir():
                 sweeps = [groups_in(arguments.results / sweep) for sweep in (tier.test[0], name)]
                 parts += more(tier.test[1], *sweeps)

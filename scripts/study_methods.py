@@ -88,6 +88,39 @@ def halfway(benchmark: str, main: Sequence[Group], groups: Sequence[Group]) -> I
     yield ""
 
 
+def confirmed(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
+    """What stood out, on seeds that the table of all methods does not have; arguments as of `other_methods`."""
+    groups = [group for group in others if not group.is_base]
+    seeds = shared_seeds([*main, *groups])
+    main, groups = cut(main, seeds), in_order(cut(groups, seeds))
+    yield "### What stood out, on fresh seeds"
+    yield ""
+    yield f"{counted(groups[0].seeds).capitalize()} that the table above does not have."
+    yield ""
+    shown = [replace(group, label=named(group.label)) for group in [*in_order(main), *groups]]
+    best = next(group for group in shown if group.label == named("beta8"))
+    yield as_text(compare_groups(shown, [benchmark], [("pass", float(k)) for k in KS], best), "markdown")
+    yield from equal_tables(benchmark, main, groups)
+    yield from halfway(benchmark, main, groups)
+
+
+def larger_model(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
+    """The same comparison with a larger model; arguments as of `other_methods`."""
+    del main  # of the bundled model
+    yield "### A model of 4.0 M parameters"
+    yield ""
+    yield (
+        "Taught until it solves about as much (`python data/toy/build.py --larger runs/larger`). It is three times as "
+        "wide, and has a third of the learning rate, 1e-5; no rate was chosen for it. "
+        f"{counted(others[0].seeds).capitalize()}."
+    )
+    yield ""
+    shown = [replace(group, label=named(group.label)) for group in in_order(others)]
+    grpo = next(group for group in shown if group.label == named("grpo"))
+    yield as_text(compare_groups(shown, [benchmark], [("pass", float(k)) for k in KS], grpo), "markdown")
+    yield from halfway(benchmark, others, [])
+
+
 def other_settings(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
     """Each setting's methods, and what they are above GRPO at the same setting.
 
