@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from study_parts import KS, above, counted, cut, difference, in_order, named, shared_seeds
+from study_parts import above, counted, cut, difference, in_order, named, sampled_ks, shared_seeds
 
 from rsgrpo_cli.studies.comparison import compare_groups
 from rsgrpo_cli.studies.equal import at_equal, points
@@ -44,7 +44,7 @@ def other_methods(benchmark: str, main: Sequence[Group], others: Sequence[Group]
     yield ""
     shown = [replace(group, label=named(group.label)) for group in [*in_order(main), *groups]]
     grpo = next(group for group in shown if group.label == named("grpo"))
-    yield as_text(compare_groups(shown, [benchmark], [("pass", float(k)) for k in KS], grpo), "markdown")
+    yield as_text(compare_groups(shown, [benchmark], pass_columns(shown, benchmark), grpo), "markdown")
     yield from equal_tables(benchmark, main, groups)
     yield from halfway(benchmark, main, groups)
 
@@ -60,13 +60,14 @@ def equal_tables(benchmark: str, main: Sequence[Group], groups: Sequence[Group])
         "interval for itself, none corrected for their number."
     )
     yield ""
-    columns = " | ".join(f"{named(label)}: pass@{k}" for label in REFERENCES for k in KS[1:])
+    ks = sampled_ks([*main, *groups], benchmark)[1:]
+    columns = " | ".join(f"{named(label)}: pass@{k}" for label in REFERENCES for k in ks)
     yield f"| method | pass@1 | {columns} |"
-    yield "|---" * (2 + len(REFERENCES) * len(KS[1:])) + "|"
+    yield "|---" * (2 + len(REFERENCES) * len(ks)) + "|"
     for group in [by_label["beta8"], *groups]:
         cells = []
         for label in REFERENCES:
-            found = [at_equal(group, by_label[label], base, benchmark, k) for k in KS[1:]]
+            found = [at_equal(group, by_label[label], base, benchmark, k) for k in ks]
             cells += [""] * len(found) if group.label == label else list(map(difference, found))
             cells[-len(found)] += "" if found[0].reached else " (not reached)"
         yield f"| {named(group.label)} | {group.passed(benchmark, 1).mean():.3f} | {' | '.join(cells)} |"
@@ -80,10 +81,12 @@ def halfway(benchmark: str, main: Sequence[Group], groups: Sequence[Group]) -> I
     yield ""
     yield "In brackets: the difference to the base model, and its 95% interval over problems and seeds, paired."
     yield ""
-    yield "| method | " + " | ".join(f"pass@{k}" for k in KS) + " |"
-    yield "|---" * (1 + len(KS)) + "|"
-    for group in [group for group in in_order(main) if not group.is_base] + list(groups):
-        path = [points(group, base, benchmark, k, "line") for k in KS]  # the base model, then halfway
+    trained = [group for group in in_order(main) if not group.is_base] + list(groups)
+    ks = sampled_ks([base, *trained], benchmark)
+    yield "| method | " + " | ".join(f"pass@{k}" for k in ks) + " |"
+    yield "|---" * (1 + len(ks)) + "|"
+    for group in trained:
+        path = [points(group, base, benchmark, k, "line") for k in ks]  # the base model, then halfway
         yield f"| {named(group.label)} | {' | '.join(above(one[1], one[0]) for one in path)} |"
     yield ""
 
@@ -99,7 +102,7 @@ def confirmed(benchmark: str, main: Sequence[Group], others: Sequence[Group]) ->
     yield ""
     shown = [replace(group, label=named(group.label)) for group in [*in_order(main), *groups]]
     best = next(group for group in shown if group.label == named("beta8"))
-    yield as_text(compare_groups(shown, [benchmark], [("pass", float(k)) for k in KS], best), "markdown")
+    yield as_text(compare_groups(shown, [benchmark], pass_columns(shown, benchmark), best), "markdown")
     yield from equal_tables(benchmark, main, groups)
     yield from halfway(benchmark, main, groups)
 
@@ -117,7 +120,7 @@ def larger_model(benchmark: str, main: Sequence[Group], others: Sequence[Group])
     yield ""
     shown = [replace(group, label=named(group.label)) for group in in_order(others)]
     grpo = next(group for group in shown if group.label == named("grpo"))
-    yield as_text(compare_groups(shown, [benchmark], [("pass", float(k)) for k in KS], grpo), "markdown")
+    yield as_text(compare_groups(shown, [benchmark], pass_columns(shown, benchmark), grpo), "markdown")
     yield from halfway(benchmark, others, [])
 
 
@@ -138,24 +141,30 @@ def other_settings(benchmark: str, main: Sequence[Group], others: Sequence[Group
         "at the same setting, and its 95% interval over problems and seeds, paired."
     )
     yield ""
-    yield "| setting | method | " + " | ".join(f"pass@{k}" for k in KS) + " |"
-    yield "|---" * (2 + len(KS)) + "|"
+    ks = sampled_ks([*main, *others], benchmark)
+    yield "| setting | method | " + " | ".join(f"pass@{k}" for k in ks) + " |"
+    yield "|---" * (2 + len(ks)) + "|"
     usual = {group.label: group for group in main}
-    yield from rows_of_setting("as above", {name: usual[name] for name in ("grpo", "beta4", "beta8")}, benchmark)
+    yield from rows_of_setting("as above", {name: usual[name] for name in ("grpo", "beta4", "beta8")}, benchmark, ks)
     for start, told in SETTINGS.items():
         methods = {
             group.label.removeprefix(f"{start}-"): group for group in others if group.label.startswith(f"{start}-")
         }
         if methods:
-            yield from rows_of_setting(told, methods, benchmark)
+            yield from rows_of_setting(told, methods, benchmark, ks)
     yield ""
 
 
-def rows_of_setting(told: str, methods: Mapping[str, Group], benchmark: str) -> Iterator[str]:
+def rows_of_setting(told: str, methods: Mapping[str, Group], benchmark: str, ks: Sequence[int]) -> Iterator[str]:
     """Table rows of one setting: GRPO's, then each method's and its difference to GRPO."""
-    grpo = [methods["grpo"].passed(benchmark, k) for k in KS]
+    grpo = [methods["grpo"].passed(benchmark, k) for k in ks]
     yield f"| {told} | {named('grpo')} | {' | '.join(f'{one.mean():.3f}' for one in grpo)} |"
     for label, group in methods.items():
         if label != "grpo":
-            cells = [above(group.passed(benchmark, k), other) for k, other in zip(KS, grpo, strict=True)]
+            cells = [above(group.passed(benchmark, k), other) for k, other in zip(ks, grpo, strict=True)]
             yield f"| | {named(label)} | {' | '.join(cells)} |"
+
+
+def pass_columns(groups: Sequence[Group], benchmark: str) -> list[tuple[str, float]]:
+    """The columns of a table: pass@k for every k that all runs have the samples for."""
+    return [("pass", float(k)) for k in sampled_ks(groups, benchmark)]

@@ -12,7 +12,11 @@ from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.results import Counts, Result
 
 ROOT = Path(__file__).parents[2]
-ARMS: dict[str, Overrides] = {"grpo": {"advantage.estimator": "grpo"}, "beta4": {"advantage.beta": 4}}
+ARMS: dict[str, Overrides] = {
+    "grpo": {"advantage.estimator": "grpo"},
+    "beta4": {"advantage.beta": 4},
+    "beta8": {"advantage.beta": 8},
+}
 
 
 def counts(policy: int, right: int, benchmark: str, at: float = 1.0) -> Counts:
@@ -87,3 +91,24 @@ def test_each_tier_has_a_part_of_its_own(study: Path) -> None:
     for part in (first, second):
         assert "| GRPO | **0.0001** | 0.172 |" in part
         assert "GRPO minus the base model: +0.047 [" in part
+
+
+def test_further_sweeps_of_a_tier_are_compared_with_its_own(study: Path) -> None:
+    two_sweeps(study, ("hard-validation", "toy-hard-validation"), ("hard", "toy-hard"))
+    halfway = counts(4, 7, "toy-hard", at=0.5)
+    for seed in (0, 1):
+        base = [counts(0, 2, "toy-hard")]
+        keep(study / "hard-methods", f"base-seed{seed}-0000", {"seed": seed}, base, steps=0)
+        keep(study / "hard-settings", f"base-seed{seed}-0000", {"seed": seed}, base, steps=0)
+        own = {"advantage.estimator": "max_rl", "seed": seed}
+        keep(study / "hard-methods", f"max_rl-seed{seed}", own, [counts(4, 12, "toy-hard"), halfway])
+        for (arm, settings), right in zip(ARMS.items(), (5, 6, 7), strict=True):
+            other = settings | {"seed": seed, "rollout.group_size": 4}
+            keep(study / "hard-settings", f"group4-{arm}-seed{seed}", other, [counts(4, right, "toy-hard")])
+    page = write_page(study)
+    # (12 + 16) / 128 against (8 + 16) / 128 of GRPO; halfway (7 + 16) / 128 against (2 + 16) / 128 of the base model.
+    assert "| MaxRL | 0.219 (+0.031 [" in page
+    assert "| MaxRL | 0.180 (+0.039 [" in page
+    assert "| as above | GRPO | 0.188 |" in page
+    assert "| groups of 4, 128 prompts a step | GRPO | 0.164 |" in page
+    assert "| | RS-GRPO, beta 8 | 0.180 (+0.016 [" in page
