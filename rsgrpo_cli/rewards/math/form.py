@@ -20,7 +20,7 @@ T = TypeVar("T")
 _PIECE = re.compile(r"\\[A-Za-z]+|\\[\s\S]|[^\\]")
 _OPEN = frozenset({"(", "[", "{", r"\{", r"\langle"})
 _CLOSE = frozenset({")", "]", "}", r"\}", r"\rangle"})
-_TEXT_BETWEEN = re.compile(r",?\s*\\text\{[\s,]*(?:and|or)[\s,]*\}")
+_TEXT_BETWEEN = re.compile(r",?\s*\\text\{[\s,]*(?:and|or)(?: also| else)?[\s,]*\}")
 _WORD_BETWEEN = re.compile(
     r",?\s+(?:and|or)\s+|(?<=[\d)\]}])(?:and|or)(?=[-(\[\\\d]|[A-Za-z]\s*[=(_])"  # "(11,7)or(7,11)"
 )

@@ -92,6 +92,10 @@ def in_terms_of(gold: str, answer: str) -> str:
         return gold
     if components(gold) and (named := _NAMED_POINT.fullmatch(answer)) and components(named[1]):
         return named[1]
+    if has_several(gold) and all(map(components, values(gold))):
+        points = [_NAMED_POINT.fullmatch(part) for part in values(answer)]
+        if len(points) > 1 and all(point and components(point[1]) for point in points):
+            return ", ".join(point[1] for point in points if point)
     answer = _of_the_same(gold, answer)
     if (factor := _FACTOR.search(gold)) and len(_FACTOR_BY_ANY_NAME.findall(answer)) == 1:
         answer = _FACTOR_BY_ANY_NAME.sub(factor[0].strip(), answer)

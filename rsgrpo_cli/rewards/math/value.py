@@ -254,7 +254,12 @@ def _compare_bare(gold: str, answer: str, algebra: Algebra | None) -> Status | N
     bare_gold, bare_answer = without_percent(gold), without_percent(answer)
     percent = bare_gold != gold or bare_answer != answer
     both = bare_gold != gold and bare_answer != answer
-    equal = (percent and algebra(bare_gold, bare_answer)) or (not both and algebra(gold, answer))
+    bare = _compare_kinds(bare_gold, bare_answer) if percent else None
+    if bare is Status.WRONG and _IN_BASE.fullmatch(bare_answer):
+        return bare
+    equal = (bare is Status.OK or (percent and bare is None and algebra(bare_gold, bare_answer))) or (
+        not both and algebra(gold, answer)
+    )
     return Status.OK if equal else Status.WRONG
 
 

@@ -45,7 +45,16 @@ _INTRODUCES = frozenset(
     )
 )
 """Words that may stand before a value without a colon: they say that it comes, or what it is a value of."""
-_STATES = frozenset(_said("is are was equals equal gives be est es é è ist равен равна равно beträgt ergibt vale"))
+_STATES = frozenset(
+    _said(
+        "is are was equals equal gives be has have had gets makes takes costs weighs earns "
+        "est es é è ist равен равна равно beträgt ergibt vale"
+    )
+)
+    _said(
+        "is are was equals equal gives be has have had gets makes takes costs weighs earns est es é è ist равен равна равно beträgt ergibt vale"
+    )
+)
 """Words that say of what stands before them what follows them, as a colon does."""
 _ALTERS = (
     frozenset(
@@ -105,7 +114,7 @@ _SIGN_WORD = re.compile(
 _ARTICLE = re.compile(
     r"^(?:(?:the [a-z]+ is|(?:the|this) (?:series|sequence|integral|function|statement|limit)"
     r"|(?:the )?(?:final )?answer(?: is|:)|an?(?!\s+(?:and|or)\b)|the|on|in|at|to|by"
-    r"|it (?:is|was|will be)|it's|they are"
+    r"|it (?:is|was|will be)|it's|they are|there (?:is|are)"
     r"|all(?: the)?)\s+)+"
 )
 _YES_AND_NO = {
@@ -143,11 +152,12 @@ _CHOOSES = re.compile(r"(?:正确)?(?:答案|选项)\s*[:：]|(?:答案)?(?:选�
 _SECOND_CHOICE = re.compile(r"(?:\b(?:and|or|not)\b|[,/&])\s*\(?[A-J]\b\)?(?!\s*[.:]?\s*\w)|\([A-J]\)")
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _REASON = re.compile(
-    r"(?<=\S)\s*[,;]?\s*(?:\\text\{\s*)?(?:[,;(]\s*)?\b(?:since|because)\b.*$"
+    r"(?<=\S)\s*[,;(]?\s*(?:\\text\{\s*)?(?:[,;(]\s*)?\b(?:since|because)\b.*$"
     r"|\s*\\text\{\s*\((?:by|from|using|as)\s[^{}()]*\)\s*\}$"
 )
 _KINDS = frozenset(_said("triangle quadrilateral function number integer series sequence curve day"))
 """What a thing is besides what is said of it."""
+_SPELT_OUT = re.compile(r"(?P<digits>(?<!\d)\d{1,2})\s*\\text\{\s*\((?P<words>[a-z]+(?:-[a-z]+)?)\)\s*\}$")
 _MEANING = re.compile(r"(([A-Za-z])\s*=[^=]*?\d)\s*[,;]?\s*\\text\{[\s,]*where\s*(?:\}\s*\2|\2\b)[^=\d]*")
 _CHOICES = re.compile(r"[A-H]{2,8}")
 _SHORT_WORDS = frozenset(("no", "ok"))
@@ -164,6 +174,8 @@ def without_words(text: str, *, introduced: bool = True) -> str:
     """
     if found := _MEANING.fullmatch(text):  # "x = 5, where x is the number of hens"
         text = found[1]
+    if (found := _SPELT_OUT.search(text)) and _numeral(found["words"]) == int(found["digits"]):
+        text = text[: found.end("digits")]  # "6 (six)"
     text = _SIGN_WORD.sub("-", _LETTERED.sub("", _REASON.sub("", text)))
     if (found := _CJK_FIRST.match(text)) and not _CJK_ALTERS.search(_CJK_UNITS.sub("", found["said"])):
         text = text[found.end() :]
@@ -182,6 +194,13 @@ def without_words(text: str, *, introduced: bool = True) -> str:
     any_words = stated or (not introduced and r"\text" in found["said"])
     dropped = not altered and (any_words or said <= _INTRODUCES)
     return text[found.end() :] if said and dropped else text
+
+
+def _numeral(words: str) -> int | None:
+    """The number that "six" or "forty-two" says; None for anything else."""
+    tens, _, ones = words.partition("-")
+    values = [NUMERALS.get(word) for word in ([tens, ones] if ones else [tens])]
+    return None if None in values else sum(value or 0 for value in values)
 
 
 def begins_with_words(text: str) -> bool:
@@ -249,7 +268,7 @@ def _without_noun(said: str) -> str:
 
 def choice(answer: str) -> str | None:
     """The letter that an answer chooses: `(C) 42`, "C. 42", "Option C"; None where it chooses none, "" for several."""
-    plain = _CHOOSES.sub(" ", _TEXT_COMMAND.sub(r" \1 ", answer)).strip().removesuffix(" only")
+    plain = _REASON.sub("", _CHOOSES.sub(" ", _TEXT_COMMAND.sub(r" \1 ", answer)).strip()).removesuffix(" only")
     if not (found := _CHOICE.match(plain)):
         return None
     return "" if _SECOND_CHOICE.search(plain, found.end()) else (found[1] or found[2] or found[3]).casefold()
