@@ -51,10 +51,6 @@ _STATES = frozenset(
         "est es é è ist равен равна равно beträgt ergibt vale"
     )
 )
-    _said(
-        "is are was equals equal gives be has have had gets makes takes costs weighs earns est es é è ist равен равна равно beträgt ergibt vale"
-    )
-)
 """Words that say of what stands before them what follows them, as a colon does."""
 _ALTERS = (
     frozenset(
