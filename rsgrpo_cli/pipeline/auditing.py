@@ -126,7 +126,7 @@ def _compared(
     table = pa.Table.from_pylist(_disagreements(parts, rewards, second), schema=AUDIT.schema)
     lineage = Lineage(
         "audit",
-        {"grader": grader, "identity": second.reward.identity},
+        {"grader": grader, "identity": second.identity},
         {"rewards": rewards_id, "prompts": second.prompts_id},
         policy_version=second.policy_version,
         outputs={"compared": str(len(rewards))},

@@ -16,7 +16,7 @@ from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.pipeline import prompt_checks
 from rsgrpo_cli.pipeline.base_model import accepted
-from rsgrpo_cli.pipeline.grading import Grading, Rules, ToGrade, grade_parts
+from rsgrpo_cli.pipeline.grading import Grading, Rules, ToGrade, freshness_of_rewards, grade_parts
 from rsgrpo_cli.pipeline.identity import check_reward
 from rsgrpo_cli.pipeline.parts import Draw, discard, sample_parts
 from rsgrpo_cli.pipeline.preparation import prepare_prompts
@@ -279,11 +279,10 @@ class _Grader:
         reward = rules.open(session, score.workers)
         # An evaluation asks what is right: rewards are not shaped there.
         verifier = score.model_dump(mode="json", include={"reward", "timeout"})
-        settings = verifier | {"identity": reward.identity, "lenient": True}
-        if not request.rescore:
-            check_reward(session, score.reward, reward.identity, benchmark=request.name)
         self.session, self.request = session, request
-        self.grading = Grading(rules, reward, settings, prompts, prompts_id)
+        self.grading = Grading(rules, reward, verifier | {"lenient": True}, prompts, prompts_id)
+        if not request.rescore:
+            check_reward(session, score.reward, self.grading.identity, benchmark=request.name)
 
     @property
     def by_workers(self) -> bool:
@@ -307,7 +306,7 @@ class _Grader:
         """A part whose verdicts are not there, or are to be given again."""
         target = source.parent.with_name(GRADED) / source.name
         wanted = self.grading.lineage(read_lineage(source, ROLLOUTS).id)
-        state = freshness(target, REWARDS, wanted)
+        state = freshness_of_rewards(target, wanted)
         if state == Freshness.CURRENT and not self.request.rescore:
             return None
         if state == Freshness.OTHER_SETTINGS and not (self.request.rescore or self.request.force):

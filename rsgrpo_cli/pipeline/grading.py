@@ -15,6 +15,7 @@ from rsgrpo_cli.config import ScoreConfig
 from rsgrpo_cli.pipeline.parts import discard
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import again
+from rsgrpo_cli.rewards.rules import rules_for, same_rules
 from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.schemas import REWARDS, ROLLOUTS
@@ -53,7 +54,7 @@ class Grading:
     Args:
         rules: By what.
         reward: The verifier.
-        settings: What the lineage of the rewards says of it.
+        settings: What the lineage of the rewards says of it, beside its identity.
         prompts: Table of `schemas.PROMPTS`, that of the rules.
         prompts_id: Its id.
         policy_version: Of the policy that was sampled, where the lineage is to say so.
@@ -66,10 +67,16 @@ class Grading:
     prompts_id: str
     policy_version: int | None = None
 
+    @property
+    def identity(self) -> str:
+        """By what rules: those of the tasks that the prompts have."""
+        return rules_for(self.reward.identity, {*self.prompts["task"].unique().to_pylist()})
+
     def lineage(self, rollouts_id: str) -> Lineage:
         """The lineage of the rewards of the rollouts with an id."""
         inputs = {"rollouts": rollouts_id, "prompts": self.prompts_id}
-        return Lineage("score", self.settings, inputs, policy_version=self.policy_version)
+        settings = {**self.settings, "identity": self.identity}
+        return Lineage("score", settings, inputs, policy_version=self.policy_version)
 
     def grade(self, part: Path, chosen: pa.ChunkedArray | None = None) -> pa.Table:
         """The rewards of one part of the rollouts, or of its chosen rows, a table of `schemas.REWARDS`."""
@@ -166,16 +173,26 @@ def grading_of(session: Session, step: Step, cfg: ScoreConfig) -> Grading:
     shaping = Shaping(step.sampled.config["max_tokens"], cfg.overlong_buffer, cfg.format_weight)
     rules = Rules(cfg, session.run.prompts, shaping=shaping)
     reward = rules.open(session, cfg.workers)
-    settings = cfg.decisive() | {"identity": reward.identity}
-    return Grading(rules, reward, settings, session.prompts, session.prompts_id, step.number)
+    return Grading(rules, reward, cfg.decisive(), session.prompts, session.prompts_id, step.number)
+
+
+def freshness_of_rewards(path: Path, wanted: Lineage) -> Freshness:
+    """`freshness` of a file of rewards: what rules it names of further tasks makes no difference."""
+    state = freshness(path, REWARDS, wanted)
+    if state != Freshness.OTHER_SETTINGS:
+        return state
+    made = dict(read_lineage(path, REWARDS).config)
+    alike = same_rules(str(made.get("identity")), wanted.config["identity"])
+    same = made | {"identity": wanted.config["identity"]} == dict(wanted.config)
+    return Freshness.CURRENT if alike and same else state
 
 
 def rewards_state(step: Step, made: Parts, grading: Grading, rollouts_id: str) -> Freshness:
     """How the rewards that are there relate to those of all rollouts: missing as long as a part of these has none."""
     if made.single:
         grown = 0 < step.scored < len(step.rollouts.paths)
-        return Freshness.MISSING if grown else freshness(made.place, REWARDS, grading.lineage(rollouts_id))
-    states = {freshness(part.path, REWARDS, part.lineage) for part in _wanted(step, made.place, grading)}
+        return Freshness.MISSING if grown else freshness_of_rewards(made.place, grading.lineage(rollouts_id))
+    states = {freshness_of_rewards(part.path, part.lineage) for part in _wanted(step, made.place, grading)}
     order = (Freshness.STALE, Freshness.OTHER_SETTINGS, Freshness.MISSING)
     return next((state for state in order if state in states), Freshness.CURRENT)
 
@@ -189,7 +206,7 @@ def _wanted(step: Step, folder: Path, grading: Grading) -> list[ToGrade]:
 def grade_step(session: Session, step: Step, folder: Path, grading: Grading, *, force: bool) -> None:
     """Grade the parts that have no rewards of these settings yet; what is there goes once the first one is graded."""
     wanted = _wanted(step, folder, grading)
-    missing = [part for part in wanted if force or freshness(part.path, REWARDS, part.lineage) != Freshness.CURRENT]
+    missing = [part for part in wanted if force or freshness_of_rewards(part.path, part.lineage) != Freshness.CURRENT]
     keep = {part.path for part in wanted} - {part.path for part in missing}
     old = [path for path in [*part_files(folder), folder.with_name(f"{folder.name}.parquet")] if path not in keep]
     title = (f"score of step {step.number}", f"the rewards of step {step.number}")

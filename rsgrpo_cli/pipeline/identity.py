@@ -11,6 +11,7 @@ from rsgrpo_cli.artifacts import Lineage, read_lineage
 from rsgrpo_cli.errors import StaleError
 from rsgrpo_cli.identity import Function, Identity, read_identity, write_identity
 from rsgrpo_cli.pipeline.base_model import ACCEPT, known_from_artifacts
+from rsgrpo_cli.rewards.rules import can_be_compared, same_rules
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import REWARDS
 from rsgrpo_cli.staleness import GRADED, evaluation_parts, evaluations
@@ -30,7 +31,7 @@ def check_reward(
     Args:
         session: The run.
         name: The reward, as in the settings.
-        identity: What it is now.
+        identity: What it is now, of the tasks that are graded.
         before: Compare with the nearest step before this one; with the newest unless given.
         benchmark: Compare with the run's evaluations on this benchmark, too.
 
@@ -41,7 +42,8 @@ def check_reward(
     if f"reward {identity}" in session.checked:
         return
     others = chain(_rewards_of_steps(run, before), _rewards_of_evaluations(run, benchmark))
-    made = next((rewards for rewards in others if rewards.config.get("reward") == name), None)
+    of_it = (rewards for rewards in others if rewards.config.get("reward") == name)
+    made = next((one for one in of_it if can_be_compared(str(one.config.get("identity")), identity)), None)
     _compare_function(session, "reward", name, identity, made)
 
 
@@ -61,8 +63,8 @@ def check_estimator(session: Session, name: str, identity: str, *, before: int |
 def _compare_function(session: Session, kind: Function, name: str, identity: str, made: Lineage | None) -> None:
     run = session.run
     recorded = read_identity(run.path)
-    was = made.config.get("identity") if made else identity
-    if was != identity and identity not in (recorded.accepted_functions(kind) if recorded else ()):
+    was = str(made.config.get("identity")) if made else identity
+    if not same_rules(was, identity) and not _accepted(recorded, kind, identity):
         if not session.accept_changes:
             raise StaleError(
                 f"the {kind} {name} is not the one that run {run.name} was made with: {was}, now {identity}",
@@ -74,6 +76,12 @@ def _compare_function(session: Session, kind: Function, name: str, identity: str
         kept = recorded or Identity({"model": session.config.model.name, **known_from_artifacts(run)})
         write_identity(run.path, kept.with_function(kind, identity))
     session.checked.add(f"{kind} {identity}")
+
+
+def _accepted(recorded: Identity | None, kind: Function, identity: str) -> bool:
+    """Whether a function was accepted as it is now."""
+    names = recorded.accepted_functions(kind) if recorded else ()
+    return any(can_be_compared(name, identity) and same_rules(name, identity) for name in names)
 
 
 def keeps_its_rewards(run: RunDir, step: int, wanted: Lineage) -> bool:
@@ -95,7 +103,7 @@ def keeps_its_advantages(run: RunDir, step: int, wanted: Lineage) -> bool:
 
 def _made_before_accepted(run: RunDir, kind: Function, made: Lineage, wanted: Lineage) -> bool:
     identity = read_identity(run.path)
-    if identity is None or wanted.config.get("identity") not in identity.accepted_functions(kind):
+    if not _accepted(identity, kind, str(wanted.config.get("identity"))):
         return False
     same = dict(made.config) | {"identity": wanted.config["identity"]} == dict(wanted.config)
     return same and dict(made.inputs) == dict(wanted.inputs)

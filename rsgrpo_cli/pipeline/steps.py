@@ -119,7 +119,7 @@ def score(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = No
     require_fresh(run, step, "rollouts")
     grading = grading_of(session, found, cfg)
     if not tag:
-        check_reward(session, cfg.reward, grading.reward.identity, before=step)
+        check_reward(session, cfg.reward, grading.identity, before=step)
     made = rewards_of(run, step, tag)
     state = rewards_state(found, made, grading, rollouts_id)
     if not tag and state == Freshness.OTHER_SETTINGS and keeps_its_rewards(run, step, grading.lineage(rollouts_id)):

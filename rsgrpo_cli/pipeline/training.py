@@ -18,6 +18,7 @@ from rsgrpo_cli.pipeline.resampling import prompts_to_draw
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import again
 from rsgrpo_cli.pipeline.waiting import waiting_for
+from rsgrpo_cli.rewards.rules import rules_for
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import why_stale
 from rsgrpo_cli.wording import counts_told
@@ -151,7 +152,8 @@ def _check_resources(session: Session) -> None:
             session.warn_once(crowded)
     score = session.config.score
     with activity.starting(f"loading the reward {score.reward}"):
-        check_reward(session, score.reward, session.require_reward(score))
+        tasks = {*session.prompts["task"].unique().to_pylist()}
+        check_reward(session, score.reward, rules_for(session.require_reward(score), tasks))
 
 
 class Training:

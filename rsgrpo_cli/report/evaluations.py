@@ -20,6 +20,7 @@ from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.measuring import measure_command
 from rsgrpo_cli.rewards import verdicts
+from rsgrpo_cli.rewards.rules import rules_for
 from rsgrpo_cli.run_commands import eval_command
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
@@ -231,16 +232,18 @@ def load(run: RunDir, version: int, benchmark: str, at: float = WHOLE) -> Evalua
         read_table(folder / "problems.parquet", PROBLEMS),
         sampled.inputs["prompts"],
         {**sampled.config},
-        _verifier([folder / GRADED / part.name for part in parts]),
+        _verifier([folder / GRADED / part.name for part in parts], run.benchmark(benchmark)),
         _phrasing(run.benchmark(benchmark), sampled.config),
         at=at,
     )
 
 
-def _verifier(graded: Sequence[Path]) -> str:
-    """What graded the first part that has rewards; "" if all are gone."""
+def _verifier(graded: Sequence[Path], problems: Path) -> str:
+    """What graded the first part that has rewards, as far as it decides such problems; "" if all are gone."""
     there = next((path for path in graded if path.is_file()), None)
-    return str(read_lineage(there, REWARDS).config["identity"]) if there else ""
+    identity = str(read_lineage(there, REWARDS).config["identity"]) if there else ""
+    tasks = read_table(problems, PROMPTS, ["task"])["task"].unique().to_pylist() if problems.is_file() else ()
+    return rules_for(identity, tasks) if tasks else identity
 
 
 def _dataset(prompts: Path, name: str) -> str:

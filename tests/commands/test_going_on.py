@@ -8,7 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.models import model_directory
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import REWARDS
 from tests.conftest import SMALL, Cli, run_quietly
 
 
@@ -225,7 +228,7 @@ def test_a_fork_goes_on_with_the_new_reward(cli: Cli, rewarded: Path, tmp_path: 
 
 
 def test_other_rules_of_grading_are_noticed(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rsgrpo_cli.rewards.math.reward.GRADING_RULES_VERSION", 999)
+    monkeypatch.setattr("rsgrpo_cli.rewards.countdown.CountdownReward.identity", "countdown policy-999")
     result = cli("train", "--run", trained, "--steps", "3")
     assert (result.code, "policy-999" in result.err) == (1, True), result.err
     refused = cli("eval", "--run", trained, "-n", "2", "--k", "1")
@@ -267,3 +270,49 @@ def test_the_model_card_names_steps_with_other_settings(cli: Cli, trained: Path)
     assert cli("update", "--run", trained, "--step", "1", "--lr", "0.02").code == 0
     assert cli("export", trained, "--out", "out").code == 0
     assert "- updates: learning_rate 0.02, in step 1" in Path("out/README.md").read_text()
+
+
+MATH_RULES = "rsgrpo_cli.rewards.math.reward.GRADING_RULES_VERSION"
+
+
+def test_other_rules_for_mathematics_change_nothing_for_puzzles(
+    cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewards = RunDir(trained).rewards(0) / "part-00000.parquet"
+    assert read_lineage(rewards, REWARDS).config["identity"].startswith("auto countdown: countdown policy-")
+    monkeypatch.setattr(MATH_RULES, "another")
+    assert "up to date" in cli("score", "--run", trained, "--step", "1").out
+    resumed = cli("train", "--run", trained, "--steps", "3")
+    assert resumed.code == 0, resumed.err
+    assert cli("eval", "--run", trained, "-n", "1", "--k", "1").code == 0
+
+
+def test_an_older_run_on_puzzles_goes_on_under_other_rules_for_mathematics(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("rsgrpo_cli.pipeline.grading.rules_for", lambda identity, tasks: identity)
+        assert cli("train", "--run", "runs/x", "--steps", "1", *SMALL).code == 0
+        assert cli("eval", "--run", "runs/x", "--policy", "0", "-n", "1", "--k", "1").code == 0
+    rewards = RunDir(Path("runs/x")).rewards(0) / "part-00000.parquet"
+    assert "math: math policy-" in read_lineage(rewards, REWARDS).config["identity"]
+    monkeypatch.setattr(MATH_RULES, "another")
+    assert "up to date" in cli("score", "--run", "runs/x", "--step", "0").out
+    for command in (["train", "--steps", "2"], ["eval", "--policy", "0", "-n", "2", "--k", "1"]):
+        result = cli(*command, "--run", "runs/x")
+        assert result.code == 0, result.err
+    assert cli("verify", "runs/x").code == 0
+
+
+def test_other_rules_for_mathematics_are_refused_in_a_run_on_mathematics(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sums.jsonl").write_text("".join(f'{{"problem": "{n}+1", "answer": "{n + 1}"}}\n' for n in range(8)))
+    data = ["--dataset", "sums.jsonl"]
+    assert cli("train", "--run", "runs/x", "--steps", "1", *SMALL, *data).code == 0
+    monkeypatch.setattr(MATH_RULES, "another")
+    refused = cli("train", "--run", "runs/x", "--steps", "2")
+    assert (refused.code, "the reward auto is not the one" in refused.err) == (1, True), refused.err
+    assert "math policy-another" in refused.err
+    assert cli("train", "--run", "runs/x", "--steps", "2", "--accept-changes").code == 0
+    assert cli("train", "--run", "runs/x", "--steps", "3").code == 0  # it stays accepted

@@ -24,6 +24,7 @@ from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.spread.jobs import Answer, Done, Failed, GradePart, Hello, Job, Opening, Rest, SamplePart
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.probe import Loaded, require_same
+from rsgrpo_cli.rewards.rules import same_rules
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS, ArtifactSchema
 from rsgrpo_cli.wording import raised
@@ -205,7 +206,7 @@ class PartWorker:
         self._require_input(source, ROLLOUTS, wanted.inputs["rollouts"], "completions")
         prompts = self._read_prompts(job.rules.problems, wanted.inputs["prompts"])
         reward = job.rules.open(self._opened(), job.workers)
-        if reward.identity != wanted.config["identity"]:
+        if not same_rules(reward.identity, wanted.config["identity"]):
             raise StaleError(
                 f"{self.host} has another reward: {reward.identity}, not {wanted.config['identity']}",
                 "the file of a reward of your own has to be the same on all machines",
