@@ -85,7 +85,7 @@ class SweepDisplay:
         return told
 
     def _table(self) -> Table:
-        made = table("run", "state", "step", "time", title=f"{self.sweep.place}: {self._progress()}")
+        made = table("run", "state", "step", "time", text=("state",), title=f"{self.sweep.place}: {self._progress()}")
         for job in self.left:
             if job.state in ("running", "failed"):
                 made.add_row(job.name, job.state, self._step(job), self._time(job))

@@ -63,7 +63,6 @@ def train(session: Session, report: Report) -> None:
     if own is not None:  # before its settings, which may have changed with it
         check_estimator(session, session.config.advantage.estimator, own.identity)
     settle(session)
-    _remember_steps(session)
     total = session.config.train.steps
     if session.run.newest_version() < total:
         session.check_base()
@@ -171,6 +170,7 @@ class Training:
         self.start = session.run.newest_version()
         self._warned: set[str] = set()
         self.history = History(session, upto=self.start, checked=check_history(session, self.start))
+        _remember_steps(session)  # nothing is refused from here on
         self._first: dict[str, Any] | None = next(iter(self.history.metrics.slice(0, 1).to_pylist()), None)
         if self.start < session.config.train.steps and session.config.update.ranks == 1:
             session.policy(self.start, train=True)

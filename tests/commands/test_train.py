@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsgrpo_cli.config import resolve
-from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.pipeline.training import resume_config
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS
@@ -37,6 +37,13 @@ def test_a_run_that_was_to_have_more_steps_goes_on_to_them(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def refused(*_: object) -> None:
+        raise StaleError("another reward", "put it back")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rsgrpo_cli.pipeline.training.check_reward", refused)
+        assert cli("train", "--run", trained, "--steps", "9").code == 1
+    assert "2 of 2 steps done" in cli("status", "--run", trained).out  # a command that was refused changes nothing
     with monkeypatch.context() as patched:
         patched.setattr("rsgrpo_cli.pipeline.training.Training.step", interrupted)
         assert cli("train", "--run", trained, "--steps", "3").code == 130
