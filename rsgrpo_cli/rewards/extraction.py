@@ -47,9 +47,10 @@ _DISCARDS = re.compile(
     re.IGNORECASE,
 )
 _BESIDE_CHARS = 40
-# "= -\boxed{14}", "$2\boxed{14}$"; a dash before a box at the start of a line is a bullet.
+# "= -\boxed{14}", "so -\boxed{14}", "$2\boxed{14}$"; a dash before a box at the start of a line is a bullet.
 _SIGN_BEFORE = re.compile(
     r"(?:(?:[=(]|\$|\\[\[(]|\b(?:is|of|to)\s)\s*(?P<sign>-\s*|-?\d+(?:\.\d+)?(?:\s*\\(?:cdot|times)\s*)?)|(?P<denied>\\neq?\s*))\{?\Z"
+    r"|(?<=[a-z:,] )(?P<close>-)\Z"
 )
 _POWER_BEHIND = re.compile(r"\^\s*(?:\{[^{}\\]{1,20}\}|[\dn])(?!\s*\\circ)")
 # All of a formula with a box in it: "$1 + \\boxed{7}$". With more than a letter before "=", it may be a gap to fill.
@@ -57,6 +58,19 @@ _OPENED = re.compile(
     r"(?:\$|\\[\[(])\s*(?:[A-Za-z]?\s*=)?\s*(?P<said>-?\d+(?:\.\d+)?\s*[-+*/]\s*|\\sqrt\s*\{\s*|\\[dt]?frac\s*\{\d+\}\s*\{\s*)?\Z"
 )
 _CLOSED = re.compile(r"(?P<said>\}?\s*(?:!|[-+*/]\s*\d+(?:\.\d+)?)?)\s*[.,]?\s*(?:\$|\\[\])])")
+# A factor that stands against the box in its formula: "$\\sqrt{2}\\boxed{5}$", "$\\boxed{5}\\pi$". Of single letters
+# behind it those that are no units.
+_FACTOR = (
+    r"(?:\\(?:pi|theta|alpha|beta|lambda|omega|phi)(?![A-Za-z])|\\sqrt\s*(?:\{[^{}]{1,20}\}|\d)"
+    r"|\\[dt]?frac\s*\{\d+\}\s*\{\d+\})"
+)
+_TIMES = r"\s*(?:\\(?:cdot|times)\s*)?"
+_FACTOR_BEFORE = re.compile(
+    rf"(?:\$|\\[\[(]|=)\s*(?P<said>-?(?:\d{{1,9}})?\s*(?:{_FACTOR}|[a-zA-Z]|(?<=\d))){_TIMES}\Z"
+)
+_FACTOR_BEHIND = re.compile(
+    rf"{_TIMES}(?P<said>(?:{_FACTOR}|[abcinkpqrtxyz](?![A-Za-z]))(?:\^\{{?\d\}}?)?)\s*[.,]?\s*(?:\$|\\[\])])"
+)
 _DOLLARS = re.compile(r"\$+([^$]+)\$")
 _SENTENCE_END = re.compile(r"[.。](?:\s|$)")
 # A minus counts where nothing stands before it: "10-5" ends in 5.
@@ -125,9 +139,13 @@ def _glued(text: str, box: _Box) -> tuple[str, str]:
     closed = _CLOSED.match(text, box.end) if opened else None
     if opened and closed and (opened["said"] or closed["said"].strip()):
         return f"{opened['said'] or ''}(", f"){closed['said']}"
+    factor = _FACTOR_BEFORE.search(text, max(0, box.start - _BESIDE_CHARS), box.start)
+    other = _FACTOR_BEHIND.match(text, box.end)
+    if factor or other:
+        return f"{factor['said']} \\cdot (" if factor else "(", f") \\cdot {other['said']}" if other else ")"
     before = _SIGN_BEFORE.search(text, max(0, box.start - _BESIDE_CHARS), box.start)
     behind = _POWER_BEHIND.match(text, box.end)
-    sign = (before["sign"] or before["denied"]).strip() if before else ""
+    sign = (before["sign"] or before["denied"] or before["close"]).strip() if before else ""
     if sign in ("", "-") and not behind:
         return sign, ""
     return f"{sign}(", f"){behind[0] if behind else ''}"

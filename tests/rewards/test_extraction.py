@@ -198,3 +198,25 @@ def test_a_completion_that_begins_in_a_thought() -> None:
     assert extract("7</think>nothing", in_thought=True).status is Status.NO_BOX
     assert extract_lenient("it is 7", in_thought=True) is None
     assert extract_lenient("it is 7</think>8", in_thought=True) == "8"
+
+
+@pytest.mark.parametrize(
+    ("completion", "answer"),
+    [
+        (r"so $\boxed{5}\pi$.", r"(5) \cdot \pi"),
+        (r"$\boxed{5}x^2$", r"(5) \cdot x^2"),
+        (r"$A = \sqrt{2}\boxed{5}$", r"\sqrt{2} \cdot (5)"),
+        (r"$x\boxed{5}$", r"x \cdot (5)"),
+        (r"$2 \times \boxed{5}$", r"2 \cdot (5)"),
+        (r"so -\boxed{5}", "-5"),
+        # No factor: a unit, a relation, another formula, a bullet.
+        (r"$\boxed{5} m$", "5"),
+        (r"$\boxed{5}\text{ cm}$", "5"),
+        (r"$x = \boxed{5}$", "5"),
+        (r"$x$ is $\boxed{5}$, and $\pi$ is not", "5"),
+        (r"$\therefore \boxed{5}$", "5"),
+        ("- \\boxed{5}", "5"),
+    ],
+)
+def test_a_factor_that_stands_against_a_box_is_part_of_the_answer(completion: str, answer: str) -> None:
+    assert extract(completion).answer == answer
