@@ -187,7 +187,7 @@ class Measure:
     power: int = 1
 
 
-def split_unit(text: str, *, numeric: bool = False) -> Measure:
+def split_unit(text: str, *, numeric: bool = False, symbolic: bool = False) -> Measure:
     r"""Part a value from the unit or noun that ends it: `5\text{ cm}^2`, "42 ways".
 
     Words without `\text` must follow a number, and a blank unless they are a known unit: `3abc` is a product.
@@ -195,10 +195,11 @@ def split_unit(text: str, *, numeric: bool = False) -> Measure:
     Args:
         text: One value.
         numeric: Whether the value must be a number, so that a single letter can only be a unit: "5 m".
+        symbolic: Whether letters outside `\text` are symbols: `\pi hr^2` is in no hours.
     """
     if found := _TEXT_TAIL.search(text):
         return _measure(text[: found.start()], found[1].strip(" .").lower(), found["power"])
-    found = _WORD_TAIL.search(text)
+    found = None if symbolic else _WORD_TAIL.search(text)
     if not found or letters(text[: found.start()]):
         return Measure(text)
     if _FUNCTION.match(found[2]) and not unit_of(found[2].lower()):  # "sec" begins "seconds", too
@@ -207,7 +208,8 @@ def split_unit(text: str, *, numeric: bool = False) -> Measure:
     known = is_known_unit(made.unit)
     if len(found[2]) == 1:
         return made if numeric and known and found[2] != "M" else Measure(text)  # "12M": millions
-    return made if known or (found[1] and len(found[2]) > 2) else Measure(text)
+    is_word = any(len(word) > 2 for word in re.split(r"[ ./]+", found[2]))  # "h r" is a product
+    return made if known or (numeric and unit_of(found[2].lower())) or (found[1] and is_word) else Measure(text)
 
 
 def _measure(value: str, words: str, power: str | None) -> Measure:

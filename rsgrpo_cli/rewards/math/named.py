@@ -12,6 +12,7 @@ from rsgrpo_cli.rewards.math.spellings import GAP, Rule
 
 _GROUP = r"(?:\\mathbb\{[ZQRC]\}|[CZ](?=_))(?:_\{?\d+\}?)?(?:\^\{?[2-9]\}?)?"
 _FACTOR = re.compile(r"(?:\\mathbb\{(?P<name>[ZQRC])\}|[CZ])(?:_\{?(?P<order>\d+)\}?)?(?:\^\{?(?P<power>\d)\}?)?")
+_UNIT = r"(?:km|cm|kg|mol|min|[mgshNJWKAV])"
 _LARGEST = 100
 
 
@@ -76,6 +77,7 @@ NAMED: tuple[Rule, ...] = tuple(
         (rf"(?<=[\d}}]){GAP}\\mu{GAP}\\text\{{\s*([A-Za-z])\s*\}}\s*$", r"\\text{ micro\1}"),
         (r"(?<=[\d}])(?:\s|~|\\[,;: ]){1,4}\\text\{\s*K\s*\}\s*$", r"\\text{ kelvin}"),
         (r"\\text\{([^{}]*[A-Za-z])\s*\}\s*\^\s*\{?\s*(-\d)\s*\}?\s*$", r"\\text{\1\2}"),
+        (rf"(?<=\d)\s+((?:{_UNIT}\s+){{1,3}}{_UNIT})\s*\^\s*\{{?\s*(-\d)\s*\}}?\s*$", r"\\text{ \1\2}"),
         (r"([(\[])([^()\[\];,]{1,99});([^()\[\];,]{1,99})(?=[)\]])", r"\1\2,\3"),
         (r"(?<=[\d})])\s*(?:\\q?quad\s*){1,4}(?=[A-Za-z](?:_\w)?\s*=)", ", "),
         (r"(?<=,)\s*\\text\{\s*([A-Za-z]{3,}(?: [a-z]+)?)\s*:\s*\}(?=\s*[-\d\\])", r" \\text{\1}="),

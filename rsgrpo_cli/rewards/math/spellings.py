@@ -97,7 +97,7 @@ def _one_unit(found: re.Match[str]) -> str:
     return f"\\text{{ {joined}}}"
 
 
-_FUNCTIONS = "ln|log|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|exp"
+_FUNCTIONS = "arcsinh|arccosh|arctanh|sinh|cosh|tanh|ln|log|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|exp"
 COMMANDS: tuple[Rule, ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -160,7 +160,10 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"(?<=\d)\s*\\text\{\s*[eE]\s*\}\s*(?=[-+]?\d)", "e"),
         (rf"\\text\{{\s*({_FUNCTIONS})\s*\}}", r"\\\1 "),
         (r"\\text\{\s*(gcd|lcm|max|min)\s*\}(?=\s*[({])", r"\\\1 "),
-        (rf"\\text\{{[^{{}}]*\}}|(?<![\\A-Za-z])({_FUNCTIONS})(?=\s*(?:[(\d\\^_{{]|[a-z](?![A-Za-z])))", _function),
+        (
+            rf"\\text\{{[^{{}}]*\}}|(?<![\\A-Za-z{{])({_FUNCTIONS})(?!h(?![A-Za-z]))(?=\s*(?:[(\d\\^_{{]|[a-z](?![A-Za-z])))",
+            _function,
+        ),
         (
             r"(?<=\d)\s*\^?\s*\{?\s*\\text\{\s*(?:st|nd|rd|th)\s*\}\s*\}?"
             r"|(?<=\d)\s*\^\s*\{\s*(?:st|rd|th)\s*\}|(?<=^2)\^\{nd\}$|(?<=\d)(?:st|nd|rd|th)(?![A-Za-z])",
@@ -190,7 +193,11 @@ COMMANDS: tuple[Rule, ...] = tuple(
             _if_more,
         ),
         (r"\\surd\s*(\w)", r"\\sqrt{\1}"),
-        (r"\\operatorname\*?\{\s*(ln|log|sin|cos|tan|arcsin|arccos|arctan|exp|gcd|lcm|max|min)\s*\}", r"\\\1 "),
+        (r"\\operatorname\*?\{\s*ar(?:c|g)?(sinh|cosh|tanh)\s*\}", r"\\arc\1 "),
+        (
+            r"\\operatorname\*?\{\s*(sinh|cosh|tanh|ln|log|sin|cos|tan|arcsin|arccos|arctan|exp|gcd|lcm|max|min)\s*\}",
+            r"\\\1 ",
+        ),
         (r"\\log_\{?e\}?(?![A-Za-z])", r"\\ln "),
         (r"\\(sin|cos|tan|sinh|cosh|tanh)\s*\^\s*\{\s*-\s*1\s*\}", r"\\arc\1 "),
         (r"\\mathbb\s+([A-Z])(?![A-Za-z])|\\mathbb([A-Z])(?![A-Za-z])", r"\\mathbb{\1\2}"),

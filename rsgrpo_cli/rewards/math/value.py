@@ -149,7 +149,7 @@ def bare_values(gold: str, answer: str) -> tuple[str, list[str]] | None:
         return None
     value = split_unit(sides[0])
     numeric = not letters(value.value)
-    bare = [_in_unit_of(value, split_unit(side, numeric=numeric)) for side in sides[1]]
+    bare = [_in_unit_of(value, split_unit(side, numeric=numeric, symbolic=not numeric)) for side in sides[1]]
     found = [side for side in bare if side is not None]
     return (value.value, found) if len(found) == len(bare) else None
 

@@ -6,6 +6,13 @@ from rsgrpo_cli.rewards.math.reward import MathReward
 from rsgrpo_cli.rewards.types import Sample, Status
 
 RIGHT = [
+    (r"\pi a^2h", r"\pi h a^2"),
+    (r"\pi r^2h", r"\pi hr^2"),
+    (r"16\pi", r"16\pi square units"),
+    ("3.7", "3.7 m s^{-2}"),
+    (r"\ln(2+\sqrt{5})", r"\operatorname{arsinh}(2)"),
+    (r"\ln(2+\sqrt{5})", "arcsinh(2)"),
+    (r"\frac{e^2-e^{-2}}{2}", "sinh(2)"),
     ("8", r"\mathbf 8"),
     ("8", r"\mathtt{8}"),
     ("8", r"8\hfill"),
@@ -202,6 +209,11 @@ RIGHT = [
     (r"\frac{\pi}{6}+2k\pi, k\in\mathbb{Z}", r"x = \frac{\pi}{6}+2n\pi, \quad n\in\mathbb{Z}"),
 ]
 WRONG = [
+    (r"\pi a^2h", r"\pi h a"),
+    (r"\pi r^2h", r"\pi r^2"),
+    (r"16\pi", r"16\pi h r"),
+    (r"\ln(2+\sqrt{5})", r"\operatorname{arcosh}(2)"),
+    (r"\frac{e^2-e^{-2}}{2}", "sin(2)"),
     ("8", r"\text{Ann has } 8 \text{ fewer}"),
     ("8", r"\text{Ann has lost } 8"),
     ("8", r"8 \text{ (nine)}"),
