@@ -154,19 +154,48 @@ def open_own(path: Path, flags: int) -> int:
             note(path)
             return descriptor
     if path.is_symlink() or not path.is_file():
-        what = "a symbolic link" if path.is_symlink() else "not a plain file"
-        raise ArtifactError(f"{path} is {what}; rsgrpo does not write there", "remove it, or move it away")
+        if path.is_symlink():
+            raise ArtifactError(*about_link(path, followed=False))
+        raise ArtifactError(f"{path} is not a plain file; rsgrpo does not write there", "remove it, or move it away")
     return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 def links_out(root: Path) -> Iterator[Path]:
-    """The symbolic links below a directory that lead out of it."""
+    """The symbolic links below a run's directory that nothing is written through, as `about_link` tells.
+
+    They lead out of it, or nowhere; or they are locks and logs, wherever they lead.
+    """
     inside = root.resolve()
     for folder, folders, files in os.walk(root):
         for name in sorted(folders + files):
             path = Path(folder, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            if path.is_symlink() and not (path.exists() and _leads_into(path, inside) and not _is_log(path)):
                 yield path
+
+
+def about_link(path: Path, *, followed: bool = True) -> tuple[str, str]:
+    """What is wrong with a symbolic link in a run, and what to do about it: the same for all who meet it.
+
+    Args:
+        path: The link.
+        followed: Whether it is with --trust; locks and logs never are.
+    """
+    target = os.readlink(path)
+    if _is_log(path) or not followed:
+        return f"{path} is a symbolic link to {target}: locks and logs are never written through one", "remove it"
+    if not path.exists():
+        return f"{path} is a symbolic link to {target}, which is not there", "remove it"
+    known = "put a copy of that in its place, or give the command --trust"
+    return f"{path} is a symbolic link out of the run, to {target}", f"if you made it: {known}; if not: remove it"
+
+
+def _leads_into(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(folder)
+
+
+def _is_log(path: Path) -> bool:
+    """Whether a file is one that `open_own` opens."""
+    return path.suffix in (".lock", ".log") or path.name in ("lock", "events.jsonl")
 
 
 def set_aside(path: Path) -> Path:

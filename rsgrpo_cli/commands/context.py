@@ -90,15 +90,12 @@ def _refuse_links(run: RunDir) -> None:
     """Write nothing through a link that a stranger may have put into a run.
 
     Raises:
-        ArtifactError: If one leads out of it.
+        ArtifactError: If one leads out of it, or nowhere.
     """
-    from rsgrpo_cli.disk import links_out
+    from rsgrpo_cli.disk import about_link, links_out
 
     for path in links_out(run.path):
-        raise ArtifactError(
-            f"{path} is a symbolic link out of the run, and nothing is written through it",
-            "if you made it: the same command with --trust; if not, remove it",
-        )
+        raise ArtifactError(*about_link(path))
 
 
 @contextmanager

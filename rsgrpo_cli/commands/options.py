@@ -66,10 +66,11 @@ def one_run(name: str | None, run: str | None) -> str | None:
     Raises:
         UsageError: If both name one, and not the same.
     """
-    named_run(name)
-    if name is not None and run not in (None, name, os.environ.get("RSGRPO_RUN")):
+    if name is None:
+        return run
+    if run not in (None, name, os.environ.get("RSGRPO_RUN")):
         raise UsageError(f"two runs are named: {name} and {run}", "name one")
-    return name or run
+    return named_run(name)
 
 
 StepOption = Annotated[int | None, typer.Option("--step", min=0, help="The training step.  \\[default: the newest]")]

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from rsgrpo_cli import activity
 from rsgrpo_cli.checked_steps import require_own_settings
 from rsgrpo_cli.checkpoint_checks import check_checkpoint, checking
-from rsgrpo_cli.disk import links_out
+from rsgrpo_cli.disk import about_link, links_out
 from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.identity import read_identity
 from rsgrpo_cli.pipeline.base_model import open_base
@@ -60,7 +60,7 @@ class Verification(Findings):
     def _links(self) -> None:
         """Nothing is written through a link that leads out of the run, so nothing should lie behind one."""
         for path in links_out(self.run.path):
-            self.add(f"{path} is a symbolic link out of the run", "put in its place what it leads to")
+            self.add(*about_link(path))
 
     def _settings(self) -> bool:
         before = len(self.findings)

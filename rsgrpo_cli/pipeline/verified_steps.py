@@ -182,7 +182,7 @@ class _Check:
         """The single files of a kind, those with a tag among them; `what` of CHAIN makes them again."""
         for path in sorted(self.run.step(self.number).glob(f"{_NAMES[kind.name]}.*")):
             tag = path.name.removesuffix(".parquet").partition(".")[2] if path.suffix == ".parquet" else ""
-            if path.name != f"{_NAMES[kind.name]}.parquet" and not tag:
+            if not path.exists() or (path.name != f"{_NAMES[kind.name]}.parquet" and not tag):
                 continue
             damaged = same = moved(self.found.verify)
             if what and tag:

@@ -14,6 +14,7 @@ import pytest
 
 from rsgrpo_cli.console import visible
 from tests.conftest import SMALL, Cli, run_quietly
+from tests.faults.test_damage import follow
 
 ESCAPES = "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\u202e[bold red]x[/bold red][/nothing]\r"
 OWN = "def length(completions, **columns):\n    return [float(len(text) % 2) for text in completions]\n"
@@ -132,6 +133,33 @@ def test_a_link_that_leads_out_is_named_and_can_be_trusted(
     assert "symbolic link out of the run" in cli("verify", trained, "--no-load").out
     followed = cli("train", "--run", trained, "--steps", "3", "--trust")
     assert followed.code == 0, followed.err
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoints/000001", "steps/000001/advantages.parquet", "metrics.parquet", "run.log"]
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_all_say_the_same_of_a_link_and_it_works(
+    cli: Cli, trained: Path, tmp_path: Path, unasked: None, name: str, there: bool
+) -> None:
+    link, target = trained / name, tmp_path / "elsewhere"
+    link.rename(target)
+    link.symlink_to(target if there else tmp_path / "nowhere")
+    told = cli("verify", trained, "--no-load").out.splitlines()
+    what, _, hint = told[0].partition(": remove it" if name == "run.log" or not there else ": if you made it: ")
+    refused = " ".join(cli("train", "--run", trained, "--steps", "3").err.splitlines())
+    assert what in refused
+    assert hint.strip() in refused
+    link.unlink()
+    if there and name != "run.log":
+        assert hint.startswith("put a copy of that in its place")
+        assert len(told) == 1
+        target.rename(link)
+    else:
+        for line in told[1:]:
+            follow(cli, trained, line)
+    assert cli("verify", trained).code == 0
+    assert cli("train", "--run", trained, "--steps", "3").code == 0
 
 
 # -- the terminal ------------------------------------------------------------------------------------------------------
