@@ -15,6 +15,7 @@ from rsgrpo_cli.rewards.types import RewardFn
 from rsgrpo_cli.schemas import PROMPTS, TEXT_ROLE
 from rsgrpo_cli.tasks.chats import Message
 from rsgrpo_cli.tasks.columns import columns_of
+from rsgrpo_cli.tasks.options import numbered
 from rsgrpo_cli.tasks.overlap import overlaps
 from rsgrpo_cli.tasks.phrasing import Phrasing
 from rsgrpo_cli.tasks.problems import ANSWER_COLUMNS, Problem
@@ -241,6 +242,12 @@ _ALSO_ANSWERS = ("answers", "label", "output", "response", "target")
 
 
 def _check_answers(problems: Sequence[Problem], source: Source, reward: RewardFn) -> None:
+    if (numbers := numbered(source, problems)) is not None:
+        raise DataError(
+            f"{source.place(numbers.problem)}: {numbers.told()}",
+            "write the option itself as the answer, or its letter with the options in the problem (docs/datasets.md has a "
+            "script for it); or grade with a function of your own: --reward package.module:function",
+        )
     complaints = reward.check_ground_truth([problem.answer for problem in problems])
     found = [(problem, problem.complaint or complaint) for problem, complaint in zip(problems, complaints, strict=True)]
     bad = [(problem, complaint) for problem, complaint in found if complaint]
