@@ -176,7 +176,7 @@ def read_lineage(path: Path, kind: ArtifactSchema) -> Lineage:
     """
     try:
         schema, metadata = _footer(path, _signature(path))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingError(f"{path} does not exist", f"make it first: it holds the {kind.name}") from error
     except (ValueError, pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
@@ -255,8 +255,10 @@ def read_json(path: Path, *keys: str, **kinds: type) -> Any:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingError(f"{path} does not exist") from error
+    except IsADirectoryError as error:
+        raise ArtifactError(f"{path} is a directory where a file belongs", remake(path)) from error
     except (ValueError, RecursionError) as error:  # not JSON or not UTF-8; nested too deeply
         raise ArtifactError(f"{path} is not valid JSON: {error}", remake(path)) from error
     if isinstance(data, dict) and not is_as_written(data):

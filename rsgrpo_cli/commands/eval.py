@@ -75,6 +75,7 @@ def evaluate(
     overrides = _for_evaluation(overrides)
     model = overrides.get("model.name")
     from rsgrpo_cli.pipeline import evaluation
+    from rsgrpo_cli.policies import newest
     from rsgrpo_cli.step_dir import with_policy
 
     if audit_with is not None:
@@ -86,7 +87,7 @@ def evaluate(
     fresh = audit_with is None and run is not None and model is not None and not exists(run)
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
     say_ks(out, resolved, overrides)
-    target, version = (target, target.newest_version()) if policy is None else with_policy(target, policy)
+    target, version = (target, newest(target, out.warn)) if policy is None else with_policy(target, policy)
     spreading = Spreading(ray, data_parallel, part_timeout)
     if line and version == 0:
         raise UsageError(

@@ -58,6 +58,7 @@ def export(
     from rsgrpo_cli.pipeline import export as exporting
     from rsgrpo_cli.pipeline.averaging import moved
     from rsgrpo_cli.pipeline.base_model import open_base
+    from rsgrpo_cli.policies import newest
     from rsgrpo_cli.report.card import card
     from rsgrpo_cli.run_dir import RunDir
     from rsgrpo_cli.staleness import stale_evaluation
@@ -68,7 +69,7 @@ def export(
     source = RunDir.open(options.one_run(name, run))
     several = _several(average, policy, interpolate)
     policy = str(several[-1]) if several else policy
-    source, version = (source, source.newest_version()) if policy is None else with_policy(source, policy)
+    source, version = (source, newest(source, printed.warn)) if policy is None else with_policy(source, policy)
     exporting.check_policy(source, version)
     complete = merge or not source.config().model.lora_rank
     line = f"mean{len(several)}" if several else "" if interpolate == 1 else f"at{interpolate:g}"

@@ -22,10 +22,11 @@ from rsgrpo_cli.identity import read_identity
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.findings import FIRST, LAST, Findings, made_again, moved
 from rsgrpo_cli.pipeline.verified_evaluations import check_benchmarks, check_evaluations
+from rsgrpo_cli.pipeline.verified_kinds import check_kinds
 from rsgrpo_cli.pipeline.verified_steps import check_step
 from rsgrpo_cli.pipeline.verified_tags import check_tagged
 from rsgrpo_cli.schemas import CHECKED, METRICS, PROMPTS, SOLVED, ArtifactSchema
-from rsgrpo_cli.step_dir import Step, stage_command
+from rsgrpo_cli.step_dir import Step, has_policy, stage_command
 
 
 class Verification(Findings):
@@ -38,6 +39,7 @@ class Verification(Findings):
         """
         with activity.doing(f"verifying run {self.run.name}"):
             self._links()
+            check_kinds(self)
             readable = self._settings()
             self._problems()
             steps, replaced = {*self.run.steps()}, frozenset[str]()
@@ -45,6 +47,8 @@ class Verification(Findings):
                 if number in self.run.checkpoint_folders():
                     self._checkpoint(number, other_record="policy" in replaced)
                 self.at = number
+                if number in steps and self._is_of_no_policy(number):
+                    continue
                 replaced = check_step(self, number, apart_from=replaced) if number in steps else frozenset()
             check_tagged(self)
             if readable:
@@ -76,7 +80,7 @@ class Verification(Findings):
     def _problems(self) -> None:
         if self.run.prompts.is_file():
             self.table(self.run.prompts, PROMPTS, moved(self.command("prepare")))
-        elif self.run.steps():
+        elif self.run.steps() and not self.names(self.run.prompts):
             self.add(f"{self.run.prompts} is gone", made_again(moved(self.command("prepare"))))
 
     def _statistics(self) -> None:
@@ -85,6 +89,16 @@ class Verification(Findings):
             table = self.table(path, kind, again) if path.is_file() else None
             if table is not None and kind is not CHECKED:
                 self._join_steps(path, table, kind, again)
+            if table is not None and kind is METRICS:
+                self._require_newest(max(table["step"].to_pylist(), default=-1) + 1)
+
+    def _require_newest(self, version: int) -> None:
+        """The metrics of a step are written once the policy that it made is saved, and the newest policy is kept."""
+        folder = self.run.checkpoint(version)
+        if self.run.newest_version() < version and not any(self.names(path) for path in (folder, folder.parent)):
+            self.at = version - 1
+            train = self.command("train", *self._as_far_as(version))
+            self.add(f"{folder} is gone: no checkpoint of the newest policy is left", f"make it again: {train}")
 
     def _join_steps(self, path: Path, table: pa.Table, kind: ArtifactSchema, hint: str) -> None:
         """The statistics are of these steps: their mean reward, and what they solved.
@@ -129,6 +143,14 @@ class Verification(Findings):
             self.add(f"{folder} is not a whole checkpoint: it has no manifest.json", hint)
         if len(self.findings) > before:
             self.unsure.add(version)
+
+    def _is_of_no_policy(self, number: int) -> bool:
+        """Whether a step lies beyond all that the run has made; nothing of it can be checked or made again then."""
+        if number <= self.run.newest_version() or has_policy(self.run, number):
+            return False
+        folder = self.run.step(number)
+        self.add(f"{folder} is of policy {number}, which the run does not have", f"move it away, then: {self.verify}")
+        return True
 
     def _without(self, version: int, folder: Path) -> str:
         """What to do about a damaged checkpoint: all but the newest policy are rebuilt when they are needed."""
