@@ -245,8 +245,8 @@ def _check_answers(problems: Sequence[Problem], source: Source, reward: RewardFn
     if (numbers := numbered(source, problems)) is not None:
         raise DataError(
             f"{source.place(numbers.problem)}: {numbers.told()}",
-            "write the option itself as the answer, or its letter with the options in the problem (docs/datasets.md has a "
-            "script for it); or grade with a function of your own: --reward package.module:function",
+            "write the option itself as the answer, or its letter with the options in the problem (docs/datasets.md "
+            "has a script for it); or grade with a function of your own: --reward package.module:function",
         )
     complaints = reward.check_ground_truth([problem.answer for problem in problems])
     found = [(problem, problem.complaint or complaint) for problem, complaint in zip(problems, complaints, strict=True)]
