@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -22,21 +22,6 @@ def there(run: RunDir) -> list[int]:
         elif version > max(kept):
             return found
     raise AssertionError("unreachable")
-
-
-def newest(run: RunDir, warn: Callable[[str], None]) -> int:
-    """The newest policy that has a checkpoint; said where later ones were made, which could be made again.
-
-    Args:
-        run: The run.
-        warn: What to say it with.
-    """
-    version, last = run.newest_version(), run.newest_version()
-    while run.update_metrics(last).is_file():
-        last += 1
-    if last > version:
-        warn(f"policy {last} has no checkpoint; taking policy {version}. To have it made again: --policy {last}")
-    return version
 
 
 def told(run: RunDir) -> str:

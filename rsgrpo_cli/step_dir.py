@@ -307,6 +307,21 @@ POLICY = re.compile(r"([0-9]{1,9})(?:\.([A-Za-z0-9_][A-Za-z0-9_.-]*))?")
 """How a policy is named: its version, with the tag of the update that made it beside the run's own."""
 
 
+def newest(run: RunDir, warn: Callable[[str], None]) -> int:
+    """The newest policy that has a checkpoint; said where later ones were made, which could be made again.
+
+    Args:
+        run: The run.
+        warn: What to say it with.
+    """
+    version, last = run.newest_version(), run.newest_version()
+    while run.update_metrics(last).is_file():
+        last += 1
+    if last > version:
+        warn(f"policy {last} has no checkpoint; taking policy {version}. To have it made again: --policy {last}")
+    return version
+
+
 def with_policy(run: RunDir, name: str) -> tuple[RunDir, int]:
     """The run, and the version, that a policy's name means: "4"; or "4.beta8", of an update with that tag.
 

@@ -75,8 +75,7 @@ def evaluate(
     overrides = _for_evaluation(overrides)
     model = overrides.get("model.name")
     from rsgrpo_cli.pipeline import evaluation
-    from rsgrpo_cli.policies import newest
-    from rsgrpo_cli.step_dir import with_policy
+    from rsgrpo_cli.step_dir import newest, with_policy
 
     if audit_with is not None:
         refused = {"--rescore": rescore, "--force": force, "--ray": ray is not None, "--data-parallel": data_parallel}

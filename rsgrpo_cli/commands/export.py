@@ -58,11 +58,10 @@ def export(
     from rsgrpo_cli.pipeline import export as exporting
     from rsgrpo_cli.pipeline.averaging import moved
     from rsgrpo_cli.pipeline.base_model import open_base
-    from rsgrpo_cli.policies import newest
     from rsgrpo_cli.report.card import card
     from rsgrpo_cli.run_dir import RunDir
     from rsgrpo_cli.staleness import stale_evaluation
-    from rsgrpo_cli.step_dir import with_policy
+    from rsgrpo_cli.step_dir import newest, with_policy
 
     printed = Output(as_json=as_json)
     name, policy = _split(name, policy)
