@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 from rsgrpo_cli import activity
 from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
 from rsgrpo_cli.config import ScoreConfig
+from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.pipeline.parts import discard
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import again
@@ -22,7 +24,7 @@ from rsgrpo_cli.schemas import REWARDS, ROLLOUTS
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
 from rsgrpo_cli.staleness import Freshness, freshness
-from rsgrpo_cli.step_dir import Parts, Step, part_files
+from rsgrpo_cli.step_dir import Parts, Step, part_files, rewards_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Grading:
         prompts: Table of `schemas.PROMPTS`, that of the rules.
         prompts_id: Its id.
         policy_version: Of the policy that was sampled, where the lineage is to say so.
+        recorded: The identity of the run's other rewards, if there are any.
     """
 
     rules: Rules
@@ -66,11 +69,17 @@ class Grading:
     prompts: pa.Table
     prompts_id: str
     policy_version: int | None = None
+    recorded: str = ""
 
     @property
     def identity(self) -> str:
-        """By what rules: those of the tasks that the prompts have."""
-        return rules_for(self.reward.identity, {*self.prompts["task"].unique().to_pylist()})
+        """By what rules: those of the tasks that the prompts have.
+
+        A run that an older version made goes on to name all: rewards that are made again are then the same.
+        """
+        tasks = {*self.prompts["task"].unique().to_pylist()}
+        identity = rules_for(self.reward.identity, tasks)
+        return self.recorded if rules_for(self.recorded, tasks) == identity else identity
 
     def lineage(self, rollouts_id: str) -> Lineage:
         """The lineage of the rewards of the rollouts with an id."""
@@ -173,7 +182,19 @@ def grading_of(session: Session, step: Step, cfg: ScoreConfig) -> Grading:
     shaping = Shaping(step.sampled.config["max_tokens"], cfg.overlong_buffer, cfg.format_weight)
     rules = Rules(cfg, session.run.prompts, shaping=shaping)
     reward = rules.open(session, cfg.workers)
-    return Grading(rules, reward, cfg.decisive(), session.prompts, session.prompts_id, step.number)
+    recorded = _recorded(step, cfg.reward)
+    return Grading(rules, reward, cfg.decisive(), session.prompts, session.prompts_id, step.number, recorded)
+
+
+def _recorded(step: Step, name: str) -> str:
+    """The identity that the run's rewards of this name have, of this step or the nearest; "" where there are none."""
+    for number in sorted(step.run.steps(), key=lambda number: abs(number - step.number)):
+        for path in rewards_of(step.run, number).paths[:1]:
+            with suppress(ArtifactError):  # a damaged one is named where it is used
+                made = read_lineage(path, REWARDS).config
+                if made.get("reward") == name:
+                    return str(made.get("identity"))
+    return ""
 
 
 def freshness_of_rewards(path: Path, wanted: Lineage) -> Freshness:

@@ -302,6 +302,10 @@ def test_an_older_run_on_puzzles_goes_on_under_other_rules_for_mathematics(
         result = cli(*command, "--run", "runs/x")
         assert result.code == 0, result.err
     assert cli("verify", "runs/x").code == 0
+    made = rewards.read_bytes()
+    rewards.unlink()
+    assert cli("score", "--run", "runs/x", "--step", "0").code == 0
+    assert rewards.read_bytes() == made  # so that nothing that was made from them is stale
 
 
 def test_other_rules_for_mathematics_are_refused_in_a_run_on_mathematics(
