@@ -99,8 +99,11 @@ class _Check:
         self._gone()
         drawn = self._rollouts()
         self.keys = _whole(drawn)
+        self._require("rewards")
         self._graded(drawn)
         for kind, what in ((HISTORY, "advantages"), (ADVANTAGES, "advantages"), (UPDATE_METRICS, "updates")):
+            if kind is not HISTORY:
+                self._require(what)
             self._tables(kind, what)
         for path in sorted(self.run.step(self.number).glob("audit.*.parquet")):
             self.found.audit(path, self._rewards_id())
@@ -138,11 +141,15 @@ class _Check:
             elif step.manifest.get("removed") is not True:
                 with self._same("rollouts"):
                     step.complete_rollouts()
-        for what in CHAIN[1:]:
-            with suppress(RsgrpoError):  # of a damaged manifest, which is a finding already
-                if done and not (self.rewards if what == "rewards" else step.artifact(what)):
-                    self.unknown.add(what)
-                    self.found.add(f"the {what} of step {self.number} are gone", made_again(again[what]))
+
+    def _require(self, what: str) -> None:
+        """Note that an artifact is gone which the step must have, its update being done."""
+        if self.number < self.run.newest_version() and not self._there(what):
+            self.unknown.add(what)
+            self.found.add(f"the {what} of step {self.number} are gone", made_again(self.again[what]))
+
+    def _there(self, what: str) -> Parts:
+        return self.rewards if what == "rewards" else self.step.artifact(what)
 
     def _rollouts(self) -> Mapping[str, pa.Table | None]:
         """The keys of each part of the rollouts; None for one that is damaged."""
