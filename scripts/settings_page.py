@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from page_writer import DOCS, finish, heading, table
 
-from rsgrpo_cli.commands.options import shown
+from rsgrpo_cli.commands.typed import shown
 from rsgrpo_cli.config import ESTIMATORS, VARIANTS
 from rsgrpo_cli.config.reference import Setting, estimator_settings, sections, settings
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands import options, typed
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
 
@@ -81,7 +81,7 @@ def _compare_groups(
 
     groups = find_groups(places)
     benchmarks = shared_benchmarks(groups, benchmark)
-    columns = [("pass", float(value)) for value in (options.ks(k) if k else _usual_ks(groups, benchmarks))]
+    columns = [("pass", float(value)) for value in (typed.ks(k) if k else _usual_ks(groups, benchmarks))]
     columns += [("cover", share) for share in _shares(cover)]
     found = compare_groups(groups, benchmarks, columns, baseline_of(groups, baseline), correction)
     if out.as_json or form == "terminal":
@@ -113,7 +113,7 @@ def _compare_two(out: Output, places: list[str], benchmark: str | None, k: str |
     from rsgrpo_cli.report.tables import comparison_table
 
     found = [find(place, benchmark) for place in places]
-    result = comparison.compare(found[0], found[1], list(options.ks(k)) if k else None)
+    result = comparison.compare(found[0], found[1], list(typed.ks(k)) if k else None)
     equal = comparison.equal_results(result)
     lines = ["the two are equal on every problem"] if equal else [f"p: {result['test']}"]
     lines += [_named(result, "newly_solved"), _named(result, "newly_lost")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands import options, typed
 from rsgrpo_cli.console import Output, number, table
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def diff(
     data = differences(one, other)
     settings = table("setting", data["runs"][0], data["runs"][1])
     for name, values in data["settings"].items():
-        settings.add_row(name, *map(options.shown, values))
+        settings.add_row(name, *map(typed.shown, values))
     tables = [settings] if data["settings"] else []
     lines = [] if data["settings"] else ["the settings are the same"]
     Output(as_json=as_json).result(data, *tables, _results(data), before=lines, lines=data["notes"])

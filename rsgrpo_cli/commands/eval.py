@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rsgrpo_cli.commands import disagreements, options
+from rsgrpo_cli.commands import disagreements, options, typed
 from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run, say_ks
 from rsgrpo_cli.commands.spreading import PART_TIMEOUT, DataParallelOption, PartTimeoutOption, RayOption, Spreading
 from rsgrpo_cli.config import Overrides
@@ -81,7 +81,7 @@ def evaluate(
         refused = {"--rescore": rescore, "--force": force, "--ray": ray is not None, "--data-parallel": data_parallel}
         _only_compares(refused, overrides)
     out = Output(as_json=as_json)
-    line = options.places_on_line(interpolate) if interpolate is not None else ()
+    line = typed.places_on_line(interpolate) if interpolate is not None else ()
     run = run or (_run_of_model(model) if model else None)
     fresh = audit_with is None and run is not None and model is not None and not exists(run)
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)

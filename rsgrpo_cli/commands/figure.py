@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands import options, typed
 from rsgrpo_cli.console import Output
 
 
@@ -59,7 +59,7 @@ def figure(
     path = target or Path(f"{kind}.svg")
     check_drawable(path)
     choices = chosen.choose(
-        benchmark=benchmark, k=options.ks(k) if k else None, baseline=baseline, along=along, smooth=smooth
+        benchmark=benchmark, k=typed.ks(k) if k else None, baseline=baseline, along=along, smooth=smooth
     )
     found = chosen.collect(find_groups(places), choices)
     chosen.draw(found, path)

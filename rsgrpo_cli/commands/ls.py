@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands import options, typed
 from rsgrpo_cli.console import Output, number, table
 from rsgrpo_cli.wording import counted, plural, verb
 
@@ -37,7 +37,7 @@ def ls(
     found = listing(place)
     rows = ordered(found, sort)
     by = sort.removeprefix("pass@")
-    ks = list(options.ks(k)) if k else [int(by)] if by != sort else []
+    ks = list(typed.ks(k)) if k else [int(by)] if by != sort else []
     Output(as_json=as_json).result(_data(found, rows), *_tables(found, rows, ks), lines=_lines(found, rows, ks))
 
 
@@ -93,7 +93,7 @@ def _rank(name: str) -> int:
 
 
 def _told(value: Any) -> str:
-    return "" if value is None else options.shown(value)
+    return "" if value is None else typed.shown(value)
 
 
 def _lines(found: Listing, rows: list[Row], ks: list[int]) -> list[str]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
-from datetime import date, time
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,10 +13,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from rsgrpo_cli.commands.typed import ks, num_samples, shown, text_of, value
 from rsgrpo_cli.config import Overrides, reference
 from rsgrpo_cli.config.reference import Setting
 from rsgrpo_cli.config.stages import DEFAULT
-from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.errors import UsageError
 
 
 def named_run(name: str | None) -> str | None:
@@ -277,15 +275,6 @@ def _help(setting: Setting, defaults: bool) -> str:
     return escape(" ".join(part for part in parts if part))
 
 
-def shown(value: Any) -> str:
-    """A setting's value as one would type it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple | list):
-        return ",".join(map(str, value))
-    return re.sub(r"e-0(?=\d)", "e-", f"{value:g}") if isinstance(value, float) else str(value)
-
-
 def given(flags: Mapping[str, Any], settings: list[str] | None = None) -> Overrides:
     """The settings that were given, as overrides of the configuration.
 
@@ -330,93 +319,6 @@ def named_benchmarks(overrides: Overrides) -> list[str]:
     return [name for name in given if name != DEFAULT] if isinstance(given, Mapping) else []
 
 
-def num_samples(text: str) -> int | dict[str, int]:
-    """The setting that "1024", "1024,math500=64" or "math500=64" means.
-
-    Raises:
-        UsageError: If it is something else.
-    """
-    general: list[int] = []
-    special: dict[str, int] = {}
-    try:
-        for part in text.split(","):
-            name, equals, number = part.rpartition("=")
-            if equals:
-                special[name.strip()] = int(number)
-            else:
-                general.append(int(number))
-    except ValueError as error:
-        raise UsageError(
-            f"--num-samples {text!r} is not a number of completions", "write 32, or 1024,math500=64"
-        ) from error
-    if len(general) > 1:
-        raise UsageError(f"--num-samples {text!r} has two general numbers", "write 1024,math500=64")
-    # A general number is meant for all that are not named here, also where the run or its recipe says otherwise.
-    if not special:
-        return general[0]
-    return ({DEFAULT: general[0]} if general else {}) | special
-
-
-def _text_of(name: str) -> str:
-    path = Path(name)
-    try:
-        return path.read_text(encoding="utf-8-sig")  # a byte order mark is no part of a prompt
-    except FileNotFoundError as error:
-        raise MissingError(f"no template file at {path}", "check the path given with --prompt-template") from error
-    except UnicodeDecodeError as error:
-        hint = "save it as UTF-8, for instance: iconv -f ENCODING -t UTF-8 OLD > NEW"
-        raise UsageError(f"{path} is not a text file in UTF-8", hint) from error
-
-
-def ks(text: str) -> tuple[int, ...]:
-    """The numbers of a list such as "1,32,1024".
-
-    Raises:
-        UsageError: If it is something else.
-    """
-    try:
-        values = tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"--k {text!r} is not a list of whole numbers", "write --k 1,32,1024") from error
-    if min(values) < 1:
-        raise UsageError(f"--k {text!r}: k is 1 or more")
-    return tuple(sorted(set(values)))
-
-
-def places_on_line(text: str) -> tuple[float, ...]:
-    """The numbers of a list such as "0,0.5,1": places on the line from a base model to a policy.
-
-    Raises:
-        UsageError: If it is something else.
-    """
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"--interpolate {text!r} is not a list of numbers", "write --interpolate 0,0.5,1") from error
-    from rsgrpo_cli.run_dir import is_on_line
-
-    if not all(map(is_on_line, values)):
-        hint = "0 is the base model and 1 the policy: --interpolate 0.5,0.75,1"
-        what = "a place on the line lies between 0 and 1, with six digits at most"
-        raise UsageError(f"--interpolate {text!r}: {what}", hint)
-    return tuple(sorted(set(values)))
-
-
-def as_typed(found: Any) -> str:
-    """A value as `value` reads it again."""
-    return found if isinstance(found, str) and value(found) == found else json.dumps(found)
-
-
-def value(text: str) -> Any:
-    """What a text means as a value in a TOML file: a number, true or false, a list; else the text itself."""
-    try:
-        read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    plain = list(read) == ["value"] and not isinstance(read["value"], date | time)
-    return read["value"] if plain else text
-
-
 _REPEATED = frozenset({"train.tracker"})
 """Settings whose flag may be given several times."""
 
@@ -424,6 +326,6 @@ _PARSED: Mapping[str, Callable[[Any], Overrides]] = {
     "eval.k": lambda text: {"eval.k": ks(text)},
     "train.tracker": lambda texts: {"train.tracker": [name for text in texts for name in text.split(",")]},
     "eval.num_samples": lambda text: {"eval.num_samples": num_samples(text)},
-    "prepare.prompt_template": lambda name: {"prepare.prompt_template": _text_of(name)},
+    "prepare.prompt_template": lambda name: {"prepare.prompt_template": text_of(name)},
 }
 """Settings whose flag is written in another way than the setting: what a flag's text means."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rsgrpo_cli.commands import options, plan_time
+from rsgrpo_cli.commands import options, plan_time, typed
 from rsgrpo_cli.commands.context import exists
 from rsgrpo_cli.commands.spreading import PANEL
 from rsgrpo_cli.config import Overrides, resolve, with_file
@@ -148,8 +148,8 @@ def _settings_table(data: dict[str, Any]) -> Table:
         "setting", "value", "default", title="Settings, with the default where it differs", text=("value", "default")
     )
     for name, row in data["settings"].items():
-        default = "" if row["default"] in (row["value"], None) else options.shown(row["default"])
-        made.add_row(name, options.shown(row["value"]), default)
+        default = "" if row["default"] in (row["value"], None) else typed.shown(row["default"])
+        made.add_row(name, typed.shown(row["value"]), default)
     return made
 
 

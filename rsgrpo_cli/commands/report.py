@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rsgrpo_cli.commands import options
+from rsgrpo_cli.commands import options, typed
 from rsgrpo_cli.console import Output, size
 from rsgrpo_cli.errors import UsageError
 
@@ -86,7 +86,7 @@ def _table(runs: list[str], benchmark: str | None, k: str | None, figure: Path |
     found = _told_apart([_labelled(text, benchmark) for text in each_run(runs)])
     require_same_problems([evaluation for _, evaluation in found])
     differences = unlike(found)
-    ks = options.ks(k) if k else found[0][1].asked_ks()
+    ks = typed.ks(k) if k else found[0][1].asked_ks()
     if figure is not None:
         passk.draw(passk.of_evaluations(found), figure)
     data: dict[str, Any] = {

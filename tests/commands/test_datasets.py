@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from rsgrpo_cli.commands.options import num_samples
+from rsgrpo_cli.commands.typed import num_samples
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline.preparation import SPARE_ROWS

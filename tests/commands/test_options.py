@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rsgrpo_cli.commands.options import given, shown, value
+from rsgrpo_cli.commands.options import given
+from rsgrpo_cli.commands.typed import shown, value
 from rsgrpo_cli.config import reference
 from tests.conftest import Cli
 
