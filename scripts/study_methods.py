@@ -31,9 +31,7 @@ def other_methods(benchmark: str, main: Sequence[Group], others: Sequence[Group]
         main: The groups that are compared in full, the base model among them.
         others: The other methods'.
     """
-    groups = [group for group in others if not group.is_base]
-    seeds = shared_seeds([*main, *groups])
-    main, groups = cut(main, seeds), in_order(cut(groups, seeds))
+    main, groups = of_shared_seeds(main, others)
     yield "### Other methods, and a beta that moves"
     yield ""
     yield (
@@ -42,9 +40,7 @@ def other_methods(benchmark: str, main: Sequence[Group], others: Sequence[Group]
         "[estimators](estimators.md)."
     )
     yield ""
-    shown = [replace(group, label=named(group.label)) for group in [*in_order(main), *groups]]
-    grpo = next(group for group in shown if group.label == named("grpo"))
-    yield as_text(compare_groups(shown, [benchmark], pass_columns(shown, benchmark), grpo), "markdown")
+    yield table_against("grpo", benchmark, [*in_order(main), *groups])
     yield from equal_tables(benchmark, main, groups)
     yield from halfway(benchmark, main, groups)
 
@@ -93,16 +89,12 @@ def halfway(benchmark: str, main: Sequence[Group], groups: Sequence[Group]) -> I
 
 def confirmed(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
     """What stood out, on seeds that the table of all methods does not have; arguments as of `other_methods`."""
-    groups = [group for group in others if not group.is_base]
-    seeds = shared_seeds([*main, *groups])
-    main, groups = cut(main, seeds), in_order(cut(groups, seeds))
+    main, groups = of_shared_seeds(main, others)
     yield "### What stood out, on fresh seeds"
     yield ""
     yield f"{counted(groups[0].seeds).capitalize()} that the table above does not have."
     yield ""
-    shown = [replace(group, label=named(group.label)) for group in [*in_order(main), *groups]]
-    best = next(group for group in shown if group.label == named("beta8"))
-    yield as_text(compare_groups(shown, [benchmark], pass_columns(shown, benchmark), best), "markdown")
+    yield table_against("beta8", benchmark, [*in_order(main), *groups])
     yield from equal_tables(benchmark, main, groups)
     yield from halfway(benchmark, main, groups)
 
@@ -118,9 +110,7 @@ def larger_model(benchmark: str, main: Sequence[Group], others: Sequence[Group])
         f"{counted(others[0].seeds).capitalize()}."
     )
     yield ""
-    shown = [replace(group, label=named(group.label)) for group in in_order(others)]
-    grpo = next(group for group in shown if group.label == named("grpo"))
-    yield as_text(compare_groups(shown, [benchmark], pass_columns(shown, benchmark), grpo), "markdown")
+    yield table_against("grpo", benchmark, in_order(others))
     yield from halfway(benchmark, others, [])
 
 
@@ -165,6 +155,16 @@ def rows_of_setting(told: str, methods: Mapping[str, Group], benchmark: str, ks:
             yield f"| | {named(label)} | {' | '.join(cells)} |"
 
 
-def pass_columns(groups: Sequence[Group], benchmark: str) -> list[tuple[str, float]]:
-    """The columns of a table: pass@k for every k that all runs have the samples for."""
-    return [("pass", float(k)) for k in sampled_ks(groups, benchmark)]
+def of_shared_seeds(main: Sequence[Group], others: Sequence[Group]) -> tuple[list[Group], list[Group]]:
+    """Both cut to the seeds that all have; of the others without their base model, in the tables' order."""
+    methods = [group for group in others if not group.is_base]
+    seeds = shared_seeds([*main, *methods])
+    return cut(main, seeds), in_order(cut(methods, seeds))
+
+
+def table_against(baseline: str, benchmark: str, groups: Sequence[Group]) -> str:
+    """pass@k for every k that all runs have the samples for, and the differences to the group with a label."""
+    shown = [replace(group, label=named(group.label)) for group in groups]
+    against = next(group for group in shown if group.label == named(baseline))
+    columns = [("pass", float(k)) for k in sampled_ks(groups, benchmark)]
+    return as_text(compare_groups(shown, [benchmark], columns, against), "markdown")
