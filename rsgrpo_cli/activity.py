@@ -96,7 +96,7 @@ class Progress:
         count: For example "3/8 parts"; empty where nothing is counted.
         fraction: The share that is done, None where it is not known.
         seconds: Since it began.
-        detail: What more there is to say.
+        detail: More about it, in words.
     """
 
     what: str

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rsgrpo_cli.artifacts import read_json
+from rsgrpo_cli.config.typed import as_typed
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.step_dir import CHAIN, Step
@@ -33,7 +33,7 @@ def own_settings(run: RunDir, step: int, what: str) -> list[str]:
         word
         for name, was, _ in changed
         if name != "seed"
-        for word in ("--set", f"{_SECTIONS[what]}.{name}={_typed(was)}")
+        for word in ("--set", f"{_SECTIONS[what]}.{name}={as_typed(was)}")
     ]
 
 
@@ -54,10 +54,6 @@ def _settings_of_policy(run: RunDir, version: int) -> Mapping[str, Any]:
         return {}
     settings = lineage.get("config")
     return settings if isinstance(settings, dict) else {}
-
-
-def _typed(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _settings_if_readable(step: Step, what: str) -> Mapping[str, Any]:

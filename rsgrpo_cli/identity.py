@@ -111,8 +111,8 @@ def refuse_unasked(run: Path, kind: Function, name: str) -> NoReturn:
         UsageError: Saying how to have it called.
     """
     raise UsageError(
-        f"run {run.name} is set to call the {kind} function {name}, and a run directory is data: nothing that it names "
-        "is run unasked",
+        f"run {run.resolve().name} is set to call the {kind} function {name}, and a run directory is data: nothing "
+        "that it names is run unasked",
         f"if you know the function: the same command with --trust, or with --{kind} {name}",
     )
 

@@ -279,7 +279,8 @@ class RunDir:
         try:
             disk.write_exclusively(path / "config.json", lambda file: file.write(text))
         except FileExistsError as error:
-            raise UsageError(f"{path} is a run already", "choose another name") from error
+            hint = "another process started it: the same command again resumes it; or choose another name"
+            raise UsageError(f"{path} is a run already", hint) from error
         return cls(path, since)
 
     def take_back(self) -> bool:

@@ -63,7 +63,7 @@ ALLOWED: dict[str, set[str]] = {
     "step_dir": {"errors", "wording", "schemas", "artifacts", "run_dir", "run_commands"},
     "staleness": {"errors", "run_commands", "schemas", "artifacts", "footers", "run_dir", "identity", "step_dir"},
     "policies": {"errors", "run_dir", "step_dir", "staleness"},
-    "departures": {"errors", "artifacts", "run_dir", "step_dir"},
+    "departures": {"errors", "artifacts", "config", "run_dir", "step_dir"},
     "checked_steps": {"errors", "schemas", "artifacts", "run_dir", "step_dir", "staleness", "departures"},
     "pipeline": BELOW
     | {"core", "tasks", "rewards", "estimators", "engines", "policy", "stages"}

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from rsgrpo_cli.commands import options, typed
+from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
 from rsgrpo_cli.config import ESTIMATORS, AdvantageConfig, Overrides, RsGrpoConfig, estimator_config
+from rsgrpo_cli.config.typed import value
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DependencyError, UsageError
 
@@ -83,7 +84,7 @@ def methods(text: str) -> list[tuple[str, AdvantageConfig]]:
         pairs = [knob.partition("=") for knob in knobs]
         if not name or any(not equals for _, equals, _ in pairs):
             raise UsageError(f"--compare {part!r} is not NAME or NAME:KEY=VALUE", f"--compare {_EXAMPLE}")
-        cfg = estimator_config(name, {key: typed.value(value) for key, _, value in pairs})
+        cfg = estimator_config(name, {key: value(text) for key, _, text in pairs})
         if isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant":
             raise UsageError("--compare takes a beta, not a schedule of it", f"--compare {_EXAMPLE}")
         found[" ".join([name, *knobs])] = cfg

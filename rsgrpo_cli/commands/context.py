@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rsgrpo_cli import activity, events
 from rsgrpo_cli.commands.live import shown
 from rsgrpo_cli.commands.spreading import Spreading, spread
-from rsgrpo_cli.commands.typed import as_typed
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
+from rsgrpo_cli.config.typed import as_typed
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import ArtifactError, Interrupted, LockedError, RsgrpoError, UsageError
 from rsgrpo_cli.wording import counted, counts_told, fact, raised

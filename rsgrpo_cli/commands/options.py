@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from rsgrpo_cli.commands.typed import ks, num_samples, shown, text_of, value
+from rsgrpo_cli.commands.typed import ks, num_samples, shown, text_of
 from rsgrpo_cli.config import Overrides, reference
 from rsgrpo_cli.config.reference import Setting
 from rsgrpo_cli.config.stages import DEFAULT
+from rsgrpo_cli.config.typed import value
 from rsgrpo_cli.errors import UsageError
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
-from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -98,18 +95,3 @@ def places_on_line(text: str) -> tuple[float, ...]:
         what = "a place on the line lies between 0 and 1, with six digits at most"
         raise UsageError(f"--interpolate {text!r}: {what}", hint)
     return tuple(sorted(set(values)))
-
-
-def as_typed(found: Any) -> str:
-    """A value as `value` reads it again."""
-    return found if isinstance(found, str) and value(found) == found else json.dumps(found)
-
-
-def value(text: str) -> Any:
-    """What a text means as a value in a TOML file: a number, true or false, a list; else the text itself."""
-    try:
-        read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    plain = list(read) == ["value"] and not isinstance(read["value"], date | time)
-    return read["value"] if plain else text

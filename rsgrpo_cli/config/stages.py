@@ -235,6 +235,14 @@ class TrainConfig(StageConfig):
     """Where to send metrics and evaluations too: csv, mlflow, tensorboard, trackio, wandb, one or several; by default
     nowhere. none stops it. It changes nothing of the run."""
 
+    def evaluates(self, version: int) -> bool:
+        """Whether a policy is to be evaluated, by its number."""
+        return self.eval_every > 0 and (version % self.eval_every == 0 or version == self.steps)
+
+    def saves(self, version: int) -> bool:
+        """Whether a policy is to be saved: by its number, as the last, or to be evaluated."""
+        return version % self.checkpoint_every == 0 or version == self.steps or self.evaluates(version)
+
     @field_validator("tracker", mode="before")
     @classmethod
     def _are_names(cls, given: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from rsgrpo_cli import activity, health
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, override_afresh
 from rsgrpo_cli.errors import DivergedError, Interrupted, UsageError
+from rsgrpo_cli.identity import read_identity
 from rsgrpo_cli.pipeline import evaluation, preparation, prompt_checks, steps
 from rsgrpo_cli.pipeline.history import History, check_history
 from rsgrpo_cli.pipeline.identity import check_estimator, check_reward
@@ -64,8 +65,10 @@ def train(session: Session, report: Report) -> None:
         check_estimator(session, session.config.advantage.estimator, own.identity)
     settle(session)
     total = session.config.train.steps
-    if session.run.newest_version() < total:
+    unfinished = session.run.newest_version() < total
+    if unfinished or read_identity(session.run.path) is None:
         session.check_base()
+    if unfinished:
         with activity.doing("preparing the problems"):
             _prepare(session)
         _check_resources(session)
@@ -222,24 +225,16 @@ class Training:
         prune(self.session.run, keep=self.session.config.train.keep_checkpoints, warn=self.session.out.warn)
 
     def _is_due(self, version: int) -> bool:
-        """Whether a policy is to be saved: by its number, as the last, to be evaluated, or because of a Ctrl-C.
+        """Whether a policy is to be saved now: as it is due, or because of a Ctrl-C.
 
         One that several ranks have made always is: it is nowhere else.
         """
-        cfg = self.session.config.train
-        if self.session.config.update.ranks > 1:
-            return True
-        by_number = version % cfg.checkpoint_every == 0 or version == cfg.steps
-        return by_number or _evaluation_is_due(self.session, version) or self.session.stop.requested
-
-
-def _evaluation_is_due(session: Session, version: int) -> bool:
-    cfg = session.config.train
-    return cfg.eval_every > 0 and (version % cfg.eval_every == 0 or version == cfg.steps)
+        config = self.session.config
+        return config.update.ranks > 1 or config.train.saves(version) or self.session.stop.requested
 
 
 def _maybe_evaluate(session: Session, version: int, *, again: bool = True) -> None:
-    if not _evaluation_is_due(session, version):
+    if not session.config.train.evaluates(version):
         return
     for name in evaluation.benchmarks_of(session):
         request = evaluation.Request(name)

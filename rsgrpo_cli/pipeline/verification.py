@@ -23,6 +23,7 @@ from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.findings import FIRST, LAST, Findings, made_again, moved
 from rsgrpo_cli.pipeline.verified_evaluations import check_benchmarks, check_evaluations
 from rsgrpo_cli.pipeline.verified_kinds import check_kinds
+from rsgrpo_cli.pipeline.verified_presence import check_presence, first_step
 from rsgrpo_cli.pipeline.verified_steps import check_step
 from rsgrpo_cli.pipeline.verified_tags import check_tagged
 from rsgrpo_cli.schemas import CHECKED, METRICS, PROMPTS, SOLVED, ArtifactSchema
@@ -42,7 +43,8 @@ class Verification(Findings):
             check_kinds(self)
             readable = self._settings()
             self._problems()
-            steps, replaced = {*self.run.steps()}, frozenset[str]()
+            steps = {*self.run.steps(), *range(first_step(self.run), self.run.newest_version())}
+            replaced = frozenset[str]()
             for number in sorted(steps | {*self.run.checkpoint_folders()}):
                 if number in self.run.checkpoint_folders():
                     self._checkpoint(number, other_record="policy" in replaced)
@@ -84,21 +86,14 @@ class Verification(Findings):
             self.add(f"{self.run.prompts} is gone", made_again(moved(self.command("prepare"))))
 
     def _statistics(self) -> None:
-        again = moved(self.command("train"))
+        again, metrics = moved(self.command("train")), None
         for path, kind in ((self.run.metrics, METRICS), (self.run.solved, SOLVED), (self.run.checked, CHECKED)):
             table = self.table(path, kind, again) if path.is_file() else None
             if table is not None and kind is not CHECKED:
                 self._join_steps(path, table, kind, again)
-            if table is not None and kind is METRICS:
-                self._require_newest(max(table["step"].to_pylist(), default=-1) + 1)
-
-    def _require_newest(self, version: int) -> None:
-        """The metrics of a step are written once the policy that it made is saved, and the newest policy is kept."""
-        folder = self.run.checkpoint(version)
-        if self.run.newest_version() < version and not any(self.names(path) for path in (folder, folder.parent)):
-            self.at = version - 1
-            train = self.command("train", *self._as_far_as(version))
-            self.add(f"{folder} is gone: no checkpoint of the newest policy is left", f"make it again: {train}")
+            if kind is METRICS:
+                metrics = table
+        check_presence(self, metrics)
 
     def _join_steps(self, path: Path, table: pa.Table, kind: ArtifactSchema, hint: str) -> None:
         """The statistics are of these steps: their mean reward, and what they solved.

@@ -1,4 +1,4 @@
-"""Whether what stands in a run's directory is of the kind that its name says: a file, or a directory."""
+"""Files in the place of directories, directories in the place of files, and what is neither."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class Jobs:
             self._end(job, "stopped")
         elif ended.lost and job._lost + 1 < MOST_LOST:
             job._lost += 1
-            self._next(job)  # the same command goes on with what is there
+            self._next(job)  # the same command resumes the run
         else:
             why = ended.why or last_error(job.log, job._logged) or f"it ended with exit code {code}"
             _, taken, owner = why.partition(f" {IN_USE} ")

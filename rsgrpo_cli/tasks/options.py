@@ -21,7 +21,7 @@ class Numbered:
     """A data set whose answers are numbers of options.
 
     Args:
-        problem: One whose answer stands in none of its options.
+        problem: One whose answer is none of its options.
         column: With the options.
         options: Of this problem.
         first: The number of the first option, 0 or 1; None where the data does not tell.

@@ -1,4 +1,4 @@
-"""The trackers: each opens the run's series, or goes on with it, and takes steps and evaluations.
+"""The trackers: each opens the run's series, or continues it, and takes steps and evaluations.
 
 Their packages are imported when a store is opened. Names of projects, places and modes are those that each tracker
 takes from its own environment variables.

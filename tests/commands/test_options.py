@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from rsgrpo_cli.commands.options import given
-from rsgrpo_cli.commands.typed import shown, value
+from rsgrpo_cli.commands.typed import shown
 from rsgrpo_cli.config import reference
+from rsgrpo_cli.config.typed import value
 from tests.conftest import Cli
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.run_dir import RunDir
-from tests.conftest import Cli
+from rsgrpo_cli.schemas import METRICS
+from tests.conftest import SMALL, Cli
 
 
 def a_file(path: Path) -> None:
@@ -51,10 +53,34 @@ def test_what_is_of_another_kind_is_named_and_then_what_is_gone(
     assert cli("verify", trained).code == 0
 
 
+@pytest.mark.parametrize("place", ["steps/000001", "metrics.parquet", "solved.parquet", "identity.json", "checkpoints"])
+def test_what_was_deleted_is_missed_and_made_again_as_told(cli: Cli, trained: Path, tmp_path: Path, place: str) -> None:
+    (trained / place).rename(tmp_path / "away")
+    told = cli("verify", trained)
+    assert told.code == 1
+    assert place in told.out or "of step 1 are gone" in told.out
+    for line in told.out.splitlines():
+        assert cli(*line.partition("make it again: rsgrpo ")[2].split()).code == 0
+    assert cli("verify", trained).code == 0
+
+
+def test_a_policy_that_was_not_to_be_saved_yet_is_not_missed(cli: Cli, tmp_path: Path) -> None:
+    run = tmp_path / "runs/a"
+    few = ("--steps", "3", "--checkpoint-every", "3", *SMALL)
+    assert cli("train", "--run", "a", *few).code == 0
+    shutil.rmtree(run / "checkpoints")
+    metrics = read_table(run / "metrics.parquet", METRICS)
+    write_table(run / "metrics.parquet", metrics.slice(0, 2), METRICS, Lineage("train", {}, {}))
+    shutil.rmtree(run / "steps/000002")
+    assert "is gone" not in cli("verify", "a").out
+
+
 def test_a_checkpoint_that_was_the_newest_is_missed(cli: Cli, trained: Path, tmp_path: Path) -> None:
     (trained / "checkpoints/000002").rename(tmp_path / "away")
     told = cli("verify", trained).out
-    assert "checkpoints/000002 is gone: no checkpoint of the newest policy is left: make it again: rsgrpo train" in told
+    assert (
+        "checkpoints/000002 is gone: policy 2 was made, and neither it nor a later one has a checkpoint: make" in told
+    )
     result = cli("eval", "--run", trained, "-n", "1", "--k", "1")
     newest = RunDir(trained).newest_version()
     assert f"policy 2 has no checkpoint; taking policy {newest}. To have it made again: --policy 2" in result.err

@@ -118,7 +118,7 @@ class Queue:
             bar: Told how the workers are doing.
 
         Yields:
-            The name of a part, once it is made, and what there is to say of it.
+            The name of a part once it is made, and its facts.
 
         Raises:
             EngineError: If a part fails MOST_FAILURES times, or workers do not start.

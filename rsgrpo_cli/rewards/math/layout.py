@@ -50,7 +50,7 @@ def _joined(name: str, said: str, text: str) -> str:
         return text
     lines: list[str] = []
     for row in (row.replace("&", " ").strip() for row in rows):
-        if lines and row.startswith("="):  # goes on with the line before
+        if lines and row.startswith("="):  # continues the line before
             lines[-1] = f"{lines[-1]} {row}"
         else:
             lines.append(row)
