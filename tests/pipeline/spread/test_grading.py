@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -78,8 +79,7 @@ def test_old_rewards_stay_where_nothing_can_be_graded(whole: Path, monkeypatch: 
     before = score(whole, None, "old")
 
     def other(*given: Any) -> Any:
-        made = grading_of(*given)
-        return replace(made, settings={**made.settings, "identity": "another"})
+        return replace(grading_of(*given), reward=SimpleNamespace(identity="another"))
 
     monkeypatch.setattr(steps, "grading_of", other)
     with pytest.raises(StaleError, match=r"has another reward: .*, not another"):
