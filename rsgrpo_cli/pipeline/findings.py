@@ -51,6 +51,7 @@ class Findings:
         at: The step that is being checked, as of `Finding`.
         stale: What was made from something that was replaced since, by its step.
         unsure: Policies whose checkpoint, or the record of whose update, is not as it should be.
+        misplaced: Steps whose files are in the folder of another, or in whose folder those of another are.
     """
 
     run: RunDir
@@ -60,6 +61,7 @@ class Findings:
     at: int = FIRST
     stale: dict[int, str] = field(default_factory=dict)
     unsure: set[int] = field(default_factory=set)
+    misplaced: frozenset[int] = frozenset()
 
     def add(self, what: str, hint: str) -> None:
         """Note a finding, once: what is damaged shows again where something was made from it."""

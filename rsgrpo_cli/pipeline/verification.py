@@ -23,6 +23,7 @@ from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.findings import FIRST, LAST, Findings, made_again, moved
 from rsgrpo_cli.pipeline.verified_evaluations import check_benchmarks, check_evaluations
 from rsgrpo_cli.pipeline.verified_kinds import check_kinds
+from rsgrpo_cli.pipeline.verified_places import check_places
 from rsgrpo_cli.pipeline.verified_presence import check_presence, first_step
 from rsgrpo_cli.pipeline.verified_steps import check_step
 from rsgrpo_cli.pipeline.verified_tags import check_tagged
@@ -44,11 +45,16 @@ class Verification(Findings):
             readable = self._settings()
             self._problems()
             steps = {*self.run.steps(), *range(first_step(self.run), self.run.newest_version())}
+            check_places(self)
             replaced = frozenset[str]()
             for number in sorted(steps | {*self.run.checkpoint_folders()}):
                 if number in self.run.checkpoint_folders():
                     self._checkpoint(number, other_record="policy" in replaced)
                 self.at = number
+                if number in self.misplaced:
+                    self.unsure.add(number + 1)
+                    replaced = frozenset({"policy", "history"})
+                    continue
                 if number in steps and self._is_of_no_policy(number):
                     continue
                 replaced = check_step(self, number, apart_from=replaced) if number in steps else frozenset()
@@ -100,7 +106,7 @@ class Verification(Findings):
 
         Those of a step that is damaged or stale follow from it.
         """
-        unsound = {finding.step for finding in self.findings} | {*self.stale}
+        unsound = {finding.step for finding in self.findings} | {*self.stale} | self.misplaced
         for row in table.to_pylist():
             step = Step(self.run, row["step"])
             if row["step"] in unsound or not step.rewards or step.lost_rollouts or not step.rollouts:

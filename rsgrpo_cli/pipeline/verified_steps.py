@@ -55,7 +55,7 @@ def is_foreign_update(run: RunDir, number: int) -> bool:
     with suppress(RsgrpoError):  # what cannot be read is a finding of its own
         if not found.updates:
             return False
-        came = {_policy_of(run, number + 1), after.rollouts.first.inputs.get("policy") if after.rollouts else None}
+        came = {saved_policy(run, number + 1), after.rollouts.first.inputs.get("policy") if after.rollouts else None}
         both, came = None not in came, came - {None}
         if len(came) != 1 or found.updates.first.outputs.get("policy") in (None, *came):
             return False
@@ -73,7 +73,8 @@ def _fits(step: Step) -> bool:
     return all(id_now in (None, step.updates.made_from(role)) for role, id_now in now.items())
 
 
-def _policy_of(run: RunDir, version: int) -> str | None:
+def saved_policy(run: RunDir, version: int) -> str | None:
+    """The id of a policy as its checkpoint has it, if there is one."""
     manifest = run.checkpoint(version) / "manifest.json"
     return str(read_json(manifest, policy_id=str)["policy_id"]) if manifest.is_file() else None
 

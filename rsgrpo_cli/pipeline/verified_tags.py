@@ -15,14 +15,14 @@ from rsgrpo_cli.step_dir import Step, part_files, rewards_of, stage_command
 
 def check_tagged(found: Findings) -> None:
     """Read through what has a tag; the single files of a step are read with those that have none."""
-    for number in found.run.steps():
+    for number in sorted({*found.run.steps()} - found.misplaced):
         found.at = number
         for folder in sorted(found.run.step(number).glob("rollouts.*")):
             if folder.is_dir():
                 _rollouts(found, number, folder)
         for tag in sorted({_tag(path) for path in found.run.step(number).glob("rewards.*")} - {""}):
             _rewards(found, number, tag)
-    for step, tag in updates_with_tags(found.run):
+    for step, tag in ((step, tag) for step, tag in updates_with_tags(found.run) if step not in found.misplaced):
         found.at = step
         _policy(found, step, tag)
 
