@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from study_methods import confirmed, larger_model, other_methods, other_settings
+from study_methods import REPEATS, Repeat, confirmed, other_methods, other_settings, repeated
 from study_parts import (
     NAMES,
     above,
@@ -49,7 +49,7 @@ class Tier:
         methods: The sweep of further methods.
         confirm: The sweep of those that stood out, on other seeds.
         settings: The sweep of other settings.
-        larger: The sweep with a larger model.
+        repeats: The sweeps with another base model, or measured otherwise.
     """
 
     title: str
@@ -59,7 +59,7 @@ class Tier:
     methods: str = ""
     confirm: str = ""
     settings: str = ""
-    larger: str = ""
+    repeats: tuple[Repeat, ...] = ()
 
 
 TIERS = (
@@ -72,7 +72,7 @@ TIERS = (
         methods="hard-methods",
         confirm="hard-confirm",
         settings="hard-settings",
-        larger="hard-larger",
+        repeats=REPEATS,
     ),
 )
 
@@ -95,12 +95,14 @@ def main() -> None:
             (tier.methods, other_methods),
             (tier.confirm, confirmed),
             (tier.settings, other_settings),
-            (tier.larger, larger_model),
         )
         for name, more in further:
             if name and (arguments.results / name).is_dir():
                 sweeps = [groups_in(arguments.results / sweep) for sweep in (tier.test[0], name)]
                 parts += more(tier.test[1], *sweeps)
+        for repeat in tier.repeats:
+            if (arguments.results / repeat.sweep).is_dir():
+                parts += repeated(repeat, tier.test[1], groups_in(arguments.results / repeat.sweep))
     arguments.out.write_text("\n".join([*parts, *(ROOT / "docs" / "study" / "notes.md").read_text().splitlines(), ""]))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from study_parts import above, counted, cut, difference, in_order, named, sampled_ks, shared_seeds
 
@@ -19,8 +19,42 @@ SETTINGS = {
     "group64": "groups of 64, 8 prompts a step",
     "long": "360 steps",
     "unscaled": "advantages not scaled",
+    "graded": "less reward for longer answers",
 }
 """What the labels of another setting's groups begin with, and what it is."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A sweep that has the main comparison again, with another base model or otherwise measured.
+
+    Args:
+        sweep: Its name.
+        title: Of its section.
+        told: What is other.
+        halfway: Whether the weights halfway to the base model were evaluated, too.
+    """
+
+    sweep: str
+    title: str
+    told: str
+    halfway: bool = False
+
+
+REPEATS = (
+    Repeat(
+        "hard-samples",
+        "1,024 samples",
+        "The same policies, with four times as many samples of each puzzle.",
+    ),
+    Repeat(
+        "hard-larger",
+        "A model of 4.0 M parameters",
+        "Taught until it solves about as much (`python data/toy/build.py --larger runs/larger`). It is three times as "
+        "wide, and has a third of the learning rate, 1e-5; no rate was chosen for it.",
+        halfway=True,
+    ),
+)
 
 
 def other_methods(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
@@ -99,19 +133,15 @@ def confirmed(benchmark: str, main: Sequence[Group], others: Sequence[Group]) ->
     yield from halfway(benchmark, main, groups)
 
 
-def larger_model(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
-    """The same comparison with a larger model; arguments as of `other_methods`."""
-    del main  # of the bundled model
-    yield "### A model of 4.0 M parameters"
+def repeated(repeat: Repeat, benchmark: str, groups: Sequence[Group]) -> Iterator[str]:
+    """The comparison once more, with something else than usual; its base model is among the groups."""
+    yield f"### {repeat.title}"
     yield ""
-    yield (
-        "Taught until it solves about as much (`python data/toy/build.py --larger runs/larger`). It is three times as "
-        "wide, and has a third of the learning rate, 1e-5; no rate was chosen for it. "
-        f"{counted(others[0].seeds).capitalize()}."
-    )
+    yield f"{repeat.told} {counted(groups[0].seeds).capitalize()}."
     yield ""
-    yield table_against("grpo", benchmark, in_order(others))
-    yield from halfway(benchmark, others, [])
+    yield table_against("grpo", benchmark, in_order(groups))
+    if repeat.halfway:
+        yield from halfway(benchmark, groups, [])
 
 
 def other_settings(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.equal import AtEqual
 from rsgrpo_cli.studies.groups import BASE, Group, group_results
 
-KS = (1, 16, 64, 256)
+KS = (1, 16, 64, 256, 1024)
 NAMES = {
     BASE: "base model",
     "grpo": "GRPO",
