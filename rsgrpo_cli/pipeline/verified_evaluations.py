@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.pipeline.findings import Findings, moved
-from rsgrpo_cli.policies import evaluated_places
+from rsgrpo_cli.policies import evaluated_places, updates_with_tags
 from rsgrpo_cli.run_commands import benchmark_flags, eval_command, given_benchmark, sampling_flags
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run_dir import WHOLE, RunDir, is_on_line
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts, place_flags, why_stale
+from rsgrpo_cli.step_dir import has_policy
 from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
 
@@ -27,6 +31,9 @@ def check_evaluations(found: Findings) -> None:
         for folder in sorted(path for path in run.evaluations(version, at).glob("*") if path.is_dir()):
             found.at = version - 1
             _check(found, run, version, at, folder)
+    for event in found.run.recorded():
+        if event["stage"] == "eval":
+            _require(found, event)
 
 
 def _check(found: Findings, run: RunDir, version: int, at: float, folder: Path) -> None:
@@ -50,6 +57,47 @@ def _check(found: Findings, run: RunDir, version: int, at: float, folder: Path) 
             why = why_stale(run, version, folder.name, at)
             if why:
                 raise ArtifactError(f"{folder}: it {why}")
+
+
+def _require(found: Findings, event: Mapping[str, Any]) -> None:
+    """Note that an evaluation is gone which the log says was finished. No command removes one."""
+    places = [*_places(found.run, event)]
+    folders = [run.evaluation(version, name, at) for run, version, name, at in places]
+    if not places or any((folder / "summary.parquet").exists() for folder in folders):
+        return
+    (run, version, name, at), folder = places[0], folders[0]
+    found.at = version - 1
+    if not has_policy(run, version) or found.names(folder / "summary.parquet"):
+        return
+    command = _again(run, version, at, name)
+    if evaluation_parts(folder / SAMPLED):
+        found.add(f"{folder / 'summary.parquet'} is gone", f"sum it up again: {command}")
+    else:
+        what = f"{folder} is gone, which {found.run.events.name} says was finished"
+        found.add(what, f"measure again, or take its line out of {found.run.events}: {command}")
+
+
+def _places(run: RunDir, event: Mapping[str, Any]) -> Iterator[tuple[RunDir, int, str, float]]:
+    """Where an evaluation may be: a tag in the log is the evaluation's own, or the policy's, or both have it."""
+    version, name, tag = event.get("policy"), event.get("benchmark"), event.get("tag")
+    try:
+        at = float(event.get("interpolation", WHOLE))
+    except (TypeError, ValueError):
+        return
+    if type(version) is not int or not 0 <= version < _MOST or not is_on_line(at):
+        return
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or not isinstance(tag, str | None):
+        return
+    tags = {used for step, used in updates_with_tags(run) if step == version - 1}
+    own = tag is not None and name.endswith(f".{tag}")
+    if own or tag is None:
+        yield run, version, name, at
+    for used in sorted(tags if own else tags & {tag}):
+        yield run.with_update(version - 1, used), version, name, at
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_MOST = 10**9
 
 
 def _summed_up(folder: Path) -> str | None:

@@ -1,6 +1,7 @@
 """What a run must have by what else is there: its identity, its statistics, the checkpoint of its newest policy.
 
-Whole evaluations, and everything of a run that nothing else tells of, can be removed without a trace.
+Whole evaluations are missed by what the log tells of them (`verified_evaluations`). What nothing else in a run tells of
+can be removed without a trace.
 """
 
 from __future__ import annotations

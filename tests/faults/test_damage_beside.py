@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,6 +129,66 @@ def test_verify_finds_what_is_of_something_else(cli: Cli, beside: Path, name: st
 def test_the_way_out_of_damage_beside_the_run_works(cli: Cli, beside: Path, name: str) -> None:
     flipped(beside / name, beside)
     follow_all(cli, beside)
+
+
+@pytest.mark.parametrize("name", ["evals/000002.lr/held", "evals/000002at0.5/held", "evals/000002/held.x"])
+def test_a_whole_evaluation_that_is_gone_is_missed(cli: Cli, beside: Path, name: str) -> None:
+    shutil.rmtree(beside / name)
+    (finding,) = cli("verify", beside, "--no-load", "--json").json["runs"][0]["findings"]
+    assert finding["what"].startswith(f"{beside / name} is gone")
+    log = beside / "events.jsonl"
+    assert f"or take its line out of {log}: rsgrpo eval" in finding["hint"]
+    kept = log.read_text()
+    lines = [line for line in kept.splitlines() if not _is_of(json.loads(line), name)]
+    log.write_text("\n".join(lines) + "\n")
+    assert cli("verify", beside, "--no-load").code == 0
+    log.write_text(kept)
+    follow_all(cli, beside)
+    assert (beside / name / "summary.parquet").is_file()
+
+
+def _is_of(event: dict[str, Any], name: str) -> bool:
+    """Whether a line of the log is of an evaluation, by what is said in the name of its directory."""
+    _, place, benchmark = name.split("/")
+    told = (event.get("benchmark"), event.get("interpolation"), event.get("tag"))
+    tag = "lr" if ".lr" in place else "x" if benchmark.endswith(".x") else None
+    return event["stage"] == "eval" and told == (benchmark, "0.5" if "at0.5" in place else None, tag)
+
+
+def test_an_evaluation_without_its_tables_is_summed_up_again(cli: Cli, beside: Path) -> None:
+    folder = beside / "evals/000002.lr/held"
+    for path in folder.glob("*.parquet"):
+        path.unlink()
+    (finding,) = cli("verify", beside, "--no-load", "--json").json["runs"][0]["findings"]
+    assert finding["what"] == f"{folder}/summary.parquet is gone"
+    assert finding["hint"].startswith("sum it up again: rsgrpo eval")
+    follow_all(cli, beside)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"policy": 9, "benchmark": "held"},
+        {"policy": True, "benchmark": "held"},
+        {"policy": 2, "benchmark": "../held"},
+        {"policy": 2, "benchmark": 5},
+        {"benchmark": "held"},
+        {"policy": 2, "benchmark": "held", "interpolation": "nan"},
+        {"policy": 2, "benchmark": "held", "interpolation": []},
+        {"policy": 2, "benchmark": "held", "tag": "no-such"},
+        {"policy": 2, "benchmark": "held", "tag": []},
+    ],
+)
+def test_an_odd_line_of_the_log_is_no_evaluation_that_is_gone(cli: Cli, beside: Path, event: dict[str, Any]) -> None:
+    with open(beside / "events.jsonl", "a") as file:
+        file.write(json.dumps({"stage": "eval", "seconds": 1.0, **event}) + "\n")
+    assert cli("verify", beside, "--no-load").code == 0
+
+
+def test_a_fork_misses_no_evaluation_of_its_source(cli: Cli, beside: Path) -> None:
+    shutil.rmtree(beside / "evals/000002at0.5")
+    assert cli("fork", "branch", "--run", beside, "--step", "2").code == 0
+    assert cli("verify", "branch", "--no-load").code == 0
 
 
 def test_a_command_on_a_damaged_evaluation_names_the_way_out(cli: Cli, beside: Path) -> None:
