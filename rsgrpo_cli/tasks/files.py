@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
 from collections import Counter
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.tasks.chats import is_filled
+from rsgrpo_cli.tasks.contents import MARKS, content_of, one_per_line
 
 SUFFIXES = (".jsonl", ".parquet")
 BATCH_ROWS = 256
@@ -25,18 +25,9 @@ BATCH_ROWS = 256
 _BATCH_BYTES = 32_000_000
 _BUFFER_BYTES = 1_000_000
 """What is read of a column's bytes at a time: without a limit it is the whole row group."""
-_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does, so it is looked for first
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-    codecs.BOM_UTF8: "utf-8-sig",
-}
 _SAVE = "save it as UTF-8, for instance: iconv -f ENCODING -t UTF-8 OLD > NEW"
 _NO_BYTE_ORDER_MARK = f"it may be UTF-16 without its mark: {_SAVE}"
 _TWO_NAMES = "give one of them another name, or leave it out"
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK")
-"""How gzip, zstd and zip files begin."""
 Shape = Mapping[str, Any]
 """Column -> what is in it: a mapping for an object, a list for a list, anything else for a value."""
 
@@ -91,7 +82,10 @@ def open_rows(path: Path, most: int | None = None) -> Rows:
     Raises:
         DataError: If it is not what its suffix says, or has no rows.
     """
-    return _open_parquet(path) if path.suffix.lower() == ".parquet" else _open_jsonl(path, most)
+    suffix, content = path.suffix.lower(), content_of(path)
+    if content is not None and suffix not in content.suffixes:
+        raise DataError(f"{path} is {content.name}", content.way(path))
+    return _open_parquet(path) if suffix == ".parquet" else _open_jsonl(path, most)
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -254,16 +248,17 @@ def _open_jsonl(path: Path, most: int | None) -> Rows:
 def _jsonl_rows(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in _lines(path):
         if line.strip():
-            yield _row(line, f"{path} line {number}")
+            yield _row(line, path, number)
 
 
-def _row(line: str, where: str) -> dict[str, Any]:
+def _row(line: str, path: Path, number: int) -> dict[str, Any]:
+    where = f"{path} line {number}"
     try:
         row = json.loads(line, object_pairs_hook=_object)
         broken = "\\ud" in line.lower() and not _is_unicode(row)
     except json.JSONDecodeError as error:
         said = error.msg.removesuffix(" at")  # it would go on with the place in the line
-        raise DataError(f"{where} is not JSON: {said}", _explained(line)) from error
+        raise DataError(f"{where} is not JSON: {said}", _explained(line, path)) from error
     except _TwiceError as error:
         raise DataError(f"{where} has {error.args[0]!r} twice", _TWO_NAMES) from error
     except RecursionError as error:
@@ -271,7 +266,7 @@ def _row(line: str, where: str) -> dict[str, Any]:
     except ValueError as error:  # a whole number with thousands of digits
         raise DataError(f"{where} cannot be read: {str(error).partition(';')[0]}", "write it as text") from error
     if not isinstance(row, dict):
-        raise DataError(f"{where} is not a JSON object", _explained(line))
+        raise DataError(f"{where} is not a JSON object", _explained(line, path))
     if broken:
         raise DataError(
             f"{where} has half of a surrogate pair (\\ud800 to \\udfff), which is no character",
@@ -299,15 +294,14 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     with open(path, "rb") as binary:
         head = binary.read(4)
-    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
+    encoding = next((name for mark, name in MARKS.items() if head.startswith(mark)), "utf-8")
     # What is not UTF-8 is kept as lone surrogates at first, so that the line it is in can be named.
     lenient = "surrogateescape" if encoding.startswith("utf-8") else "strict"
     with open(path, encoding=encoding, errors=lenient) as file:
         try:
             for number, line in enumerate(file, start=1):
                 if not line.isascii() and (byte := _foreign_byte(line)) is not None:
-                    packed = head.startswith(_COMPRESSED)
-                    hint = "decompress it first" if packed else _NO_BYTE_ORDER_MARK if _is_padded(line) else _SAVE
+                    hint = _NO_BYTE_ORDER_MARK if _is_padded(line) else _SAVE
                     raise DataError(f"{path} line {number} is not UTF-8: it has the byte 0x{byte:02x}", hint)
                 yield number, line
         except UnicodeError as error:
@@ -324,12 +318,12 @@ def _is_padded(line: str) -> bool:
     return line.count("\0") * 4 > len(line)
 
 
-def _explained(line: str) -> str:
+def _explained(line: str, path: Path) -> str:
     """What a line that is no row may be part of."""
     if "\0" in line:
         return _NO_BYTE_ORDER_MARK if _is_padded(line) else "take the NUL characters out of it"
     if line.lstrip().startswith(("[", "{")):
-        return "a row is one object on one line; of a list: jq -c '.[]' list.json > rows.jsonl"
+        return f"a row is one object on one line; of a list, {one_per_line(path)}"
     return "a row is one JSON object on one line"
 
 

@@ -13,21 +13,17 @@ from typing import Any
 from rsgrpo_cli.bundled import bundled_data
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import DataError, MissingError, UsageError
+from rsgrpo_cli.tasks.contents import WRITE, content_of
 from rsgrpo_cli.tasks.files import SUFFIXES, Rows, is_data_file, open_rows
 from rsgrpo_cli.tasks.hub import Place, open_hub, read_hub
 from rsgrpo_cli.tasks.problems import Columns, Problem, columns_in, problems_of, read_problems, value_of
 from rsgrpo_cli.tasks.registry import REGISTRY, Listed, Split, listed
 from rsgrpo_cli.wording import counted
 
-_OTHER_FILES = {
-    ".json": "make one object per line of it: jq -c '.[]' list.json > rows.jsonl",
-    **dict.fromkeys((".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".tgz"), "decompress it first"),
-    **dict.fromkeys(
-        (".csv", ".tsv", ".xlsx", ".txt", ".arrow", ".feather", ".pkl", ".yaml", ".yml", ".toml", ".npy"),
-        "write it as JSONL (one JSON object per line) or Parquet",
-    ),
-}
-"""Suffixes of files that are not read -> what to do with such a file."""
+_PACKED = (".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".tgz")
+_TEXT = (".json", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".toml")
+_OTHER_FILES = (*_PACKED, *_TEXT, ".xlsx", ".arrow", ".feather", ".pkl", ".npy")
+"""Suffixes of files that are not read."""
 _SHOWN = 80
 """Characters of an answer that a message shows."""
 _REPOSITORY_FILES = {".parquet", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".arrow", ".gz", ".zst", ".zip", ".tar"}
@@ -179,8 +175,7 @@ def _place(dataset: str) -> Place:
     if path.suffix.lower() in _OTHER_FILES and not path.exists():
         raise MissingError(f"no dataset file at {dataset}", f"give {file}")
     if path.exists() and not path.is_dir():
-        hint = _OTHER_FILES.get(path.suffix.lower(), "write it as JSONL: one JSON object per line")
-        raise UsageError(f"{dataset} is not {file}", hint)
+        raise _not_read(path, file)
     if (path.is_dir() and (path / "state.json").is_file()) or (path / "dataset_dict.json").is_file():
         hint = "datasets.load_from_disk(...).to_parquet('rows.parquet') makes a file of it"
         raise UsageError(f"{dataset} was written by save_to_disk, not as a repository", hint)
@@ -190,6 +185,15 @@ def _place(dataset: str) -> Place:
     if path.is_dir() and not (path.resolve().name and any(_data_files(path))):
         raise UsageError(f"directory {dataset} has no dataset in it", f"give {file}, or a copy of a repository")
     return place
+
+
+def _not_read(path: Path, file: str) -> UsageError:
+    """The error of a file that is not read: what it is, where that tells more than its name, and what to do with it."""
+    suffix, content = path.suffix.lower(), content_of(path)
+    if content is not None and suffix not in content.suffixes:
+        return UsageError(f"{path} is {content.name}", content.way(path))
+    packed = "decompress it first" if suffix in _PACKED else WRITE
+    return UsageError(f"{path} is not {file}", content.way(path) if content else packed)
 
 
 def _data_files(folder: Path) -> Iterable[Path]:

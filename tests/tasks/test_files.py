@@ -35,7 +35,7 @@ def test_text_is_read_by_its_byte_order_mark(tmp_path: Path, encoding: str) -> N
         ('{"problem": "x"}'.encode("utf-16-le"), r"line 1 is not JSON.*\n  it may be UTF-16 without its mark"),
         (ROW.encode("utf-16-le"), r"line 1 is not UTF-8.*\n  it may be UTF-16 without its mark"),
         (b"\xff\xfe{\x00\xd8", "begins as UTF-16 does and is not"),
-        (gzip.compress(ROW.encode(), mtime=0), r"is not UTF-8.*\n  decompress it first"),
+        (gzip.compress(ROW.encode(), mtime=0), r"a.jsonl is a gzip file\n  decompress it first: gzip -dc"),
         (b"[" * 200_000, "line 1 is nested too deep"),
         (
             b'{"problem": "x", "answer": ' + b"9" * 5000 + b"}",
@@ -146,8 +146,10 @@ def test_what_is_no_dataset(
     monkeypatch.chdir(tmp_path)
     for folder in ("data", "empty", "saved", "folder.jsonl"):
         (tmp_path / folder).mkdir()
-    for file in ("there.json", "there.csv", "data/there.json", "there.jsonl.gz", "saved/state.json"):
+    for file in ("there.json", "data/there.json", "saved/state.json"):
         (tmp_path / file).write_text("[]")
+    (tmp_path / "there.csv").write_text("problem,answer\n1+1,2\n")
+    (tmp_path / "there.jsonl.gz").write_bytes(gzip.compress(b"[]"))
     with pytest.raises(error, match=message):
         load_source(name, "train")
 
