@@ -112,8 +112,8 @@ def grade(
     """
     in_thought = rollout_stage.prompts_in_thought(read_lineage(part, ROLLOUTS).outputs)
     rollouts = read_table(part, ROLLOUTS, list(score_stage.columns_read(reward, shaping)))
-    rollouts = rollouts if chosen is None else rollouts.filter(chosen)
-    return score_stage.score(rollouts, prompts, reward, shaping, in_thought)
+    wanted = rollouts if chosen is None else rollouts.filter(chosen)
+    return score_stage.score(wanted, prompts, reward, shaping, in_thought, among=len(rollouts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,8 +83,12 @@ class UserReward:
         """Whether the function takes a column if there is one."""
         return self.wants.everything or column in self.wants.named
 
-    def __call__(self, samples: Sequence[Sample]) -> list[Verdict]:
+    def __call__(self, samples: Sequence[Sample], among: int | None = None) -> list[Verdict]:
         """Score `samples`; consecutive ones of one prompt share a call.
+
+        Args:
+            samples: What to score.
+            among: Of how many completions these are a choice, where the others were scored before.
 
         Raises:
             UsageError: See the class.
@@ -108,7 +112,7 @@ class UserReward:
                 verdicts += self._verdicts(group, outcome)
             else:
                 verdicts += [self._verdicts([sample], next(retried))[0] for sample in group]
-        self._refuse_failures(verdicts)
+        self._refuse_failures(verdicts, among or len(verdicts))
         return verdicts
 
     def check_ground_truth(self, ground_truths: Sequence[str]) -> list[str | None]:
@@ -138,16 +142,12 @@ class UserReward:
                 "give the parameter a default, or take **columns and look for it there",
             )
 
-    def _refuse_failures(self, verdicts: Sequence[Verdict]) -> None:
-        """Stop if most calls fail: what is learned from would be made up."""
+    def _refuse_failures(self, verdicts: Sequence[Verdict], among: int) -> None:
+        """Stop if most completions fail: what is learned from would be made up."""
         failed = [verdict.status for verdict in verdicts if verdict.status in (Status.ERROR, Status.TIMEOUT)]
-        if len(failed) <= MOST_FAILURES * len(verdicts):
+        if len(failed) <= MOST_FAILURES * among:
             return
-        which = (
-            "every completion"
-            if len(failed) == len(verdicts)
-            else f"{len(failed)} of {counted(len(verdicts), 'completion')}"
-        )
+        which = "every completion" if len(failed) == among else f"{len(failed)} of {counted(among, 'completion')}"
         slow = failed.count(Status.TIMEOUT) > len(failed) / 2
         raise DataError(
             f"the reward function {self._name} failed on {which}: {self._failure}",

@@ -27,7 +27,7 @@ PROMPT_COLUMNS = ("prompt_id", "task", "split", "messages", "ground_truth", "dat
 
 
 MOST_TIMEOUTS = 0.5
-"""Of the completions of a call; where more of them time out, the limit is at fault."""
+"""Of the completions of a part; where more of them time out, the limit is at fault."""
 
 
 def columns_read(reward: RewardFn, shaping: Shaping | None = None) -> tuple[str, ...]:
@@ -42,6 +42,7 @@ def score(
     reward: RewardFn,
     shaping: Shaping | None = None,
     in_thought: Collection[str] = (),
+    among: int | None = None,
 ) -> pa.Table:
     """Grade completions against the reference answers of their prompts.
 
@@ -51,6 +52,8 @@ def score(
         reward: The verifier.
         shaping: What is added to its rewards, if anything.
         in_thought: Ids of prompts that end inside a thought, so that their completions begin in it.
+        among: Of how many completions these are a choice, where the others were graded before: failures are a share of
+            all of them.
 
     Returns:
         Table of `schemas.REWARDS`, same keys in the same order.
@@ -62,8 +65,10 @@ def score(
     samples = _samples(completions, rollouts, prompts, in_thought)
     if isinstance(reward, UserReward):
         samples = _for_a_function(samples, rollouts, prompts, takes_ids=reward.takes("completion_ids"))
-    verdicts = reward(samples)
-    _refuse_timeouts(verdicts)
+        verdicts = reward(samples, among)
+    else:
+        verdicts = reward(samples)
+    _refuse_timeouts(verdicts, among or len(verdicts))
     if shaping and not shaping.is_off:
         lengths = pc.list_value_length(rollouts["completion_ids"]).to_pylist()
         texts = [row["completion"] for row in completions]
@@ -131,11 +136,11 @@ def _prompt(messages: list[dict[str, str]] | None) -> Any:
     return messages[0]["content"] if messages and is_text else messages
 
 
-def _refuse_timeouts(verdicts: list[Verdict]) -> None:
+def _refuse_timeouts(verdicts: list[Verdict], among: int) -> None:
     late = sum(verdict.status is Status.TIMEOUT for verdict in verdicts)
-    if late > MOST_TIMEOUTS * len(verdicts):
+    if late > MOST_TIMEOUTS * among:
         raise DataError(
-            f"{late} of {counted(len(verdicts), 'completion')} ran into the time limit of the verifier",
+            f"{late} of {counted(among, 'completion')} ran into the time limit of the verifier",
             "give it longer: --timeout; then run the same command again",
         )
 

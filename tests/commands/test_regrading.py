@@ -84,6 +84,28 @@ def test_only_what_failed_is_graded_again(cli: Cli, sampled: Path, tmp_path: Pat
     assert files(sampled) == retried  # as if nothing had ever failed
 
 
+def test_what_fails_again_is_a_share_of_all(cli: Cli, sampled: Path, tmp_path: Path) -> None:
+    """Nothing of the few that are tried again can make most of the completions fail: what is saved is kept."""
+    (tmp_path / "busy").touch()
+    assert cli("score", "--run", sampled, *SCORE, "graders:flaky").code == 0
+    before, failed = files(sampled), statuses(sampled).count("error")
+    again = cli("score", "--run", sampled, *SCORE, "graders:flaky", "--retry", "error,timeout")
+    assert (again.code, files(sampled)) == (0, before), again.err
+    assert again.out.startswith(f"score: {failed} tried again, and no verdict changes; ")
+
+
+def test_a_function_that_fails_on_most_of_all_is_refused_when_it_tries_again(
+    cli: Cli, sampled: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "graders.py").write_text(GRADERS.replace('"4" in text or "5" in text', '"busy"'))
+    assert cli("score", "--run", sampled, *SCORE, "graders:flaky").code == 0
+    (tmp_path / "busy").touch()
+    before = files(sampled)
+    refused = cli("score", "--run", sampled, *SCORE, "graders:flaky", "--retry", "scored")
+    assert (refused.code, files(sampled)) == (1, before)
+    assert "failed on every completion: it raised RuntimeError: too busy" in refused.err
+
+
 def test_nothing_to_try_again(cli: Cli, sampled: Path) -> None:
     assert cli("score", "--run", sampled, *SCORE, "graders:flaky").code == 0
     before = files(sampled)
