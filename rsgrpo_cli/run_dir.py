@@ -170,7 +170,8 @@ class RunDir:
         """Policy, place on the line and benchmark of evaluations between the base model and a policy, in order."""
         folders = [path.parent for path in self.path.glob("evals/*at*/*/summary.parquet")]
         names = [(_ON_THE_LINE.fullmatch(folder.parent.name), folder.name) for folder in folders]
-        return sorted((int(found[1]), float(found[2]), benchmark) for found, benchmark in names if found)
+        places = [(int(found[1]), float(found[2]), benchmark) for found, benchmark in names if found]
+        return sorted(place for place in places if self.evaluation(place[0], place[2], place[1]) in folders)
 
     def with_update(self, step: int, tag: str, advantages: str | None = None) -> RunDir:
         """The run as if an update with a tag had been its last: what came of it is in place of the run's own."""
@@ -250,9 +251,9 @@ class RunDir:
         what = f"run {self.name} has no policy {self.policy_name(version)}"
         raise MissingError(what, f"checkpoints: {have}; 0 is the base model")
 
-    def benchmarks_of(self, version: int) -> list[str]:
-        """Evaluations of policy `version` that have a summary."""
-        return sorted(path.parent.name for path in self.evaluations(version).glob("*/summary.parquet"))
+    def benchmarks_of(self, version: int, at: float = WHOLE) -> list[str]:
+        """Evaluations of policy `version` that have a summary; `at` as of `evaluations`."""
+        return sorted(path.parent.name for path in self.evaluations(version, at).glob("*/summary.parquet"))
 
     # -- creating and finding -------------------------------------------------------------------------------------
 
@@ -385,7 +386,7 @@ def numbered(folder: Path) -> list[int]:
         return sorted(int(entry.name) for entry in entries if _NUMBER.fullmatch(entry.name) and entry.is_dir())
 
 
-_ON_THE_LINE = re.compile(r"([0-9]{6,9})at(0\.[0-9]{1,6})")
+_ON_THE_LINE = re.compile(r"([0-9]{6,9})(?:\..+)?at(0\.[0-9]{1,6})")
 _NUMBER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,8}")
 """How a step or a policy version is written; what has another name is not ours."""
 

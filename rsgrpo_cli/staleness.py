@@ -372,7 +372,7 @@ def require_own(run: RunDir, version: int, name: str, at: float = WHOLE) -> None
     if why is not None:
         raise StaleError(
             f"run {run.name}: the evaluation of {policy_at(run, version, at)} on {name} {why}",
-            f"measure again: {eval_command(run, version, name, *place_flags(at), '--force')}",
+            f"measure again: {eval_command(run, version, name, *place_flags(at), '--force', at=at)}",
         )
 
 

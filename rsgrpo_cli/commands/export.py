@@ -64,7 +64,7 @@ def export(
     from rsgrpo_cli.step_dir import newest, with_policy
 
     printed = Output(as_json=as_json)
-    name, policy = _split(name, policy)
+    name, policy, interpolate = _split(name, policy, interpolate)
     source = RunDir.open(options.one_run(name, run))
     several = _several(average, policy, interpolate)
     policy = str(several[-1]) if several else policy
@@ -96,18 +96,26 @@ def export(
     _say(printed, source, version, target, complete=complete, several=several, at=interpolate)
 
 
-def _split(name: str | None, policy: str | None) -> tuple[str | None, str | None]:
-    """The run and the policy of "RUN@POLICY", as other commands take it; --policy may say the same.
+def _split(name: str | None, policy: str | None, interpolate: float) -> tuple[str | None, str | None, float]:
+    """The run, the policy and the place on the line of "RUN@4" and "RUN@4at0.5", as other commands take them.
+
+    --policy and --interpolate may say the same.
 
     Raises:
-        UsageError: If both name a policy, and not the same.
+        UsageError: If both name one, and not the same.
     """
-    from rsgrpo_cli.report.evaluations import split_place
+    from rsgrpo_cli.report.evaluations import split_line, split_place
 
-    place, at = split_place(name or "")
-    if at and policy not in (None, at):
-        raise UsageError(f"two policies are named: {at} and {policy}", "name one")
-    return (place, at) if at else (name, policy)
+    place, named = split_place(name or "")
+    if not named:
+        return name, policy, interpolate
+    version, at = split_line(named)
+    version, at = (version, at) if version.isdecimal() else (named, 1.0)  # a tag may end like a place
+    if policy not in (None, version):
+        raise UsageError(f"two policies are named: {version} and {policy}", "name one")
+    if at != 1 and interpolate not in (1, at):
+        raise UsageError(f"two places on the line are named: {at:g} and {interpolate:g}", "name one")
+    return place, version, interpolate if at == 1 else at
 
 
 def _several(average: str | None, policy: str | None, interpolate: float) -> tuple[int, ...]:

@@ -152,7 +152,8 @@ Places = Annotated[
     typer.Argument(
         metavar="[LABEL=]PLACE[@POLICY]...",
         autocompletion=complete_run,
-        help="Runs, sweeps and folders of results; runs that differ only in their seed are one group.",
+        help="Runs, sweeps and folders of results; runs that differ only in their seed are one group. POLICY is a "
+        "number, or for weights between the base model and it, as eval --interpolate measures them: 4at0.5.",
     ),
 ]
 K = Annotated[

@@ -12,6 +12,7 @@ from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.run_commands import benchmark_flags, eval_command
+from rsgrpo_cli.staleness import place_flags
 from rsgrpo_cli.wording import counted
 
 
@@ -127,7 +128,7 @@ def require_same_problems(evaluations: Sequence[Evaluation]) -> None:
             f"{first.label} ({first.benchmark}) and {other.label} ({other.benchmark}) were evaluated on different "
             "problems",
             f"choose one benchmark: --benchmark NAME; or evaluate {other.label} on {first.benchmark} too: "
-            f"{eval_command(other.run, other.version, None, *_flags(first))}",
+            f"{eval_command(other.run, other.version, None, *_flags(first), *place_flags(other.at))}",
         )
 
 
@@ -148,12 +149,12 @@ def unlike(evaluations: Sequence[tuple[str, Evaluation]]) -> list[str]:
 
 def _command(one: Evaluation, *flags: str) -> str:
     """The command that adds to an evaluation, or changes it."""
-    return eval_command(one.run, one.version, one.benchmark, *flags)
+    return eval_command(one.run, one.version, one.benchmark, *place_flags(one.at), *flags, at=one.at)
 
 
 def _flags(one: Evaluation) -> list[str]:
     """The flags that name what an evaluation is on, for another run as well."""
-    return benchmark_flags(one.run, one.version, one.benchmark)
+    return benchmark_flags(one.run, one.version, one.benchmark, one.at)
 
 
 def _each(what: str, evaluations: Sequence[tuple[str, Evaluation]], values: Sequence[Any]) -> str:

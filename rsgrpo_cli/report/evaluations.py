@@ -1,7 +1,8 @@
-"""Evaluations as they are on disk, found by "RUN" or "RUN@POLICY"."""
+"""Evaluations as they are on disk, found by "RUN", "RUN@POLICY" or, on the line to a policy, "RUN@4at0.5"."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from rsgrpo_cli.staleness import (
     SAMPLED,
     evaluation_parts,
     place_flags,
+    policy_at,
     require_own,
     why_stale,
 )
@@ -73,8 +75,8 @@ class Evaluation:
     def label(self) -> str:
         """Its run and policy in a few words."""
         base = "" if self.version else " (base)"
-        line = "" if self.at == WHOLE else f" at {self.at:g}"
-        return f"{self.run.name}@{self.run.policy_name(self.version)}{base}{line}"
+        line = "" if self.at == WHOLE else f"at{self.at:g}"
+        return f"{self.run.name}@{self.run.policy_name(self.version)}{line}{base}"
 
     def counts(self, samples: int) -> tuple[IntArray, IntArray]:
         """Samples and right ones of each problem, among the first so many; both of shape (problems,).
@@ -148,10 +150,11 @@ def columns(evaluations: Sequence[Evaluation], ks: Sequence[int]) -> list[Column
 
 
 def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Evaluation:
-    """The evaluation that "RUN" (its newest evaluated policy) or "RUN@POLICY" means.
+    """The evaluation that "RUN" (its newest evaluated policy), "RUN@POLICY" or "RUN@4at0.5" means.
 
     Args:
         place: A run's name or path, with "@" and a policy version if another than the newest evaluated one is meant.
+            "4at0.5" means the weights halfway between the base model and policy 4.
         benchmark: Its benchmark; needed only where there are several.
         stale: Whether a stale one will do; its `stale` says why it is.
 
@@ -160,7 +163,9 @@ def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Ev
         StaleError: If it is stale and must not be.
         UsageError: If it is not clear which is meant.
     """
-    run, wanted = split(place)
+    run, wanted, at = split_on_line(place)
+    if wanted is not None and at != WHOLE:
+        return _find_on_line(run, wanted, at, benchmark, stale=stale)
     evaluated = run.evaluated()
     if benchmark is not None:
         evaluated = [version for version in evaluated if benchmark in run.benchmarks_of(version)]
@@ -172,13 +177,30 @@ def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Ev
         on = f" on {benchmark}" if benchmark else ""
         have = ", ".join(map(str, sorted(evaluated)))
         raise MissingError(f"{what} no evaluation{on}", f"{measure}; evaluated: {have}" if have else measure)
-    names = run.benchmarks_of(version)
+    return _of_one_benchmark(run, version, WHOLE, benchmark, stale=stale)
+
+
+def _find_on_line(run: RunDir, version: int, at: float, benchmark: str | None, *, stale: bool) -> Evaluation:
+    """The evaluation of weights between the base model and a policy; arguments and errors as of `find`."""
+    names = run.benchmarks_of(version, at)
+    if not names or benchmark not in (None, *names):
+        policies.require_known(run, version)
+        on = f" on {benchmark}" if benchmark else ""
+        have = ", ".join(dict.fromkeys(f"{of}at{where:g}" for of, where, _ in run.interpolated()))
+        measure = f"measure it: {measure_command(run, version, benchmark)} {' '.join(place_flags(at))}"
+        what = f"{policy_at(run, version, at)} of run {run.name} has no evaluation{on}"
+        raise MissingError(what, f"{measure}; evaluated on a line: {have}" if have else measure)
+    return _of_one_benchmark(run, version, at, benchmark, stale=stale)
+
+
+def _of_one_benchmark(run: RunDir, version: int, at: float, benchmark: str | None, *, stale: bool) -> Evaluation:
+    names = run.benchmarks_of(version, at)
     if benchmark is None and len(names) > 1:
         raise UsageError(f"run {run.name} has evaluations on {', '.join(names)}", "choose one: --benchmark NAME")
     chosen = benchmark or names[0]
     if not stale:
-        require_own(run, version, chosen)
-    return replace(load(run, version, chosen), stale=why_stale(run, version, chosen) if stale else None)
+        require_own(run, version, chosen, at)
+    return replace(load(run, version, chosen, at), stale=why_stale(run, version, chosen, at) if stale else None)
 
 
 def split(place: str) -> tuple[RunDir, int | None]:
@@ -186,16 +208,66 @@ def split(place: str) -> tuple[RunDir, int | None]:
 
     Raises:
         MissingError: If there is no such run.
+        UsageError: If weights on the line to a policy are named, where a policy is needed.
+    """
+    run, version, at = split_on_line(place)
+    if at != WHOLE:
+        what = f"{place} is on the line from the base model to policy {version}, and this needs a policy"
+        raise UsageError(what, f"rsgrpo compare and rsgrpo figure take it; the policy itself: {run.name}@{version}")
+    return run, version
+
+
+def split_on_line(place: str) -> tuple[RunDir, int | None, float]:
+    """The run of "RUN", "RUN@POLICY" or "RUN@4at0.5", the policy if one is named, and the place on the line to it.
+
+    Raises:
+        MissingError: If there is no such run.
+        UsageError: If the line is one to the base model, where it begins.
     """
     name, wanted = split_place(place)
     run = RunDir.open(name)
-    return with_policy(run, wanted) if wanted else (run, None)
+    if not wanted:
+        return run, None, WHOLE
+    policy, at = split_line(wanted)
+    if at != WHOLE and POLICY.fullmatch(wanted) and _has_update(run, wanted):  # a tag may end like a place
+        policy, at = wanted, WHOLE
+    return *with_policy(run, policy), require_line(place, policy, at)
+
+
+def require_line(place: str, policy: str, at: float) -> float:
+    """The place `at` on the line to a policy.
+
+    Raises:
+        UsageError: If the policy is the base model, where the line begins.
+    """
+    if at != WHOLE and policy.isdecimal() and not int(policy):
+        raise UsageError(
+            f"{place}: policy 0 is the base model, where the line begins", "name a later policy: RUN@4at0.5"
+        )
+    return at
+
+
+def split_line(policy: str) -> tuple[str, float]:
+    """The policy that "4at0.5" names, and the place on the line to it from the base model."""
+    found = _LINE.fullmatch(policy)
+    return (found[1], float(found[2])) if found else (policy, WHOLE)
+
+
+_LINE = re.compile(r"(.+)at(0?\.(?=[0-9]*[1-9])[0-9]{1,6})")
+
+
+def _has_update(run: RunDir, name: str) -> bool:
+    version, _, tag = name.partition(".")
+    return bool(int(version)) and run.with_update(int(version) - 1, tag).update_metrics(int(version) - 1).is_file()
 
 
 def split_place(place: str) -> tuple[str, str]:
-    """The run and the policy that "RUN@POLICY" names; no policy, where there is none, or a run is called all of it."""
+    """The run and the policy that "RUN@POLICY" names; no policy, where there is none, or a run is called all of it.
+
+    The policy may be a place on the line to it: "4at0.5".
+    """
     name, at, policy = place.rpartition("@")
-    return (name, policy) if at and POLICY.fullmatch(policy) and not _is_there(place) else (place, "")
+    return (name, policy) if at and POLICY.fullmatch(split_line(policy)[0]) and not _is_there(place) else (place, "")
 
 
 def split_label(text: str) -> tuple[str, str]:

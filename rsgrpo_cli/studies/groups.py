@@ -18,7 +18,7 @@ from rsgrpo_cli.config import decides_training
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.report.evaluations import split_label, split_place
+from rsgrpo_cli.report.evaluations import split_label, split_line, split_place
 from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.canary import alike
@@ -97,18 +97,25 @@ def find_groups(places: Sequence[str]) -> list[Group]:
         label, where = split_label(place)
         there = results.find([where])
         several = len({result.is_base for result in there}) > 1 or bool(differing(there))
-        policy = split_place(where)[1]
+        policy = _spelled(*split_line(split_place(where)[1]))
         found += [(f"{label} {_label(result)}" if label and several else label, policy, result) for result in there]
     return _grouped(_by_policy(found))
 
 
+def _spelled(policy: str, at: float) -> str:
+    """A policy and a place on the line to it, in one spelling: 4at0.5."""
+    return policy if at == WHOLE else f"{policy}at{at:g}"
+
+
 def _by_policy(found: Sequence[tuple[str, str, Result]]) -> list[tuple[str, Result]]:
-    """Labels and results; what has no label, and of which several policies are named, gets the policy's for one."""
+    """Labels and results; what has no label gets its policy's, where several are named or it is on the line to one."""
     named: dict[str, set[str]] = {}
     for label, policy, result in found:
         if not label and not result.is_base:
             named.setdefault(_label(result), set()).add(policy)
-    several = {name for name, policies in named.items() if len(policies) > 1}
+    several = {
+        name for name, of in named.items() if len(of) > 1 or any(split_line(policy)[1] != WHOLE for policy in of)
+    }
     return [
         (f"{name}@{policy or result.steps}" if not label and (name := _label(result)) in several else label, result)
         for label, policy, result in found
@@ -183,7 +190,7 @@ def _deciding(result: Result) -> dict[str, Any]:
     if result.is_base:  # nothing was trained: the rest of its settings decided nothing
         return {name: value for name, value in settings.items() if name.startswith("model.") and decides_training(name)}
     kept = {name: value for name, value in settings.items() if name != "seed" and decides_training(name)}
-    return kept | {"policy": result.steps}
+    return kept | {"policy": result.steps if result.at == WHOLE else _spelled(str(result.steps), result.at)}
 
 
 def _require_alike_code(found: Sequence[Result]) -> None:

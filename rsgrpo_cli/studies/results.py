@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError
-from rsgrpo_cli.report.evaluations import load, split, split_place
+from rsgrpo_cli.report.evaluations import load, require_line, split_line, split_on_line, split_place
 from rsgrpo_cli.run_commands import trust_of
 from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
-from rsgrpo_cli.staleness import evaluations, why_stale
+from rsgrpo_cli.staleness import evaluations, place_flags, why_stale
 from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
 IntArray = NDArray[np.int64]
@@ -69,6 +69,7 @@ class Result:
         steps: The updates that were done; 0 where only the base model was evaluated.
         canary: What a fixed small run came to with the code that made this; empty where nobody looked.
         place: The run directory, where it was read from one.
+        at: Where on the line from the base model to its last policy the weights are that it is about, from `find`.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Result:
     steps: int
     canary: tuple[float, ...] = ()
     place: str = ""
+    at: float = WHOLE
 
     @property
     def is_base(self) -> bool:
@@ -127,7 +129,10 @@ class Result:
 
     def eval_command(self, policy: int | None = None, benchmark: str | None = None, *flags: str) -> str:
         """The command that evaluates it: a policy, its newest unless told."""
-        which = [] if policy is None else ["--policy", str(policy)]
+        if self.at != WHOLE and policy in (None, self.steps):
+            which = ["--policy", str(self.steps), *place_flags(self.at)]
+        else:
+            which = [] if policy is None else ["--policy", str(policy)]
         return self.command("eval", *which, *flags_of_benchmark(self.config, benchmark), *flags)
 
 
@@ -237,7 +242,7 @@ def find(places: Sequence[str]) -> list[Result]:
     """The results that names mean: a run, a sweep (all of its runs), a result's file, or a folder of those.
 
     With "@POLICY" behind it, of that policy; of a folder, of those of its runs that were trained, and with "@0" of its
-    base models.
+    base models. "@4at0.5" is of the weights halfway between the base model and policy 4.
 
     Raises:
         MissingError: If there is nothing of the kind, or no such policy.
@@ -249,25 +254,47 @@ def _named(place: str) -> list[Result]:
     name, policy = split_place(place)
     if not policy:
         return _at(place)
-    if not policy.isdecimal():
-        run, version = split(place)
-        assert version is not None  # one is named
-        return [_as_of(of_run(run), version)]
-    found, wanted = _at(name), int(policy)
+    version, at = split_line(policy)
+    if not version.isdecimal():
+        run, number, at = split_on_line(place)
+        assert number is not None  # one is named
+        return [_as_of(of_run(run), number, at)]
+    found, wanted = _at(name), int(version)
+    require_line(place, version, at)
     if len(found) == 1:
-        return [_as_of(found[0], wanted)]
+        return [_as_of(found[0], wanted, at)]
     bases = [result for result in found if result.is_base]
     if bases and not wanted:
         return bases
-    return [_as_of(result, wanted) for result in found if not result.is_base]
+    return [_as_of(result, wanted, at) for result in found if not result.is_base]
 
 
-def _as_of(result: Result, policy: int) -> Result:
-    """A result as it stood at an earlier policy."""
-    result.counts_of(policy)
-    kept = [one for one in result.evaluations if one.policy <= policy]
+def _as_of(result: Result, policy: int, at: float = WHOLE) -> Result:
+    """A result as it stood at an earlier policy, or on the line to one from the base model."""
     rows = [row for row in result.metrics if row["step"] < policy]
-    return replace(result, evaluations=kept, metrics=rows, steps=policy)
+    if at != WHOLE:
+        kept = _on_line(result, policy, at)
+    else:
+        result.counts_of(policy)
+        kept = [one for one in result.evaluations if one.policy <= policy]
+    return replace(result, evaluations=kept, metrics=rows, steps=policy, at=at)
+
+
+def _on_line(result: Result, policy: int, at: float) -> list[Counts]:
+    """The evaluations at a place on the line, as those of the policy itself; and of the base model.
+
+    Raises:
+        MissingError: If there is none at that place.
+    """
+    found = [one for one in result.evaluations if (one.policy, one.interpolation) == (policy, at)]
+    if not found:
+        line = [one for one in result.evaluations if one.interpolation != WHOLE]
+        have = ", ".join(dict.fromkeys(f"{one.policy}at{one.interpolation:g}" for one in line)) or "none"
+        raise MissingError(
+            f"{result.name} has no evaluation of policy {policy} at {at:g}; evaluated on a line: {have}",
+            f"measure it: {result.eval_command(policy, None, *place_flags(at))}",
+        )
+    return [one for one in result.evaluations if not one.policy] + [replace(one, interpolation=WHOLE) for one in found]
 
 
 def _at(place: str) -> list[Result]:

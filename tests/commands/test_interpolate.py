@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.bundled import bundled_data
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.schemas import ROLLOUTS
+from rsgrpo_cli.schemas import PROBLEMS, ROLLOUTS
 from rsgrpo_cli.studies import results
 from tests.conftest import SMALL, Cli
 
@@ -30,6 +30,48 @@ def test_a_policy_is_evaluated_on_its_way_to_the_base_model(cli: Cli, trained: P
     kept = results.of_run(run)
     assert [(one.policy, one.interpolation) for one in kept.evaluations] == [(0, 1.0), (2, 1.0), (2, 0.5)]
     assert cli("compare", f"{trained}@0", trained).code == 0
+
+
+def test_weights_on_the_line_are_compared_by_name(cli: Cli, trained: Path) -> None:
+    assert cli("eval", "--run", trained, "--interpolate", "0,.5,1", *FEW).code == 0
+    half, whole = f"{trained}@2at0.5", f"{trained}@2"
+    two = cli("compare", half, whole, "--json").json
+    assert (two["before"], two["after"]) == (f"{trained.name}@2at0.5", f"{trained.name}@2")
+    three = cli("compare", f"{trained}@0", f"{trained}@2at.5", whole, "--json").json
+    labels = ["base", f"{trained.name}@2at0.5", f"{trained.name}@2"]
+    assert list(three["groups"]) == labels
+    # One problem-by-problem difference, whichever way it is asked for; and the middle is not the policy itself.
+    values = {
+        entry["label"]: entry["value"] for entry in three["entries"] if (entry["metric"], entry["at"]) == ("pass", 1)
+    }
+    assert [two["differences"][0][name] for name in ("before", "after")] == [values[label] for label in labels[1:]]
+    evaluated = [RunDir(trained).evaluation(2, "toy", at) / "problems.parquet" for at in (0.5, 1)]
+    right = [sum(read_table(path, PROBLEMS)["correct"].to_pylist()) for path in evaluated]
+    assert values[labels[1]] == pytest.approx(right[0] / 256) != pytest.approx(right[1] / 256)
+    assert values[labels[2]] == pytest.approx(right[1] / 256)
+
+
+def test_weights_on_the_line_that_were_not_evaluated(cli: Cli, trained: Path) -> None:
+    assert cli("eval", "--run", trained, "--interpolate", "0,.5,1", *FEW).code == 0
+    for places in (["@2at0.7"], ["@2at0.7", "@2"], ["@2at0.7", "@2", "@0"]):
+        result = cli("compare", *(f"{trained}{place}" for place in places))
+        assert (result.code, result.out) == (1, "")
+        assert "policy 2 at 0.7" in result.err
+        assert "--policy 2" in result.err
+        assert "--interpolate 0.7" in result.err
+        assert "evaluated on a line: 2at0.5" in result.err
+    more = cli("compare", f"{trained}@2at0.5", "--k", "2")
+    assert "--policy 2 --interpolate 0.5 --benchmark toy -n 2" in more.err
+    base = cli("compare", f"{trained}@0at0.5", trained)
+    assert (base.code, "where the line begins" in base.err) == (2, True)
+
+
+def test_an_export_takes_the_same_name(cli: Cli, trained: Path) -> None:
+    for number, arguments in enumerate([[f"{trained}@2at0.5"], [f"{trained}@2", "--interpolate", "0.5"]]):
+        assert cli("export", *arguments, "--out", f"out{number}").code == 0
+    assert Path("out0/model.safetensors").read_bytes() == Path("out1/model.safetensors").read_bytes()
+    result = cli("export", f"{trained}@2at0.5", "--interpolate", "0.7", "--out", "out2")
+    assert (result.code, "two places on the line are named: 0.5 and 0.7" in result.err) == (2, True)
 
 
 def test_halfway_weights_are_the_mean_of_both(cli: Cli, trained: Path) -> None:
