@@ -48,6 +48,16 @@ _CONSTANT = re.compile(r"\\(?:pi|infty)(?![A-Za-z])")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}")
 _OPERATOR = re.compile(r"(?<=[\w)}'])\s*[-+/]|\\(?:cdot|times|d?frac)(?![A-Za-z])")
 _UNKNOWNS = re.compile(r"(?<![A-Za-z\\])[t-z](?![A-Za-z_(])|(?<![A-Za-z\\])[t-z](?=[t-z](?![A-Za-z]))")
+_POWER_OF_NAME = re.compile(
+    r"(?P<function>(?<![A-Za-z\\])[A-Za-s]|\\(?:phi|varphi|psi|sigma|tau|pi|Gamma|Phi|Psi))\s*\^\s*(?:\{[^{}]*\}|-?\w)(?=\s*\()"
+    r"|(?P<derived>(?<![A-Za-z\\])[A-Za-z])\s*\^\s*\{\s*\(\w+\)\s*\}"  # f^{(3)}
+    r"|(?P<matrix>(?<![A-Za-z\\])[A-Z]|\{[A-Z]\})\s*\^\s*\{?\s*(?:-1|T|\\top|\\dagger|\*|c)\s*\}?(?!\w)"
+    r"|(?P<variance>\\(?:sigma|chi))\s*\^\s*\{?\s*2\s*\}?(?!\w)"
+)
+_COMPOSED = re.compile(r"\(\s*[A-Za-z](?:\s*\\circ\s*[A-Za-z])+\s*\)(?=\s*\()")
+_LEIBNIZ = re.compile(
+    r"\\d?frac\s*\{\s*(?:d|\\partial)(?:\^\{?\d\}?)?(?![A-Za-z]{2})[^{}]*\}\s*\{\s*(?:d|\\partial)\s*[A-Za-z][^{}]*\}"
+)
 _GROWTH = re.compile(r"\\(?:log|ln|lg|exp|sqrt)(?![A-Za-z])")
 _PRODUCT = re.compile(r"[t-z](?:\s*(?:\\cdot)?\s*[t-z])+")
 
@@ -130,11 +140,13 @@ def is_symbol(side: str) -> bool:
 
 
 def is_label(side: str) -> bool:
-    """Whether a left side only names what is asked for: letters, and digits in subscripts and arguments alone.
+    r"""Whether a left side only names what is asked for: letters, and digits in subscripts and arguments alone.
 
     `m+n`, `f(2)` and `a_1` are labels; `41`, `1+1`, `2x` and `x+1` are not, nor is `x+y`: a sum of unknowns makes an
-    equation to be solved.
+    equation to be solved. A power that belongs to a name is none: `f^{-1}(x)`, `A^T`, `\sigma^2`, `\frac{d}{dx} f(x)`.
     """
+    named = _POWER_OF_NAME.sub(lambda found: next(name for name in found.groups() if name), side)
+    side = _COMPOSED.sub("f", _LEIBNIZ.sub(r"\\delta ", named))
     bare = _ARGUMENTS.sub("", _SUBSCRIPT.sub("", _TEXT_COMMAND.sub("a", side)))
     letters = _COMMAND.sub("a", _CONSTANT.sub("1", bare))
     if _UNKNOWNS.search(side) and _GROWTH.search(side):

@@ -114,6 +114,7 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"(?:\\(?:blacksquare|checkmark|square|Box|qed|diamond)(?![A-Za-z])|[✓✔✅☑■□🎉])\s*$", ""),
         (r"\\(?:underline|ensuremath|mathop|mathord)\s*(?=\{)", ""),
         (r"\\cr(?![A-Za-z])", r"\\\\"),
+        (r"\\var(epsilon|phi|theta|rho|kappa)(?![A-Za-z])", r"\\\1"),
         (r"(?<=\\begin\{)smallmatrix(?=\})|(?<=\\end\{)smallmatrix(?=\})", "pmatrix"),
         (r"\\([pbv]?matrix)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\\begin{\1}\2\\end{\1}"),
         (r"\{\s*:\s*\}", ":"),
@@ -179,7 +180,9 @@ COMMANDS: tuple[Rule, ...] = tuple(
         ),
         (r"^\s*\\(?:overrightarrow|vec)\s*\{\s*([A-Z]{2})\s*\}\s*$", r"\\text{\1}"),  # from A to B
         (r"\\(?:overrightarrow|vec)\s*\{\s*([A-Z]{2})\s*\}", r"V_{\1}"),
+        (r"(?<=[A-Za-z])\\vec(?![A-Za-z])\s*", r" \\vec "),  # `\cdot\vec{w}` is no `\cdotw`
         (r"\\vec\s*(?:\{\s*([A-Za-z])\s*\}|\s([A-Za-z])(?![A-Za-z]))", r"\1\2"),
+        (r"\\(?:text|mathrm)\s*\{\s*m\s*\}\s*(?=\\angle(?![A-Za-z]))", "m"),  # the measure of an angle, no metres
         (r"\{?\}?_\{?(\d+)\}?\s*C_\{?(\d+)\}?|\{?\}?\^\{?(\d+)\}?\s*C_\{?(\d+)\}?", r"\\binom{\1\3}{\2\4}"),
         (r"(?<![A-Za-z\\])C_\{?(\w+)\}?\^\{?(\w+)\}?", r"\\binom{\1}{\2}"),
         (

@@ -48,7 +48,7 @@ _SAME = Fraction(1, 10**9)  # of what is no integer: nobody rounds so late
 _IN_BASE = re.compile(r"(-?[0-9A-Z]+)_\{?(\d+)\}?")
 _DIGITS = re.compile(r"-?[0-9A-Z]+")
 _WITH_COLON = re.compile(r"\d+(?:\s*:\s*\d+)+")
-_SIDES = 2
+_SIDES = _SYMBOLS = 2
 _FUNCTION_OF_X = re.compile(r"[A-Za-z]\s*\(\s*x\s*\)")
 _STATED_AGAIN = re.compile(r"(\S.*[\d}%])\s+\(\s*(?:\\approx|=)?\s*(-?[\d./]+(?:\\%)?)\s*\)")
 UNEVALUATED = re.compile(
@@ -149,9 +149,17 @@ def bare_values(gold: str, answer: str) -> tuple[str, list[str]] | None:
         return None
     value = split_unit(sides[0])
     numeric = not letters(value.value)
+    if numeric and r"\text" not in sides[0] and all(_is_product(value.unit, side) for side in sides[1]):
+        return sides[0], sides[1]
     bare = [_in_unit_of(value, split_unit(side, numeric=numeric, symbolic=not numeric)) for side in sides[1]]
     found = [side for side in bare if side is not None]
     return (value.value, found) if len(found) == len(bare) else None
+
+
+def _is_product(unit: str, answer: str) -> bool:
+    """Whether what looks like a unit of the gold is a product of symbols in an answer: `3mg` and `5mg-2mg`."""
+    ends_it = split_unit(answer, numeric=True)
+    return len(unit) == _SYMBOLS and {*letters(answer)} == {*unit} and bool(letters(ends_it.value))
 
 
 def _in_unit_of(gold: Measure, answer: Measure) -> str | None:

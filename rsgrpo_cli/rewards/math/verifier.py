@@ -37,7 +37,14 @@ PARSE_SECONDS = 2
 VERIFY_SECONDS = 3
 _MAX_PAIRWISE = 12
 _EXACT_DIGITS = 20
+_MOST_DIGITS = 1_000
 _DECIMAL_TOLERANCE = 1e-5
+_INEXACT = (
+    sympy.Integral,
+    sympy.Sum,
+    sympy.Product,
+    sympy.Limit,
+)  # evaluated numerically, to fewer digits than are said
 # Names that its grammar cannot read, and others that it can: a constant with a subscript is no constant.
 _NAMES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\\gamma\s*_\s*\{?E\}?(?![A-Za-z])"), r"\\gamma"),
@@ -54,16 +61,19 @@ _SPELLING = NormalizationConfig(
 )
 _READING = ConversionConfig(lowercase_symbols=False)  # R and r are two
 _IMAGINARY = re.compile(r"(?<![A-Za-z\\])i(?![A-Za-z])|(?<=[0-9)}])i(?![A-Za-z])")
+_COMPLEX = re.compile(
+    r"(?:[\d.+\-*/(){}\s]|\\(?:frac|sqrt|cdot|pi)(?![A-Za-z]))*\d\s*[-+]\s*[\d./]*I|(?:[\d.]+\s*)?I\s*[-+]\s*[\d./]+"
+)
 _DECIMAL_POWER = re.compile(r"\^\s*\{\s*(-?\d{0,2}\.\d{1,3})\s*\}|\^\s*(?P<bare>\d?\.\d{1,3})(?!\d)")
 _SYMBOL_BEFORE_SIGN = re.compile(r"\\(?!left|right)[A-Za-z]+(?=[-+])")  # "\gamma+1" would be read as 1
 _DECIMAL_UNDER_ROOT = re.compile(r"\\sqrt\s*\{\s*(\d{0,6}\.\d{1,6})\s*\}")  # exact where it stands
 _POINTS = ((2, 3, 5, 7, 11, 13), (3, 7, 4, 9, 17, 6), (5, 4, 8, 6, 9, 15))
 
-# A "d" before a letter or a command would begin a differential, E be Euler's number and I_0 the imaginary unit. Names,
-# words and subscripts stay.
+# A "d" before a letter or a command would begin a differential, E be Euler's number and I the imaginary unit, and not a
+# current or a moment of inertia. Names, words and subscripts stay.
 _LETTER = re.compile(
     r"\\(?:text|begin|end|operatorname\*?|math[a-z]+)\s*\{[^{}]*\}|_\{[^{}]*\}|\\[A-Za-z]+"
-    r"|(?P<d>d)|(?<![A-Za-z])(?P<name>E(?![A-Za-z])|I(?=\s*_))"
+    r"|(?P<d>d)|(?P<name>(?<![A-Za-z])E(?![A-Za-z])|I)"
 )
 _DIFFERENTIAL = re.compile(r"\\(?:i{1,3}nt|oint)(?![A-Za-z])|\\frac\s*\{\s*d(?:\^\w)?\s*[A-Za-z]?\s*\}\s*\{\s*d")
 
@@ -131,9 +141,14 @@ def _same(gold: str, answer: str) -> bool:
     """Whether two bare values are equal to SymPy, in one of the readings that each has."""
     return any(
         not _components_differ(one, other) and _same_to_sympy(one, other)
-        for one in readings(gold)
-        for other in readings(answer)
+        for one in readings(_with_small_unit(gold))
+        for other in readings(_with_small_unit(answer))
     )
+
+
+def _with_small_unit(text: str) -> str:
+    """`2+3I` as `2+3i`: beside numbers alone it is the imaginary unit."""
+    return text.replace("I", "i") if _COMPLEX.fullmatch(text) else text
 
 
 def _components_differ(gold: str, answer: str) -> bool:
@@ -306,14 +321,28 @@ def _has_foreign_symbols(gold: Any, answer: Any) -> bool:
 
 
 def _constants_agree(gold: Any, answer: Any) -> bool:
-    """Whether two constants agree to 20 digits, or to 5 where one is a decimal; True where they are not constants."""
+    """Whether two constants are equal, or agree to 5 digits where one is a decimal; True where they are no constants.
+
+    Expressions with unknowns are none, unless a constant is all by which they differ.
+    """
     if isinstance(gold, sympy.Tuple) and isinstance(answer, sympy.Tuple) and len(gold) == len(answer):
         return all(map(_constants_agree, gold, answer))
+    rounded = _are(sympy.Expr, gold, answer) and (gold + answer).has(sympy.Float)
     left, right = _number(gold), _number(answer)
     if left is None or right is None:
+        return rounded or not _are(sympy.Expr, gold, answer) or _may_be_nothing(gold - answer)
+    if rounded:
+        return _close(left, right, str(_DECIMAL_TOLERANCE))
+    return _close(left, right, f"1e-{_EXACT_DIGITS}") and _may_be_nothing(gold - answer)
+
+
+def _may_be_nothing(difference: Any) -> bool:
+    r"""False for a constant that is not 0, be it as small as what `1-2^{-99}` and `1-2^{-100}` differ by."""
+    if difference.free_symbols or not difference.is_number or difference.has(*_INEXACT):
         return True
-    rounded = gold.has(sympy.Float) or answer.has(sympy.Float)
-    return _close(left, right, str(_DECIMAL_TOLERANCE) if rounded else f"1e-{_EXACT_DIGITS}")
+    value = difference.evalf(_EXACT_DIGITS, maxn=_MOST_DIGITS)
+    certain = all(part.is_zero or not part.is_Float or part._prec > 1 for part in value.as_real_imag())
+    return bool(value.is_zero) or not (value.is_finite and certain)
 
 
 def _close(left: Any, right: Any, tolerance: str) -> bool:
