@@ -268,7 +268,9 @@ SHORT_FORMS: tuple[Rule, ...] = tuple(
         (r"(\\frac\{[^{}]*\})\s+(?=\{)", r"\1"),
         (r"\\sqrt\s+(?=[\[{])", r"\\sqrt"),
         (r"\\sqrt\s*(\[[^\[\]]*\])?\s*([\dA-Za-z])", r"\\sqrt\1{\2}"),
-        (r"^\\approx\s*", ""),
+        # What stands on the left is left out, or said before the box. "\sim p" may be "not p".
+        (r"^\\(?:approx|therefore|implies|Rightarrow)(?![A-Za-z])\s*(?=\S)", ""),
+        (r"^\\(?:sim|simeq|equiv)(?=\s*[-+]?\s*(?:\.?\d|\\(?:frac|sqrt|pi)(?![A-Za-z])))\s*", ""),
         (r"\*\*\s*(-?\w+)", r"^{\1}"),
         (r"\*\*", "^"),
         (r"\^\s*([+-]\d+)", r"^{\1}"),

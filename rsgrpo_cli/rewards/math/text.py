@@ -51,6 +51,7 @@ _SYMBOLS: dict[str, str] = {
     },
     **{"℃": r"^\circ C", "℉": r"^\circ F"},
     **{"≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "≈": r"\approx ", "∈": r"\in ", "∪": r"\cup ", "∩": r"\cap "},
+    **{"≡": r"\equiv ", "∼": r"\sim ", "≃": r"\simeq ", "∴": r"\therefore ", "⇒": r"\Rightarrow "},
     **{"∅": r"\emptyset ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]", "⟨": "(", "⟩": ")"},
     **{letter: f"\\mathbb{{{plain}}}" for letter, plain in zip("ℝℤℕℚℂ", "RZNQC", strict=True)},
 }

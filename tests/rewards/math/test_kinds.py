@@ -6,6 +6,9 @@ from rsgrpo_cli.rewards.math.reward import MathReward
 from rsgrpo_cli.rewards.types import Sample, Status
 
 RIGHT = [
+    (r"\frac{1}{3}", r"\sim \frac{1}{3}"),
+    ("12", r"≡ 12 (mod 13)"),
+    ("12", r"\Rightarrow x = 12"),
     (r"\pi a^2h", r"\pi h a^2"),
     (r"\pi r^2h", r"\pi hr^2"),
     (r"16\pi", r"16\pi square units"),
@@ -223,6 +226,10 @@ RIGHT = [
     (r"\frac{\pi}{6}+2k\pi, k\in\mathbb{Z}", r"x = \frac{\pi}{6}+2n\pi, \quad n\in\mathbb{Z}"),
 ]
 WRONG = [
+    ("p", r"\sim p"),
+    ("7", r"\equiv 2 \pmod 5"),
+    ("12", r"13 \Rightarrow 12"),
+    (r"\frac{1}{3}", r"\sim 0.33"),
     (r"\pi a^2h", r"\pi h a"),
     (r"\pi r^2h", r"\pi r^2"),
     (r"16\pi", r"16\pi h r"),
