@@ -118,9 +118,10 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
     if planned.kept is not None and planned.jobs():
         planned = replace(planned, canary=canary.measure())
     left = planned.jobs()
-    with SweepDisplay(out, planned, left) as display:
+    at_a_time = slots or room
+    with SweepDisplay(out, planned, left, at_a_time) as display:
         environment = {"OMP_NUM_THREADS": str(threads), "RSGRPO_TRUST": "1"}
-        runner = Jobs(left, slots or room, environment, display.say, starter)
+        runner = Jobs(left, at_a_time, environment, display.say, starter)
         runner.run(display.tick)
     failed, skipped = ([job for job in left if job.state == state] for state in ("failed", "skipped"))
     data = {

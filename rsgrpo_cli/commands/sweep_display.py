@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rsgrpo_cli.console import Output, duration, table
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.studies.sweep import steps_done
+from rsgrpo_cli.studies.time_left import time_left
 from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
@@ -27,13 +28,15 @@ class SweepDisplay:
         out: The way to the user.
         sweep: The sweep.
         left: Its jobs.
+        slots: How many of them run at a time.
     """
 
-    def __init__(self, out: Output, sweep: Sweep, left: list[Job]) -> None:
-        self.out, self.sweep, self.left = out, sweep, left
+    def __init__(self, out: Output, sweep: Sweep, left: list[Job], slots: int) -> None:
+        self.out, self.sweep, self.left, self.slots = out, sweep, left, slots
         self.steps = {cell.name: cell.config.train.steps for cell in sweep.cells}
         self.before = sum(sweep.is_done(cell) for cell in sweep.cells)
-        self.started, self._drawn, self._live = time.monotonic(), 0.0, out.live()
+        self.begun = {job.name: steps_done(RunDir(sweep.place / job.name)) for job in left if job.name in self.steps}
+        self._drawn, self._live = 0.0, out.live()
 
     @property
     def lists(self) -> bool:
@@ -80,9 +83,8 @@ class SweepDisplay:
         told = f"{self.before + done} of {counted(len(self.steps), 'run')} done, {left} left"
         told += f", {failed} failed" if failed else ""
         told += f", {skipped} skipped" if skipped else ""
-        if done and left:
-            told += f", about {duration((time.monotonic() - self.started) / done * left)} to go"
-        return told
+        seconds = time_left(self.left, self.slots, self.steps, self.begun) if left else None
+        return told if seconds is None else f"{told}, about {duration(seconds)} to go"
 
     def _table(self) -> Table:
         made = table("run", "state", "step", "time", text=("state",), title=f"{self.sweep.place}: {self._progress()}")
