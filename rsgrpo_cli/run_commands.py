@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -41,6 +41,26 @@ def command(run: RunDir, name: str, *flags: str) -> str:
         flags: Its flags, beside --run and what the run makes necessary.
     """
     return shlex.join(["rsgrpo", name, "--run", str(run.path), *flags, *trust(run, name)])
+
+
+def for_each(name: str, of: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """One line that runs a command on several runs: a loop over those that take the same flags.
+
+    Args:
+        name: The command's.
+        of: A run as --run takes it, and its flags, each.
+    """
+    by_flags: dict[tuple[str, ...], list[str]] = {}
+    for run, flags in of:
+        by_flags.setdefault(tuple(flags), []).append(run)
+    parts = []
+    for flags, runs in by_flags.items():
+        if len(runs) == 1:
+            parts.append(shlex.join(["rsgrpo", name, "--run", runs[0], *flags]))
+        else:
+            line = " ".join(["rsgrpo", name, '--run "$run"', *([shlex.join(flags)] if flags else [])])
+            parts.append(f"for run in {shlex.join(runs)}; do {line}; done")
+    return "; ".join(parts)
 
 
 def trust(run: RunDir, name: str) -> list[str]:

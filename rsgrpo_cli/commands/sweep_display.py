@@ -84,7 +84,7 @@ class SweepDisplay:
         told += f", {failed} failed" if failed else ""
         told += f", {skipped} skipped" if skipped else ""
         seconds = time_left(self.left, self.slots, self.steps, self.begun) if left else None
-        return told if seconds is None else f"{told}, about {duration(seconds)} to go"
+        return told if not seconds else f"{told}, about {duration(seconds)} to go"
 
     def _table(self) -> Table:
         made = table("run", "state", "step", "time", text=("state",), title=f"{self.sweep.place}: {self._progress()}")

@@ -127,7 +127,7 @@ def require_same_problems(evaluations: Sequence[Evaluation]) -> None:
         raise UsageError(
             f"{first.label} ({first.benchmark}) and {other.label} ({other.benchmark}) were evaluated on different "
             "problems",
-            f"choose one benchmark: --benchmark NAME; or evaluate {other.label} on {first.benchmark} too: "
+            f"evaluate {other.label} on {first.benchmark} too: "
             f"{eval_command(other.run, other.version, None, *_flags(first), *place_flags(other.at))}",
         )
 

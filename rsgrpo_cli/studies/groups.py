@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import split_label, split_line, split_place
+from rsgrpo_cli.run_commands import for_each
 from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.canary import alike
@@ -69,15 +70,32 @@ class Group:
         Raises:
             UsageError: If there are fewer samples than k.
         """
+        require_samples([self], [benchmark], k, policy)
         counts = self.counts(benchmark, policy)
-        fewest = min(int(one.n_M.min()) for one in counts)
-        if k > fewest:
-            lacking, one = next(pair for pair in zip(self.members, counts, strict=True) if pair[1].n_M.min() == fewest)
-            raise UsageError(
-                f"pass@{k} needs {k} samples per problem; {lacking.name} has {fewest}",
-                f"draw more: {lacking.eval_command(one.policy, benchmark, '-n', str(k))}",
-            )
         return np.stack([pass_at_k(one.n_M, one.correct_M, k) for one in counts])
+
+
+def require_samples(groups: Sequence[Group], benchmarks: Sequence[str], k: int, policy: int | None = None) -> None:
+    """Refuse groups that have too few samples for pass@k.
+
+    Raises:
+        UsageError: Naming the run with the fewest, and one line that draws more for all that need it.
+    """
+    members = [member for group in groups for member in group.members]
+    few = [
+        (int(one.n_M.min()), member, member.eval_flags(one.policy, name, "-n", str(k)))
+        for name in benchmarks
+        for member, one in ((member, member.counts(name, policy)) for member in members)
+        if one.n_M.min() < k
+    ]
+    if few:
+        fewest, lacking, _ = min(few, key=lambda one: one[0])
+        names = {member.run for _, member, _ in few}
+        more = f", the fewest of {len(names)} runs that have too few" if len(names) > 1 else ""
+        again = for_each("eval", [(member.run, flags) for _, member, flags in few])
+        raise UsageError(
+            f"pass@{k} needs {k} samples per problem; {lacking.name} has {fewest}{more}", f"draw more: {again}"
+        )
 
 
 def find_groups(places: Sequence[str]) -> list[Group]:
@@ -215,11 +233,7 @@ def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
     ]
     names = [name for name in found[0] if all(name in one for one in found) and asked in (None, name)]
     if not names:
-        lacking = _lacking(groups, asked)
-        raise UsageError(
-            f"{lacking.name} has no evaluation{_on(found, asked)}",
-            f"measure it: {lacking.eval_command(benchmark=asked)}",
-        )
+        raise _nothing_shared([member for group in groups for member in group.members], asked)
     for name in names:
         if len({one[name] for one in found}) > 1:
             raise UsageError(
@@ -229,13 +243,20 @@ def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
     return names
 
 
-def _on(found: Sequence[Mapping[str, str]], asked: str | None) -> str:
+def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
+    """That no benchmark is shared: the one that most have, and a line that evaluates the others on it."""
+    having: dict[str, list[Result]] = {}
+    for member in members:
+        for name in dict.fromkeys(one.benchmark for one in member.evaluations):
+            having.setdefault(name, []).append(member)
+    wanted = asked or max(having, key=lambda name: len(having[name]), default=None)
+    know = having.get(wanted or "", [])
+    lacking = [member for member in members if member not in know]
+    on = know[0].benchmark_flags(wanted) if know else None
+    again = for_each("eval", [(one.run, one.eval_flags(None, wanted, on=on)) for one in lacking])
+    told = f"{lacking[0].name} has no evaluation"
     if asked:
-        return f" on {asked}"
-    return " on a benchmark that all others have" if any(found) and len(found) > 1 else ""
-
-
-def _lacking(groups: Sequence[Group], asked: str | None) -> Result:
-    members = [member for group in groups for member in group.members]
-    wanted = asked or next((one.benchmark for one in members[0].evaluations), "")
-    return next((m for m in members if wanted not in {one.benchmark for one in m.evaluations}), members[0])
+        told += f" on {asked}"
+    elif know:
+        told = f"no benchmark is shared by all: {told} on {wanted}, which {len(know)} of {len(members)} runs have"
+    return UsageError(told, f"measure {'it' if len(lacking) == 1 else 'them'}: {again}")

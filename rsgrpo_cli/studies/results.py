@@ -21,11 +21,12 @@ from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.evaluations import load, require_line, split_line, split_on_line, split_place
-from rsgrpo_cli.run_commands import trust_of
+from rsgrpo_cli.run_commands import benchmark_flags, for_each, trust_of
 from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
 from rsgrpo_cli.staleness import evaluations, place_flags, why_stale
 from rsgrpo_cli.tasks.sources import flags_of_benchmark
+from rsgrpo_cli.wording import counted
 
 IntArray = NDArray[np.int64]
 
@@ -129,11 +130,25 @@ class Result:
 
     def eval_command(self, policy: int | None = None, benchmark: str | None = None, *flags: str) -> str:
         """The command that evaluates it: a policy, its newest unless told."""
+        return for_each("eval", [(self.run, self.eval_flags(policy, benchmark, *flags))])
+
+    def eval_flags(
+        self, policy: int | None = None, benchmark: str | None = None, *flags: str, on: Sequence[str] | None = None
+    ) -> list[str]:
+        """The flags of `eval_command`; `on` are those that name the benchmark, where another result knows them."""
         if self.at != WHOLE and policy in (None, self.steps):
             which = ["--policy", str(self.steps), *place_flags(self.at)]
         else:
             which = [] if policy is None else ["--policy", str(policy)]
-        return self.command("eval", *which, *flags_of_benchmark(self.config, benchmark), *flags)
+        named = self.benchmark_flags(benchmark) if on is None else on
+        return [*which, *named, *flags, *trust_of(self.config, "eval")]
+
+    def benchmark_flags(self, benchmark: str | None) -> list[str]:
+        """The flags that name a benchmark as it was given, where the run still says how; else by its settings."""
+        own = next((one for one in self.evaluations if one.benchmark == benchmark), None)
+        if own is not None and self.place and RunDir.is_there(Path(self.place)):
+            return benchmark_flags(RunDir(Path(self.place)), own.policy, own.benchmark)
+        return flags_of_benchmark(self.config, benchmark)
 
 
 def of_run(
@@ -258,43 +273,60 @@ def _named(place: str) -> list[Result]:
     if not version.isdecimal():
         run, number, at = split_on_line(place)
         assert number is not None  # one is named
-        return [_as_of(of_run(run), number, at)]
+        found = [of_run(run)]
+        _require_evaluated(found, number, at)
+        return [_as_of(found[0], number, at)]
     found, wanted = _at(name), int(version)
     require_line(place, version, at)
-    if len(found) == 1:
-        return [_as_of(found[0], wanted, at)]
     bases = [result for result in found if result.is_base]
-    if bases and not wanted:
+    if len(found) > 1 and bases and not wanted:
         return bases
-    return [_as_of(result, wanted, at) for result in found if not result.is_base]
+    meant = found if len(found) == 1 else [result for result in found if not result.is_base]
+    _require_evaluated(meant, wanted, at)
+    return [_as_of(result, wanted, at) for result in meant]
+
+
+def _require_evaluated(found: Sequence[Result], policy: int, at: float) -> None:
+    """Refuse results of which one has no evaluation of a policy, or on the line to it.
+
+    Raises:
+        MissingError: Saying what there is, and how to measure all that lack it.
+    """
+    lacking = [one for one in found if (policy, at) not in {(had.policy, had.interpolation) for had in one.evaluations}]
+    if not lacking:
+        return
+    first, many = lacking[0], f" and {counted(len(lacking) - 1, 'other')}" if len(lacking) > 1 else ""
+    unknown = next((one for one in lacking if one.steps < policy), None)
+    if unknown is not None:
+        trained = f"it has trained {counted(unknown.steps, 'step')}" if unknown.steps else "it is a base model"
+        raise MissingError(f"{unknown.name} has no policy {policy}: {trained}", f"evaluated: {_evaluated(unknown)}")
+    where = "" if at == WHOLE else f" at {at:g}"
+    has = "have" if many else "has"
+    again = for_each("eval", [(one.run, one.eval_flags(policy, None, *place_flags(at))) for one in lacking])
+    raise MissingError(
+        f"{first.name}{many} {has} no evaluation of policy {policy}{where}; evaluated: {_evaluated(first)}",
+        f"measure {'them' if many else 'it'}: {again}",
+    )
+
+
+def _evaluated(result: Result) -> str:
+    """The policies, and the places on a line, that were evaluated: 0, 2, 4, 4at0.5."""
+    found = sorted({(one.policy, one.interpolation == WHOLE, one.interpolation) for one in result.evaluations})
+    names = [str(policy) if whole else f"{policy}at{at:g}" for policy, whole, at in found]
+    return ", ".join(names) or "none"
 
 
 def _as_of(result: Result, policy: int, at: float = WHOLE) -> Result:
-    """A result as it stood at an earlier policy, or on the line to one from the base model."""
-    rows = [row for row in result.metrics if row["step"] < policy]
-    if at != WHOLE:
-        kept = _on_line(result, policy, at)
-    else:
-        result.counts_of(policy)
-        kept = [one for one in result.evaluations if one.policy <= policy]
-    return replace(result, evaluations=kept, metrics=rows, steps=policy, at=at)
+    """A result as it stood at an evaluated policy, or on the line to one from the base model.
 
-
-def _on_line(result: Result, policy: int, at: float) -> list[Counts]:
-    """The evaluations at a place on the line, as those of the policy itself; and of the base model.
-
-    Raises:
-        MissingError: If there is none at that place.
+    What is on the line counts as an evaluation of the policy itself, beside that of the base model.
     """
-    found = [one for one in result.evaluations if (one.policy, one.interpolation) == (policy, at)]
-    if not found:
-        line = [one for one in result.evaluations if one.interpolation != WHOLE]
-        have = ", ".join(dict.fromkeys(f"{one.policy}at{one.interpolation:g}" for one in line)) or "none"
-        raise MissingError(
-            f"{result.name} has no evaluation of policy {policy} at {at:g}; evaluated on a line: {have}",
-            f"measure it: {result.eval_command(policy, None, *place_flags(at))}",
-        )
-    return [one for one in result.evaluations if not one.policy] + [replace(one, interpolation=WHOLE) for one in found]
+    rows = [row for row in result.metrics if row["step"] < policy]
+    kept = [one for one in result.evaluations if one.policy <= policy]
+    if at != WHOLE:
+        own = [replace(one, interpolation=WHOLE) for one in kept if (one.policy, one.interpolation) == (policy, at)]
+        kept = [one for one in kept if not one.policy] + own
+    return replace(result, evaluations=kept, metrics=rows, steps=policy, at=at)
 
 
 def _at(place: str) -> list[Result]:

@@ -225,14 +225,20 @@ def flags_of_benchmark(config: RunConfig, name: str | None = None) -> list[str]:
 
     Args:
         config: The run's.
-        name: The benchmark's short name; what the run is evaluated on by itself unless given.
+        name: The benchmark's short name, with the tag of the evaluation where it has one; what the run is evaluated on
+            by itself unless given.
     """
     if name is None:
         dataset = config.prepare.dataset
         found = dataset not in config.benchmarks or has_held_out_problems(dataset)
         return [] if found else ["--benchmark", "FILE"]
-    known = next((given for given in config.benchmarks if source_name(given) == name), None)
-    return ["--benchmark", known or (name if is_known_by_name(name) else "FILE")]
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):  # a short name may have a dot in it, too
+        short, tag = ".".join(parts[:length]), ".".join(parts[length:])
+        given = next((given for given in config.benchmarks if source_name(given) == short), None)
+        if given or is_known_by_name(short):
+            return ["--benchmark", given or short, *(["--tag", tag] if tag else [])]
+    return ["--benchmark", "FILE"]
 
 
 def _from_file(

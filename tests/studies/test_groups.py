@@ -180,8 +180,31 @@ def test_an_earlier_policy_can_be_named(tmp_path: Path) -> None:
     keep(tmp_path, replace(one, evaluations=[counts(1, [0, 0]), counts(2, [1, 1])]))
     (group,) = find_groups([f"early={tmp_path}/a.parquet@1"])
     assert group.passed("toy", 1).tolist() == [[0, 0]]
-    with pytest.raises(MissingError, match="no evaluation of policy 7; evaluated: 1, 2"):
+    with pytest.raises(MissingError, match="a has no policy 7: it has trained 2 steps") as caught:
         find_groups([f"{tmp_path}/a.parquet@7"])
+    assert caught.value.hint == "evaluated: 1, 2"
+
+
+def test_what_several_runs_lack_is_made_by_one_line(tmp_path: Path) -> None:
+    tagged = [counts(0, [1, 1]), counts(2, [1, 1], benchmark="toy.warm")]
+    places = [
+        keep(tmp_path, *(replace(result(name, seed, [1, 1]), evaluations=tagged) for seed, name in enumerate("ab")))
+    ]
+    loop = 'for run in runs/s/a runs/s/b; do rsgrpo eval --run "$run"'
+    with pytest.raises(MissingError, match="a and 1 other have no evaluation of policy 1; evaluated: 0, 2") as lacking:
+        find_groups([f"{places[0]}@1"])
+    assert lacking.value.hint == f"measure them: {loop} --policy 1; done"
+    groups = [Group(name, (one,)) for name, one in zip("ab", results.find(places), strict=True)]
+    with pytest.raises(UsageError, match=r"pass@5 needs 5 .* a has 4, the fewest of 2 runs that have too few") as few:
+        compare_groups(groups, ["toy.warm"], [("pass", 1), ("pass", 5)], groups[0])
+    assert few.value.hint == f"draw more: {loop} --policy 2 --benchmark toy --tag warm -n 5; done"
+    other = Group("c", (replace(result("c", 2, [1, 1]), evaluations=[counts(2, [1, 1], benchmark="sums")]),))
+    with pytest.raises(UsageError, match=r"no benchmark is shared by all: c .* on toy, which 2 of 3 runs have") as none:
+        shared_benchmarks([*groups, other], None)
+    assert none.value.hint == "measure it: rsgrpo eval --run runs/s/c --benchmark toy"
+    with pytest.raises(UsageError, match="a has no evaluation on sums") as unshared:
+        shared_benchmarks([*groups, other], "sums")
+    assert unshared.value.hint == f"measure them: {loop} --benchmark sums; done"
 
 
 def test_problems_newly_solved_by_fewer_samples_than_the_base_model_has(tmp_path: Path) -> None:
