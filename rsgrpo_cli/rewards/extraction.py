@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rsgrpo_cli.rewards.surroundings import formula_around
 from rsgrpo_cli.rewards.thinking import after_thinking
 from rsgrpo_cli.rewards.types import Status
 
@@ -40,6 +41,13 @@ _EITHER = re.compile(
     r"(?:\\[\])]|[$.\s])*(?:[a-z]{1,12}\s+)?(?:\\text\s*\{\s*)?(?:[,;]\s*(?:and|or)\b|[,;]|\b(?:and|or)\b)(?:\s*\})?"
     r"(?:\\[\[(]|[$\s])*(?:[A-Za-z](?:_\w)?\s*=[$\s]*)?"
 )
+# "\\boxed{6} or it might be \\boxed{7}", and boxes with nothing between them.
+_PERHAPS = re.compile(
+    r"(?=[^\n\\.]{0,40}\b(?:or|alternatively)\b)"
+    r"(?![^\n\\]*\b(?:equal|equiv|same|simpl|approx|about|decimal|percent|form\b|i\.e|that is))"
+    r"[^\n\\.]{1,60}|(?:[$ ]|\\[,;:!()\[\] ]|\\q?quad(?![A-Za-z]))*",
+    re.IGNORECASE,
+)
 # "We discard \\boxed{2}": what is said before the first of several.
 _DISCARDS = re.compile(
     r"(?<!not )(?<!n't )\b(?:discard|reject|exclud|eliminat|dismiss|omit|rul(?:e|ing) out)\w*\b"
@@ -47,6 +55,7 @@ _DISCARDS = re.compile(
     re.IGNORECASE,
 )
 _BESIDE_CHARS = 40
+_MOST_JOINED = 5  # boxes in one formula
 # "= -\boxed{14}", "so -\boxed{14}", "$2\boxed{14}$"; a dash before a box at the start of a line is a bullet.
 _SIGN_BEFORE = re.compile(
     r"(?:(?:[=(]|\$|\\[\[(]|\b(?:is|of|to)\s)\s*(?P<sign>-\s*|-?\d+(?:\.\d+)?(?:\s*\\(?:cdot|times)\s*)?)|(?P<denied>\\neq?\s*))\{?\Z"
@@ -69,7 +78,7 @@ _FACTOR_BEFORE = re.compile(
     rf"(?:\$|\\[\[(]|=)\s*(?P<said>-?(?:\d{{1,9}})?\s*(?:{_FACTOR}|[a-zA-Z]|(?<=\d))){_TIMES}\Z"
 )
 _FACTOR_BEHIND = re.compile(
-    rf"{_TIMES}(?P<said>(?:{_FACTOR}|[abcinkpqrtxyz](?![A-Za-z]))(?:\^\{{?\d\}}?)?)\s*[.,]?\s*(?:\$|\\[\])])"
+    rf"(?:\\,(?=\s*\\))?{_TIMES}(?P<said>(?:{_FACTOR}|[abcinkpqrtxyz](?![A-Za-z]))(?:\^\{{?\d\}}?)?)\s*[.,]?\s*(?:\$|\\[\])])"
 )
 _DOLLARS = re.compile(r"\$+([^$]+)\$")
 _SENTENCE_END = re.compile(r"[.。](?:\s|$)")
@@ -86,12 +95,14 @@ class Extraction:
         line: What is in each box on the line of the last, that one included.
         either: What is in each of the boxes that a comma, "and" or "or" joins with the last, that one included.
         status: NO_BOX, THINK_UNCLOSED or TRUNCATED where there is no answer, else None.
+        formula: The whole formula that the last box is a part of; None where it is none of one.
     """
 
     answer: str | None = None
     line: tuple[str, ...] = ()
     either: tuple[str, ...] = ()
     status: Status | None = None
+    formula: str | None = None
 
 
 def extract(completion: str, *, finish_reason: str = "stop", in_thought: bool = False) -> Extraction:
@@ -119,10 +130,11 @@ def extract(completion: str, *, finish_reason: str = "stop", in_thought: bool = 
     contents = tuple(box.content for box in boxes[first:])
     before, behind = _glued(spoken, boxes[-1])
     either = len(boxes) - 1
-    while either > first and _EITHER.fullmatch(spoken, boxes[either - 1].end, boxes[either].start):
+    while either > first and _either(spoken, boxes[either - 1].end, boxes[either].start):
         either -= 1
     joined = tuple(box.content for box in boxes[either:])
-    return Extraction(answer=before + contents[-1] + behind, line=contents, either=joined)
+    formula = formula_around(spoken, [(box.start, box.end, box.content) for box in boxes[-_MOST_JOINED:]])
+    return Extraction(answer=before + contents[-1] + behind, line=contents, either=joined, formula=formula)
 
 
 def _go_together(text: str, start: int, end: int) -> bool:
@@ -131,6 +143,11 @@ def _go_together(text: str, start: int, end: int) -> bool:
     if "\n" in between:
         return bool(_JOINED_LINES.fullmatch(text, start, end))
     return not _DENIAL.search(between)
+
+
+def _either(text: str, start: int, end: int) -> bool:
+    """Whether what stands between two boxes says that each of them may be the answer."""
+    return bool(_EITHER.fullmatch(text, start, end) or _PERHAPS.fullmatch(text, start, end))
 
 
 def _glued(text: str, box: _Box) -> tuple[str, str]:

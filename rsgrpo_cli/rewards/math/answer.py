@@ -25,6 +25,7 @@ from rsgrpo_cli.rewards.math.effort import is_laborious
 from rsgrpo_cli.rewards.math.form import (
     components,
     integer,
+    is_label,
     is_words,
     key,
     letters,
@@ -51,7 +52,7 @@ from rsgrpo_cli.rewards.math.wording import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 24
+GRADING_RULES_VERSION = 25
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -119,7 +120,9 @@ def _spelling(gold: str) -> str:
 def _alone(text: str) -> str:
     r"""The value of a set that has one, `\{(1,2)\}`."""
     alone = _SET.fullmatch(text)
-    return alone[1].strip() if alone and len(values(text)) == 1 else text
+    if not alone or alone[1].strip() == r"\emptyset":  # the set that holds the empty one
+        return text
+    return alone[1].strip() if len(values(text)) == 1 else text
 
 
 @lru_cache(maxsize=4096)
@@ -148,11 +151,16 @@ def normalise_answer(answer: str, gold: str) -> str:
     if is_words(gold) or key(text) == key(gold):
         return text
     text = without_words(_alone(text))
-    if not several and (found := _EITHER.fullmatch(text)):
+    if not several and (found := _EITHER.fullmatch(text)) and not any(map(_names_something, found.groups())):
         text = f"{found[1]} = {found[2]}"  # "1/2 or 0.5": both have to be right
     if not several and not components(gold) and (found := _DECIMAL_COMMA.fullmatch(text)):
         text = f"{found[1]}.{found[2]}{found[3]}"
     return _bracketed_as(gold, in_terms_of(gold, text))
+
+
+def _names_something(side: str) -> bool:
+    r"""Whether a side of "or" is a word or a letter: `none \text{ or } 42` is a hedge, and no label with its value."""
+    return is_words(side) or is_label(side)
 
 
 def _bracketed_as(gold: str, answer: str) -> str:
@@ -237,7 +245,7 @@ def _compare_words(gold: str, answer: str) -> Status | None:
     if len(wanted) == 1 and not wanted.isdigit() and (chosen := choice(answer)) is not None:  # "(C) 42"
         if chosen == wanted and (r"\text" in gold or not gold.islower()):
             return Status.OK
-        if r"\text" in gold or not is_symbol_like(gold):
+        if not chosen or r"\text" in gold or not is_symbol_like(gold):  # no letter: it names several
             return Status.WRONG
     if r"\text" in gold or len(values(answer)) > 1:
         return Status.WRONG

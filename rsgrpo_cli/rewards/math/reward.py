@@ -22,6 +22,7 @@ from rsgrpo_cli.rewards.math.answer import (
     normalise_gold,
     spelt_alike,
 )
+from rsgrpo_cli.rewards.math.domains import contradict
 from rsgrpo_cli.rewards.math.form import decimal, key, rational, values
 from rsgrpo_cli.rewards.math.gold import complaint_about, read_gold
 from rsgrpo_cli.rewards.math.notation import with_same_index
@@ -127,7 +128,9 @@ class MathReward:
 
 def _strict_attempt(sample: Sample) -> _Attempt:
     found = extract(sample.completion, finish_reason=sample.finish_reason, in_thought=sample.in_thought)
-    return _Attempt(None, found.status) if found.answer is None else _attempt(sample, found.answer, found)
+    if found.answer is None:
+        return _Attempt(None, found.status)
+    return _attempt(sample, found.formula or found.answer, found)
 
 
 def _lenient_attempt(sample: Sample) -> _Attempt:
@@ -147,6 +150,8 @@ def _read(ground_truth: str, answer: str, line: tuple[str, ...], either: tuple[s
     gold = gold_beside(ground_truth, answer)
     if len(either) > 1 and not has_several_values(gold) and not _say_the_same(either):
         answer = ", ".join(either)
+    if contradict(ground_truth, answer):
+        return _Attempt((gold, normalise(answer)), Status.WRONG)
     if spelt_alike(ground_truth, answer):
         return _Attempt((gold, gold), compare_cheaply(gold, gold))
     text = normalise_answer(with_same_index(ground_truth, answer), gold)

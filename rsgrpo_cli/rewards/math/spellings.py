@@ -187,7 +187,7 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"(?<![A-Za-z\\])C_\{?(\w+)\}?\^\{?(\w+)\}?", r"\\binom{\1}{\2}"),
         (
             r",?\s*(?:\\text\{[^{}]*\}|\\q?quad|\\[,;: ]|~|where|for|\s)*\(?(?<![A-Za-z])[a-z]\s*\\in\s*"
-            r"\\mathbb\{[ZNQR]\}(?:[\^_]\{?[+*]\}?)?\)?\s*$",
+            r"(?:\\mathbb\s*)?(?:\{\s*[ZNQR]\s*\}|[ZNQR](?![A-Za-z]))(?:[\^_]\{?[+*]\}?)?\)?\s*$",
             _if_more,
         ),
         (

@@ -205,10 +205,13 @@ def _without_labels(gold: str, answer: str) -> tuple[str, list[str]] | None:
 def _result(sides: list[str]) -> list[str]:
     r"""What `A = \frac{1}{2}bh = 24 \approx 24.0` states behind its label: the last exact side, and roundings of it.
 
-    What stands between is how it was found.
+    What stands between is how it was found; a number first, `A = 43 = 42`, is a value as well.
     """
     exact = [side for side in sides if not _is_decimal(side)]
-    return [exact[-1], *(side for side in sides if _is_decimal(side))] if exact else sides
+    if not exact:
+        return sides
+    stated = exact[:1] if rational(exact[0]) is not None else exact[-1:]
+    return list(dict.fromkeys((exact[-1], *stated, *(side for side in sides if _is_decimal(side)))))
 
 
 def _name_the_same(label: str, other: str) -> bool:

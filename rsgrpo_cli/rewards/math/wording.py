@@ -64,7 +64,7 @@ _ALTERS = (
             "twentieths halved doubled tripled quadrupled pi k thousandth nearly hundreds thousands millions "
             "billions trillions dozens tens score until up increased decreased remainder unknown undefined "
             "impossible wrong incorrect false too cannot can't isn't aren't may might could maybe possibly perhaps "
-            "about around approximately approx roughly guess ppm ppb "
+            "about around approximately approx roughly guess ppm ppb ish gross bn lakh lakhs crore crores "
             # in other languages: numbers, halves and doubles, "about", "not", "more" and "less"
             "mil mille tausend millón millones million millionen milliards milliarden milliarde тысяч тысячи тысяча "
             "миллион миллиона миллионов миллиард миллиарда миллиардов ribu juta nghìn triệu "
@@ -145,7 +145,9 @@ _CHOICE = re.compile(
     re.IGNORECASE,
 )
 _CHOOSES = re.compile(r"(?:正确)?(?:答案|选项)\s*[:：]|(?:答案)?(?:选择?|是|为)|选?项")
-_SECOND_CHOICE = re.compile(r"(?:\b(?:and|or|not)\b|[,/&])\s*\(?[A-J]\b\)?(?!\s*[.:]?\s*\w)|\([A-J]\)")
+_SECOND_CHOICE = re.compile(
+    r"(?:\b(?:and|or|not|also)\b|[,/&])\s*(?:also\s+|or\s+)?(?:[A-J][.:)](?=\s|$)|\(?[A-J]\b\)?(?!\s*[.:]?\s*\w))|\([A-J]\)"
+)
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _REASON = re.compile(
     r"(?<=\S)\s*[,;(]?\s*(?:\\text\{\s*)?(?:[,;(]\s*)?\b(?:since|because)\b.*$"

@@ -224,6 +224,14 @@ RIGHT = [
     ("75", r"75\text{ min}"),
     (r"k\pi, k\in\mathbb{Z}", r"x = k\pi,\ k \in \mathbb{Z}"),
     (r"\frac{\pi}{6}+2k\pi, k\in\mathbb{Z}", r"x = \frac{\pi}{6}+2n\pi, \quad n\in\mathbb{Z}"),
+    (r"2k\pi, k\in\mathbb{Z}", r"2n\pi, n \in \mathbb Z"),
+    (r"2k\pi, k\in\mathbb{Z}", r"x = 2k\pi, k \in \mathbf{Z}"),
+    (r"2k\pi, k\in\mathbb{Z}", r"2k\pi \text{ for any integer } k"),
+    (r"n^2, n\in\mathbb{N}", r"n^2, n\in\mathbb{Z}^+"),
+    ("7", r"\text{area} = 7"),
+    (r"\{\emptyset\}", r"\{\varnothing\}"),
+    ("C", r"\text{C. Both A and B are true}"),
+    ("C", r"\text{C. } x = 5, y = 3"),
 ]
 WRONG = [
     ("p", r"\sim p"),
@@ -404,6 +412,22 @@ WRONG = [
     (r"2k\pi, k\in\mathbb{Z}", r"n\pi, n\in\mathbb{Z}"),
     (r"nk\pi, k\in\mathbb{Z}", r"n^2\pi, n\in\mathbb{Z}"),
     (r"3k\pi", r"3n\pi"),
+    (r"2k\pi, k\in\mathbb{Z}", r"2k\pi, k\in\mathbb{R}"),
+    (r"2k\pi, k\in\mathbb{Z}", r"2k\pi \text{ for some } k\in\mathbb{Q}"),
+    (r"2k\pi, k\in\mathbb{Z}", r"2n\pi, n\in\mathbb{Z}^+"),
+    (r"2k\pi, k\in\mathbb{Z}", r"2k\pi \text{ for any real } k"),
+    ("7", r"\text{none or } 7"),
+    ("7", r"x \text{ or } 7"),
+    ("7", r"\infty \text{ or } 7"),
+    ("7", r"\text{area} = 8 = 7"),
+    ("7", r"7\text{ bn}"),
+    ("7", r"7\text{ gross}"),
+    ("7", r"7\text{-ish}"),
+    (r"\emptyset", r"\{\emptyset\}"),
+    ("C", r"\text{C. 7 or D. 8}"),
+    ("C", r"\text{(C) (D)}"),
+    ("C", r"\text{C. and D. both}"),
+    ("C", r"\text{C. 7, also D}"),
 ]
 
 
