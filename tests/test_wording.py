@@ -31,7 +31,7 @@ def test_one_sample_of_one_problem(cli: Cli) -> None:
     flags = ["--run", "runs/x", "--model", "toy", "--benchmark", "one.jsonl", "-n", "1", "--max-tokens", "4"]
     result = cli("eval", *flags)
     assert result.code == 0, result.err
-    assert "sampling 1 completion of 1 problem of one" in result.err
+    assert "sampling 1 completion of 1 problem of one, for 1 of each (--num-samples)" in result.err
     for told in ("one: 1 problem, 1 sample each", "1 completion sampled -> "):
         assert told in result.out
 

@@ -245,7 +245,7 @@ def _make_parts(
         missing = sum((part.last_sample - part.first_sample) * len(part.rows) for part in parts)
         session.out.info(
             f"sampling {missing:,} {plural(missing, 'completion')} of {len(prompts):,} "
-            f"{plural(len(prompts), 'problem')} of {request.name}"
+            f"{plural(len(prompts), 'problem')} of {request.name}, for {cfg.samples:,} of each (--num-samples)"
         )
         draw = _draw(session, cfg, request, lineage)
         title = (f"eval of {policy_at(session.run, version, session.at)} on {request.name}", "the evaluation")
