@@ -39,10 +39,11 @@ from rsgrpo_cli.rewards.math.gold import read_gold
 from rsgrpo_cli.rewards.math.notation import clock, common_form, grouped_points, in_terms_of
 from rsgrpo_cli.rewards.math.text import normalise
 from rsgrpo_cli.rewards.math.units import in_smallest_unit
-from rsgrpo_cli.rewards.math.value import UNEVALUATED, compare_exactly, compare_values
+from rsgrpo_cli.rewards.math.value import UNEVALUATED, compare_exactly, compare_values, same_number
 from rsgrpo_cli.rewards.math.wording import (
     agrees,
     begins_with_words,
+    cardinal,
     choice,
     date,
     is_symbol_like,
@@ -52,7 +53,7 @@ from rsgrpo_cli.rewards.math.wording import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 25
+GRADING_RULES_VERSION = 26
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -70,6 +71,10 @@ _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)(\s*(?:\\text\{[^{}\d]*\}(?:\^\{?\
 _ONE = r"((?:[^=,;<>\\]|\\(?!leq|geq|neq|in(?![A-Za-z])|approx|text\{\s*(?:and|or))[^=,;<>])+?)"
 _EITHER = re.compile(rf"(?=[^=]*\d){_ONE}\s*(?:\\text\{{\s*or\s*\}}|\bor\b)\s*(?=[^=]*\d){_ONE}")
 _SURE_DECIMAL_COMMA = re.compile(r"([+-]?0),(\d+)")  # no thousands, and hardly a list
+_OPTION = re.compile(  # "(C) 5"
+    r"^\s*(?:\\text\{\s*\((?P<text>[A-J])\)\s*\}\s*|\((?P<plain>[A-J])\)\s+)(?![\s}=+*/^_,;)]|\\(?:cap|cup|setminus|times|cdot|in|to)\b|$)"
+)
+_OPTION_ALONE = re.compile(r"(?:\\text\{\s*)?\(?[A-J][.)]?\s*\}?\.?")
 _NEGATION = re.compile(r"\b(?:not|never|neither|except|isn't|no)\b", re.IGNORECASE)
 _SET = re.compile(r"\\\{((?:[^{}\\|:]|\\(?!mid|[{}])[A-Za-z]+|\{[^{}]*\})+)\\\}")
 _DEGREES_IN_WORDS = re.compile(r"(?<=\d)\s*(?:\\text\{\s*)?degrees?\b\s*\}?")
@@ -89,16 +94,30 @@ _UNREADABLE = re.compile(
 @lru_cache(maxsize=4096)
 def normalise_gold(gold: str) -> str:
     """The spelling of a reference answer that answers are compared with; of a worked solution, its final answer."""
-    text = grouped_points(_alone(normalise(read_gold(gold))))
+    text = grouped_points(_alone(_OPTION.sub("", normalise(read_gold(gold)), count=1)))
     bare = text if is_words(text) else without_words(text, introduced=False)
     if found := _SURE_DECIMAL_COMMA.fullmatch(bare):
         return f"{found[1]}.{found[2]}"
+    if (count := cardinal(text)) is not None:
+        return count
+    if (found := _EITHER.fullmatch(text)) and same_number(found[1], found[2]):
+        return found[1]  # "1/2 or 0.5"
     return text if letters(bare) else bare  # a number after words is that number; "even n" is more than n
 
 
 def gold_beside(gold: str, answer: str) -> str:
-    r"""`normalise_gold`, in radians beside an answer with \pi, with the dollars of `\$4` beside one in cents."""
+    r"""`normalise_gold`, or what of it an answer calls for.
+
+    That is the letter of an option, `\textbf{(C)}\ 5`, beside an answer that names another or no value; radians beside
+    an answer with \pi; the dollars of `\$4` beside one in cents.
+    """
     text = normalise_gold(gold)
+    if cardinal(normalise(gold)) and cardinal(normalise(answer)):
+        return normalise(gold)  # words beside words
+    if (option := _OPTION.match(normalise(gold))) and (chosen := choice(normalise(answer))) is not None:
+        letter = option["text"] or option["plain"]
+        alone = _OPTION_ALONE.fullmatch(normalise(answer))
+        return text if chosen == letter.casefold() and not alone else rf"\text{{{letter}}}"
     if _PI.search(answer) and not _PI.search(text) and not _ANGLE.search(answer) and _ANGLE.search(gold):
         return normalise(_DEGREES_IN_WORDS.sub(r"^\\circ", read_gold(gold)), radians=True)
     in_dollars = gold.lstrip(" $").startswith("\\$") and _CENTS_BEHIND.search(answer) and not letters(text)
@@ -259,11 +278,15 @@ def _is_evasive(gold: str, answer: str) -> bool:
     ellipsis, an implication or digits apart say nothing exact; words that negate are read over by math-verify.
     """
     answer = _UNDER_LIMIT.sub(r"\\lim", answer)
-    forms = (_ELLIPSIS, _IMPLICATION, _UNREADABLE)
+    forms = (_ELLIPSIS, _IMPLICATION)
+    label, *sides = relation(answer)
+    said = " = ".join(sides) if sides and is_label(label) else answer  # `\text{Var}(X)` and `\#S` may stand for a value
     if any(form.search(answer) and not form.search(gold) for form in forms):
+        return True
+    if _UNREADABLE.search(said) and not _UNREADABLE.search(gold):
         return True
     if all(map(UNEVALUATED.search, relation(answer))) and not UNEVALUATED.search(gold):
         return True  # `17 \bmod 5 = 2` says what it is
-    if begins_with_words(answer) and not begins_with_words(gold) and not is_words(gold):
+    if begins_with_words(said) and not begins_with_words(gold) and not is_words(gold):
         return True
     return bool(_DIGITS_APART.fullmatch(answer)) or bool(_NEGATION.search(answer) and not _NEGATION.search(gold))

@@ -42,7 +42,7 @@ _SYMBOL = re.compile(
     r"|\\text\{[^{}]*\}|\((?:\s*[A-Za-z]\s*,)+\s*[A-Za-z]\s*\)"
 )
 _SUBSCRIPT = re.compile(r"_(?:\{[^{}]*\}|\\?\w)")
-_ARGUMENTS = re.compile(r"(?<=[A-Za-z}'])\s*\([^()]*\)")
+_ARGUMENTS = re.compile(r"(?<=[A-Za-z}'])\s*(?:\([^()]*\)|\[[^\[\]]*\])")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _CONSTANT = re.compile(r"\\(?:pi|infty)(?![A-Za-z])")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}")

@@ -30,7 +30,7 @@ _REPEATING = re.compile(r"\s*([+-]?\d*\.\d*)\((\d+)\)\s*")
 _ABOUT = re.compile(rf"[A-Za-z\s]*(?:≈|\\approx)\s*(\$?{_NUMBER}\$?)\s*")  # an exact value before it would count
 _UNION = re.compile(r"(?<=[)\]])\s*U\s*(?=[(\[])")
 _DIGITS_IN_CODE = re.compile(r"\s*([+-]?\d{1,3}(?:_\d{3})+)\s*")
-_MIXED = re.compile(r"\s*(-?\d+) and (\d+/\d+)\s*")
+_MIXED = re.compile(r"\s*(\d+) and (\d+)/(\d+)\s*")
 _LINES = re.compile(rf"\s*\$?{_NUMBER}\$?(?:\s*\n\s*\$?{_NUMBER}\$?)+\s*")
 _SET = re.compile(r"(∈|\\in)\s*\{([^{}]*)\}\s*")
 _CALL = re.compile(rf"(?<![\\A-Za-z])(a(?:sin|cos|tan)|{_LATEX_FUNCTIONS})(?=\s*\()")
@@ -95,7 +95,7 @@ _WHOLE: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (_INFINITY, lambda found: rf"{found[1].replace('+', '')}\infty"),
     (_REPEATING, lambda found: rf"{found[1]}\overline{{{found[2]}}}"),
     (_DIGITS_IN_CODE, lambda found: found[1].replace("_", "")),
-    (_MIXED, lambda found: f"{found[1]} {found[2]}"),
+    (_MIXED, lambda found: f"{found[1]} {found[2]}/{found[3]}" if int(found[2]) < int(found[3]) else found[0]),
     (_LINES, lambda found: ", ".join(found[0].split())),
     (_ABOUT, lambda found: found[1]),
     (_WITH_COLONS, lambda found: found[0].replace(":", "=")),

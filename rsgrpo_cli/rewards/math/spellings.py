@@ -113,6 +113,9 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"\\(?:tiny|small|normalsize|large|Large|LARGE|huge|Huge|bf|rm|it)(?![A-Za-z])", " "),
         (r"(?:\\(?:blacksquare|checkmark|square|Box|qed|diamond)(?![A-Za-z])|[✓✔✅☑■□🎉])\s*$", ""),
         (r"\\(?:underline|ensuremath|mathop|mathord)\s*(?=\{)", ""),
+        (r"(?<![\\A-Za-z])sqrt\s*(\d+|[a-z](?![A-Za-z]))", r"\\sqrt{\1}"),
+        (r"\\backslash(?![A-Za-z])", r"\\setminus"),
+        (r"\\(Re|Im)(?![A-Za-z])|\\text\s*\{(Re|Im)\}\s*(?=\()", r"\\operatorname{\1\2}"),
         (r"\\cr(?![A-Za-z])", r"\\\\"),
         (r"\\var(epsilon|phi|theta|rho|kappa)(?![A-Za-z])", r"\\\1"),
         (r"(?<=\\begin\{)smallmatrix(?=\})|(?<=\\end\{)smallmatrix(?=\})", "pmatrix"),
@@ -184,7 +187,7 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"\\vec\s*(?:\{\s*([A-Za-z])\s*\}|\s([A-Za-z])(?![A-Za-z]))", r"\1\2"),
         (r"\\(?:text|mathrm)\s*\{\s*m\s*\}\s*(?=\\angle(?![A-Za-z]))", "m"),  # the measure of an angle, no metres
         (r"\{?\}?_\{?(\d+)\}?\s*C_\{?(\d+)\}?|\{?\}?\^\{?(\d+)\}?\s*C_\{?(\d+)\}?", r"\\binom{\1\3}{\2\4}"),
-        (r"(?<![A-Za-z\\])C_\{?(\w+)\}?\^\{?(\w+)\}?", r"\\binom{\1}{\2}"),
+        (r"(?<![A-Za-z\\])C_(?:\{(\w+)\}|(\w))\^(?:\{(\w+)\}|(\w))", r"\\binom{\1\2}{\3\4}"),
         (
             r",?\s*(?:\\text\{[^{}]*\}|\\q?quad|\\[,;: ]|~|where|for|\s)*\(?(?<![A-Za-z])[a-z]\s*\\in\s*"
             r"(?:\\mathbb\s*)?(?:\{\s*[ZNQR]\s*\}|[ZNQR](?![A-Za-z]))(?:[\^_]\{?[+*]\}?)?\)?\s*$",
@@ -267,7 +270,8 @@ SHORT_FORMS: tuple[Rule, ...] = tuple(
         (rf"(\\frac\{{[^{{}}]*\}})\s*({_TOKEN})", r"\1{\2}"),
         (r"(\\frac\{[^{}]*\})\s+(?=\{)", r"\1"),
         (r"\\sqrt\s+(?=[\[{])", r"\\sqrt"),
-        (r"\\sqrt\s*(\[[^\[\]]*\])?\s*([\dA-Za-z])", r"\\sqrt\1{\2}"),
+        (rf"\\sqrt\s*(\[[^\[\]]*\])?\s*({_TOKEN})", r"\\sqrt\1{\2}"),
+        (r"\\sqrt\s*(\[[^\[\]]*\])?\s*(\\frac\{[^{}]*\}\{[^{}]*\})", r"\\sqrt\1{\2}"),
         # What stands on the left is left out, or said before the box. "\sim p" may be "not p".
         (r"^\\(?:approx|therefore|implies|Rightarrow)(?![A-Za-z])\s*(?=\S)", ""),
         (r"^\\(?:sim|simeq|equiv)(?=\s*[-+]?\s*(?:\.?\d|\\(?:frac|sqrt|pi)(?![A-Za-z])))\s*", ""),

@@ -31,16 +31,31 @@ _KINDS: dict[str, dict[str, tuple[Fraction | int, str]]] = {
         "h": (3600, "h hr hour hours"),
         "day": (86_400, "day days"),
         "week": (604_800, "week weeks"),
-        "year": (0, "year years"),  # of no fixed length
+        "month": (0, "month months"),  # of no fixed length
+        "year": (0, "year years"),
     },
     "volume": {
         "ml": (1, "ml milliliter milliliters millilitre millilitres"),
         "l": (1000, "l liter liters litre litres"),
+        "pint": (Fraction(473_176_473, 1_000_000), "pint pints"),
+        "quart": (Fraction(473_176_473, 500_000), "quart quarts"),
+        "gallon": (Fraction(473_176_473, 125_000), "gallon gallons"),
     },
     "speed": {
         "km/h": (1000, "km/h kph kmh"),
         "m/s": (3600, "m/s"),
         "mi/h": (Fraction(1_609_344, 1000), "mi/h mph"),
+    },
+    "potential": {"volt": (1, "volt volts"), "kilovolt": (1000, "kv")},
+    "current": {"ampere": (1000, "amp amps ampere amperes"), "milliampere": (1, "ma")},
+    "energy": {"joule": (1, "joule joules"), "kilojoule": (1000, "kj")},
+    "force": {"newton": (1, "newton newtons")},
+    "power": {"watt": (1, "watt watts"), "kilowatt": (1000, "kw")},
+    "memory": {  # by thousands or by 1,024
+        "byte": (0, "byte bytes"),
+        "kilobyte": (0, "kb kilobyte kilobytes"),
+        "megabyte": (0, "mb megabyte megabytes"),
+        "gigabyte": (0, "gb gigabyte gigabytes"),
     },
     "money": {
         "cent": (1, "cent cents"),
@@ -106,13 +121,19 @@ def is_known_unit(name: str) -> bool:
 
 
 def cannot_be_same(unit: str, other: str) -> bool:
-    """Whether a quotient of units, "cm per s", is another than a single unit or than the same ones to other powers.
+    """Whether two units that cannot be converted measure different things for sure: two symbols of units, or quotients.
+
+    A quotient, "cm per s", is another than a single unit or than the same ones to other powers.
 
     Of other factors it may be the same: N m is J.
     """
     named = [name.replace("/", " per ").split() for name in (unit, other)]
     quotients = ["per" in names for names in named]
-    if unit == other or not unit or not any(quotients):
+    if unit == other or not unit:
+        return False
+    if {unit, other} <= _FACTORS:
+        return True  # volts are no amperes
+    if not any(quotients):
         return False
     return set(named[0]) == set(named[1]) if all(quotients) else unit in _SIZES or other in _SIZES
 

@@ -50,6 +50,13 @@ _DIGITS = re.compile(r"-?[0-9A-Z]+")
 _WITH_COLON = re.compile(r"\d+(?:\s*:\s*\d+)+")
 _SIDES = _SYMBOLS = 2
 _FUNCTION_OF_X = re.compile(r"[A-Za-z]\s*\(\s*x\s*\)")
+_SAYS = re.compile(
+    r"\s*(?P<copula>(?:(?:is|are|must be|be|being)\s+)?(?:an?\s+|any\s+|all\s+)?)"
+    r"(?P<what>(?:not|odd|even|prime|composite|positive|negative|natural|rational|irrational|real|integers?|perfect"
+    r"|divisible|arbitrary|invertible|singular|constant|linear|continuous|convergent|divergent|bounded|unbounded|finite"
+    r"|infinite)\b.*)"
+)
+_QUOTIENT = re.compile(r"\\frac\{\\?[A-Za-z]+(?:_\w)?\}\{\\?[A-Za-z]+(?:_\w)?\}|[A-Za-z]/[A-Za-z]")
 _STATED_AGAIN = re.compile(r"(\S.*[\d}%])\s+\(\s*(?:\\approx|=)?\s*(-?[\d./]+(?:\\%)?)\s*\)")
 UNEVALUATED = re.compile(
     r"\\(?:sum|prod|i{1,3}nt|oint|lim|limsup|liminf|max|min|sup|inf|gcd|lcm|bmod|pmod|mod|det|[lr]floor|[lr]ceil)(?![A-Za-z])"
@@ -166,7 +173,11 @@ def _in_unit_of(gold: Measure, answer: Measure) -> str | None:
     """The number of an answer in the unit of its gold; None where there is no such number."""
     if is_known_unit(gold.unit) and answer.unit == gold.unit and answer.power != gold.power:
         return None
-    if answer.unit == gold.unit or not answer.unit:
+    if answer.unit == gold.unit:
+        return answer.value
+    if _says_of(gold) != _says_of(answer):  # "n is odd" is more than "n", and another thing than "n is even"
+        return None
+    if not answer.unit:
         return answer.value
     if is_known_unit(gold.unit) and is_known_unit(answer.unit):
         if gold.power != answer.power or (times := factor(answer.unit, gold.unit, gold.power)) is None:
@@ -177,6 +188,13 @@ def _in_unit_of(gold: Measure, answer: Measure) -> str | None:
     if (several := scale(answer.unit)) is not None:
         return _times(answer.value, Fraction(several))
     return None if alter(answer.unit) else answer.value
+
+
+def _says_of(measure: Measure) -> str:
+    r"""What words behind a lone symbol say of it: "odd" for `n \text{ is odd}`; nothing for `n \text{ ways}`."""
+    found = _SAYS.match(measure.unit)
+    alone = len(measure.value) == 1 and measure.value.isalpha() and not is_known_unit(measure.unit)
+    return found["what"].strip(" .,") if found and alone else ""
 
 
 def _times(value: str, by: Fraction) -> str:
@@ -191,7 +209,7 @@ def _without_labels(gold: str, answer: str) -> tuple[str, list[str]] | None:
     if len(golds) > 1 and len(answers) > 1:
         same_label = len(golds) == _SIDES and is_symbol(golds[0]) and _name_the_same(golds[0], answers[0])
         return (golds[1], _result(answers[1:])) if same_label else (gold, [answer])
-    if len(golds) == _SIDES and is_symbol(golds[0]):
+    if len(golds) == _SIDES and (is_label(golds[0]) or is_symbol(golds[0]) or _QUOTIENT.fullmatch(golds[0])):
         return golds[1], [answer]
     if len(golds) == 1 and len(answers) > 1:
         if all(answers) and is_label(answers[0]):
@@ -279,6 +297,12 @@ def _exact(text: str) -> Fraction | None:
     return decimal(text) if exact is None else exact
 
 
+def same_number(one: str, other: str) -> bool:
+    """Whether two spellings are of one number, in integers, fractions, decimals or percent."""
+    values = {_exact(text) if _percent(text) is None else _percent(text) for text in (one.strip(), other.strip())}
+    return len(values) == 1 and None not in values
+
+
 def _percent(text: str) -> Fraction | None:
     r"""The value of `33.5\%` or `\frac{1}{2}\%`; None for anything else."""
     bare = without_percent(text)
@@ -295,7 +319,10 @@ def _compare_decimals(gold: Fraction, answer: Fraction) -> Status | None:
 
 def _compare_notations(gold: str, answer: str) -> Status | None:
     """Forms that math-verify reads as something else: "1112_3" as a symbol, "7:32" as a quotient."""
-    base_gold, base_answer = _IN_BASE.fullmatch(gold), _IN_BASE.fullmatch(answer)
+    base_gold, base_answer = (
+        found if (found := _IN_BASE.fullmatch(text)) and _in_base(found) is not None else None
+        for text in (gold, answer)
+    )
     if base_gold and base_answer:
         return Status.OK if base_gold.groups() == base_answer.groups() else Status.WRONG
     if base_gold and _DIGITS.fullmatch(answer):

@@ -75,6 +75,15 @@ _LETTER = re.compile(
     r"\\(?:text|begin|end|operatorname\*?|math[a-z]+)\s*\{[^{}]*\}|_\{[^{}]*\}|\\[A-Za-z]+"
     r"|(?P<d>d)|(?P<name>(?<![A-Za-z])E(?![A-Za-z])|I)"
 )
+# The derivative of a symbol that is no function of the other would be 0. One of an expression is worked out.
+_RATE = re.compile(
+    r"\\frac\s*\{\s*(?P<d>d|\\partial)\s*(?P<order>\^\s*\{?\s*\d\s*\}?)?\s*(?P<of>\\?[A-Za-z]+(?:_\w)?)\s*\}"
+    r"\s*\{\s*(?P=d)\s*(?P<by>\\?[A-Za-z]+(?:_\w)?)\s*(?:\^\s*\{?\s*\d\s*\}?)?\s*\}"
+)
+# To SymPy two unknowns have no common divisor.
+_DIVISOR = re.compile(
+    r"\\(?:operatorname\*?\s*\{\s*)?(?P<name>gcd|lcm)\s*\}?\s*(?:\\left)?\s*\((?P<of>[^()]*[A-Za-z][^()]*?)(?:\\right)?\)"
+)
 _DIFFERENTIAL = re.compile(r"\\(?:i{1,3}nt|oint)(?![A-Za-z])|\\frac\s*\{\s*d(?:\^\w)?\s*[A-Za-z]?\s*\}\s*\{\s*d")
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -183,6 +192,12 @@ def _same_to_sympy(gold: str, answer: str) -> bool:
     # again, for it calls equal what differs by less than 1e-15: to it 1/2^99 and 1/2^98 are both nothing.
     if not timeout(VERIFY_SECONDS)(_constants_agree)(parsed_gold[0], parsed_answer[0]):
         return False
+    if (
+        isinstance(parsed_gold[0], sympy.Eq)
+        and isinstance(parsed_answer[0], sympy.Expr)
+        and not _solved(parsed_gold[0])
+    ):
+        return False  # `x+y=1` is not 1
     if _are(sympy.Eq, parsed_gold[0], parsed_answer[0]):
         decided = timeout(VERIFY_SECONDS)(_same_equation)(parsed_gold[0], parsed_answer[0])
         if decided is not None:
@@ -200,6 +215,11 @@ def _same_to_sympy(gold: str, answer: str) -> bool:
 
 def _are(kind: Any, one: Any, other: Any) -> bool:
     return isinstance(one, kind) and isinstance(other, kind)
+
+
+def _solved(equation: Any) -> bool:
+    """Whether one side of an equation is a symbol alone."""
+    return any(isinstance(side, sympy.Symbol) for side in equation.args)
 
 
 def _same_equation(gold: Any, answer: Any) -> bool | None:
@@ -274,6 +294,7 @@ def _parse(text: str, is_real: bool = True, has_unit: bool = False) -> list[Any]
     """
     for pattern, name in _NAMES:
         text = pattern.sub(name, text)
+    text = _DIVISOR.sub(_as_one_symbol, _RATE.sub(_as_symbol, text))
     try:
         return [timeout(PARSE_SECONDS)(_read)(text, is_real, has_unit)]
     except (TimeoutException, MemoryError, ImportError):
@@ -293,6 +314,19 @@ def _read(text: str, is_real: bool, has_unit: bool) -> Any:
         units = [symbol for symbol in parsed.free_symbols if symbol.name == "i"]
         parsed = parsed.subs(dict.fromkeys(units, sympy.I))
     return parsed
+
+
+def _as_symbol(found: re.Match[str]) -> str:
+    r"""`\frac{dv}{dt}` as one symbol of its own."""
+    named = "".join(char for char in f"{found['order'] or ''}{found['of']}{found['by']}" if char.isalnum())
+    return rf" \Theta_{{{named}}} "
+
+
+def _as_one_symbol(found: re.Match[str]) -> str:
+    r"""`\gcd(n, m)` as one symbol, in whatever order."""
+    listed = sorted(part.strip() for part in found["of"].split(","))
+    named = f"{found['name'][0]}q{'q'.join(listed)}"
+    return rf" \Theta_{{{named}}} " if all(map(str.isalpha, listed)) else found[0]
 
 
 def _renamed(found: re.Match[str]) -> str:

@@ -206,6 +206,19 @@ def begins_with_words(text: str) -> bool:
     return bool((found := _BEFORE.match(text)) and _WORD.search(_TEXT_COMMAND.sub(r" \1 ", found["said"])))
 
 
+def cardinal(text: str) -> str | None:
+    r"""The digits of a number in words up to ninety-nine, `\text{forty-two}`; None for anything else."""
+    said = _TEXT_COMMAND.sub(r"\1", text).strip(" .").casefold()
+    found = [NUMERALS.get(word) for word in re.split(r"[- ]", said)]
+    match found:
+        case [int(value)]:
+            return str(value)
+        case [int(tens), int(ones)] if tens in range(20, 100, 10) and ones in range(1, 10):
+            return str(tens + ones)
+        case _:
+            return None
+
+
 def alter(words: str) -> bool:
     """Whether words behind a number make another value of it: "million", "squared", "or 9"."""
     said = words.casefold()
