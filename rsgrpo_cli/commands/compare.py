@@ -87,7 +87,7 @@ def _compare_groups(
     if out.as_json or form == "terminal":
         out.result(formats.as_data(found), *formats.tables(found), lines=[found.caption()])
     else:
-        out.result({}, lines=formats.as_text(found, form).splitlines())
+        out.result({}, lines=formats.as_text(found, form, changes=True).splitlines())
 
 
 def _usual_ks(groups: list[Group], benchmarks: list[str]) -> list[int]:

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rsgrpo_cli.console import table
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Format = Literal["terminal", "markdown", "latex", "csv"]
+SUM = "sum"
+"""The benchmark of a number that is added up over several."""
 _SPECIAL = re.compile(r"([&%$#_{}~^\\])")
 
 
-def as_text(found: Comparison, form: Format) -> str:
-    """The table in a format for documents, with its caption."""
-    return {"markdown": _markdown, "latex": _latex, "csv": _csv}[form](found)
+def as_text(found: Comparison, form: Format, *, changes: bool = False) -> str:
+    """The table in a format for documents, with its caption; with what was newly solved and lost if asked for."""
+    shown = found if changes else replace(found, changes={})
+    return {"markdown": _markdown, "latex": _latex, "csv": _csv}[form](shown)
 
 
 def as_data(found: Comparison) -> dict[str, Any]:
@@ -75,17 +78,25 @@ def difference(entry: Entry) -> str:
     return _bare(entry) + ("*" if entry.differs else "")
 
 
+CHANGES = ("newly solved", "lost")
+"""The columns of a document's table on problems, where there is a base model."""
+
+
 def _rows(found: Comparison, cell: Callable[[Entry], str]) -> Iterator[tuple[str, list[str]]]:
     for group in found.groups:
         places = found.shown_benchmarks()
         entries = [found.entry(group.label, place, column) for place in places for column in found.columns]
-        yield group.label, [cell(entry) for entry in entries]
+        changes = [f"{number:.1f}" for number in found.changes.get(group.label, ())] or [""] * len(CHANGES)
+        yield group.label, [cell(entry) for entry in entries] + (changes if found.changes else [])
 
 
 def _headings(found: Comparison) -> list[str]:
     places = found.shown_benchmarks()
     alone = len(places) == 1
-    return [heading(column) if alone else f"{place} {heading(column)}" for place in places for column in found.columns]
+    numbers = [
+        heading(column) if alone else f"{place} {heading(column)}" for place in places for column in found.columns
+    ]
+    return numbers + list(CHANGES if found.changes else ())
 
 
 def _markdown(found: Comparison) -> str:
@@ -109,13 +120,16 @@ def _latex(found: Comparison) -> str:
     columns = len(found.columns)
     places = found.shown_benchmarks()
     top = " & ".join(rf"\multicolumn{{{columns}}}{{c}}{{{_escaped(place)}}}" for place in places)
-    names = " & ".join(_escaped(heading(column)) for _ in places for column in found.columns)
+    top += rf" & \multicolumn{{{len(CHANGES)}}}{{c}}{{problems}}" if found.changes else ""
+    headings = [_escaped(heading(column)) for _ in places for column in found.columns]
+    names = " & ".join([*headings, *(CHANGES if found.changes else ())])
+    width = len(headings) + (len(CHANGES) if found.changes else 0)
     rows = [" & ".join([_escaped(label), *cells]) + r" \\" for label, cells in _rows(found, cell)]
     caption = _caption(found) + f" In percent; small: minus {found.baseline.label}."
     return "\n".join(
         [
             rf"% {caption}",
-            rf"\begin{{tabular}}{{l{'r' * columns * len(places)}}}",
+            rf"\begin{{tabular}}{{l{'r' * width}}}",
             r"\toprule",
             rf" & {top} \\",
             rf" & {names} \\",
@@ -133,6 +147,11 @@ def _csv(found: Comparison) -> str:
     writer = csv.DictWriter(text, fieldnames=list(asdict(found.entries[0])))
     writer.writeheader()
     writer.writerows(asdict(entry) for entry in found.entries)
+    everything = found.benchmarks[0] if len(found.benchmarks) == 1 else SUM
+    for label, pair in found.changes.items():
+        for metric, number in zip(CHANGES, pair, strict=True):
+            named = {"label": label, "benchmark": everything, "metric": metric.replace(" ", "_")}
+            writer.writerow(named | {"value": number})
     return text.getvalue()
 
 
@@ -141,7 +160,10 @@ def _bare(entry: Entry) -> str:
 
 
 def _caption(found: Comparison) -> str:
-    return found.caption().replace("marked *", "bold")
+    told = found.caption().replace("marked *", "bold")
+    if found.changes:
+        told += " Newly solved and lost: problems per seed, against the base model."
+    return told
 
 
 def _escaped(text: str) -> str:

@@ -168,7 +168,9 @@ def of_run(
     """
     metrics: list[dict[str, Any]] = []
     if run.metrics.is_file():
-        metrics = read_table(run.metrics, METRICS, ["step", *CELL_METRICS]).to_pylist()
+        # Rounded as in the file of a result, so that a figure is the same from either.
+        kept = read_table(run.metrics, METRICS, ["step", *CELL_METRICS])
+        metrics = kept.cast(pa.schema([("step", pa.int32()), *((n, pa.float32()) for n in CELL_METRICS)])).to_pylist()
     found = [
         _counts(run, version, name)
         for version, name in evaluations(run)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import CELL_METRICS
+from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.figures.kinds import KINDS
 from tests.conftest import Cli
 from tests.studies.test_groups import keep, result
@@ -23,6 +25,13 @@ def study(tmp_path: Path) -> str:
         one if one.is_base else replace(one, metrics=[METRICS | {"step": step} for step in (0, 1)]) for one in made
     ]
     return keep(tmp_path / "study", *trained)
+
+
+def test_a_run_and_what_is_kept_of_it_give_the_same_figure(cli: Cli, tmp_path: Path, trained: Path) -> None:
+    results.write(tmp_path / "kept.parquet", results.of_run(RunDir(trained)))
+    for place, name in ((trained, "run.svg"), ("kept.parquet", "kept.svg")):
+        assert cli("figure", "training", place, "--out", name).code == 0
+    assert (tmp_path / "run.svg").read_bytes() == (tmp_path / "kept.svg").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,14 @@ def test_the_formats_say_the_same(study: str) -> None:
     assert "| grpo | 0.438 (+0.250 [" in as_text(found, "markdown")
     assert r"grpo & 43.8\,{\scriptsize $+25.0$} \\" in as_text(found, "latex")
     assert "grpo,toy,pass,1,0.4375," in as_text(found, "csv").replace("pass,1.0", "pass,1")
+    # Against the base, which solves the first three: GRPO loses one of them, beta 4 wins one with one of two seeds.
+    markdown, latex, csv = (as_text(found, form, changes=True) for form in ("markdown", "latex", "csv"))
+    assert "|  | pass@1 | newly solved | lost |\n|---|---|---|---|\n" in markdown
+    assert markdown.count("| 0.0 | 1.0 |\n") == markdown.count("| 0.5 | 0.0 |\n") == 1
+    assert r"\begin{tabular}{lrrr}" in latex
+    assert latex.count(r"& 0.0 & 1.0 \\") == latex.count(r"& 0.5 & 0.0 \\") == 1
+    assert "grpo,toy,newly_solved,,0.0,,,,,,\r\ngrpo,toy,lost,,1.0,,,,,,\r\n" in csv
+    assert "lost" not in as_text(found, "markdown")
     data = as_data(found)
     assert data["groups"]["grpo"] == {"seeds": [0, 1], "runs": ["grpo-seed0", "grpo-seed1"]}
     assert "Bonferroni" in data["caption"]
