@@ -143,7 +143,7 @@ def read_seeds(given: str | Sequence[Any]) -> list[int]:
     """The seeds that "0-7", "0,1,5-9" or a list of numbers mean.
 
     Raises:
-        UsageError: If it is something else.
+        UsageError: If it is something else, or has a seed twice.
     """
     parts = given.split(",") if isinstance(given, str) else [str(one) for one in given]
     seeds: list[int] = []
@@ -153,7 +153,10 @@ def read_seeds(given: str | Sequence[Any]) -> list[int]:
         if not first <= last <= first + MOST_CELLS:
             raise UsageError(f"seeds {given!r} cannot be read", "write 0-7, or 0,1,5")
         seeds += range(first, last + 1)
-    return list(dict.fromkeys(seeds))
+    twice = next((seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1), None)
+    if twice is not None:
+        raise UsageError(f"seed {twice} is there twice in {given!r}", "give each seed once")
+    return seeds
 
 
 def split_axes(settings: Overrides) -> tuple[Overrides, dict[str, list[Any]]]:

@@ -27,6 +27,8 @@ CELLS = ("--name", "s", "--set", "advantage.beta=0,4", "--steps", "2", "-n", "2"
         ),
         (["--set", "advantage.beta=1,2"], "the sweep has no name", "--name"),
         (["--name", "a/b"], "--name 'a/b' cannot be part of a file name", "letters"),
+        (["--name", "s", "--seeds", "0,1,0"], "seed 0 is there twice in '0,1,0'", "give each seed once"),
+        (["--name", "s", "--seeds", "0-2,2-3"], "seed 2 is there twice", "give each seed once"),
         (["--name", "s", "--seeds", "x"], "seeds 'x' cannot be read", "0-7"),
         (["--name", "s", "--config", "none.toml"], "no configuration file at none.toml", ""),
         (["--name", "s", "--set", "advantage.beta=0,0.0"], "cell beta0-seed0 is there twice", "once"),

@@ -127,7 +127,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, told: str) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("5", [5]), ("1,3-4, 9", [1, 3, 4, 9]), ("2,1-3", [2, 1, 3])]
+    ("text", "seeds"), [("0-3", [0, 1, 2, 3]), ("5", [5]), ("1,3-4, 9", [1, 3, 4, 9]), ("2,0-1", [2, 0, 1])]
 )
 def test_seeds(text: str, seeds: list[int]) -> None:
     assert read_seeds(text) == seeds
