@@ -4,6 +4,7 @@ Run `python examples/one_step.py`; model and puzzles are bundled. `rsgrpo train`
 micro-batches and checkpoints. Suffixes: P prompts, G completions of each, B = P * G, N completion tokens.
 """
 
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,8 +31,7 @@ def one_step(lm: LanguageModel, problems: Sequence[Problem], *, group_size: int,
     prompts = [engine.encode([{"role": "user", "content": str(problem.text)}]) for problem in problems]
 
     # Rollouts: the seed of a completion depends on run seed, step, prompt and sample, not on its batch.
-    names = [f"toy-train-{problem.index:06d}" for problem in problems]
-    seeds = [[stable_seed(0, 0, name, sample) for sample in range(group_size)] for name in names]
+    seeds = [[stable_seed(0, 0, f"toy-train-{one.index:06d}", at) for at in range(group_size)] for one in problems]
     groups = engine.generate(prompts, seeds, Sampling(temperature=1.0, top_p=1.0, max_tokens=32))
 
     # Rewards: 1 for an expression that uses every number once and makes the target, else 0.
@@ -46,8 +46,7 @@ def one_step(lm: LanguageModel, problems: Sequence[Problem], *, group_size: int,
     # Loss: each token's log-probability, weighted by the advantage of its completion, averaged over all tokens.
     batch = assemble([np.array(prompts[row]) for row in rows], list(map(np.array, tokens)), range(len(rows)), lm.device)
     logprobs_N, _ = token_logprobs(lm, batch, temperature=1.0)
-    advantages_B = torch.tensor(advantages_PG.ravel(), dtype=torch.float32, device=lm.device)
-    advantages_N = advantages_B.repeat_interleave(batch.lengths_B)
+    advantages_N = torch.tensor(advantages_PG.ravel()).float().to(lm.device).repeat_interleave(batch.lengths_B)
     # The old policy is this one: the ratio is 1 and nothing is clipped yet.
     loss_N, _, _ = clipped_surrogate(logprobs_N, logprobs_N.detach(), advantages_N, clip_low=0.2, clip_high=0.28)
     loss_N.mean().backward()
@@ -56,5 +55,6 @@ def one_step(lm: LanguageModel, problems: Sequence[Problem], *, group_size: int,
 
 
 if __name__ == "__main__":
+    ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter).parse_args()
     toy = load_model(model_directory("toy"), ModelConfig(device="cpu"))
     print(one_step(toy, load_source("toy", "train").problems[:8], group_size=16, beta=2.0))

@@ -61,6 +61,15 @@ def test_one_step_runs_as_a_script() -> None:
     assert len((EXAMPLES / "one_step.py").read_text().splitlines()) <= 60
 
 
+def test_one_step_tells_what_it_is_without_a_step() -> None:
+    for arguments, code in ((["--help"], 0), (["--beta", "4"], 2)):
+        result = subprocess.run(
+            [sys.executable, EXAMPLES / "one_step.py", *arguments], capture_output=True, text=True, check=False
+        )
+        assert (result.returncode, "usage: one_step.py" in result.stdout + result.stderr) == (code, True)
+        assert "reward_mean" not in result.stdout
+
+
 def test_own_reward_gives_part_of_the_credit() -> None:
     nearly_right = example("own_reward").nearly_right
     texts = [r"\boxed{3 * 5 + 7 + 2}", r"\boxed{3 + 5 + 7 + 2}", r"\boxed{24}", "24"]
