@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rsgrpo_cli.core.crossed_bootstrap import crossed_intervals
 from rsgrpo_cli.studies.figures.inputs import Choices, about, one_benchmark, require_equal_samples, with_base
-from rsgrpo_cli.studies.figures.style import Look, canvas, clean, looks
+from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
 from rsgrpo_cli.studies.groups import Group
 from rsgrpo_cli.studies.results import Counts
 from rsgrpo_cli.wording import counted
@@ -72,9 +72,16 @@ def collect(groups: Sequence[Group], choices: Choices) -> Diversity:
     caption = (
         f"{about(groups, benchmark)}; different answers per problem over its "
         f"{counted(samples, 'sample')}; bars: 95% intervals "
-        "over problems and seeds (pigeonhole bootstrap); hollow: single seeds."
+        "over problems and seeds (pigeonhole bootstrap); hollow: single seeds"
     )
-    return Diversity(tuple(_share(group, benchmark) for group in groups), caption)
+    shares = tuple(_share(group, benchmark) for group in groups)
+    caption += "; right: means over seeds against the step." if _on_the_way(shares) else "."
+    return Diversity(shares, caption)
+
+
+def _on_the_way(shares: Sequence[Share]) -> bool:
+    """Whether several policies of some group were evaluated, for which there is a panel of its own."""
+    return any(len(one.policies) > 1 for one in shares)
 
 
 def _share(group: Group, benchmark: str) -> Share:
@@ -100,9 +107,10 @@ def _ratios(counts: Sequence[Counts]) -> FloatArray:
 
 def draw(found: Diversity, path: Path) -> None:
     """A row per group; beside it, where policies were evaluated on the way, a line per group against the step."""
-    on_the_way = any(len(one.policies) > 1 for one in found.shares)
-    size = (10.5 if on_the_way else 6.2, max(1.9 + 0.3 * len(found.shares), 3.4 if on_the_way else 0))
-    with canvas(path, found.caption, 1, 2 if on_the_way else 1, size=size) as (_, panels):
+    on_the_way = _on_the_way(found.shares)
+    width = 10.5 + beside([one.label for one in found.shares]) if on_the_way else 6.2
+    size = (width, max(1.9 + 0.3 * len(found.shares), 3.4 if on_the_way else 0))
+    with canvas(path, found.caption, 1, 2 if on_the_way else 1, size=size) as (figure, panels):
         chosen = looks([one.is_base for one in found.shares])
         for number, (share, look) in enumerate(zip(found.shares, chosen, strict=True)):
             _draw_row(panels[0][0], number, share, look)
@@ -115,6 +123,8 @@ def draw(found: Diversity, path: Path) -> None:
             clean(panel)
         if on_the_way:
             panels[0][1].set(xlabel="step", ylabel="distinct answers / samples", xlim=(0, None))
+            whole_steps(panels[0][1])
+            legend(figure, panels[0][1])
 
 
 def _draw_row(panel: Any, number: int, share: Share, look: Look) -> None:
@@ -135,6 +145,6 @@ def _draw_row(panel: Any, number: int, share: Share, look: Look) -> None:
 
 def _draw_way(panel: Any, share: Share, look: Look) -> None:
     if share.is_base:
-        panel.axhline(share.value, color=look.colour, linestyle=look.style, linewidth=1.2)
+        panel.axhline(share.value, color=look.colour, linestyle=look.style, linewidth=1.2, label=share.label)
     else:
-        panel.plot(share.policies, share.by_policy, **look.line())
+        panel.plot(share.policies, share.by_policy, **look.line(label=share.label))

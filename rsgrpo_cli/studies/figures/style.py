@@ -103,6 +103,11 @@ def clean(panel: Any) -> None:
     panel.spines[["top", "right"]].set_visible(False)
 
 
+def whole_steps(panel: Any) -> None:
+    """Ticks at whole numbers: there is no step 0.5."""
+    panel.xaxis.get_major_locator().set_params(integer=True)
+
+
 def beside(labels: Sequence[str]) -> float:
     """Inches that a legend of these labels takes."""
     return 0.9 + 0.07 * max(map(len, labels))

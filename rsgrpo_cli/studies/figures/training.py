@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.studies.figures.inputs import Choices, told_seeds, trained, with_base
-from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks
+from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
 from rsgrpo_cli.studies.groups import Group
 from rsgrpo_cli.wording import counted
 
@@ -184,6 +184,7 @@ def draw(found: Training, path: Path) -> None:
             clean(panel)
         for panel in panels[-1]:
             panel.set_xlabel("step")
+            whole_steps(panel)
         legend(figure, panels[0][0])
 
 

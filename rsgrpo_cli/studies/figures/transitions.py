@@ -85,9 +85,10 @@ def collect(groups: Sequence[Group], choices: Choices) -> Transitions:
     samples = require_equal_samples([baseline, *others], benchmark, "accuracies")
     panels = tuple(_heat(group, baseline, benchmark) for group in others)
     caption = (
-        f"{about([baseline, *others], benchmark)}, {counted(samples, 'sample')} each; problems by their "
-        f"share of right answers, "
-        f"from {baseline.label} (rows) to each group (columns), counts per seed on average; shade: share of the row."
+        f"{about([baseline, *others], benchmark)}. Accuracy: the share of a problem's {counted(samples, 'sample')} "
+        f"that is right. Each problem is in the row of its accuracy under {baseline.label} and in the column of that "
+        "under the group; the bin 0 has none right, (0, 0.4] some and at most 0.4, and so on. In a cell: "
+        "problems per seed on average, and their share of all; shade: share of the row."
     )
     return Transitions(baseline.label, BINS, panels, caption)
 
@@ -113,7 +114,7 @@ def draw(found: Transitions, path: Path) -> None:
     """A heat map per group, with counts and shares in its cells; the shade is the share of the row."""
     across = min(len(found.panels), _ROW)
     down = ceil(len(found.panels) / _ROW)
-    size = (max(2.6 * across + 0.6, 4.6), 2.7 * down + 0.6)
+    size = (max(2.6 * across + 0.6, 4.6), 2.7 * down + 0.8)
     with canvas(path, found.caption, down, across, size=size, sharex=True, sharey=True) as (_, panels):
         for panel in panels.flat[len(found.panels) :]:
             panel.set_visible(False)

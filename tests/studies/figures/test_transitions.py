@@ -39,6 +39,8 @@ def test_another_baseline_can_be_named() -> None:
     found = transitions.collect(groups, Choices(baseline="grpo"))
     assert (found.baseline, [heat.label for heat in found.panels]) == ("grpo", ["beta4"])
     assert found.panels[0].counts[0][3] == 1.0
+    for told in ("2 problems", "a problem's 4 samples", "in the row of its accuracy under grpo"):
+        assert told in found.caption
 
 
 @pytest.mark.parametrize(
