@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rsgrpo_cli.rewards.surroundings import formula_around
+from rsgrpo_cli.rewards.surroundings import formula_around, scale_behind
 from rsgrpo_cli.rewards.thinking import after_thinking
 from rsgrpo_cli.rewards.types import Status
 
@@ -96,6 +96,7 @@ class Extraction:
         either: What is in each of the boxes that a comma, "and" or "or" joins with the last, that one included.
         status: NO_BOX, THINK_UNCLOSED or TRUNCATED where there is no answer, else None.
         formula: The whole formula that the last box is a part of; None where it is none of one.
+        scale: "million" or the like right behind the last box: it multiplies it, or names the unit that was asked for.
     """
 
     answer: str | None = None
@@ -103,6 +104,7 @@ class Extraction:
     either: tuple[str, ...] = ()
     status: Status | None = None
     formula: str | None = None
+    scale: str = ""
 
 
 def extract(completion: str, *, finish_reason: str = "stop", in_thought: bool = False) -> Extraction:
@@ -134,7 +136,9 @@ def extract(completion: str, *, finish_reason: str = "stop", in_thought: bool = 
         either -= 1
     joined = tuple(box.content for box in boxes[either:])
     formula = formula_around(spoken, [(box.start, box.end, box.content) for box in boxes[-_MOST_JOINED:]])
-    return Extraction(answer=before + contents[-1] + behind, line=contents, either=joined, formula=formula)
+    scale = scale_behind(spoken, boxes[-1].end, boxes[-1].content)
+    answer = before + contents[-1] + behind
+    return Extraction(answer=answer, line=contents, either=joined, formula=formula, scale=scale)
 
 
 def _go_together(text: str, start: int, end: int) -> bool:

@@ -25,8 +25,11 @@ _ATOM = (
 )
 # "\times 10^3 J" ends in a unit.
 _PRODUCT = rf"{_ATOM}(?:(?:\s(?=\\))?{_ATOM}){{0,3}}"
-# Outside a formula "-" and "*" may be decoration.
-_SURE = r"(?:\+|/(?!\s*[smhgdlL](?!\w))|\^|\\(?:cdot|times|pm|mp|div)(?![A-Za-z]))"
+# Outside a formula "-" and "*" may be decoration; "^\circ" is a unit, and "\pm 5" behind a number its error.
+_SURE = (
+    r"(?:\+|/(?!\s*[smhgdlL](?!\w))|\^(?!\s*\{?\s*(?:\\(?:circ|degree|prime)|'))|\\(?:cdot|times|div)(?![A-Za-z])"
+    r"|\\[mp][mp](?![A-Za-z])(?!\s*[\d.]+(?![\d.]|\s*\\(?:sqrt|pi))))"
+)
 _OPERATOR = rf"(?:{_SURE}|-(?!-)|\*(?!\*))"
 _FUNCTION = r"\\(?:log|ln|lg|sin|cos|tan|cot|exp)(?![A-Za-z])(?:\s*_\s*(?:\{\w{1,3}\}|\w))?"
 _OPENS = rf"(?:{_FRACTION}\s*(?:{_GROUP}\s*)?\{{|{_ROOT}\{{|{_FUNCTION}\s*[({{]?|{_ATOM}\s*\^\s*\{{?)"
@@ -74,12 +77,24 @@ def formula_around(text: str, boxes: Sequence[tuple[int, int, str]]) -> str | No
     _, end, content = boxes[-1]
     before, held = _text_before(text, boxes)
     behind = text[end : end + _REACH].partition("\n")[0]
-    for read in (_digits, _bound, _scaled, _expression):
+    for read in (_digits, _bound, _expression):
         if (whole := read(before, content, behind)) is not None:
             for place, box in enumerate(held):
                 whole = whole.replace(chr(_HELD + place), f"({box})")
             return whole
     return None
+
+
+def scale_behind(text: str, end: int, content: str) -> str:
+    r"""The word that multiplies what is in a box, `\boxed{42}` million, or names the unit that was asked for; else "".
+
+    Args:
+        text: What was said.
+        end: Where the box ends.
+        content: What is in it.
+    """
+    found = _SCALE.match(text, end, end + _REACH) if _NUMERIC.fullmatch(content) else None
+    return found["said"] if found else ""
 
 
 def _text_before(text: str, boxes: Sequence[tuple[int, int, str]]) -> tuple[str, list[str]]:
@@ -112,12 +127,6 @@ def _bound(before: str, content: str, behind: str) -> str | None:
     r"""`x<\boxed{42}`, which says of x that it is less; `x \le \boxed{42}` may name the maximum."""
     found = _BOUND.search(before)
     return None if not found or _GOES_ON.match(behind) else f"{found[0]}({content})"
-
-
-def _scaled(before: str, content: str, behind: str) -> str | None:
-    r"""`\boxed{42}` million."""
-    found = _SCALE.match(behind) if _NUMERIC.fullmatch(content) else None
-    return f"{content}\\text{{ {found['said']}}}" if found else None
 
 
 def _expression(before: str, content: str, behind: str) -> str | None:

@@ -23,7 +23,7 @@ from rsgrpo_cli.rewards.math.answer import (
     spelt_alike,
 )
 from rsgrpo_cli.rewards.math.domains import contradict
-from rsgrpo_cli.rewards.math.form import decimal, key, rational, values
+from rsgrpo_cli.rewards.math.form import components, decimal, key, rational, values
 from rsgrpo_cli.rewards.math.gold import complaint_about, read_gold
 from rsgrpo_cli.rewards.math.notation import with_same_index
 from rsgrpo_cli.rewards.math.text import normalise
@@ -130,7 +130,10 @@ def _strict_attempt(sample: Sample) -> _Attempt:
     found = extract(sample.completion, finish_reason=sample.finish_reason, in_thought=sample.in_thought)
     if found.answer is None:
         return _Attempt(None, found.status)
-    return _attempt(sample, found.formula or found.answer, found)
+    answer = found.formula or found.answer
+    if found.scale and (scaled := _attempt(sample, f"{answer}\\text{{ {found.scale}}}", found)).status is Status.OK:
+        return scaled
+    return _attempt(sample, answer, found)
 
 
 def _lenient_attempt(sample: Sample) -> _Attempt:
@@ -149,7 +152,7 @@ def _attempt(sample: Sample, answer: str, found: Extraction) -> _Attempt:
 def _read(ground_truth: str, answer: str, line: tuple[str, ...], either: tuple[str, ...]) -> _Attempt:
     gold = gold_beside(ground_truth, answer)
     if len(either) > 1 and not has_several_values(gold) and not _say_the_same(either):
-        answer = ", ".join(either)
+        answer = (", " if components(gold) else r" \text{ or } ").join(either)  # a point may be given by coordinates
     if contradict(ground_truth, answer):
         return _Attempt((gold, normalise(answer)), Status.WRONG)
     if spelt_alike(ground_truth, answer):

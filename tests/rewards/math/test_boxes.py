@@ -62,7 +62,12 @@ from rsgrpo_cli.rewards.types import Sample
         ("4", r"$\boxed{3} + \boxed{4} = 7$", True),
         ("3", r"$(x+2)(x+\boxed{3})$", True),
         ("12000000", r"$\boxed{12}$ million", True),
-        ("12", r"**\boxed{12}** million people", False),
+        ("12", r"**\boxed{12}** million people", True),  # these may be asked for
+        ("13", r"**\boxed{12}** million people", False),
+        ("12", r"$\boxed{12}^{\circ}$ C", True),
+        ("12", r"$\boxed{12} \pm 5$", True),
+        ("x+11", r"$\boxed{x+11}$ or $\boxed{11+x}$", True),
+        ("x+11", r"$\boxed{x+12}$ or $\boxed{11+x}$", False),
         # What only follows it is not.
         ("12", r"\boxed{12}. 5 of them", True),
         ("12", r"\boxed{12} - 5 more than before", True),
