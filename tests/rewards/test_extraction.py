@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rsgrpo_cli.rewards.extraction import extract, extract_lenient, extract_stated
 from rsgrpo_cli.rewards.types import Status
 
-plain = st.text(st.characters(exclude_characters="\\{}<>", exclude_categories=["Cs"]), min_size=1, max_size=8)
+plain = st.text(st.characters(exclude_characters="\\{}<>◁▷[]", exclude_categories=["Cs"]), min_size=1, max_size=8)
 balanced = st.recursive(
     plain | st.sampled_from([r"\{", r"\}", r"\frac", r"\\"]),
     lambda inner: st.lists(inner, max_size=4).map(lambda parts: "{" + "".join(parts) + "}"),

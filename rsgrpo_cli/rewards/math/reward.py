@@ -23,7 +23,7 @@ from rsgrpo_cli.rewards.math.answer import (
     spelt_alike,
 )
 from rsgrpo_cli.rewards.math.domains import contradict
-from rsgrpo_cli.rewards.math.form import components, decimal, key, rational, values
+from rsgrpo_cli.rewards.math.form import decimal, key, rational, values
 from rsgrpo_cli.rewards.math.gold import complaint_about, read_gold
 from rsgrpo_cli.rewards.math.notation import with_same_index
 from rsgrpo_cli.rewards.math.text import normalise
@@ -152,7 +152,7 @@ def _attempt(sample: Sample, answer: str, found: Extraction) -> _Attempt:
 def _read(ground_truth: str, answer: str, line: tuple[str, ...], either: tuple[str, ...]) -> _Attempt:
     gold = gold_beside(ground_truth, answer)
     if len(either) > 1 and not has_several_values(gold) and not _say_the_same(either):
-        answer = (", " if components(gold) else r" \text{ or } ").join(either)  # a point may be given by coordinates
+        answer = _joined(gold, either)
     if contradict(ground_truth, answer):
         return _Attempt((gold, normalise(answer)), Status.WRONG)
     if spelt_alike(ground_truth, answer):
@@ -161,6 +161,12 @@ def _read(ground_truth: str, answer: str, line: tuple[str, ...], either: tuple[s
     if len(line) > 1 and has_several_values(gold) and len(values(text)) == 1:
         text = normalise_answer(", ".join(line), gold)
     return _Attempt((gold, text), compare_cheaply(gold, text))
+
+
+def _joined(gold: str, boxes: tuple[str, ...]) -> str:
+    """Several boxes as values of which each has to be right, where algebra could find them equal; else as a list."""
+    either = r" \text{ or } ".join(boxes)
+    return either if compare_cheaply(gold, normalise_answer(either, gold)) is None else ", ".join(boxes)
 
 
 def _say_the_same(boxes: tuple[str, ...]) -> bool:
