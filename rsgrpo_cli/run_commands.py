@@ -116,7 +116,9 @@ def given_benchmark(run: RunDir, version: int, name: str, at: float = WHOLE) -> 
     return next((given for given in told if given), None)
 
 
-def sampling_flags(run: RunDir, version: int, name: str, of: RunConfig, at: float = WHOLE) -> list[str]:
+def sampling_flags(
+    run: RunDir, version: int, name: str, of: RunConfig, at: float = WHOLE, *, many: bool = True
+) -> list[str]:
     """The flags of how an evaluation was sampled, how often, and for which k, where a run's settings say otherwise.
 
     Args:
@@ -125,6 +127,7 @@ def sampling_flags(run: RunDir, version: int, name: str, of: RunConfig, at: floa
         name: Of the evaluation.
         of: The settings of the run that the flags are for.
         at: Where on the line to the policy it is.
+        many: Whether the flags say how often and for which k; without, only how.
     """
     folder = run.evaluation(version, name, at)
     parts = (_readable(path, ROLLOUTS) for path in sorted((folder / "rollouts").glob("part-*.parquet")))
@@ -133,11 +136,13 @@ def sampling_flags(run: RunDir, version: int, name: str, of: RunConfig, at: floa
     for lineage in found:
         made |= lineage.config if lineage else {}
     own = of.eval.for_benchmark(_dataset(run, name)).model_dump(mode="json", include=set(_ASKED))
-    changed = [setting for setting in _ASKED if setting in made and made[setting] != own[setting]]
+    asked = _ASKED if many else _DRAWN
+    changed = [setting for setting in asked if setting in made and made[setting] != own[setting]]
     return [word for setting in changed for word in (_flag(setting), _typed(made[setting]))]
 
 
-_ASKED = ("temperature", "top_p", "max_tokens", "num_samples", "k")
+_DRAWN = ("temperature", "top_p", "max_tokens")
+_ASKED = (*_DRAWN, "num_samples", "k")
 
 
 def _typed(value: Any) -> str:

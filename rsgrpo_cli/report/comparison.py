@@ -9,9 +9,9 @@ import numpy as np
 
 from rsgrpo_cli.core.intervals import paired_difference, solved_changes
 from rsgrpo_cli.core.passk import pass_at_k
-from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.errors import RsgrpoError, UsageError
 from rsgrpo_cli.report.evaluations import Evaluation
-from rsgrpo_cli.run_commands import benchmark_flags, eval_command
+from rsgrpo_cli.run_commands import benchmark_flags, eval_command, sampling_flags
 from rsgrpo_cli.staleness import place_flags
 from rsgrpo_cli.wording import counted
 
@@ -39,7 +39,7 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
     ks = ks or shared
     if max(ks) > samples:
         few = [one for one in (before, after) if one.num_samples < max(ks)]
-        more = "; ".join(_command(one, "-n", str(max(ks))) for one in few)
+        more = "; ".join(_command(one, *_as_drawn(one), "-n", str(max(ks))) for one in few)
         raise UsageError(
             f"pass@{max(ks)} needs {max(ks)} samples per problem; there are {samples}", f"draw more: {more}"
         )
@@ -150,6 +150,18 @@ def unlike(evaluations: Sequence[tuple[str, Evaluation]]) -> list[str]:
 def _command(one: Evaluation, *flags: str) -> str:
     """The command that adds to an evaluation, or changes it."""
     return eval_command(one.run, one.version, one.benchmark, *place_flags(one.at), *flags, at=one.at)
+
+
+def _as_drawn(one: Evaluation) -> list[str]:
+    """The flags without which more samples would be drawn otherwise than those that are there.
+
+    A run without a readable configuration tells none, as in `run_commands.trust`: the command says what is wrong.
+    """
+    try:
+        config = one.run.config()
+    except RsgrpoError:
+        return []
+    return sampling_flags(one.run, one.version, one.benchmark, config, one.at, many=False)
 
 
 def _flags(one: Evaluation) -> list[str]:

@@ -252,8 +252,9 @@ def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
     wanted = asked or max(having, key=lambda name: len(having[name]), default=None)
     know = having.get(wanted or "", [])
     lacking = [member for member in members if member not in know]
-    on = know[0].benchmark_flags(wanted) if know else None
-    again = for_each("eval", [(one.run, one.eval_flags(None, wanted, on=on)) for one in lacking])
+    on = [know[0].benchmark_flags(wanted, one.config) if know else None for one in lacking]
+    each = zip(lacking, on, strict=True)
+    again = for_each("eval", [(one.run, one.eval_flags(None, wanted, on=flags)) for one, flags in each])
     told = f"{lacking[0].name} has no evaluation"
     if asked:
         told += f" on {asked}"

@@ -21,7 +21,7 @@ from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.evaluations import load, require_line, split_line, split_on_line, split_place
-from rsgrpo_cli.run_commands import benchmark_flags, for_each, trust_of
+from rsgrpo_cli.run_commands import benchmark_flags, for_each, sampling_flags, trust_of
 from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
 from rsgrpo_cli.staleness import evaluations, place_flags, why_stale
@@ -143,11 +143,18 @@ class Result:
         named = self.benchmark_flags(benchmark) if on is None else on
         return [*which, *named, *flags, *trust_of(self.config, "eval")]
 
-    def benchmark_flags(self, benchmark: str | None) -> list[str]:
-        """The flags that name a benchmark as it was given, where the run still says how; else by its settings."""
+    def benchmark_flags(self, benchmark: str | None, of: RunConfig | None = None) -> list[str]:
+        """The flags that name a benchmark as it was given and say how it was sampled; without the run, by its settings.
+
+        Args:
+            benchmark: The name of an evaluation.
+            of: The settings of the run that the flags are for, if it is another one.
+        """
         own = next((one for one in self.evaluations if one.benchmark == benchmark), None)
         if own is not None and self.place and RunDir.is_there(Path(self.place)):
-            return benchmark_flags(RunDir(Path(self.place)), own.policy, own.benchmark)
+            run, at = RunDir(Path(self.place)), self.at if own.policy == self.steps else own.interpolation
+            how = sampling_flags(run, own.policy, own.benchmark, of or self.config, at, many=False)
+            return [*benchmark_flags(run, own.policy, own.benchmark, at), *how]
         return flags_of_benchmark(self.config, benchmark)
 
 

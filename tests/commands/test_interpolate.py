@@ -1,5 +1,6 @@
 """Weights on the line from the base model to a policy."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,20 @@ def test_weights_on_the_line_that_were_not_evaluated(cli: Cli, trained: Path) ->
     assert "--policy 2 --interpolate 0.5 --benchmark toy -n 2" in more.err
     base = cli("compare", f"{trained}@0at0.5", trained)
     assert (base.code, "where the line begins" in base.err) == (2, True)
+
+
+def test_the_command_for_more_samples_draws_them_alike(cli: Cli, trained: Path) -> None:
+    warm = ("--benchmark", "toy", "--tag", "warm", "--temperature", "0.5")
+    assert cli("eval", "--run", trained, "--interpolate", "0.5", *warm, *FEW).code == 0
+    assert cli("eval", "--run", trained, *warm, *FEW).code == 0
+    for places in ([f"{trained}@2at0.5"], [f"{trained}@2at0.5", f"{trained}@2"]):
+        result = cli("compare", *places, "--benchmark", "toy.warm", "--k", "2")
+        first = result.err.partition("draw more: rsgrpo ")[2].partition(";")[0]
+        assert "--temperature 0.5" in first
+        assert "--interpolate 0.5" in first
+    made = cli(*shlex.split(first), "--k", "1,2", "--workers", "1")
+    assert made.code == 0, made.err
+    assert cli("compare", f"{trained}@2at0.5", "--benchmark", "toy.warm", "--k", "2").code == 0
 
 
 def test_an_export_takes_the_same_name(cli: Cli, trained: Path) -> None:
