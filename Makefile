@@ -34,13 +34,13 @@ demo: $(INSTALLED)
 
 # docs/study.md from its sweeps: about a day on two cores; kill it whenever you like. JOBS= is how many runs at a time.
 JOBS ?= 1
-study: $(INSTALLED) runs/larger
-	for name in validation puzzles hard-validation hard hard-methods hard-confirm hard-settings hard-samples hard-larger; do \
+study: $(INSTALLED) runs/larger runs/spread
+	for name in validation puzzles hard-validation hard hard-rates hard-methods hard-confirm hard-settings hard-samples hard-spread hard-larger; do \
 	  $(BIN)/rsgrpo sweep --config docs/study/$$name.toml --keep docs/study/results --jobs $(JOBS) || exit 1; done
 	$(BIN)/python scripts/study.py
 
-runs/larger: | $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python data/toy/build.py --larger $@.part && mv $@.part $@
+runs/larger runs/spread: runs/%: | $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python data/toy/build.py --$* $@.part && mv $@.part $@
 
 # The same in little, a quarter of an hour: runs/study-small/study.md. Its numbers are too noisy to conclude from.
 SMALL = --keep results --jobs $(JOBS) --set rollout.prompts_per_step=16 --steps 40 -n 32 --k 1,16,32

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from study_methods import REPEATS, Repeat, confirmed, other_methods, other_settings, repeated
+from study_methods import REPEATS, Repeat, confirmed, other_methods, other_settings, own_rates, repeated
 from study_parts import (
     NAMES,
     above,
@@ -47,6 +47,7 @@ class Tier:
         test: The sweep that compares the methods, and what it evaluates on.
         prefix: Of the names of its figures.
         methods: The sweep of further methods.
+        rates: The sweep of methods at their own learning rates.
         confirm: The sweep of those that stood out, on other seeds.
         settings: The sweep of other settings.
         repeats: The sweeps with another base model, or measured otherwise.
@@ -57,6 +58,7 @@ class Tier:
     test: tuple[str, str]
     prefix: str = ""
     methods: str = ""
+    rates: str = ""
     confirm: str = ""
     settings: str = ""
     repeats: tuple[Repeat, ...] = ()
@@ -70,6 +72,7 @@ TIERS = (
         ("hard", "toy-hard"),
         prefix="hard-",
         methods="hard-methods",
+        rates="hard-rates",
         confirm="hard-confirm",
         settings="hard-settings",
         repeats=REPEATS,
@@ -92,6 +95,7 @@ def main() -> None:
         for section, folder in there:
             parts += section(tier, groups_in(folder), figures)
         further = (
+            (tier.rates, own_rates),
             (tier.methods, other_methods),
             (tier.confirm, confirmed),
             (tier.settings, other_settings),
@@ -128,27 +132,35 @@ def introduction() -> Iterator[str]:
 def validation(tier: Tier, groups: Sequence[Group], figures: Path) -> Iterator[str]:
     """The table by which learning rates are chosen."""
     seeds, (_, benchmark) = groups[0].seeds, tier.validation
+    ks, methods = sampled_ks(groups, benchmark), by_method(groups)
+    rates = sorted({rate for found in methods.values() for rate in found})
+    base = next(group for group in groups if group.is_base)
     yield "### Each method's learning rate"
     yield ""
     yield (
         f"128 validation puzzles, which are neither trained on nor tested on, 64 samples each, {counted(seeds)}; the "
-        f"last policy. Chosen by pass@{CHOOSE_BY}, halfway between 1 and 256 on the scale of k (bold); pass@1 alone "
-        "would choose another (italic)."
+        f"last policy's pass@1 / 16 / 64. Chosen by pass@{CHOOSE_BY}, halfway between 1 and 256 on the scale of k "
+        "(bold); where pass@1 alone would choose another, that is italic. "
+        f"The base model: {in_tries(base, benchmark, ks)}."
     )
     yield ""
-    ks = sampled_ks(groups, benchmark)
-    yield "| method | learning rate | " + " | ".join(f"pass@{k}" for k in ks) + " | entropy at the end |"
-    yield "|---" * (3 + len(ks)) + "|"
-    base = next(group for group in groups if group.is_base)
-    yield f"| base model | | {' | '.join(f'{mean(base, benchmark, k):.3f}' for k in ks)} | |"
-    for method, rates in by_method(groups).items():
-        best = max(rates, key=lambda rate: mean(rates[rate], benchmark, CHOOSE_BY))
-        first = max(rates, key=lambda rate: mean(rates[rate], benchmark, 1))
-        for rate, group in sorted(rates.items()):
-            mark = "**" if rate == best else "*" if rate == first else ""
-            cells = " | ".join(f"{mean(group, benchmark, k):.3f}" for k in ks)
-            yield f"| {named(method)} | {mark}{rate:g}{mark} | {cells} | {last_entropy(group):.2f} |"
+    yield "| method | " + " | ".join(f"{rate:g}" for rate in rates) + " |"
+    yield "|---" * (1 + len(rates)) + "|"
+    for method, found in methods.items():
+        best = max(found, key=lambda rate: mean(found[rate], benchmark, CHOOSE_BY))
+        first = max(found, key=lambda rate: mean(found[rate], benchmark, 1))
+        marks = {first: "*", best: "**"}
+        cells = [
+            marks.get(rate, "") + in_tries(found[rate], benchmark, ks) + marks.get(rate, "") if rate in found else ""
+            for rate in rates
+        ]
+        yield f"| {named(method)} | {' | '.join(cells)} |"
     yield ""
+
+
+def in_tries(group: Group, benchmark: str, ks: Sequence[int]) -> str:
+    """0.090 / 0.384 / 0.517."""
+    return " / ".join(f"{mean(group, benchmark, k):.3f}" for k in ks)
 
 
 def by_method(groups: Sequence[Group]) -> dict[str, dict[float, Group]]:

@@ -48,6 +48,13 @@ REPEATS = (
         "The same policies, with four times as many samples of each puzzle.",
     ),
     Repeat(
+        "hard-spread",
+        "A base model that is less peaked",
+        "It has learned from solutions with all operators equally often (`python data/toy/build.py --spread "
+        "runs/spread`): it solves as much in one try, and far more in many.",
+        halfway=True,
+    ),
+    Repeat(
         "hard-larger",
         "A model of 4.0 M parameters",
         "Taught until it solves about as much (`python data/toy/build.py --larger runs/larger`). It is three times as "
@@ -131,6 +138,22 @@ def confirmed(benchmark: str, main: Sequence[Group], others: Sequence[Group]) ->
     yield table_against("beta8", benchmark, [*in_order(main), *groups])
     yield from equal_tables(benchmark, main, groups)
     yield from halfway(benchmark, main, groups)
+
+
+def own_rates(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
+    """Each method at the rate that the validation puzzles chose for it; arguments as of `other_methods`."""
+    main, groups = of_shared_seeds(main, others)
+    chosen = [group for group in main if group.label in ("beta4", "beta8")]
+    yield "### Each method at its own learning rate"
+    yield ""
+    yield (
+        "The rates that the validation puzzles chose: 3e-5 for beta 4 and 8, and as they are named for the others. "
+        f"{counted(groups[0].seeds).capitalize()}."
+    )
+    yield ""
+    base = [group for group in main if group.is_base]
+    yield table_against("grpo_own", benchmark, in_order([*base, *chosen, *groups]))
+    yield from equal_tables(benchmark, main, groups)
 
 
 def repeated(repeat: Repeat, benchmark: str, groups: Sequence[Group]) -> Iterator[str]:

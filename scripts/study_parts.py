@@ -42,6 +42,10 @@ NAMES = {
     "entropy": "beta by the entropy, from 4",
     "per_prompt": "beta per prompt",
     "shrunk": "beta 4, earlier visits counted",
+    "grpo_own": "GRPO, 1e-5",
+    "beta2_own": "RS-GRPO, beta 2, 1e-5",
+    "max_rl_own": "MaxRL, 1e-4",
+    "curve_rl_own": "CurveRL, 1e-4",
 }
 """Labels of the sweeps' groups, in the order of the tables."""
 
