@@ -46,16 +46,16 @@ _KINDS: dict[str, dict[str, tuple[Fraction | int, str]]] = {
         "m/s": (3600, "m/s"),
         "mi/h": (Fraction(1_609_344, 1000), "mi/h mph"),
     },
-    "potential": {"volt": (1, "volt volts"), "kilovolt": (1000, "kv")},
-    "current": {"ampere": (1000, "amp amps ampere amperes"), "milliampere": (1, "ma")},
-    "energy": {"joule": (1, "joule joules"), "kilojoule": (1000, "kj")},
+    "potential": {"volt": (1, "volt volts"), "kilovolt": (1000, "kilovolt kilovolts")},  # `3kV` may be a product
+    "current": {"ampere": (1000, "amp amps ampere amperes"), "milliampere": (1, "milliampere milliamperes")},
+    "energy": {"joule": (1, "joule joules"), "kilojoule": (1000, "kilojoule kilojoules")},
     "force": {"newton": (1, "newton newtons")},
-    "power": {"watt": (1, "watt watts"), "kilowatt": (1000, "kw")},
+    "power": {"watt": (1, "watt watts"), "kilowatt": (1000, "kilowatt kilowatts")},
     "memory": {  # by thousands or by 1,024
         "byte": (0, "byte bytes"),
-        "kilobyte": (0, "kb kilobyte kilobytes"),
-        "megabyte": (0, "mb megabyte megabytes"),
-        "gigabyte": (0, "gb gigabyte gigabytes"),
+        "kilobyte": (0, "kilobyte kilobytes"),
+        "megabyte": (0, "megabyte megabytes"),
+        "gigabyte": (0, "gigabyte gigabytes"),
     },
     "money": {
         "cent": (1, "cent cents"),

@@ -320,8 +320,7 @@ def _compare_decimals(gold: Fraction, answer: Fraction) -> Status | None:
 def _compare_notations(gold: str, answer: str) -> Status | None:
     """Forms that math-verify reads as something else: "1112_3" as a symbol, "7:32" as a quotient."""
     base_gold, base_answer = (
-        found if (found := _IN_BASE.fullmatch(text)) and _in_base(found) is not None else None
-        for text in (gold, answer)
+        found if (found := _IN_BASE.fullmatch(text)) and _is_in_base(found) else None for text in (gold, answer)
     )
     if base_gold and base_answer:
         return Status.OK if base_gold.groups() == base_answer.groups() else Status.WRONG
@@ -350,6 +349,11 @@ def _compare_notations(gold: str, answer: str) -> Status | None:
     if (clock_gold and (clock_answer or ":" not in answer)) or (clock_answer and ":" not in gold):
         return Status.WRONG
     return None
+
+
+def _is_in_base(found: re.Match[str]) -> bool:
+    """Whether `1112_3` is a number: `A_5` is a symbol, since A is no digit of that base, and `42_2` a wrong number."""
+    return found[1].removeprefix("-").isdigit() or _in_base(found) is not None
 
 
 def _in_base(found: re.Match[str]) -> int | None:
