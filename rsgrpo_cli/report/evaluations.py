@@ -248,11 +248,14 @@ def require_line(place: str, policy: str, at: float) -> float:
 
 
 def split_line(policy: str) -> tuple[str, float]:
-    """The policy that "4at0.5" names, and the place on the line to it from the base model."""
+    """The policy that "4at0.5" names, and the place on the line to it from the base model; "4at0" is policy 0."""
+    if end := _END_OF_LINE.fullmatch(policy):
+        return (end[1] if end[2] == "1" else "0", WHOLE)
     found = _LINE.fullmatch(policy)
     return (found[1], float(found[2])) if found else (policy, WHOLE)
 
 
+_END_OF_LINE = re.compile(r"([0-9]+)at([01])(?:\.0*)?")
 _LINE = re.compile(r"(.+)at(0?\.(?=[0-9]*[1-9])[0-9]{1,6})")
 
 

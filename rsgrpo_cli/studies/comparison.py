@@ -19,7 +19,7 @@ import numpy as np
 from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, crossed_interval
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.studies.groups import FloatArray, Group, require_samples
+from rsgrpo_cli.studies.groups import FloatArray, Group, require_one_policy, require_samples
 from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
 
@@ -138,6 +138,9 @@ def compare_groups(
     Raises:
         UsageError: If a k is above the number of samples.
     """
+    for group in groups:
+        for benchmark in benchmarks:
+            require_one_policy(group, benchmark)
     require_samples(groups, benchmarks, int(max((at for metric, at in columns if metric == "pass"), default=0)))
     places = [*((name,) for name in benchmarks), *([tuple(benchmarks)] if len(benchmarks) > 1 else [])]
     many = max((len(groups) - 1) * len(places) * len(columns), 1) if correction == "bonferroni" else 1

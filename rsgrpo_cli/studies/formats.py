@@ -19,6 +19,7 @@ Format = Literal["terminal", "markdown", "latex", "csv"]
 SUM = "sum"
 """The benchmark of a number that is added up over several."""
 _SPECIAL = re.compile(r"([&%$#_{}~^\\])")
+_COMMANDS = {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
 
 
 def as_text(found: Comparison, form: Format, *, changes: bool = False) -> str:
@@ -107,7 +108,7 @@ def _markdown(found: Comparison) -> str:
 
     head = ["", *_headings(found)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [f"| {' | '.join([label, *cells])} |" for label, cells in _rows(found, cell)]
+    lines += [f"| {' | '.join([label.replace('|', chr(92) + '|'), *cells])} |" for label, cells in _rows(found, cell)]
     return "\n".join([*lines, "", _caption(found)]) + "\n"
 
 
@@ -167,4 +168,4 @@ def _caption(found: Comparison) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", text)
+    return _SPECIAL.sub(lambda found: _COMMANDS.get(found[1], f"\\{found[1]}"), text)

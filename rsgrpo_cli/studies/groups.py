@@ -243,6 +243,25 @@ def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
     return names
 
 
+def require_one_policy(group: Group, benchmark: str) -> None:
+    """Refuse a group whose newest evaluations are of other policies: a mean over them is of no policy.
+
+    Raises:
+        UsageError: Naming a run that is behind, and a line that evaluates what is missing.
+    """
+    newest = [member.counts(benchmark).policy for member in group.members]
+    last = max(newest)
+    behind = [(member, policy) for member, policy in zip(group.members, newest, strict=True) if policy < last]
+    if behind:
+        shared, (first, policy) = group.policies(benchmark), behind[0]
+        again = for_each("eval", [(one.run, one.eval_flags(last, benchmark)) for one, _ in behind])
+        other = f"; or compare the newest that all have, @{shared[-1]}" if shared else ""
+        raise UsageError(
+            f"{first.name} was evaluated on {benchmark} up to policy {policy}, others of {group.label} up to {last}",
+            f"evaluate what is missing: {again}{other}",
+        )
+
+
 def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
     """That no benchmark is shared: the one that most have, and a line that evaluates the others on it."""
     having: dict[str, list[Result]] = {}

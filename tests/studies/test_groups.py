@@ -193,6 +193,20 @@ def test_an_earlier_policy_can_be_named(tmp_path: Path) -> None:
     assert caught.value.hint == "evaluated: 1, 2"
 
 
+def test_a_mean_over_other_policies_is_refused(tmp_path: Path) -> None:
+    ahead, behind = ([counts(policy, [1, 1]) for policy in policies] for policies in ((1, 2), (1,)))
+    one, other = replace(result("a-seed0", 0, [1, 1]), evaluations=ahead), result("a-seed1", 1, [1, 1])
+    place = keep(tmp_path, one, replace(other, evaluations=behind))
+    mixed = find_groups([place])
+    with pytest.raises(UsageError, match=r"a-seed1 was evaluated on toy up to policy 1, others of a up to 2") as caught:
+        compare_groups(mixed, ["toy"], [("pass", 1.0)], mixed[0])
+    line = "rsgrpo eval --run runs/s/a-seed1 --policy 2 --benchmark toy"
+    assert caught.value.hint == f"evaluate what is missing: {line}; or compare the newest that all have, @1"
+    alike = find_groups([f"{place}@1"])
+    found = compare_groups(alike, ["toy"], [("pass", 1.0)], alike[0])
+    assert found.entry("a", "toy", ("pass", 1.0)).value == pytest.approx(0.25)
+
+
 def test_what_several_runs_lack_is_made_by_one_line(tmp_path: Path) -> None:
     tagged = [counts(0, [1, 1]), counts(2, [1, 1], benchmark="toy.warm")]
     places = [

@@ -53,7 +53,7 @@ from rsgrpo_cli.rewards.math.wording import (
 )
 from rsgrpo_cli.rewards.types import Status
 
-GRADING_RULES_VERSION = 28
+GRADING_RULES_VERSION = 29
 """Part of the reward's identity: raise it with every change that can change a verdict."""
 
 MAX_ANSWER_CHARS = 2_000
@@ -169,6 +169,7 @@ def normalise_answer(answer: str, gold: str) -> str:
         text = alone[1]
     if is_words(gold) or key(text) == key(gold):
         return text
+    text = _without_open_sums(text, gold)
     text = without_words(_alone(text))
     if not several and (found := _EITHER.fullmatch(text)) and not any(map(_names_something, found.groups())):
         text = f"{found[1]} = {found[2]}"  # "1/2 or 0.5": both have to be right
@@ -180,6 +181,13 @@ def normalise_answer(answer: str, gold: str) -> str:
 def _names_something(side: str) -> bool:
     r"""Whether a side of "or" is a word or a letter: `none \text{ or } 42` is a hedge, and no label with its value."""
     return is_words(side) or is_label(side)
+
+
+def _without_open_sums(text: str, gold: str) -> str:
+    r"""`1+2+\cdots+2^9 = 2^{10}-1` without the side that leaves terms out: how it was found, not what it is."""
+    sides = relation(text)
+    closed = [side for side in sides if not _ELLIPSIS.search(side)]
+    return " = ".join(closed) if closed and len(closed) < len(sides) and not _ELLIPSIS.search(gold) else text
 
 
 def _bracketed_as(gold: str, answer: str) -> str:

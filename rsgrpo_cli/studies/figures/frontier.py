@@ -90,7 +90,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Frontier:
         UsageError: If there are not two values of k, a run has fewer samples, or no groups differ in `along` alone.
     """
     groups = with_base(groups)
-    benchmark = one_benchmark(groups, choices.benchmark)
+    benchmark = one_benchmark(groups, choices.benchmark, of_newest=False)
     ks = _two(choices.k, fewest_samples(groups, benchmark))
     base = [_trajectory(group, benchmark, ks) for group in groups if group.is_base]
     others = [group for group in groups if not group.is_base]

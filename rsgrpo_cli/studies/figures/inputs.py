@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.studies.groups import BASE, Group, differing, shared_benchmarks
+from rsgrpo_cli.studies.groups import BASE, Group, differing, require_one_policy, shared_benchmarks
 from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
 
@@ -30,15 +30,17 @@ class Choices:
     smooth: int = 10
 
 
-def one_benchmark(groups: Sequence[Group], asked: str | None) -> str:
-    """The benchmark of a figure.
+def one_benchmark(groups: Sequence[Group], asked: str | None, *, of_newest: bool = True) -> str:
+    """The benchmark of a figure; `of_newest` says that it shows the newest policy of each group.
 
     Raises:
-        UsageError: If the groups share none, or several and none is asked for.
+        UsageError: If the groups share none, or several and none is asked for, or the newest are other policies.
     """
     names = shared_benchmarks(groups, asked)
     if len(names) > 1:
         raise UsageError(f"these runs were evaluated on {', '.join(names)}", "choose one: --benchmark NAME")
+    for group in groups if of_newest else ():
+        require_one_policy(group, names[0])
     return names[0]
 
 
