@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.architectures import require_supported
-from rsgrpo_cli.bundled import BUNDLED_MODELS, bundled_model
+from rsgrpo_cli.bundled import bundled_model
 from rsgrpo_cli.companions import Companions, read_companions
 from rsgrpo_cli.config import ModelConfig
 from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError
+from rsgrpo_cli.model_errors import GIVE, MERGE, cannot_load, explained, first_line
 from rsgrpo_cli.prompt_tokens import encode_chat as encode_chat
 from rsgrpo_cli.special_tokens import spare_ids, stop_ids
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 WEIGHT_PATTERNS = ("*.safetensors",)
 OUT_OF_REACH = -1e9
 """The logit of what is never drawn. Finite, so that probability times logit is 0, and so at any temperature."""
-_BUNDLED = " or ".join(map(repr, BUNDLED_MODELS))
-_GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {_BUNDLED}"
 _TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "README.md"]
 
@@ -116,10 +115,12 @@ def model_directory(name: str, *, hub_files: Sequence[str] = _HUB_FILES) -> Path
     path = Path(name)
     if name and path.is_dir():
         if not (path / "config.json").is_file():
-            raise MissingError(f"{path} is not a model directory: it has no config.json", _GIVE)
+            if (path / "adapter_config.json").is_file():
+                raise MissingError(f"{path} is an adapter, not a model", MERGE)
+            raise MissingError(f"{path} is not a model directory: it has no config.json", GIVE)
         return path
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise MissingError(f"no model at {name!r}", _GIVE)
+        raise MissingError(f"no model at {name!r}", GIVE)
     return _from_hub(name, hub_files)
 
 
@@ -207,9 +208,14 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
         # Prompts that are too long are refused, by name. Transformers would warn of the first, as if it had been said.
         tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
-        return tokenizer
     except Exception as error:  # of broken files it says anything: KeyError, AttributeError, ...
-        raise _cannot_load("a tokenizer", directory, error) from error
+        raise cannot_load("a tokenizer", directory, error) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # made of nothing, by the name of the model's kind
+        raise MissingError(
+            f"{directory} has no tokenizer: there is no vocabulary in its files",
+            "save the model's tokenizer there, with tokenizer.save_pretrained()",
+        )
+    return tokenizer
 
 
 def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
@@ -254,7 +260,7 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
             "not enough GPU memory for the weights", "use --lora-rank, a smaller model or --device cpu"
         ) from error
     except Exception as error:  # it may raise anything on files that are not ours
-        raise _cannot_load("a model", directory, error) from error
+        raise cannot_load("a model", directory, error) from error
     _check_weights(directory, causal, report)
     tokenizer = load_tokenizer(directory)
     companions = read_companions(directory, tokenizer.vocab_files_names.values())
@@ -302,22 +308,9 @@ def _check_generation_config(directory: Path) -> None:
     try:
         data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not valid JSON: {_first_line(error)}", "correct it, or remove it") from error
+        raise DataError(f"{path} is not valid JSON: {first_line(error)}", "correct it, or remove it") from error
     if not isinstance(data, dict):
         raise DataError(f"{path} is not an object of settings", "correct it, or remove it")
-
-
-def _cannot_load(what: str, directory: Path, error: Exception) -> MissingError:
-    reason, hint = explained(error)
-    return MissingError(f"cannot load {what} from {directory}: {reason}", hint)
-
-
-def explained(error: Exception) -> tuple[str, str]:
-    """What transformers means by an error about a model's files, and what to do about it."""
-    text, reason = str(error), _first_line(error)
-    if "trust_remote_code" in text or "custom code" in text:
-        return "it brings code of its own", "rsgrpo runs no code from a model: choose one that transformers has"
-    return f"there is no {reason} in its files" if isinstance(error, KeyError) else reason, _GIVE
 
 
 def choose_device(device: str) -> str:
@@ -345,7 +338,7 @@ def directory_stop_ids(tokenizer: PreTrainedTokenizerBase, directory: Path) -> t
             config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
             generation_config = GenerationConfig.from_model_config(config)
     except Exception as error:  # it may raise anything on files that are not ours
-        raise _cannot_load("a configuration", directory, error) from error
+        raise cannot_load("a configuration", directory, error) from error
     return stop_ids(tokenizer, generation_config)
 
 
@@ -367,7 +360,7 @@ def describe(directory: Path) -> dict[str, Any]:
     try:
         data: dict[str, Any] = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
-        raise MissingError(f"cannot read {directory / 'config.json'}: {_first_line(error)}") from error
+        raise MissingError(f"cannot read {directory / 'config.json'}: {first_line(error)}") from error
     return data
 
 
@@ -387,12 +380,5 @@ def _from_hub(name: str, files: Sequence[str]) -> Path:
         ) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise MissingError(
-            f"cannot get model {name}: {_first_line(error)}", "check the id, or give a directory"
+            f"cannot get model {name}: {first_line(error)}", "check the id, or give a directory"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    # A heading says nothing without what stands below it.
-    shown = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return shown.rstrip(".")

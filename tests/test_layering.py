@@ -12,7 +12,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rsgrpo_cli"
 
 # Each part of the package and what it may import of the others.
-ABOUT_MODELS = {"architectures", "models", "companions", "prompt_tokens", "special_tokens", "context_window"}
+ABOUT_MODELS = {
+    "architectures",
+    "models",
+    "model_errors",
+    "companions",
+    "prompt_tokens",
+    "special_tokens",
+    "context_window",
+}
 BELOW = {*ABOUT_MODELS, "activity", "bundled", "schemas", "config", "seeding", "probe", "errors", "wording"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -36,8 +44,19 @@ ALLOWED: dict[str, set[str]] = {
     "prompt_tokens": {"errors", "schemas"},
     "special_tokens": {"errors"},
     "context_window": {"errors", "models", "wording"},
+    "model_errors": {"errors", "bundled"},
     "models": {
-        *("errors", "architectures", "config", "bundled", "companions", "float64", "prompt_tokens", "special_tokens")
+        *(
+            "model_errors",
+            "errors",
+            "architectures",
+            "config",
+            "bundled",
+            "companions",
+            "float64",
+            "prompt_tokens",
+            "special_tokens",
+        )
     },
     "workers": {"activity", "errors", "wording"},
     "user_code": set(),

@@ -114,6 +114,7 @@ COMMANDS: tuple[Rule, ...] = tuple(
         (r"(?:\\(?:blacksquare|checkmark|square|Box|qed|diamond)(?![A-Za-z])|[✓✔✅☑■□🎉])\s*$", ""),
         (r"\\(?:underline|ensuremath|mathop|mathord)\s*(?=\{)", ""),
         (r"(?<![\\A-Za-z])sqrt\s*(\d+|[a-z](?![A-Za-z]))", r"\\sqrt{\1}"),
+        (r"\(\s*(?:\\b)?mod\s*(\w+)\s*\)", r"\\pmod{\1}"),
         (r",\s*(?=&)", " "),  # in a function by cases
         (r"\\backslash(?![A-Za-z])", r"\\setminus"),
         (r"\\(Re|Im)(?![A-Za-z])|\\text\s*\{(Re|Im)\}\s*(?=\()", r"\\operatorname{\1\2}"),

@@ -1,0 +1,45 @@
+"""What is wrong with a directory that is to hold a model, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rsgrpo_cli.bundled import BUNDLED_MODELS
+from rsgrpo_cli.errors import MissingError
+
+_BUNDLED = " or ".join(map(repr, BUNDLED_MODELS))
+_POINTER = b"version https://git-lfs.github.com/spec/"
+GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {_BUNDLED}"
+MERGE = "merge it with its base model first: AutoPeftModelForCausalLM, merge_and_unload(), save_pretrained()"
+
+
+def cannot_load(what: str, directory: Path, error: Exception) -> MissingError:
+    """That transformers could not load something from a directory, and why."""
+    if pointer := next(filter(_is_pointer, sorted(directory.glob("*"))), None):
+        return MissingError(f"cannot load {what}: {pointer} is a pointer of Git LFS", f"git -C {directory} lfs pull")
+    reason, hint = explained(error)
+    return MissingError(f"cannot load {what} from {directory}: {reason}", hint)
+
+
+def explained(error: Exception) -> tuple[str, str]:
+    """What transformers means by an error about a model's files, and what to do about it."""
+    text, reason = str(error), first_line(error)
+    if "trust_remote_code" in text or "custom code" in text:
+        return "it brings code of its own", "rsgrpo runs no code from a model: choose one that transformers has"
+    return f"there is no {reason} in its files" if isinstance(error, KeyError) else reason, GIVE
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    # A heading says nothing without what stands below it.
+    shown = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return shown.rstrip(".")
+
+
+def _is_pointer(path: Path) -> bool:
+    """Whether Git has the address of a file there, and not the file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
