@@ -89,6 +89,6 @@ def test_a_checkpoint_that_was_the_newest_is_missed(cli: Cli, trained: Path, tmp
 def test_a_step_beyond_the_run_is_moved_away(cli: Cli, trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "steps/000001", trained / "steps/000007")
     told = cli("verify", trained).out
-    assert "steps/000007 is of policy 7, which the run does not have: move it away, then: rsgrpo verify" in told
+    assert "steps/000007 has the files of step 1: put it right: mv" in told
     (trained / "steps/000007").rename(tmp_path / "away")
     assert cli("verify", trained).code == 0
