@@ -86,22 +86,23 @@ def test_a_file_is_told_by_its_content(tmp_path: Path, name: str, suffix: str) -
     assert error.value.hint
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "tool"),
-    [
-        ("rows.jsonl", parquet(), "mv"),
-        ("rows.parquet", JSONL, "mv"),
-        ("my rows.json", JSONL, "mv"),
-        ("rows.parquet", gzip.compress(JSONL), "gzip"),
-        ("rows.jsonl.gz", gzip.compress(parquet()), "gzip"),
-        ("rows.jsonl", bz2.compress(JSONL), "bzip2"),
-        ("rows.jsonl", lzma.compress(JSONL), "xz"),
-        ("more.jsonl", tar(), "tar"),
-        ("more.jsonl", zipped(), "unzip"),
-        ("rows.jsonl", LIST, "jq"),
-        ("rows.json", LIST, "jq"),
-    ],
-)
+TO_UNPACK = [
+    ("rows.jsonl", parquet(), "mv"),
+    ("rows.parquet", JSONL, "mv"),
+    ("my rows.json", JSONL, "mv"),
+    ("rows.parquet", gzip.compress(JSONL), "gzip"),
+    ("rows.jsonl.gz", gzip.compress(parquet()), "gzip"),
+    ("rows.jsonl", bz2.compress(JSONL), "bzip2"),
+    ("rows.jsonl", lzma.compress(JSONL), "xz"),
+    ("more.jsonl", tar(), "tar"),
+    ("more.jsonl", zipped(), "unzip"),
+    ("rows.jsonl", LIST, "jq"),
+    ("rows.json", LIST, "jq"),
+]
+
+
+# By name: a gzip file has the time in it, and each process would call the tests otherwise.
+@pytest.mark.parametrize(("file", "content", "tool"), TO_UNPACK, ids=[f"{file}-{tool}" for file, _, tool in TO_UNPACK])
 def test_what_to_do_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: bytes, tool: str
 ) -> None:
