@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{}."
 """Appended to a math problem that has no such instruction."""
+_ASKS_FOR_A_BOX = re.compile(
+    r"\\boxed(?:\s*\{\s*(?:\}|\.{2,}|\\[lc]?dots|\\cdot|(?:\\text\s*\{\s*)?[A-Za-z]{2,})|(?!\s*\{))"
+)
+r"""Not `\boxed{\phantom0}`, a blank in the problem."""
 TURN_MARKS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]")
 VARIABLES = ("problem", "instruction", "system_prompt", "dataset", "split", "index")
 
@@ -105,7 +110,7 @@ class Phrasing:
     def _instruction(self, text: str) -> str:
         if self.cfg.instruction is not None:
             return self.cfg.instruction
-        return INSTRUCTION if self._default_fits and "\\boxed" not in text else ""
+        return INSTRUCTION if self._default_fits and not _ASKS_FOR_A_BOX.search(text) else ""
 
     def _rendered(self, problem: Problem, instruction: str) -> str:
         from jinja2 import TemplateError

@@ -37,6 +37,18 @@ def test_where_none_is_added(changed: dict[str, object]) -> None:
     assert phrased(**changed, instruction="Think.") == [("user", f"{text}\nThink.")]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "asked", [r"\boxed{}", r"\boxed{...}", r"\boxed{answer}", r"\boxed{\text{answer}}", r"a \boxed"]
+)
+def test_a_problem_that_asks_for_a_box_itself(asked: str) -> None:
+    assert phrased(f"1+1? Put it in {asked}.") == [("user", f"1+1? Put it in {asked}.")]
+
+
+@pytest.mark.parametrize("blank", [r"3\boxed{\phantom0}0", r"\boxed{?}+1=2", r"\boxed{7}", r"\boxed{x}"])
+def test_a_blank_in_a_problem_asks_for_no_box(blank: str) -> None:
+    assert phrased(blank) == [("user", f"{blank}\n{INSTRUCTION}")]
+
+
 def test_a_chat_is_left_as_it_is() -> None:
     assert phrased(CHAT) == [("user", "1+1?")]
     assert phrased(CHAT, system_prompt="Be brief.") == [("system", "Be brief."), ("user", "1+1?")]
