@@ -6,16 +6,16 @@ from pathlib import Path
 
 from rsgrpo_cli.bundled import BUNDLED_MODELS
 from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.git_lfs import is_pointer
 
 _BUNDLED = " or ".join(map(repr, BUNDLED_MODELS))
-_POINTER = b"version https://git-lfs.github.com/spec/"
 GIVE = f"give a directory that save_pretrained() wrote, a Hugging Face id (owner/name), or {_BUNDLED}"
 MERGE = "merge it with its base model first: AutoPeftModelForCausalLM, merge_and_unload(), save_pretrained()"
 
 
 def cannot_load(what: str, directory: Path, error: Exception) -> MissingError:
     """That transformers could not load something from a directory, and why."""
-    if pointer := next(filter(_is_pointer, sorted(directory.glob("*"))), None):
+    if pointer := next(filter(is_pointer, sorted(directory.glob("*"))), None):
         return MissingError(f"cannot load {what}: {pointer} is a pointer of Git LFS", f"git -C {directory} lfs pull")
     reason, hint = explained(error)
     return MissingError(f"cannot load {what} from {directory}: {reason}", hint)
@@ -35,11 +35,3 @@ def first_line(error: BaseException) -> str:
     # A heading says nothing without what stands below it.
     shown = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return shown.rstrip(".")
-
-
-def _is_pointer(path: Path) -> bool:
-    """Whether Git has the address of a file there, and not the file."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(_POINTER)) == _POINTER

@@ -21,7 +21,7 @@ ABOUT_MODELS = {
     "special_tokens",
     "context_window",
 }
-BELOW = {*ABOUT_MODELS, "activity", "bundled", "schemas", "config", "seeding", "probe", "errors", "wording"}
+BELOW = {*ABOUT_MODELS, "activity", "git_lfs", "bundled", "schemas", "config", "seeding", "probe", "errors", "wording"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "wording": set(),
@@ -44,7 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "prompt_tokens": {"errors", "schemas"},
     "special_tokens": {"errors"},
     "context_window": {"errors", "models", "wording"},
-    "model_errors": {"errors", "bundled"},
+    "git_lfs": set(),
+    "model_errors": {"errors", "bundled", "git_lfs"},
     "models": {
         *(
             "model_errors",

@@ -354,7 +354,9 @@ def _in_folder(folder: Path) -> list[Result]:
     files = sorted(folder.rglob("*.parquet")) if not any(folder.glob("*/config.json")) else []
     found = _each_once([result for file in files for result in read(file)]) if files else list(_runs_in(folder))
     if not found and any(RunDir.is_there(path) for path in folder.glob("[!.]*/")):
-        raise MissingError(f"no run in {folder} was evaluated yet", f"let it go on; how far it is: rsgrpo ls {folder}")
+        raise MissingError(
+            f"no run in {folder} was evaluated yet", f"let it finish; rsgrpo ls {folder} says how far it is"
+        )
     if not found:
         raise MissingError(f"{folder} has no runs and no results in it", "rsgrpo ls lists what is there")
     return found

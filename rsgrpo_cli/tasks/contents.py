@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rsgrpo_cli.git_lfs import POINTER
+
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",  # begins as UTF-16's does, so it is looked for first
     codecs.BOM_UTF32_BE: "utf-32",
@@ -84,7 +86,7 @@ _BEGINNINGS = (
     (b"SQLite format 3\x00", Content("an SQLite database", (".db", ".sqlite"), _write)),
     (b"\x93NUMPY", Content("a NumPy array", (".npy",), _write)),
     (b"%PDF-", Content("a PDF", (".pdf",), _write)),
-    (b"version https://git-lfs.github.com/spec/", _POINTER),
+    (POINTER, _POINTER),
 )
 _TAR = Content("a tar archive", (".tar",), lambda path: f"unpack it first: tar -xf {shlex.quote(str(path))}")
 

@@ -94,7 +94,7 @@ _UNREADABLE = re.compile(
 @lru_cache(maxsize=4096)
 def normalise_gold(gold: str) -> str:
     """The spelling of a reference answer that answers are compared with; of a worked solution, its final answer."""
-    text = grouped_points(_alone(_OPTION.sub("", normalise(read_gold(gold)), count=1)))
+    text = grouped_points(_alone(_OPTION.sub("", normalise(read_gold(gold)))))
     bare = text if is_words(text) else without_words(text, introduced=False)
     if found := _SURE_DECIMAL_COMMA.fullmatch(bare):
         return f"{found[1]}.{found[2]}"
@@ -111,17 +111,25 @@ def gold_beside(gold: str, answer: str) -> str:
     That is the letter of an option, `\textbf{(C)}\ 5`, beside an answer that names another or no value; radians beside
     an answer with \pi; the dollars of `\$4` beside one in cents.
     """
-    text = normalise_gold(gold)
-    if cardinal(normalise(gold)) and cardinal(normalise(answer)):
-        return normalise(gold)  # words beside words
-    if (option := _OPTION.match(normalise(gold))) and (chosen := choice(normalise(answer))) is not None:
-        letter = option["text"] or option["plain"]
-        alone = _OPTION_ALONE.fullmatch(normalise(answer))
-        return text if chosen == letter.casefold() and not alone else rf"\text{{{letter}}}"
+    text, written = normalise_gold(gold), _written(gold)
+    option, in_words = _OPTION.match(written), cardinal(written) is not None
+    if (option or in_words) and len(answer) <= _MAX_NORMALISED_CHARS:
+        given = normalise(answer)
+        if in_words and cardinal(given) is not None:
+            return written  # words beside words
+        if option and (chosen := choice(given)) is not None:
+            letter = option["text"] or option["plain"]
+            agrees_on_it = chosen == letter.casefold() and not _OPTION_ALONE.fullmatch(given)
+            return text if agrees_on_it else rf"\text{{{letter}}}"
     if _PI.search(answer) and not _PI.search(text) and not _ANGLE.search(answer) and _ANGLE.search(gold):
         return normalise(_DEGREES_IN_WORDS.sub(r"^\\circ", read_gold(gold)), radians=True)
     in_dollars = gold.lstrip(" $").startswith("\\$") and _CENTS_BEHIND.search(answer) and not letters(text)
     return rf"{text}\text{{ dollars}}" if in_dollars else text
+
+
+@lru_cache(maxsize=4096)
+def _written(gold: str) -> str:
+    return normalise(gold)
 
 
 def spelt_alike(gold: str, answer: str) -> bool:
