@@ -86,15 +86,3 @@ def test_one_file_of_another_step_is_no_folder_of_it(cli: Cli, trained: Path) ->
     name = "rollouts/part-00000.parquet"
     shutil.copyfile(trained / "steps/000001" / name, trained / "steps/000000" / name)
     assert "has the files of" not in cli("verify", trained).out
-
-
-def test_metrics_that_lack_a_step_that_is_done(cli: Cli, trained: Path) -> None:
-    """A step made again ends the metrics with itself, also where what follows it stays as it was."""
-    assert cli("train", "--run", trained, "--steps", 3).code == 0
-    assert cli("update", "--run", trained, "--step", 0, "--force").code == 0
-    (finding,) = cli("verify", trained, "--json").json["runs"][0]["findings"]
-    assert finding["what"] == f"{trained}/metrics.parquet has no row of step 1, which is done"
-    command = shlex.split(finding["hint"].partition(": ")[2])
-    assert command[:2] == ["rsgrpo", "train"]
-    assert cli(*command[1:]).code == 0
-    assert cli("verify", trained).code == 0
