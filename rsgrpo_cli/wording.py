@@ -37,6 +37,8 @@ PART_OF = {
     "conflicting": ("duplicates", "with another answer than the one kept"),
     "worked_solutions": ("prompts", "from worked solutions"),
     "answers_left_out": ("prompts", "from chats that ended with an answer"),
+    "without_box": ("prompts", "that ask for no box"),
+    "other_form": ("prompts", "that ask for another form than a box"),
 }
 """A count among the facts of an outcome that is part of another one -> of which, and how it is told behind it."""
 

@@ -20,7 +20,7 @@ from rsgrpo_cli.schemas import PROMPTS
 from rsgrpo_cli.stages import prepare as prepare_stage
 from rsgrpo_cli.staleness import freshness
 from rsgrpo_cli.tasks.columns import unasked
-from rsgrpo_cli.tasks.phrasing import Phrasing
+from rsgrpo_cli.tasks.phrasing import INSTRUCTION, Phrasing
 from rsgrpo_cli.tasks.registry import Split
 from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of
 from rsgrpo_cli.wording import counted, verb
@@ -30,7 +30,10 @@ SPARE_ROWS, MORE_ROWS = 1000, 4
 ROWS_SHOWN = 12
 """Problems of a benchmark that are named when they stand in the training problems."""
 
-COUNTED = ("too_long", "in_benchmarks", "without_problem", "with_images", "answers_left_out", "worked_solutions")
+COUNTED = (
+    *("too_long", "in_benchmarks", "without_problem", "with_images"),
+    *("answers_left_out", "worked_solutions", "without_box", "other_form"),
+)
 """Counts of `stages.prepare.Preparation` that are said where they are not 0."""
 
 
@@ -317,6 +320,7 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
         session.out.warn(
             f"{source.name}: worked solutions, of which only the final answer is kept: {made.worked_solutions}"
         )
+    _say_what_form_is_asked(session, source, made)
     for overlap in made.overlaps:
         if overlap.rows:
             rows = ", ".join(f"#{row}" for row in overlap.rows[:ROWS_SHOWN])
@@ -328,3 +332,26 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
                 f"({rows}{more}); the {overlap.training} training problems are "
                 + ("dropped" if dropped else "kept: --set prepare.decontaminate=drop")
             )
+
+
+def _say_what_form_is_asked(session: Session, source: Source, made: prepare_stage.Preparation) -> None:
+    of = len(made.prompts)
+    if made.without_box and not _template_asks_for_a_box(session):
+        session.out.warn(
+            f"{source.name}: prompts that do not ask for \\boxed{{}}, in which answers are graded: "
+            f"{made.without_box} of {of}; to ask for it: --set prepare.instruction='{INSTRUCTION}'"
+        )
+    if made.other_form:
+        session.out.warn(
+            f"{source.name}: prompts that ask for another form of answer than \\boxed{{}}, in which answers are "
+            f"graded: {made.other_form} of {of}; take that sentence out of the problems, or grade that form with a "
+            "function of your own: --reward package.module:function"
+        )
+
+
+def _template_asks_for_a_box(session: Session) -> bool:
+    """Whether the model's chat template does, as that of Qwen2.5-Math in a system turn of its own."""
+    try:
+        return "boxed" in str(session.tokenizer.chat_template)
+    except MissingError:
+        return False

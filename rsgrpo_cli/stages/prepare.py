@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -62,6 +63,8 @@ class Preparation:
         with_images: Problems dropped because an image belongs to them.
         answers_left_out: Prompts whose chat went on with an answer in the source.
         worked_solutions: Prompts whose answer was taken out of a worked solution.
+        without_box: Prompts that are graded by what is in a box, and ask for none.
+        other_form: Prompts that ask for another form of answer than a box, by which they are graded.
         overlaps: What is also in the benchmarks compared with, before any of it was dropped.
     """
 
@@ -75,6 +78,8 @@ class Preparation:
     with_images: int = 0
     answers_left_out: int = 0
     worked_solutions: int = 0
+    without_box: int = 0
+    other_form: int = 0
     overlaps: tuple[Overlap, ...] = ()
 
 
@@ -122,6 +127,7 @@ def prepare(
     if reward is not None:
         _check_answers([problem for problem, _ in chosen], source, reward)
     rows = [_row(problem, messages, source) for problem, messages in chosen]
+    forms = Counter(phrasing.form_asked(messages) for _, messages in chosen)
     table = pa.Table.from_pylist(rows, schema=PROMPTS.schema).sort_by("prompt_id")
     return Preparation(
         table,
@@ -134,6 +140,8 @@ def prepare(
         with_images=len(answered) - len(usable),
         answers_left_out=sum(problem.answered for problem, _ in chosen),
         worked_solutions=_worked_solutions([problem for problem, _ in chosen], source) if reward is not None else 0,
+        without_box=forms["none"],
+        other_form=forms["other"],
         overlaps=found,
     )
 
@@ -253,12 +261,31 @@ def _check_answers(problems: Sequence[Problem], source: Source, reward: RewardFn
     bad = [(problem, complaint) for problem, complaint in found if complaint]
     if bad:
         problem, complaint = bad[0]
-        more = f"; {len(bad) - 1} more like it" if len(bad) > 1 else ""
         raise DataError(
-            f"{source.place(problem)}: the answer {source.written(problem)} cannot be verified: {complaint}{more}",
+            f"{source.place(problem)}: the answer {source.written(problem)} cannot be verified: {complaint}"
+            + _others(bad, source),
             _other_reward(problem.answer)
             or "correct or remove the row, or grade with a function of your own: --reward package.module:function",
         )
+
+
+def _others(bad: Sequence[tuple[Problem, str]], source: Source) -> str:
+    """How many more answers than the first cannot be verified for its reason, and for each other one the first row."""
+    first: dict[str, Problem] = {}
+    for problem, complaint in bad:
+        first.setdefault(complaint, problem)
+    counts = Counter(complaint for _, complaint in bad)
+    (like, *rest) = first
+    told = f"; {counts[like] - 1} more like it" if counts[like] > 1 else ""
+    for complaint in rest[:REASONS_SHOWN]:
+        told += f"; {source.place(first[complaint])}, {source.written(first[complaint])}: {complaint}"
+        told += f" (and {counts[complaint] - 1} more)" if counts[complaint] > 1 else ""
+    hidden = sum(counts[complaint] for complaint in rest[REASONS_SHOWN:])
+    return told + (f"; {hidden} for other reasons" if hidden else "")
+
+
+REASONS_SHOWN = 2
+"""Reasons told after the first why answers cannot be verified."""
 
 
 def _other_reward(answer: str) -> str:

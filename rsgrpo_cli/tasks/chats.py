@@ -34,8 +34,9 @@ _MEDIA_TEXT = re.compile(
 """How a text begins or ends that is an image or names one."""
 _PLACEHOLDER = re.compile(
     r"<(?:image|img|video|audio)(?:[ _-]?\d+)?\s*/?>|<\|?image_pad\|?>|<\|image\|>|\[(?:IMAGE|IMG)(?:[ _-]?\d+)?\]"
+    r"|!\[[^\]\n]*\]\([^\s()]*[./][^\s()]*(?:\s[^()\n]*)?\)|<(?:img|video|audio)\s[^<>]*\bsrc\s*=|\\includegraphics\b"
 )
-"""A placeholder in the text of a problem for its image."""
+"""A placeholder in the text of a problem for its image, or the image in Markdown, HTML or LaTeX."""
 _STORED = {"bytes", "path"}
 """How `datasets` stores a picture or a sound."""
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rsgrpo_cli.config import PrepareConfig
 from rsgrpo_cli.errors import UsageError
@@ -30,6 +30,13 @@ _ASKS_FOR_A_BOX = re.compile(
     r"\\boxed(?:\s*\{\s*(?:\}|\.{2,}|\\[lc]?dots|\\cdot|(?:\\text\s*\{\s*)?[A-Za-z]{2,})|(?!\s*\{))"
 )
 r"""Not `\boxed{\phantom0}`, a blank in the problem."""
+_ASKS_OTHERWISE = re.compile(
+    r"\b(?:form|format|line|after|with|as|by|in|inside|within|between|starts|begins)\b"
+    r"(?:\W{0,4}(?:the (?:words?|phrase|line|string|prefix|marker)\W{1,4})?(?:the |final )*answer\s*:"
+    r"|[^\n]{0,40}?(?:####|<answer>))",
+    re.IGNORECASE,
+)
+"""Words for a form of answer that is not graded here: `on a line of the form Answer: $Answer`, `in <answer> tags`."""
 TURN_MARKS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]")
 VARIABLES = ("problem", "instruction", "system_prompt", "dataset", "split", "index")
 
@@ -69,6 +76,22 @@ class Phrasing:
         self._refuse_turns_in_a_turn(user)
         return [*_system(system), {"role": "user", "content": user}]
 
+    def form_asked(self, messages: Sequence[Message]) -> Literal["box", "other", "none"] | None:
+        r"""In which form a prompt of this source wants the answer; None where nobody has to ask for a box.
+
+        Args:
+            messages: What `messages` returned.
+
+        Returns:
+            "other" where a form is asked for in which answers are not graded, whether or not a box is too.
+        """
+        if not self._wants_a_box or self.cfg.instruction == "":
+            return None
+        text = "\n".join(message["content"] for message in messages)
+        if _ASKS_OTHERWISE.search(text):
+            return "other"
+        return "box" if "boxed" in text else "none"
+
     @property
     def id(self) -> str:
         """Hash of all that decides how a problem is put."""
@@ -104,13 +127,13 @@ class Phrasing:
         return self._instruction("")
 
     @property
-    def _default_fits(self) -> bool:
+    def _wants_a_box(self) -> bool:
         return self.source.task == "math" and self.graded_as_math and not self.source.own_instruction
 
     def _instruction(self, text: str) -> str:
         if self.cfg.instruction is not None:
             return self.cfg.instruction
-        return INSTRUCTION if self._default_fits and not _ASKS_FOR_A_BOX.search(text) else ""
+        return INSTRUCTION if self._wants_a_box and not _ASKS_FOR_A_BOX.search(text) else ""
 
     def _rendered(self, problem: Problem, instruction: str) -> str:
         from jinja2 import TemplateError
@@ -137,7 +160,11 @@ class Phrasing:
                 f"{self.source.place(problem)} is a chat already, which cannot be put as text",
                 "leave --prompt-template out, or choose a column with the problem's text: --prompt-column",
             )
-        return [*_system(self.cfg.system_prompt), *chat]
+        in_system, instruction = self.cfg.instruction_role == "system", self.cfg.instruction
+        system = _joined(self.cfg.system_prompt, instruction if in_system else "")
+        *before, last = chat
+        user = {**last, "content": _joined(last["content"], "" if in_system else instruction)}
+        return [*_system(system), *before, user]
 
     def _refuse_turns_in_a_turn(self, user: str) -> None:
         if self.template is not None and any(mark in user for mark in TURN_MARKS):

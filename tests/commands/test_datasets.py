@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -193,3 +194,17 @@ def test_what_was_prepared_is_enough_to_go_on(cli: Cli, data: Path) -> None:
     assert (result.code, "using the problems prepared before" in result.err) == (0, True), result.err
     result = cli("prepare", "--run", "runs/x", "--force")
     assert (result.code, "has no math12k.jsonl" in result.err) == (1, True)
+
+
+def test_chats_that_ask_for_no_box_or_for_another_form(cli: Cli, tmp_path: Path) -> None:
+    texts = ["Compute 1+1.", "Compute 1+2.", "Compute 1+3.\nEnd with a line of the form Answer: x"]
+    rows = [{"prompt": [{"role": "user", "content": text}], "answer": 2 + row} for row, text in enumerate(texts)]
+    write(tmp_path / "chats.jsonl", rows)
+    flags = ["prepare", "--model", "toy", "--dataset", "chats.jsonl"]
+    result = cli(*flags, "--run", "runs/x")
+    assert r"that do not ask for \boxed{}, in which answers are graded: 2 of 3; to ask for it: --set" in result.err
+    assert r"another form of answer than \boxed{}, in which answers are graded: 1 of 3;" in result.err
+    assert "3 prompts (2 that ask for no box, 1 that ask for another form than a box)" in result.out
+    (setting,) = re.findall(r"to ask for it: --set (prepare\.instruction)='(.*)'", result.err)
+    mended = cli(*flags, "--run", "runs/y", "--set", "=".join(setting), "--json")
+    assert (mended.code, mended.json.get("without_box"), mended.json["other_form"]) == (0, None, 1)

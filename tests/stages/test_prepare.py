@@ -64,6 +64,18 @@ def test_an_answer_that_cannot_be_verified_is_an_error_that_names_the_row() -> N
     assert len(prepare(source(("b", "17")), None, PrepareConfig()).prompts) == 1  # a user's own function decides
 
 
+def test_answers_that_cannot_be_verified_for_several_reasons() -> None:
+    complaints = {2: "no number", 4: "no number", 5: "a list", 6: "a map"}
+    problems = [Problem(row, f"p{row}", "7" if row < 2 else "8", complaint=complaints.get(row, "")) for row in range(7)]
+    with pytest.raises(DataError) as refused:
+        prepare(Source("mine", "math", "train", problems, "hash"), NoSevens(), PrepareConfig())
+    assert refused.value.message == (
+        'mine row 0 (counted from 0): the answer "7" cannot be verified: it has a seven; 1 more like it; '
+        'mine row 2 (counted from 0), "8": no number (and 1 more); '
+        'mine row 5 (counted from 0), "8": a list; 1 for other reasons'
+    )
+
+
 def test_nothing_left_is_an_error() -> None:
     with pytest.raises(DataError, match="has no problem with an answer"):
         prepare(source(("a", "")), NoSevens(), PrepareConfig())
@@ -135,6 +147,16 @@ def test_answers_that_were_left_out_of_chats_are_counted() -> None:
     chat = ({"role": "user", "content": "1+1?"},)
     answered = Source("mine", "math", "train", [Problem(0, chat, "2", answered=True)], "hash")
     assert prepare(answered, NoSevens(), PrepareConfig()).answers_left_out == 1
+
+
+def test_prompts_that_ask_for_no_box_or_for_another_form_are_counted() -> None:
+    texts = ["1+1?", r"1+2? Use \boxed{}.", "1+3? End with a line of the form Answer: x"]
+    problems = [Problem(row, ({"role": "user", "content": text},), "2") for row, text in enumerate(texts)]
+    chats = Source("mine", "math", "train", problems, "hash")
+    made = prepare(chats, NoSevens(), PrepareConfig())
+    assert (made.without_box, made.other_form) == (1, 1)
+    own = prepare(chats, None, PrepareConfig())  # a function of the user's may grade any form
+    assert (own.without_box, own.other_form) == (0, 0)
 
 
 def test_an_answer_of_the_wrong_kind_is_refused_by_a_verifier_and_given_to_an_own_function() -> None:

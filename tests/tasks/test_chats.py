@@ -77,6 +77,23 @@ def test_what_cannot_be_asked(value: Any, message: str) -> None:
         asked(value, "row 0")
 
 
+@pytest.mark.parametrize(
+    ("text", "media"),
+    [
+        ("How long is $AB$? ![](https://a.b/c-1.jpg?height=10&width=2)", True),
+        ('![the triangle](figures/7.png "Figure 7") How long is $AB$?', True),
+        ("<img src='a.png' width=10> How long is $AB$?", True),
+        (r"\begin{figure}\includegraphics[width=3cm]{a}\end{figure} How long is $AB$?", True),
+        ("Compute $5![2](3)$, where $n!$ is the factorial.", False),
+        ("[asy] draw((0,0)--(1,1)); [/asy] How long is $AB$?", False),
+        ("Find a < img and <b>src</b>.", False),
+    ],
+)
+def test_images_in_markdown_html_and_latex(text: str, media: bool) -> None:
+    assert asked(text, "row 0") == Asked(text, media=media)
+    assert asked([USER | {"content": text}], "row 0").media == media
+
+
 def test_columns_of_images_are_known_by_name_or_by_what_they_hold() -> None:
     stored = {"bytes": None, "path": None}
     shape = {"problem": None, "images": ["a.png"], "image_3": None, "figure": stored, "shots": [stored], "imagery": "x"}

@@ -52,6 +52,9 @@ def test_a_blank_in_a_problem_asks_for_no_box(blank: str) -> None:
 def test_a_chat_is_left_as_it_is() -> None:
     assert phrased(CHAT) == [("user", "1+1?")]
     assert phrased(CHAT, system_prompt="Be brief.") == [("system", "Be brief."), ("user", "1+1?")]
+    assert phrased(CHAT, instruction="Think.") == [("user", "1+1?\nThink.")]  # unless it is asked for
+    both = phrased(CHAT, instruction="Think.", instruction_role="system", system_prompt="Be brief.")
+    assert both == [("system", "Be brief.\nThink."), ("user", "1+1?")]
     with pytest.raises(UsageError, match=r"mine row 3 .* is a chat already"):
         phrased(CHAT, prompt_template="{{ problem }}")
 
@@ -105,3 +108,56 @@ def test_the_hash_is_of_what_decides_the_words() -> None:
         of(Source("sums", "math", "train", [], "id", own_instruction=True)),
     ]
     assert len(set(different)) == len(different)
+
+
+DAPO = "The last line of your response should be of the form Answer: $Answer (without quotes) where ...\n\n1+1?"
+
+
+def form_asked(text: object, source: Source = PLAIN, graded: bool = True, **settings: object) -> str | None:
+    phrasing = Phrasing(PrepareConfig.model_validate(settings), source, graded)
+    return phrasing.form_asked(phrasing.messages(Problem(3, text, "2")))  # type: ignore[arg-type]
+
+
+def asking(text: str) -> tuple[dict[str, str], ...]:
+    return ({"role": "user", "content": text},)
+
+
+def test_whether_a_prompt_asks_for_a_box() -> None:
+    assert form_asked("1+1?") == form_asked(CHAT, instruction=INSTRUCTION) == "box"
+    assert form_asked(asking(r"1+1? Answer in \boxed{}.")) == "box"
+    assert form_asked(CHAT) == form_asked("1+1?", instruction="Think.") == "none"
+    assert form_asked(CHAT, system_prompt=r"Use \boxed{}.") == "box"
+
+
+def test_nobody_has_to_ask_for_a_box() -> None:
+    assert form_asked(CHAT, instruction="") is None  # the user wants none
+    assert form_asked(CHAT, graded=False) is None
+    assert form_asked("1+1?", Source("mine", "countdown", "train", [], "id")) is None
+    assert form_asked("1+1?", Source("sums", "math", "train", [], "id", own_instruction=True)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DAPO,
+        '1+1?\n\nRemember to put your answer on its own line after "Answer:".',
+        "1+1? End with the phrase 'The final answer: x'.",
+        '1+1? Let\'s think step by step and output the final answer after "####".',
+        "1+1? Put your thoughts within <think> </think> and the result in <answer> </answer> tags.",
+    ],
+)
+def test_another_form_than_a_box(text: str) -> None:
+    assert form_asked(text) == form_asked(asking(text)) == "other"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Write 12 in the form $a+b$ with three digits. Answer: ",
+        "A line is drawn with the answers of ten pupils.",
+        "Q: 1+1?\nA: 2\nQ: 2+2?\nAnswer:",
+        "Find the answer in lowest terms.",
+    ],
+)
+def test_a_problem_that_only_speaks_of_answers(text: str) -> None:
+    assert form_asked(text) == "box"
