@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.console import duration, size, table
+from rsgrpo_cli.wording import verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,9 +46,11 @@ def lines(data: dict[str, Any] | None) -> Iterator[str]:
     if layout["busy"] < layout["samplers"]:
         idle, parts = layout["samplers"] - layout["busy"], _count(layout["parts"], "part")
         why = f"a step has {parts}, and more --prompts-per-step make more"
-        yield f"{idle} of {layout['samplers']} samplers have nothing to do: {why}"
+        yield f"{idle} of {layout['samplers']} samplers {verb(idle, 'has')} nothing to do: {why}"
     if layout["gpus_without_sampler"]:
-        yield f"{layout['gpus_without_sampler']} of {layout['gpus']} GPUs do not sample: --data-parallel N uses them"
+        without = layout["gpus_without_sampler"]
+        does = verb(without, "does")
+        yield f"{without} of {layout['gpus']} GPUs {does} not sample: --data-parallel N uses them"
     tokens = data["completion_tokens"]
     yield f"completions of {tokens['mean']:,.0f} tokens on average ({tokens['source']}), {tokens['longest']:,} at most"
     if data["engine"] == "hf" and not data["measured_steps"]:
@@ -64,7 +67,8 @@ def lines(data: dict[str, Any] | None) -> Iterator[str]:
 def _time(data: dict[str, Any]) -> Table:
     layout = data["layout"]
     of = f"{_count(layout['samplers'], 'sampler')}, {_count(layout['ranks'], 'rank')}"
-    how = f"measured in {data['measured_steps']} steps of this run" if data["measured_steps"] else "not measured"
+    steps = data["measured_steps"]
+    how = f"measured in {_count(steps, 'step')} of this run" if steps else "not measured"
     made = table("phase", "time", "share", title=f"Time per step, {how}: {of}", text=("phase",))
     for name, taken in data["seconds"].items():
         if taken:

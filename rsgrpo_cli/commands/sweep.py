@@ -11,7 +11,7 @@ from rsgrpo_cli.commands import options
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError
-from rsgrpo_cli.wording import counted
+from rsgrpo_cli.wording import counted, verb
 
 if TYPE_CHECKING:
     from rsgrpo_cli.studies.grid import Grid
@@ -124,7 +124,7 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
         runner = Jobs(left, at_a_time, environment, display.say, starter)
         runner.run(display.tick)
     failed, skipped = ([job for job in left if job.state == state] for state in ("failed", "skipped"))
-    data = {
+    data: dict[str, Any] = {
         "sweep": str(planned.place),
         "cells": len(planned.cells),
         "done": sum(planned.is_done(cell) for cell in planned.cells),
@@ -133,7 +133,7 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
     }
     if runner.stopping:
         raise Interrupted(
-            f"stopped; {data['done']} of {data['cells']} runs are done",
+            f"stopped; {data['done']} of {counted(data['cells'], 'run')} {verb(data['done'], 'is')} done",
             "the same command again does what is left",
         )
     out.result(data, lines=_summary(planned, data, told=display.lists))
@@ -144,9 +144,11 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
 def _failure(failed: list[Job]) -> RsgrpoError:
     first = failed[0]
     many = counted(len(failed), "run")
+    hint = f"{first.hint}; " if first.hint else ""
     where = f"see {first.log}; " if first.log.is_file() else ""
     return RsgrpoError(
-        f"{many} failed: {first.name}: {first.why}", f"{where}the same command again repeats only what is not done"
+        f"{many} failed: {first.name}: {first.why}",
+        f"{hint}{where}the same command again repeats only what is not done",
     )
 
 
@@ -155,5 +157,5 @@ def _summary(planned: Sweep, data: dict[str, Any], *, told: bool) -> list[str]:
     lines = [] if told else [f"{name} failed: {why}" for name, why in data["failed"].items()]
     for why in dict.fromkeys(data["skipped"].values()):
         count = list(data["skipped"].values()).count(why)
-        lines.append(f"{count} {'run' if count == 1 else 'runs'} skipped: {why}")
+        lines.append(f"{counted(count, 'run')} skipped: {why}")
     return [*lines, f"{planned.place}: {data['done']} of {counted(data['cells'], 'run')} done"]

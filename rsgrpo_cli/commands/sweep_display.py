@@ -10,7 +10,7 @@ from rsgrpo_cli.console import Output, duration, table
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.studies.sweep import steps_done
 from rsgrpo_cli.studies.time_left import time_left
-from rsgrpo_cli.wording import counted
+from rsgrpo_cli.wording import counted, verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,7 +45,8 @@ class SweepDisplay:
 
     def __enter__(self) -> SweepDisplay:
         if self.before:
-            self.out.info(f"{self.before} of {counted(len(self.sweep.cells), 'run')} are done already")
+            of = counted(len(self.sweep.cells), "run")
+            self.out.info(f"{self.before} of {of} {verb(self.before, 'is')} done already")
         if self._live:
             self._live.__enter__()
         return self

@@ -13,7 +13,7 @@ from rsgrpo_cli.errors import RsgrpoError, UsageError
 from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.run_commands import benchmark_flags, eval_command, sampling_flags
 from rsgrpo_cli.staleness import place_flags
-from rsgrpo_cli.wording import counted
+from rsgrpo_cli.wording import counted, verb
 
 
 def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict[str, Any]:
@@ -41,7 +41,8 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
         few = [one for one in (before, after) if one.num_samples < max(ks)]
         more = "; ".join(_command(one, *_as_drawn(one), "-n", str(max(ks))) for one in few)
         raise UsageError(
-            f"pass@{max(ks)} needs {max(ks)} samples per problem; there are {samples}", f"draw more: {more}"
+            f"pass@{max(ks)} needs {max(ks)} samples per problem; there {verb(samples, 'is')} {samples}",
+            f"draw more: {more}",
         )
     counts = [evaluation.counts(samples) for evaluation in (before, after)]
     ids = before.problems["prompt_id"].to_pylist()

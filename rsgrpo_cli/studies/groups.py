@@ -24,6 +24,7 @@ from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.canary import alike
 from rsgrpo_cli.studies.results import Counts, Result
+from rsgrpo_cli.wording import verb
 
 FloatArray = NDArray[np.float64]
 _SEED = re.compile(r"[-_.]?seed[-_]?[0-9]+$")
@@ -278,5 +279,6 @@ def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
     if asked:
         told += f" on {asked}"
     elif know:
-        told = f"no benchmark is shared by all: {told} on {wanted}, which {len(know)} of {len(members)} runs have"
+        who = f"{len(know)} of {len(members)} runs {verb(len(know), 'has')}"
+        told = f"no benchmark is shared by all: {told} on {wanted}, which {who}"
     return UsageError(told, f"measure {'it' if len(lacking) == 1 else 'them'}: {again}")

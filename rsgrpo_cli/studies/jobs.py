@@ -96,6 +96,8 @@ class Job:
     """waiting, running, done, failed, stopped, or skipped where the job before it failed."""
     why: str = ""
     """Why it failed, was skipped, or waits although its turn has come."""
+    hint: str = ""
+    """What to do about that, where its command says so."""
     seconds: float = 0.0
     """How long it took."""
     _at: int = 0
@@ -164,7 +166,7 @@ class Jobs:
         """Those whose first job failed cannot begin."""
         for job in self.waiting:
             if job.after is not None and job.after.state == "failed":
-                job.state, job.why = "skipped", f"{job.after.name}, which it needs, failed"
+                job.state, job.why = "skipped", f"{job.after.name} failed: {job.after.why}"
 
     def _start_some(self) -> None:
         look_again = time.monotonic() - self._looked > BUSY_SECONDS
@@ -218,12 +220,13 @@ class Jobs:
             job._lost += 1
             self._next(job)  # the same command resumes the run
         else:
-            why = ended.why or last_error(job.log, job._logged) or f"it ended with exit code {code}"
+            told, hint = last_error(job.log, job._logged)
+            why = ended.why or told or f"it ended with exit code {code}"
             _, taken, owner = why.partition(f" {IN_USE} ")
             if taken:  # between our look and its start
                 self._hold(job, owner)
             else:
-                job.why = why
+                job.why, job.hint = why, hint
                 self._end(job, "failed")
 
     def _guarded(self, job: Job, what: Callable[[], None]) -> bool:
@@ -232,7 +235,7 @@ class Jobs:
         try:
             what()
         except RsgrpoError as error:
-            job.why = error.message
+            job.why, job.hint = error.message, error.hint
             self._end(job, "failed")
             return False
         return True
@@ -260,14 +263,17 @@ class Jobs:
                 job._process.send_signal(number)
 
 
-def last_error(log: Path, since: int) -> str:
-    """The last line of a log, from a byte on, that says what went wrong, without its "error: "; empty if none does."""
+def last_error(log: Path, since: int) -> tuple[str, str]:
+    """The last error in a log, from a byte on, without its "error: ", and its hint; empty where there is none."""
     if not log.is_file():  # it was not even started
-        return ""
+        return "", ""
     with open(log, "rb") as file:
-        text = _tail(file, since).decode("utf-8", errors="replace")
-    lines = [line for line in text.splitlines() if line.startswith("error: ")]
-    return lines[-1].removeprefix("error: ") if lines else ""
+        lines = _tail(file, since).decode("utf-8", errors="replace").splitlines()
+    at = max((at for at, line in enumerate(lines) if line.startswith("error: ")), default=None)
+    if at is None:
+        return "", ""
+    following = "".join(lines[at + 1 : at + 2])
+    return lines[at].removeprefix("error: "), following.strip() if following.startswith("  ") else ""
 
 
 def _tail(file: IO[bytes], since: int, size: int = 20_000) -> bytes:

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from rsgrpo_cli.commands.sweep_display import SweepDisplay
+from rsgrpo_cli.console import Output
 from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.grid import Grid
+from rsgrpo_cli.studies.sweep import Sweep
 from tests.commands.test_stages import artifacts
 from tests.conftest import SMALL, Cli
 
@@ -90,6 +94,27 @@ def test_the_runs_of_a_sweep_are_named_by_it(cli: Cli, trained: Path, tmp_path: 
         result = cli(*command)
         assert result.code == 1
         assert "rsgrpo ls mine" in result.err
+
+
+def test_a_base_model_that_fails_is_told_with_what_to_do_about_it(cli: Cli, tmp_path: Path) -> None:
+    result = cli("sweep", *CELLS, "--model", tmp_path / "nowhere")
+    assert result.code == 1
+    (base,) = (path.stem for path in (tmp_path / "runs/s/logs").iterdir())
+    assert f"2 runs skipped: {base} failed: no model at '{tmp_path}/nowhere'" in result.out
+    first, hint = result.err.splitlines()[-2:]
+    assert first == f"error: 1 run failed: {base}: no model at '{tmp_path}/nowhere'"
+    assert hint.startswith("  give a directory that save_pretrained() wrote")
+    assert hint.endswith(f"; see runs/s/logs/{base}.log; the same command again repeats only what is not done")
+
+
+@pytest.mark.parametrize(("done", "told"), [(1, "1 of 2 runs is done already"), (2, "2 of 2 runs are done already")])
+def test_how_many_runs_are_done_is_said_in_english(
+    done: int, told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = Sweep(Path("runs/s"), Grid(seeds=(0, 1)).cells())
+    monkeypatch.setattr(Sweep, "is_done", lambda _, cell: cell.config.seed < done)
+    with SweepDisplay(Output(), planned, [], 1):
+        assert told in capsys.readouterr().err
 
 
 def test_two_places_that_are_no_runs_are_looked_for_as_runs(cli: Cli) -> None:

@@ -30,8 +30,9 @@ def test_a_job_that_fails_stops_only_what_needs_it(tmp_path: Path) -> None:
     jobs = [base, Job("needs it", FINE, log, after=base), Job("another", FINE, log)]
     run(jobs)
     assert [job.state for job in jobs] == ["failed", "skipped", "done"]
-    assert "no run at runs/there-is-none" in base.why
-    assert jobs[1].why == "base, which it needs, failed"
+    assert base.why == "no run at runs/there-is-none"
+    assert "rsgrpo" in base.hint
+    assert jobs[1].why == "base failed: no run at runs/there-is-none"
 
 
 def test_an_error_of_an_earlier_command_is_not_taken_for_this_ones(tmp_path: Path) -> None:
@@ -72,7 +73,7 @@ def test_an_error_at_the_beginning_or_the_end_is_the_jobs_own(tmp_path: Path) ->
 
     jobs = [Job("a", FINE, tmp_path / "log", begin=refuse), Job("b", FINE, tmp_path / "log", end=refuse)]
     run(jobs)
-    assert [(job.state, job.why) for job in jobs] == [("failed", "not so")] * 2
+    assert [(job.state, job.why, job.hint) for job in jobs] == [("failed", "not so", "but so")] * 2
 
 
 def test_what_another_process_holds_is_waited_for(tmp_path: Path) -> None:

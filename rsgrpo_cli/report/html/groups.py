@@ -19,6 +19,7 @@ from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import KEYS, POLICY_LOGPROBS, PROMPTS
 from rsgrpo_cli.staleness import Freshness
 from rsgrpo_cli.step_dir import Step, stage_command
+from rsgrpo_cli.wording import counted, plural, verb
 
 STEPS_SHOWN = 5
 """Steps of a run whose groups are shown: the first, the newest, and some between."""
@@ -55,7 +56,8 @@ class Groups:
         whole = [step.number for step in compared if _is_whole(step)]
         self.steps = _chosen(whole)
         less = len(compared) - len(whole)
-        self.notes = [f"{less} steps of {run.name} have lost their samples, and are not shown"] if less else []
+        lost = f"{counted(less, 'step')} of {run.name} {verb(less, 'has')} lost the samples"
+        self.notes = [f"{lost}, and {verb(less, 'is')} not shown"] if less else []
         self.vocabulary = Vocabulary(run, self.steps)
         self._prompts: dict[str, tuple[str, str]] | None = None
 
@@ -150,7 +152,8 @@ def shown(runs: Sequence[RunDir], texts: Texts, room: Room, token_room: Room, st
         total += len(every)
     less = total - sum(len(page["groups"]) for page in pages)
     if less:
-        notes.append(f"{less:,} of {total:,} groups of these steps are left out, those without a gradient first")
+        told = f"{less:,} of {total:,} {plural(total, 'group')} of these steps {verb(less, 'is')} left out"
+        notes.append(f"{told}, those without a gradient first")
     return {
         "steps": pages,
         "pieces": [source.vocabulary.pieces for source in sources],

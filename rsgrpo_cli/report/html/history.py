@@ -12,6 +12,7 @@ from rsgrpo_cli.report.html.room import Room, cost
 from rsgrpo_cli.rewards.verdicts import COLUMNS, right
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.step_dir import Step
+from rsgrpo_cli.wording import plural, verb
 
 MOST_STEPS = 2000
 """Steps that are read, the newest."""
@@ -41,7 +42,9 @@ def visits(run: RunDir, room: Room) -> dict[str, Any]:
     rows = [[prompt_id, kinds[prompt_id], found[prompt_id]] for prompt_id in order]
     kept = [row for row in rows if room.take(cost(row))]
     if len(kept) < len(rows):
-        notes.append(f"{len(rows) - len(kept):,} of {len(rows):,} prompts are left out of the list; all are counted")
+        less = len(rows) - len(kept)
+        told = f"{less:,} of {len(rows):,} {plural(len(rows), 'prompt')} {verb(less, 'is')} left out of the list"
+        notes.append(f"{told}; all are counted")
     counts = Counter(kinds.values())
     return {"prompts": kept, "kinds": [counts[name] for name in KINDS], "by_visit": _by_visit(found), "notes": notes}
 

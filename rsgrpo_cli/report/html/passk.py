@@ -171,7 +171,7 @@ def sentence(
         seeds: Training runs that are averaged.
         graded: Whether rewards are grades.
     """
-    of = f"{problems:,} problems, {samples:,} samples each, {_count(seeds, 'seed')}"
+    of = f"{_count(problems, 'problem')}, {_count(samples, 'sample')} each, {_count(seeds, 'seed')}"
     if all(map(_is_equal, rows)):
         return f"{labels[1]} and {labels[0]} are equal on every problem ({of})."
     shown = rows[:1] if len(rows) < 2 else [rows[-1], rows[0]]

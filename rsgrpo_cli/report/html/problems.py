@@ -11,6 +11,7 @@ from rsgrpo_cli.report.html.passk import REWARD, Measured
 from rsgrpo_cli.report.html.room import Room, Texts, cost, cut
 from rsgrpo_cli.report.html.samples import Folded, Problem, fold, is_right
 from rsgrpo_cli.schemas import PROMPTS
+from rsgrpo_cli.wording import plural, verb
 
 MOST_ROWS = 3000
 """Problems that the page lists; the hardest, and those that changed."""
@@ -40,9 +41,11 @@ def problems(measured: Measured, baseline: int, texts: Texts, room: Room, status
             own = [arm.get(rows[at]["id"], Problem()) for arm in folded]
             rows[at] |= _shown(own, prompts.get(rows[at]["id"], ""), few, texts, room, statuses) or {}
     less, without = len(rows) - len(order), sum("samples" not in rows[at] for at in order)
-    notes = [f"{less:,} of {len(rows):,} problems are left out: the easiest without a change"] if less else []
-    told = f"the completions of {without:,} problems are left out, of the easiest without a change first"
-    return {"rows": [rows[at] for at in sorted(order)], "total": len(rows), "notes": notes + [told] * bool(without)}
+    of_all = f"{less:,} of {len(rows):,} {plural(len(rows), 'problem')}"
+    notes = [f"{of_all} {verb(less, 'is')} left out: the easiest without a change"] if less else []
+    of_some = f"{without:,} {plural(without, 'problem')}"
+    notes += [f"the completions of {of_some} are left out, of the easiest without a change first"] if without else []
+    return {"rows": [rows[at] for at in sorted(order)], "total": len(rows), "notes": notes}
 
 
 def _rows(measured: Measured, folded: Sequence[Mapping[str, Problem]]) -> list[dict[str, Any]]:

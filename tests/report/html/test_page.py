@@ -128,6 +128,11 @@ def test_equal_results_are_a_sentence_of_their_own() -> None:
     assert told == "B and A are equal on every problem (30 problems, 4 samples each, 1 seed)."
 
 
+def test_a_verdict_on_one_problem() -> None:
+    row = {"k": 1, "difference": 0.0, "low": None, "high": None, "better": 0, "worse": 0}
+    assert sentence(["A", "B"], [row], 1, 1, 1, False).endswith("(1 problem, 1 sample each, 1 seed).")
+
+
 def test_a_verdict_on_grades() -> None:
     row = {"k": 0, "difference": 0.25, "low": 0.1, "high": 0.4, "better": 3, "worse": 1}
     assert sentence(["A", "B"], [row], 30, 4, 1, True) == (
