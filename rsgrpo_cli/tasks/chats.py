@@ -15,6 +15,8 @@ from rsgrpo_cli.errors import DataError
 Message = dict[str, str]
 
 ROLES = ("system", "developer", "user", "assistant")
+_SHAREGPT = {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}
+"""Who speaks, where a chat is written with `from` and `value`, as ShareGPT's are."""
 GAPS = {"nan", "NaN", "NAN", "-nan", "<NA>", "NaT", "null", "NULL", "None", "NA", "N/A", "n/a", "#N/A", "TBD"}
 """How a missing value reads once it has been turned into text."""
 _LIKE_A_CHAT = re.compile(r"\s*(?:\[\s*)?\{\s*['\"]")
@@ -68,7 +70,7 @@ def asked(value: Any, where: str) -> Asked:
     """
     if isinstance(value, str):
         value = _chat_in(value) or value
-    if isinstance(value, Mapping) and {"role", "content"} <= set(value):
+    if _is_turn(value):
         value = [value]
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return Asked("")
@@ -87,11 +89,10 @@ def answer_in(value: Any) -> str | None:
         DataError: If one of its turns cannot be read.
     """
     turns = _chat_in(value) if isinstance(value, str) else value
-    if not isinstance(turns, list) or not turns or not all(isinstance(turn, Mapping) for turn in turns):
+    if not isinstance(turns, list) or not turns or not all(map(_is_turn, turns)):
         return None
-    if not all({"role", "content"} <= set(turn) for turn in turns) or turns[-1]["role"] != "assistant":
-        return None
-    return _turn(turns[-1], f"turn {len(turns)}")[0]["content"]
+    last = _with_role(turns[-1])
+    return _turn(last, f"turn {len(turns)}")[0]["content"] if last["role"] == "assistant" else None
 
 
 def media_columns(shape: Mapping[str, Any]) -> list[str]:
@@ -134,8 +135,21 @@ def _chat_in(text: str) -> list[Any] | None:
         except (ValueError, SyntaxError, MemoryError, RecursionError):  # a problem that begins with these brackets
             return None
     turns = [found] if isinstance(found, Mapping) else found
-    is_chat = all(isinstance(turn, Mapping) and {"role", "content"} <= set(turn) for turn in turns)
-    return turns if is_chat else None
+    return turns if all(map(_is_turn, turns)) else None
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, Mapping) and ({"role", "content"} <= set(value) or {"from", "value"} <= set(value))
+
+
+def _with_role(turn: Any) -> Any:
+    """A turn with role and content, if it is one of ShareGPT's."""
+    if not isinstance(turn, Mapping) or "role" in turn or not {"from", "value"} <= set(turn):
+        return turn
+    others = {name: value for name, value in turn.items() if name not in ("from", "value")}
+    speaker = turn["from"]
+    role = _SHAREGPT.get(speaker, speaker) if isinstance(speaker, str) else speaker
+    return {**others, "role": role, "content": turn["value"]}
 
 
 def _says_something(text: str) -> bool:
@@ -143,7 +157,8 @@ def _says_something(text: str) -> bool:
     return any(character.isprintable() and not character.isspace() for character in text)
 
 
-def _asked_by(turns: Sequence[Any], where: str) -> Asked:
+def _asked_by(written: Sequence[Any], where: str) -> Asked:
+    turns = [_with_role(turn) for turn in written]
     read = [_turn(turn, f"{where}, turn {number}") for number, turn in enumerate(turns, start=1)]
     # A supervised set's chat ends with the solution: the problem is what stands before it.
     asking = list(read)
@@ -163,7 +178,7 @@ def _asked_by(turns: Sequence[Any], where: str) -> Asked:
 def _turn(turn: Any, where: str) -> tuple[Message, bool]:
     """A turn as text, and whether an image or the like belongs to it."""
     if not isinstance(turn, Mapping) or "role" not in turn or not {"content", "tool_calls"} & set(turn):
-        raise DataError(f"{where}: a chat is a list of objects with role and content")
+        raise DataError(f"{where}: a chat is a list of objects with role and content, or with from and value")
     role = turn["role"]
     if role in ("tool", "function", "ipython") or is_filled(turn.get("tool_calls")):
         raise DataError(f"{where} uses a tool, and there are no tools here", "leave such rows out")

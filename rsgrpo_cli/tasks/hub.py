@@ -153,8 +153,23 @@ def _explained(error: Exception, place: Place) -> Exception:
     if isinstance(error, FileNotFoundError):
         return MissingError(f"cannot get dataset {name}: {first}", "check the id; a gated one needs: hf auth login")
     if isinstance(error, ValueError):  # an unknown configuration or split; the message lists those there are
-        return UsageError(f"cannot load {name}: {first}", "write owner/name:config/split")
+        return UsageError(f"cannot load {name}: {first}", _choice(str(error), place))
     if isinstance(error, OSError) or type(error).__module__.startswith(("datasets.", "pyarrow.", "huggingface_hub.")):
         deepest = (str(chain[-1]).splitlines() or [first])[0]
         return DataError(f"cannot read dataset {name}: {deepest}")
     return error
+
+
+def _choice(message: str, place: Place) -> str:
+    """The configurations or the splits that an error of `datasets` lists, as a user names them."""
+    listed = re.search(r"\[('[^\]]*')\]", message)
+    names = re.findall(r"'([^']*)'", listed[1]) if listed else []
+    where = place.repository + (f"@{place.revision}" if place.revision else "")
+    if not names:
+        return f"write {where}:config/split"
+    before = f"{place.config or ''}/" if "split" in message.partition("\n")[0] else ""
+    more = f", ... ({len(names)} in all)" if len(names) > CHOICES_SHOWN else ""
+    return f"write one of: {', '.join(f'{where}:{before}{name}' for name in names[:CHOICES_SHOWN])}{more}"
+
+
+CHOICES_SHOWN = 5

@@ -13,7 +13,7 @@ from rsgrpo_cli.tasks.files import Rows
 from rsgrpo_cli.tasks.golds import read_gold
 from rsgrpo_cli.tasks.registry import Split
 
-PROMPT_COLUMNS = ("problem", "question", "prompt", "messages")
+PROMPT_COLUMNS = ("problem", "question", "prompt", "messages", "conversations")
 ANSWER_COLUMNS = ("answer", "final_answer", "ground_truth", "solution", "reward_model.ground_truth")
 """Tried in this order; a dot goes into an object, as in verl's files."""
 Columns = tuple[str | None, str | None]

@@ -208,3 +208,19 @@ def test_chats_that_ask_for_no_box_or_for_another_form(cli: Cli, tmp_path: Path)
     (setting,) = re.findall(r"to ask for it: --set (prepare\.instruction)='(.*)'", result.err)
     mended = cli(*flags, "--run", "runs/y", "--set", "=".join(setting), "--json")
     assert (mended.code, mended.json.get("without_box"), mended.json["other_form"]) == (0, None, 1)
+
+
+def test_a_folder_without_the_split_or_the_configuration(cli: Cli, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / "several" / f"{name}.jsonl", sums(3))
+    parts = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in ("a", "b"))
+    (tmp_path / "several/README.md").write_text(f"---\nconfigs:\n{parts}---\n")
+    write(tmp_path / "one/test.jsonl", sums(3))
+    prepare = ["prepare", "--model", "toy", "--run", "runs/x", "--dataset"]
+    for dataset, ways in (("several", "several:a, several:b"), ("several:c", "several:a, several:b")):
+        refused = cli(*prepare, dataset)
+        assert (refused.code, f"write one of: {ways}\n" in refused.err) == (2, True), refused.err
+    refused = cli(*prepare, "several:a/test")
+    assert (refused.code, "write one of: several:a/train\n" in refused.err) == (2, True), refused.err
+    assert "write one of: one:/test\n" in cli(*prepare, "one").err
+    assert cli(*prepare, "one:/test", "--json").json["prompts"] == 3

@@ -86,3 +86,5 @@ def test_a_chat_answers_with_its_last_turn(content: Any) -> None:
     chat = [{"role": "user", "content": "What is 1 + 1?"}, {"role": "assistant", "content": content}]
     assert read_gold(chat) == read_gold(json.dumps(chat)) == Gold("So \\boxed{2}.", "So \\boxed{2}.")
     assert "neither text nor a number" in read_gold(chat[:1]).complaint
+    shared = [{"from": "human", "value": "What is 1 + 1?"}, {"from": "gpt", "value": content}]
+    assert read_gold(shared) == read_gold(json.dumps(shared)) == read_gold(chat)
