@@ -14,6 +14,7 @@ from typing import Any
 
 from rsgrpo_cli.artifacts import Lineage, read_lineage
 from rsgrpo_cli.config import RunConfig
+from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS, SUMMARY, ArtifactSchema
@@ -143,6 +144,17 @@ def sampling_flags(
 
 _DRAWN = ("temperature", "top_p", "max_tokens")
 _ASKED = (*_DRAWN, "num_samples", "k")
+
+
+def settings_flags(config: RunConfig, names: Sequence[str]) -> list[str]:
+    """The flags that give a command the values that some settings have in a configuration.
+
+    Args:
+        config: The configuration.
+        names: Dotted settings that have a flag of their own name.
+    """
+    found = flat(config.model_dump(mode="json"))
+    return [word for name in names for word in (_flag(name.rpartition(".")[2]), _typed(found[name]))]
 
 
 def _typed(value: Any) -> str:

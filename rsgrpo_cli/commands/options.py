@@ -296,14 +296,20 @@ def given(flags: Mapping[str, Any], settings: list[str] | None = None) -> Overri
         name, equals, text_of = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text!r} has no value", "write --set SECTION.FIELD=VALUE")
-        _refuse_dropped_list(overrides, {name.strip(): (found := value(text_of.strip()))}, "--set")
-        overrides[name.strip()] = found
+        _refuse_dropped_list(overrides, found := _set(name.strip(), text_of.strip()), "--set")
+        overrides |= found
     for name, found in flags.items():
         if found is not None:
             new = _PARSED[name](found) if name in _PARSED else {name: found}
             _refuse_dropped_list(overrides, new, "its flag")
             overrides |= new
     return overrides
+
+
+def _set(name: str, text: str) -> Overrides:
+    """What `--set` says: a value as a TOML file has it, and a list as its flag has it, too."""
+    as_flag = name in _LISTS and not text.startswith("[")
+    return _PARSED[name](text) if as_flag else {name: value(text)}
 
 
 def _refuse_dropped_list(before: Overrides, after: Overrides, where: str) -> None:
@@ -323,6 +329,9 @@ def named_benchmarks(overrides: Overrides) -> list[str]:
 
 _REPEATED = frozenset({"train.tracker"})
 """Settings whose flag may be given several times."""
+
+_LISTS = frozenset({"eval.k"})
+"""Settings that are lists of numbers, "1,32" with their flag and [1, 32] in a file."""
 
 _PARSED: Mapping[str, Callable[[Any], Overrides]] = {
     "eval.k": lambda text: {"eval.k": ks(text)},

@@ -60,7 +60,7 @@ def sweep(
     """
     from rsgrpo_cli.pipeline.own_functions import load_functions
     from rsgrpo_cli.run_dir import RUNS, RunDir
-    from rsgrpo_cli.studies.sweep import Sweep
+    from rsgrpo_cli.studies.sweep import Sweep, as_begun
 
     out = Output(as_json=as_json)
     named, grid = _grid(config, seeds, overrides)
@@ -73,7 +73,7 @@ def sweep(
     if RunDir.is_there(place):
         raise UsageError(f"{place} is a run, and a sweep is a folder of runs", "give the sweep another --name")
     kept = keep / chosen if keep else None
-    planned = Sweep(place, grid.cells(), kept, line=tuple(grid.line))
+    planned = Sweep(place, as_begun(place, grid.cells(), kept), kept, line=tuple(grid.line))
     load_functions([cell.config for cell in planned.cells])
     if dry_run:
         return _list(out, planned)

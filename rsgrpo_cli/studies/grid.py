@@ -21,6 +21,13 @@ MOST_CELLS = 10_000
 """More than this is a slip in an axis."""
 
 
+_WITH_COMMAS = {
+    *("train.tracker", "eval.benchmark"),  # each run is sent to all trackers, and evaluated on all benchmarks
+    *("prepare.system_prompt", "prepare.instruction", "prepare.prompt_template"),
+}
+"""Settings whose values have commas of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One run of a sweep.
@@ -29,11 +36,13 @@ class Cell:
         name: What its directory is called.
         config: All of its settings.
         varied: The dotted settings of its arm and axes: what tells it from the other cells, but the seed.
+        former: What earlier versions called it, which put words right behind the setting: scalerms for scale-rms.
     """
 
     name: str
     config: RunConfig
     varied: Overrides
+    former: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,8 @@ class Grid:
             raise UsageError(f"the sweep has {size:,} cells, more than {MOST_CELLS:,}", "leave out values or seeds")
         if BASE in arms:
             raise UsageError(f"an arm is called {BASE}, as the base model is", "call it otherwise")
+        if any("seed" in settings for settings in (self.settings, self.axes, *arms.values())):
+            raise UsageError("a sweep makes every cell with every seed", "give the seeds as --seeds 0-7, or as seeds")
         for (arm, settings), name in product(arms.items(), [*self.axes, *self.flags]):
             if name in settings:
                 what = "an axis" if name in self.axes else "given as a flag"
@@ -86,15 +97,14 @@ class Grid:
 
     def _cell(self, arm: str, varied: Overrides, seed: int) -> Cell:
         chosen = {name: varied[name] for name in self.axes}
-        parts = [arm, *(f"{name.rpartition('.')[2]}{spelled(value)}" for name, value in chosen.items())]
-        name = "-".join(_file_name(part) for part in [*parts, f"seed{seed}"] if part)
+        name, former = (_cell_name(arm, chosen, seed, sign) for sign in ("-", ""))
         try:
             config = resolve(self.settings | varied | {"seed": seed})
             if not config.train.eval_every and is_evaluated(config):
                 config = resolve(self.settings | varied | {"seed": seed, "train.eval_every": config.train.steps})
         except UsageError as error:
             raise UsageError(f"cell {name}: {error.message}", error.hint) from error
-        return Cell(name, config, varied)
+        return Cell(name, config, varied, former)
 
 
 def is_evaluated(config: RunConfig) -> bool:
@@ -162,11 +172,11 @@ def read_seeds(given: str | Sequence[Any]) -> list[int]:
 def split_axes(settings: Overrides) -> tuple[Overrides, dict[str, list[Any]]]:
     """Those of the settings given with `--set` that have one value, and those with several: "2,4,8".
 
-    Several trackers are no axis: every run is sent to all of them.
+    What is one value with its commas is no axis.
     """
     axes = {}
     for name, value in settings.items():
-        if isinstance(value, str) and "," in value and name != "train.tracker":
+        if isinstance(value, str) and "," in value and name not in _WITH_COMMAS:
             axes[name] = [_read(part.strip()) for part in value.split(",")]
     return {name: value for name, value in settings.items() if name not in axes}, axes
 
@@ -183,6 +193,15 @@ def _values(path: Path, name: str, values: Any) -> list[Any]:
     if not isinstance(values, list) or not values:
         raise UsageError(f"{path}: axis {name} needs a list of values", f'write "{name}" = [1, 2]')
     return values
+
+
+def _cell_name(arm: str, chosen: Overrides, seed: int, sign: str) -> str:
+    """For instance: grpo-beta4-scale-rms-seed0, with a `sign` between a setting and a value that is no number."""
+    parts = [arm]
+    for name, value in chosen.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        parts.append(f"{name.rpartition('.')[2]}{'' if is_number else sign}{spelled(value)}")
+    return "-".join(_file_name(part) for part in [*parts, f"seed{seed}"] if part)
 
 
 def spelled(value: Any) -> str:

@@ -11,18 +11,18 @@ What is done is on disk alone, so the same command again does what is left, what
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from rsgrpo_cli.artifacts import hash_json
-from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, override
+from rsgrpo_cli.config import Overrides, RunConfig, override
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import forking
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import evaluations
-from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies import other_settings, results
 from rsgrpo_cli.studies.grid import Cell, is_evaluated
 from rsgrpo_cli.studies.jobs import Job
 from rsgrpo_cli.tasks.sources import source_name
@@ -81,13 +81,17 @@ class Sweep:
         Raises:
             UsageError: If what is there was made with other settings.
         """
-        if self.kept is not None:
-            return self._has_result(cell.name, cell.config)
+        if self.kept is not None and self._has_result(cell.name, cell.config):
+            return True
         run = RunDir(self.place / cell.name)
         if not RunDir.is_there(run.path):
             return False
         self._require_same(cell.name, run.config(), cell.config)
-        return run.newest_version() >= cell.config.train.steps and _is_evaluated(run, cell.config, self.line)
+        return (
+            self.kept is None
+            and run.newest_version() >= cell.config.train.steps
+            and _is_evaluated(run, cell.config, self.line)
+        )
 
     def _lacks_base(self, name: str, needed: set[str]) -> bool:
         if self.kept is not None and not self._has_result(name, self.bases[name]):
@@ -99,18 +103,17 @@ class Sweep:
         path = self.kept / f"{name}.parquet"
         if not path.is_file():
             return False
-        self._require_same(name, results.read(path)[0].config, config, f"remove {path} to make it again")
+        self._require_same(name, results.read(path)[0].config, config)
         return True
 
-    def _require_same(self, name: str, there: RunConfig, wanted: RunConfig, hint: str = "") -> None:
-        changed = changed_fields(there, wanted)
-        changed.pop("train.tracker", None)
-        if there.train.steps > wanted.train.steps:  # it went on for more steps
-            changed.pop("train.steps", None)
-        if changed:
-            field, (old, new) = next(iter(changed.items()))
-            way_out = hint or f"choose another --name, or remove it: rsgrpo rm {self.place / name}"
-            raise UsageError(f"cell {name} of {self.name} is there with {field} {old}, not {new}", way_out)
+    def _require_same(self, name: str, there: RunConfig, wanted: RunConfig) -> None:
+        for field, (old, new) in other_settings.differences(there, wanted).items():
+            hint = other_settings.next_step(self._runs_there()) if self.kept is None else other_settings.ANEW
+            raise UsageError(f"cell {name} of {self.name} is there with {field} {old}, not {new}", hint)
+
+    def _runs_there(self) -> list[tuple[RunDir, RunConfig]]:
+        runs = [(RunDir(self.place / cell.name), cell.config) for cell in self.cells]
+        return [(run, wanted) for run, wanted in runs if RunDir.is_there(run.path)]
 
     def _base_job(self, name: str, config: RunConfig) -> Job:
         run = RunDir(self.place / name)
@@ -165,6 +168,14 @@ class Sweep:
 
     def _log(self, name: str) -> Path:
         return self.place / "logs" / f"{name}.log"
+
+
+def as_begun(place: Path, cells: Sequence[Cell], kept: Path | None) -> list[Cell]:
+    """Cells by the names that they have on disk: in a sweep that an earlier version began, all have the former ones."""
+    former = [cell.former for cell in cells if cell.former != cell.name]
+    runs = any(RunDir.is_there(place / name) for name in former)
+    results_kept = kept is not None and any((kept / f"{name}.parquet").is_file() for name in former)
+    return [replace(cell, name=cell.former) for cell in cells] if runs or results_kept else list(cells)
 
 
 def base_config(config: RunConfig) -> RunConfig:

@@ -66,6 +66,24 @@ def test_a_dry_run_lists_the_cells_and_makes_nothing(cli: Cli, tmp_path: Path) -
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--benchmark", "toy,toy-hard"],
+        ["--set", "eval.benchmark=toy,toy-hard"],
+        ["--set", "eval.k=1,8"],
+        ["--set", "eval.k=8"],
+        ["--set", "prepare.instruction=Think, then answer."],
+        ["--prompt-template", "template.txt"],
+    ],
+)
+def test_a_value_with_commas_of_its_own_is_no_axis(cli: Cli, tmp_path: Path, flags: list[str]) -> None:
+    (tmp_path / "template.txt").write_text("Well, {{ problem }}")
+    listed = cli("sweep", "--name", "s", *flags, "--dry-run", "--json")
+    assert listed.code == 0, listed.err
+    assert [cell["cell"] for cell in listed.json["cells"]] == ["seed0"]
+
+
 def test_what_an_earlier_try_left_is_no_part_of_a_sweep(cli: Cli, tmp_path: Path) -> None:
     sweep = tmp_path / "runs/mine"
     base, cell = ["--run", sweep / "base-seed0-1111"], ["--run", sweep / "cell-seed0"]

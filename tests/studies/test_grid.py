@@ -8,7 +8,7 @@ from rsgrpo_cli.config import Overrides, override
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.studies.grid import Grid, read_grid, read_seeds, split_axes
-from rsgrpo_cli.studies.sweep import Sweep
+from rsgrpo_cli.studies.sweep import Sweep, as_begun
 
 
 def names(grid: Grid) -> list[str]:
@@ -62,6 +62,25 @@ def test_arms_are_crossed_with_axes() -> None:
     ]
 
 
+def test_a_word_is_told_from_its_setting_in_the_name_of_a_cell() -> None:
+    grid = Grid({}, {"model.name": ["toy", "toy-hard"], "advantage.beta": [2], "model.compile": [False]})
+    assert names(grid) == [
+        "name-toy-beta2-compile-False-seed0",
+        "name-toy-hard-beta2-compile-False-seed0",
+    ]
+
+
+def test_a_sweep_that_an_earlier_version_began_keeps_the_names_of_its_cells(tmp_path: Path) -> None:
+    cells = Grid({}, {"advantage.scale": ["rms", "none"]}, {}, [0, 1]).cells()
+    former = ["scalerms-seed0", "scalenone-seed0", "scalerms-seed1", "scalenone-seed1"]
+    assert as_begun(tmp_path / "new", cells, tmp_path / "kept") == cells
+    RunDir.create(tmp_path / "s" / former[1], cells[1].config)
+    assert [cell.name for cell in as_begun(tmp_path / "s", cells, None)] == former
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / f"{former[0]}.parquet").touch()
+    assert [cell.name for cell in as_begun(tmp_path / "new", cells, tmp_path / "kept")] == former
+
+
 def test_the_last_policy_is_evaluated_unless_told_otherwise() -> None:
     assert Grid({"train.steps": 30}).cells()[0].config.train.eval_every == 30
     assert Grid({"train.steps": 30, "train.eval_every": 10}).cells()[0].config.train.eval_every == 10
@@ -71,11 +90,13 @@ def test_the_last_policy_is_evaluated_unless_told_otherwise() -> None:
     ("grid", "told"),
     [
         (Grid({}, {"advantage.betta": [1, 2]}), "cell betta1-seed0: advantage.betta is not a setting"),
-        (Grid({}, {"advantage.beta": [1, "x"]}), "cell betax-seed0: advantage.beta"),
+        (Grid({}, {"advantage.beta": [1, "x"]}), "cell beta-x-seed0: advantage.beta"),
         (Grid({}, {"advantage.beta": [2, 2.0]}), "cell beta2-seed0 is there twice"),
-        (Grid({}, {"prepare.instruction": ["a?", "a!"]}), "two cells are called instructiona_-seed0"),
+        (Grid({}, {"prepare.instruction": ["a?", "a!"]}), "two cells are called instruction-a_-seed0"),
         (Grid({}, {}, {"a": {"advantage.beta": 2}, "b": {"advantage.beta": 2.0}}), "do not differ in any setting"),
         (Grid({}, {"seed": list(range(101)), "rollout.group_size": list(range(2, 120))}), "cells, more than"),
+        (Grid({}, {"seed": [0, 1]}), "a sweep makes every cell with every seed"),
+        (Grid({"seed": 3}), "a sweep makes every cell with every seed"),
         (Grid(seeds=[]), "no cells"),
         (Grid({}, {}, {"base": {"advantage.beta": 2}}), "an arm is called base"),
         (

@@ -172,7 +172,7 @@ def _line(members: list[Group], benchmark: str, ks: tuple[int, int], values: Map
 def _without(along: str, values: Mapping[str, Any], members: list[Group]) -> str:
     """The label of a line: of its groups, without the setting that it goes through."""
     name = re.escape(along.rpartition(".")[2])
-    parts = [rf"[-_ ]?(?:{name})?{re.escape(spelled(values[one.label]))}(?=[-_ ]|$)" for one in members]
+    parts = [rf"[-_ ]?(?:{name}-?)?{re.escape(spelled(values[one.label]))}(?=[-_ ]|$)" for one in members]
     labels = [re.sub(part, "", one.label, count=1) for part, one in zip(parts, members, strict=True)]
     return (labels[0].strip("-_ ") or along) if len(set(labels)) == 1 else " / ".join(one.label for one in members)
 

@@ -51,6 +51,13 @@ def test_groups_that_differ_in_one_setting_are_one_line() -> None:
     assert "advantage.beta, update.learning_rate" in caught.value.hint
 
 
+@pytest.mark.parametrize("sign", ["-", ""])  # without, as earlier versions named cells
+def test_a_line_through_words_is_named_without_them(sign: str) -> None:
+    scales = [group(f"scale{sign}{scale}-beta4", [4, 4], advantage__scale=scale) for scale in ("rms", "none")]
+    (line,) = frontier.collect(scales, Choices(along="advantage.scale")).lines
+    assert line.label == "beta4"
+
+
 def test_weights_between_the_base_model_and_the_policy_are_a_line_of_their_own() -> None:
     grpo = also(group("grpo", [4, 4]), at(0.5, 2, [2, 1]), at(0.25, 2, [1, 1]), at(0.5, 1, [0, 0]))
     (line,) = frontier.collect([grpo], Choices()).lines

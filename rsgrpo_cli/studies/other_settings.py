@@ -1,0 +1,80 @@
+"""Runs of a sweep that are there with other settings than are asked for: what differs, and what to do instead.
+
+More steps and other evaluations are made of the runs that are there: nothing has to be trained again for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.config import RunConfig, changed_fields
+from rsgrpo_cli.run_commands import for_each, settings_flags, trust_of
+from rsgrpo_cli.run_dir import RunDir
+
+ANEW = "to go on with the sweep, leave its settings as they were; for others, choose another --name"
+_EVALUATION = ("eval.benchmark", "eval.num_samples", "eval.k")
+"""What can be added to the evaluations of a run."""
+
+Command = tuple[str, str, tuple[str, ...]]
+"""A command, the run it is for, and its flags."""
+
+
+def differences(there: RunConfig, wanted: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The settings in which a run differs from the cell that it is to be, with both values.
+
+    One that went on for more steps is still the cell, if it evaluates the policies that the cell is to evaluate.
+    """
+    changed = changed_fields(there, wanted)
+    changed.pop("train.tracker", None)
+    due = [version for version in range(1, wanted.train.steps + 1) if wanted.train.evaluates(version)]
+    if all(there.train.evaluates(version) for version in due):
+        changed.pop("train.eval_every", None)
+        if there.train.steps > wanted.train.steps:
+            changed.pop("train.steps", None)
+    return changed
+
+
+def next_step(runs: Iterable[tuple[RunDir, RunConfig]]) -> str:
+    """What to do where runs are there with other settings than are asked for; nothing that is there is lost by it.
+
+    Args:
+        runs: The runs, each with the settings that are asked for.
+    """
+    made: dict[Command, None] = {}
+    for run, wanted in runs:
+        changed = differences(run.config(), wanted)
+        if not _can_be_added(wanted, changed):
+            return ANEW
+        made |= dict.fromkeys(_commands(run, wanted, changed))
+    told = []
+    for name, what in (("train", "train"), ("eval", "evaluate")):
+        if of := [(run, flags) for command, run, flags in made if command == name]:
+            told.append(f"{what} the runs that are there: {for_each(name, of)}")
+    return f"{'; '.join(told)}; or choose another --name"
+
+
+def _can_be_added(wanted: RunConfig, changed: Collection[str]) -> bool:
+    """Whether a run that is there can be given what differs, as no other training is asked for."""
+    on_the_way = "train.eval_every" in changed and wanted.train.eval_every < wanted.train.steps
+    decides_problems = "eval.benchmark" in changed and wanted.prepare.decontaminate == "drop"
+    return not on_the_way and not decides_problems and {"train.steps", "train.eval_every", *_EVALUATION} >= {*changed}
+
+
+def _commands(run: RunDir, wanted: RunConfig, changed: Collection[str]) -> Iterator[Command]:
+    """The commands that give a run what differs; its base model's run is evaluated as it is."""
+    if not changed:
+        return
+    more = settings_flags(wanted, [name for name in _EVALUATION if name in changed])
+    origin = run.origin()
+    base = run.path.parent / Path(origin["run"]).name if origin else run.path
+    if more and base != run.path and RunDir.is_there(base):
+        yield "eval", str(base), (*more, *trust_of(wanted, "eval"))
+    steps = str(wanted.train.steps)
+    if run.newest_version() < wanted.train.steps:
+        length = ["--steps", steps] if "train.steps" in changed else []
+        yield "train", str(run.path), (*length, *more, *trust_of(wanted, "train"))
+    else:
+        policy = ["--policy", steps] if run.newest_version() > wanted.train.steps else []
+        yield "eval", str(run.path), (*policy, *more, *trust_of(wanted, "eval"))
