@@ -4,7 +4,7 @@ A model of random weights, its optimizer's state beside it. "From the disk" drop
 first, as on a machine that has just started; "again" finds them there. Each load is followed by one forward pass: until
 then the weights are mapped and not read.
 
-    python benchmarks/checkpoint_check.py [MILLIONS]
+    python benchmarks/checkpoint_check.py [MILLIONS] [--rounds 11]
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rsgrpo_cli.config import RunConfig, resolve
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import open_policy, save_checkpoint
 
-MILLIONS, WIDTH, ROUNDS = 57, 768, 5
+MILLIONS, WIDTH, ROUNDS = 57, 768, 11
 
 
 def make(folder: Path, millions: int) -> tuple[RunConfig, Path]:
@@ -76,10 +76,10 @@ def load(config: RunConfig, checkpoint: Path, *, train: bool, check: bool) -> fl
     return time.perf_counter() - started
 
 
-def compare(config: RunConfig, checkpoint: Path, *, train: bool, cold: bool) -> list[str]:
+def compare(config: RunConfig, checkpoint: Path, rounds: int, *, train: bool, cold: bool) -> list[str]:
     """One row: loads with and without, in turn."""
     seconds: dict[bool, list[float]] = {False: [], True: []}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for check in (False, True):
             if cold:
                 drop_from_cache(checkpoint)
@@ -94,13 +94,15 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("millions", nargs="?", type=int, default=MILLIONS, help="of parameters")
-    millions = parser.parse_args().millions
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="loads of each kind, of which the median is shown")
+    asked = parser.parse_args()
+    millions, rounds = asked.millions, asked.rounds
     disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         made = make(Path(folder), millions)
         load(*made, train=True, check=True)
-        rows = [compare(*made, train=train, cold=cold) for train in (True, False) for cold in (True, False)]
-    title = f"Hashes compared on loading a checkpoint of {millions} M parameters, median of {ROUNDS}"
+        rows = [compare(*made, rounds, train=train, cold=cold) for train in (True, False) for cold in (True, False)]
+    title = f"Hashes compared on loading a checkpoint of {millions} M parameters, median of {rounds}"
     show(title, ["load", "size", "without", "with", "cost"], rows)
 
 
