@@ -15,7 +15,7 @@ from rsgrpo_cli import staleness
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run_commands import command
+from rsgrpo_cli.run_commands import command, to_measure
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import (
     ADVANTAGES,
@@ -131,7 +131,7 @@ class Run:
         if (policy, benchmark) not in self.evaluations():
             have = ", ".join(f"policy {version} on {name}" for version, name in self.evaluations())
             on = flags_of_benchmark(self.config())
-            hint = f"evaluated: {have}" if have else f"measure it: {command(self.directory, 'eval', *on)}"
+            hint = f"evaluated: {have}" if have else to_measure(command(self.directory, "eval", *on))
             raise MissingError(f"run {self.name} has no evaluation of policy {policy} on {benchmark}", hint)
         stale = staleness.stale_evaluation(self.directory, policy, benchmark)
         return Evaluation(policy, benchmark, self.directory.evaluation(policy, benchmark), stale)

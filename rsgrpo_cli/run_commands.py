@@ -109,6 +109,35 @@ def benchmark_flags(run: RunDir, version: int, name: str, at: float = WHOLE) -> 
     return ["--benchmark", given or dataset, *columns, *(["--tag", tag] if tag else [])]
 
 
+def choose_benchmark(names: Sequence[str]) -> str:
+    """The hint to name one of several benchmarks."""
+    return f"choose one: {' or '.join(f'--benchmark {shlex.quote(name)}' for name in names)}"
+
+
+def to_measure(command: str, what: str = "it") -> str:
+    """The hint to measure something with a command of this module, in which a file may be left to the user."""
+    file = "; FILE is a file with the problems" if "--benchmark FILE" in command else ""
+    return f"measure {what}: {command}{file}"
+
+
+SAME = "same"
+"""The tag of evaluations on one of several benchmarks of a name."""
+
+
+def on_the_same(of: Sequence[tuple[str, Sequence[str]]], name: str, on: Sequence[str]) -> str:
+    """The hint to evaluate runs on one benchmark where one of that name has other problems; what is there stays.
+
+    Args:
+        of: A run as --run takes it, and its flags but those of the benchmark, each.
+        name: Of the evaluation on the benchmark that is chosen.
+        on: The flags that name it, as of `benchmark_flags`.
+    """
+    tagged = on.index("--tag") if "--tag" in on else len(on)
+    short = name.removesuffix(f".{on[-1]}") if "--tag" in on else name
+    again = for_each("eval", [(run, [*on[:tagged], "--tag", SAME, *flags]) for run, flags in of])
+    return f"evaluate all on the same: {again}; then choose it: --benchmark {short}.{SAME}"
+
+
 def given_benchmark(run: RunDir, version: int, name: str, at: float = WHOLE) -> str | None:
     """How the benchmark of an evaluation was given; by another policy's, where its own summary does not tell."""
     own = run.evaluation(version, name, at) / "summary.parquet"
@@ -171,6 +200,12 @@ def _dataset(run: RunDir, name: str, given: str | None = None) -> str:
     parts, file = name.split("."), PurePath(given or name).name
     starts = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((start for start in starts if file.startswith(start)), name)
+
+
+def benchmark_id(run: RunDir, name: str) -> str | None:
+    """The id of the problems that a run has by the name of an evaluation; None where there are none."""
+    found = _readable(run.benchmark(name), PROMPTS)
+    return found.id if found else None
 
 
 def _readable(path: Path, kind: ArtifactSchema) -> Lineage | None:

@@ -109,11 +109,10 @@ def _shares(text: str | None) -> list[float]:
 
 def _compare_two(out: Output, places: list[str], benchmark: str | None, k: str | None) -> None:
     from rsgrpo_cli.report import comparison
-    from rsgrpo_cli.report.evaluations import find
     from rsgrpo_cli.report.tables import comparison_table
 
-    found = [find(place, benchmark) for place in places]
-    result = comparison.compare(found[0], found[1], list(typed.ks(k)) if k else None)
+    before, after = comparison.find_two(places, benchmark)
+    result = comparison.compare(before, after, list(typed.ks(k)) if k else None)
     equal = comparison.equal_results(result)
     lines = ["the two are equal on every problem"] if equal else [f"p: {result['test']}"]
     lines += [_named(result, "newly_solved"), _named(result, "newly_lost")]

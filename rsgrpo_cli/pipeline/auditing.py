@@ -21,7 +21,7 @@ from rsgrpo_cli.pipeline.grading import Grading, Rules, grading_of
 from rsgrpo_cli.pipeline.regrading import key_of
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.rewards.shaping import CORRECTNESS
-from rsgrpo_cli.run_commands import eval_command
+from rsgrpo_cli.run_commands import eval_command, to_measure
 from rsgrpo_cli.schemas import AUDIT, KEYS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.staleness import (
     GRADED,
@@ -92,7 +92,7 @@ def audit_evaluation(session: Session, version: int, cfg: ScoreConfig, request: 
         flags = [word for flag, value in named.items() if value for word in (flag, value)]
         measure = eval_command(run, version, None, *flags, *place_flags(at))
         what = f"run {run.name} has no evaluation of {policy_at(run, version, at)} on {request.name}"
-        raise MissingError(what, f"measure it first: {measure}")
+        raise MissingError(what, to_measure(measure, "it first"))
     require_own(run, version, request.name, at)
     with _named_by_its_flag():
         path = run.benchmark(request.name)

@@ -10,10 +10,52 @@ import numpy as np
 from rsgrpo_cli.core.intervals import paired_difference, solved_changes
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import RsgrpoError, UsageError
-from rsgrpo_cli.report.evaluations import Evaluation
-from rsgrpo_cli.run_commands import benchmark_flags, eval_command, sampling_flags
+from rsgrpo_cli.report.evaluations import Evaluation, evaluated_at, find
+from rsgrpo_cli.report.measuring import measure_command
+from rsgrpo_cli.run_commands import (
+    benchmark_flags,
+    benchmark_id,
+    choose_benchmark,
+    eval_command,
+    on_the_same,
+    sampling_flags,
+    to_measure,
+    trust,
+)
+from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import place_flags
 from rsgrpo_cli.wording import counted, verb
+
+
+def find_two(places: Sequence[str], benchmark: str | None) -> tuple[Evaluation, Evaluation]:
+    """The evaluations that two places mean: on the benchmark that is named, else on the one that both share.
+
+    Raises:
+        MissingError, StaleError: As `evaluations.find`.
+        UsageError: If they share several benchmarks, or none of several.
+    """
+    made = [evaluated_at(place) for place in places]
+    names, others = (own for *_, own in made)
+    shared = [name for name in names if name in others]
+    if benchmark is None and names and others and len(names) + len(others) > 2:
+        if len(shared) != 1:
+            raise _not_one_shared(places, made, shared)
+        benchmark = shared[0]
+    found = {}
+    for at in sorted((0, 1), key=lambda at: len(made[at][2])):  # what was not evaluated at all is told first
+        run, version, own = made[1 - at]
+        like = benchmark or (own[0] if own else "")
+        found[at] = find(places[at], benchmark, like=(run, version, like) if like in own else None)
+    return found[0], found[1]
+
+
+def _not_one_shared(
+    places: Sequence[str], made: Sequence[tuple[RunDir, int, list[str]]], shared: Sequence[str]
+) -> UsageError:
+    told = [f"{place} was evaluated on {', '.join(own)}" for place, (*_, own) in zip(places, made, strict=True)]
+    (first, version, names), (other, policy, _) = made
+    measure = to_measure(measure_command(other, policy, None, (first, version, names[0])), "the same")
+    return UsageError(", and ".join(told), choose_benchmark(shared) if shared else measure)
 
 
 def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict[str, Any]:
@@ -39,7 +81,7 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
     ks = ks or shared
     if max(ks) > samples:
         few = [one for one in (before, after) if one.num_samples < max(ks)]
-        more = "; ".join(_command(one, *_as_drawn(one), "-n", str(max(ks))) for one in few)
+        more = "; ".join(_command(one, *_as_drawn(one, one.run, many=False), "-n", str(max(ks))) for one in few)
         raise UsageError(
             f"pass@{max(ks)} needs {max(ks)} samples per problem; there {verb(samples, 'is')} {samples}",
             f"draw more: {more}",
@@ -128,9 +170,26 @@ def require_same_problems(evaluations: Sequence[Evaluation]) -> None:
         raise UsageError(
             f"{first.label} ({first.benchmark}) and {other.label} ({other.benchmark}) were evaluated on different "
             "problems",
-            f"evaluate {other.label} on {first.benchmark} too: "
-            f"{eval_command(other.run, other.version, None, *_flags(first), *place_flags(other.at))}",
+            _evaluate_both(first, other),
         )
+
+
+def _evaluate_both(first: Evaluation, other: Evaluation) -> str:
+    """The hint to evaluate another policy on the problems of the first, as that was."""
+    on, problems = benchmark_flags(first.run, first.version, first.benchmark, first.at), first.benchmark
+    if benchmark_id(other.run, problems) in (None, first.benchmark_id):
+        flags = [*on, *_as_drawn(first, other.run), *place_flags(other.at)]
+        again = eval_command(other.run, other.version, None, *flags)
+        return f"evaluate {other.label} on {problems} too: {again}"
+    of = [
+        (str(one.run.path), [*_policy(one), *_as_drawn(first, one.run), *trust(one.run, "eval")])
+        for one in (first, other)
+    ]
+    return on_the_same(of, problems, on)
+
+
+def _policy(one: Evaluation) -> list[str]:
+    return ["--policy", one.run.policy_name(one.version), *place_flags(one.at)]
 
 
 def unlike(evaluations: Sequence[tuple[str, Evaluation]]) -> list[str]:
@@ -153,21 +212,16 @@ def _command(one: Evaluation, *flags: str) -> str:
     return eval_command(one.run, one.version, one.benchmark, *place_flags(one.at), *flags, at=one.at)
 
 
-def _as_drawn(one: Evaluation) -> list[str]:
-    """The flags without which more samples would be drawn otherwise than those that are there.
+def _as_drawn(one: Evaluation, run: RunDir, *, many: bool = True) -> list[str]:
+    """The flags without which samples of a run would be drawn otherwise than those that are there; `many` as there.
 
     A run without a readable configuration tells none, as in `run_commands.trust`: the command says what is wrong.
     """
     try:
-        config = one.run.config()
+        config = run.config()
     except RsgrpoError:
         return []
-    return sampling_flags(one.run, one.version, one.benchmark, config, one.at, many=False)
-
-
-def _flags(one: Evaluation) -> list[str]:
-    """The flags that name what an evaluation is on, for another run as well."""
-    return benchmark_flags(one.run, one.version, one.benchmark, one.at)
+    return sampling_flags(one.run, one.version, one.benchmark, config, one.at, many=many)
 
 
 def _each(what: str, evaluations: Sequence[tuple[str, Evaluation]], values: Sequence[Any]) -> str:

@@ -19,10 +19,10 @@ from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval
 from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.report.measuring import measure_command
+from rsgrpo_cli.report.measuring import Made, measure_command
 from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.rewards.rules import rules_for
-from rsgrpo_cli.run_commands import eval_command
+from rsgrpo_cli.run_commands import choose_benchmark, eval_command, to_measure
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.staleness import (
@@ -149,7 +149,7 @@ def columns(evaluations: Sequence[Evaluation], ks: Sequence[int]) -> list[Column
     return graded + [(f"pass@{k}", "pass", k) for k in ks if judged]
 
 
-def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Evaluation:
+def find(place: str, benchmark: str | None = None, *, stale: bool = False, like: Made | None = None) -> Evaluation:
     """The evaluation that "RUN" (its newest evaluated policy), "RUN@POLICY" or "RUN@4at0.5" means.
 
     Args:
@@ -157,6 +157,7 @@ def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Ev
             "4at0.5" means the weights halfway between the base model and policy 4.
         benchmark: Its benchmark; needed only where there are several.
         stale: Whether a stale one will do; its `stale` says why it is.
+        like: The evaluation that it is to be compared with, for the hint where there is none.
 
     Raises:
         MissingError: If there is no such run or evaluation.
@@ -165,14 +166,14 @@ def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Ev
     """
     run, wanted, at = split_on_line(place)
     if wanted is not None and at != WHOLE:
-        return _find_on_line(run, wanted, at, benchmark, stale=stale)
+        return _find_on_line(run, wanted, at, benchmark, stale=stale, like=like)
     evaluated = run.evaluated()
     if benchmark is not None:
         evaluated = [version for version in evaluated if benchmark in run.benchmarks_of(version)]
     version = max(evaluated, default=-1) if wanted is None else wanted
     if version not in evaluated:
         policies.require_known(run, max(version, 0))
-        measure = f"measure it: {measure_command(run, wanted, benchmark)}"
+        measure = to_measure(measure_command(run, wanted, benchmark, like))
         what = f"run {run.name} has" if wanted is None else f"policy {run.policy_name(wanted)} of run {run.name} has"
         on = f" on {benchmark}" if benchmark else ""
         have = ", ".join(map(str, sorted(evaluated)))
@@ -180,14 +181,16 @@ def find(place: str, benchmark: str | None = None, *, stale: bool = False) -> Ev
     return _of_one_benchmark(run, version, WHOLE, benchmark, stale=stale)
 
 
-def _find_on_line(run: RunDir, version: int, at: float, benchmark: str | None, *, stale: bool) -> Evaluation:
+def _find_on_line(
+    run: RunDir, version: int, at: float, benchmark: str | None, *, stale: bool, like: Made | None
+) -> Evaluation:
     """The evaluation of weights between the base model and a policy; arguments and errors as of `find`."""
     names = run.benchmarks_of(version, at)
     if not names or benchmark not in (None, *names):
         policies.require_known(run, version)
         on = f" on {benchmark}" if benchmark else ""
         have = ", ".join(dict.fromkeys(f"{of}at{where:g}" for of, where, _ in run.interpolated()))
-        measure = f"measure it: {measure_command(run, version, benchmark)} {' '.join(place_flags(at))}"
+        measure = to_measure(f"{measure_command(run, version, benchmark, like)} {' '.join(place_flags(at))}")
         what = f"{policy_at(run, version, at)} of run {run.name} has no evaluation{on}"
         raise MissingError(what, f"{measure}; evaluated on a line: {have}" if have else measure)
     return _of_one_benchmark(run, version, at, benchmark, stale=stale)
@@ -196,11 +199,22 @@ def _find_on_line(run: RunDir, version: int, at: float, benchmark: str | None, *
 def _of_one_benchmark(run: RunDir, version: int, at: float, benchmark: str | None, *, stale: bool) -> Evaluation:
     names = run.benchmarks_of(version, at)
     if benchmark is None and len(names) > 1:
-        raise UsageError(f"run {run.name} has evaluations on {', '.join(names)}", "choose one: --benchmark NAME")
+        raise UsageError(f"run {run.name} has evaluations on {', '.join(names)}", choose_benchmark(names))
     chosen = benchmark or names[0]
     if not stale:
         require_own(run, version, chosen, at)
     return replace(load(run, version, chosen, at), stale=why_stale(run, version, chosen, at) if stale else None)
+
+
+def evaluated_at(place: str) -> tuple[RunDir, int, list[str]]:
+    """The run of a place as of `find`, its policy or the newest that was evaluated, and the names of the evaluations.
+
+    Raises:
+        MissingError: If there is no such run.
+    """
+    run, wanted, at = split_on_line(place)
+    version = max(run.evaluated(), default=0) if wanted is None else wanted
+    return run, version, run.benchmarks_of(version, at)
 
 
 def split(place: str) -> tuple[RunDir, int | None]:

@@ -19,7 +19,7 @@ from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import split_label, split_line, split_place
-from rsgrpo_cli.run_commands import for_each
+from rsgrpo_cli.run_commands import for_each, on_the_same, to_measure
 from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.canary import alike
@@ -237,11 +237,18 @@ def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
         raise _nothing_shared([member for group in groups for member in group.members], asked)
     for name in names:
         if len({one[name] for one in found}) > 1:
-            raise UsageError(
-                f"{name} has other problems in some of these runs, or puts them in other words",
-                "evaluate all of them with the same rsgrpo and template",
-            )
+            raise _other_problems([member for group in groups for member in group.members], name)
     return names
+
+
+def _other_problems(members: Sequence[Result], name: str) -> UsageError:
+    """That runs were evaluated on other problems by one name: of several files, or put in other words."""
+    told = f"{name} has other problems in some of these runs, or puts them in other words"
+    given = [tuple(member.benchmark_flags(name)) for member in members]
+    if len(set(given)) == 1:
+        return UsageError(told, "evaluate all of them with the same rsgrpo and template")
+    of = [(member.run, member.eval_flags(None, None, on=())) for member in members]
+    return UsageError(told, on_the_same(of, name, given[0]))
 
 
 def require_one_policy(group: Group, benchmark: str) -> None:
@@ -281,4 +288,4 @@ def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
     elif know:
         who = f"{len(know)} of {len(members)} runs {verb(len(know), 'has')}"
         told = f"no benchmark is shared by all: {told} on {wanted}, which {who}"
-    return UsageError(told, f"measure {'it' if len(lacking) == 1 else 'them'}: {again}")
+    return UsageError(told, to_measure(again, "it" if len(lacking) == 1 else "them"))

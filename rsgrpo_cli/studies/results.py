@@ -21,7 +21,7 @@ from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.evaluations import load, require_line, split_line, split_on_line, split_place
-from rsgrpo_cli.run_commands import benchmark_flags, for_each, sampling_flags, trust_of
+from rsgrpo_cli.run_commands import benchmark_flags, for_each, sampling_flags, to_measure, trust_of
 from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
 from rsgrpo_cli.staleness import evaluations, place_flags, why_stale
@@ -97,9 +97,8 @@ class Result:
         """
         fitting = [one for one in self.counts_of(policy) if one.benchmark == benchmark]
         if not fitting:
-            raise MissingError(
-                f"{self.name} was not evaluated on {benchmark}", f"measure it: {self.eval_command(policy)}"
-            )
+            hint = to_measure(self.eval_command(policy, benchmark))
+            raise MissingError(f"{self.name} was not evaluated on {benchmark}", hint)
         return max(fitting, key=lambda one: one.policy)
 
     def counts_of(self, policy: int | None = None) -> list[Counts]:
@@ -113,10 +112,8 @@ class Result:
         if not fitting:
             have = ", ".join(str(version) for version in sorted({one.policy for one in whole})) or "none"
             what = "a policy" if policy is None else f"policy {policy}"
-            raise MissingError(
-                f"{self.name} has no evaluation of {what}; evaluated: {have}",
-                f"measure it: {self.eval_command(policy)}",
-            )
+            told = f"{self.name} has no evaluation of {what}; evaluated: {have}"
+            raise MissingError(told, to_measure(self.eval_command(policy)))
         return fitting
 
     @property
@@ -292,7 +289,15 @@ def _named(place: str) -> list[Result]:
         return bases
     meant = found if len(found) == 1 else [result for result in found if not result.is_base]
     _require_evaluated(meant, wanted, at)
-    return [_as_of(result, wanted, at) for result in meant]
+    return [_as_of(_with_base(result, bases), wanted, at) for result in meant]
+
+
+def _with_base(result: Result, bases: Sequence[Result]) -> Result:
+    """A result of a sweep with the evaluation of its base model, as a run has that was not forked from another."""
+    start = (result.config.seed, result.config.model.name)
+    own = [one for base in bases if (base.config.seed, base.config.model.name) == start for one in base.evaluations]
+    lacks_it = not result.is_base and all(one.policy for one in result.evaluations)
+    return replace(result, evaluations=[*own, *result.evaluations]) if lacks_it else result
 
 
 def _require_evaluated(found: Sequence[Result], policy: int, at: float) -> None:
@@ -314,7 +319,7 @@ def _require_evaluated(found: Sequence[Result], policy: int, at: float) -> None:
     again = for_each("eval", [(one.run, one.eval_flags(policy, None, *place_flags(at))) for one in lacking])
     raise MissingError(
         f"{first.name}{many} {has} no evaluation of policy {policy}{where}; evaluated: {_evaluated(first)}",
-        f"measure {'them' if many else 'it'}: {again}",
+        to_measure(again, "them" if many else "it"),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.run_commands import choose_benchmark, to_measure
+from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.studies.groups import BASE, Group, differing, require_one_policy, shared_benchmarks
 from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
@@ -38,7 +40,7 @@ def one_benchmark(groups: Sequence[Group], asked: str | None, *, of_newest: bool
     """
     names = shared_benchmarks(groups, asked)
     if len(names) > 1:
-        raise UsageError(f"these runs were evaluated on {', '.join(names)}", "choose one: --benchmark NAME")
+        raise UsageError(f"these runs were evaluated on {', '.join(names)}", choose_benchmark(names))
     for group in groups if of_newest else ():
         require_one_policy(group, names[0])
     return names[0]
@@ -55,8 +57,8 @@ def with_base(groups: Sequence[Group]) -> list[Group]:
     for member in (member for group in groups for member in group.members):
         own = [one for one in member.evaluations if one.policy == 0]
         if own:
-            base = replace(member, name=f"{member.name}@0", evaluations=own, metrics=[], steps=0)
-            found.setdefault(member.config.seed, base)
+            named = replace(member, name=f"{member.name}@0", place=member.run)
+            found.setdefault(member.config.seed, replace(named, evaluations=own, metrics=[], steps=0, at=WHOLE))
     if not found or differing(list(found.values())):
         return list(groups)
     return [Group(BASE, tuple(found[seed] for seed in sorted(found))), *groups]
@@ -76,7 +78,7 @@ def baseline_group(groups: Sequence[Group], label: str | None, kind: str) -> Gro
         first = groups[0].members[0]
         raise MissingError(
             f"{kind} needs the base model, and {first.name} has no evaluation of it",
-            f"measure it: {first.eval_command(0)}; or name a group: --baseline LABEL",
+            f"{to_measure(first.eval_command(0))}; or name a group: --baseline LABEL",
         )
     named = next((group for group in groups if group.label == label), None)
     if named is None:
@@ -126,7 +128,8 @@ def require_equal_samples(groups: Sequence[Group], benchmark: str, what: str) ->
 
 def _policy(result: Result, policy: int) -> str:
     """A policy in words; a base model of `with_base` is named after the run that evaluated it."""
-    return f"policy {policy} of {result.name.removesuffix('@0')}"
+    at = "" if result.at == WHOLE else f" at {result.at:g}"
+    return f"policy {policy}{at} of {result.name.removesuffix('@0')}"
 
 
 def about(groups: Sequence[Group], benchmark: str) -> str:

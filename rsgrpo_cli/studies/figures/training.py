@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.run_commands import choose_benchmark
 from rsgrpo_cli.studies.figures.inputs import Choices, told_seeds, trained, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
 from rsgrpo_cli.studies.groups import Group
@@ -97,7 +98,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Training:
 def _benchmark(groups: Sequence[Group], asked: str | None) -> str:
     names = sorted({one.benchmark for group in groups for member in group.members for one in member.evaluations})
     if asked is None and len(names) > 1:
-        raise UsageError(f"these runs were evaluated on {', '.join(names)}", "choose one: --benchmark NAME")
+        raise UsageError(f"these runs were evaluated on {', '.join(names)}", choose_benchmark(names))
     if asked is not None and asked not in names:
         raise UsageError(f"none of these runs was evaluated on {asked}", f"evaluated: {', '.join(names) or 'nothing'}")
     return asked or (names[0] if names else "")

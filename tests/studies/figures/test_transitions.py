@@ -1,14 +1,18 @@
 """Accuracy before and after."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.studies.figures import transitions
 from rsgrpo_cli.studies.figures.inputs import Choices
-from rsgrpo_cli.studies.groups import Group
+from rsgrpo_cli.studies.groups import Group, find_groups
 from tests.studies.figures.made import base, group
-from tests.studies.test_groups import counts
+from tests.studies.test_groups import counts, study
+
+__all__ = ["study"]
 
 
 def test_the_ends_of_the_bins_belong_to_them() -> None:
@@ -32,6 +36,22 @@ def test_problems_are_counted_seed_by_seed() -> None:
 def test_a_seed_that_the_base_lacks_is_compared_with_its_first() -> None:
     (heat,) = transitions.collect([base([0, 4]), group("grpo", [0, 4], [0, 4])], Choices()).panels
     assert (heat.counts[0][0], heat.counts[3][3]) == (1.0, 1.0)
+
+
+def test_a_policy_of_a_sweep_is_drawn_from_the_base_models_of_the_sweep(study: str) -> None:
+    found = transitions.collect(find_groups([f"{study}@2"]), Choices())
+    whole = transitions.collect(find_groups([study]), Choices())
+    assert found.baseline == "base"
+    assert found.panels == whole.panels
+
+
+def test_the_command_for_more_samples_of_the_base_model_has_no_place_on_the_line() -> None:
+    (member,) = group("a", [4, 0]).members
+    half = replace(member, evaluations=[counts(0, [1, 0]), counts(2, [4, 0], n=8)], at=0.5)
+    told = r"policy 0 of a-seed0 has 4 per problem, policy 2 at 0\.5 of a-seed0 has 8"
+    with pytest.raises(UsageError, match=told) as refused:
+        transitions.collect([Group("a", (half,))], Choices())
+    assert refused.value.hint == "draw more: rsgrpo eval --run runs/s/a-seed0 --policy 0 --benchmark toy -n 8"
 
 
 def test_another_baseline_can_be_named() -> None:
