@@ -105,12 +105,20 @@ def no_run(runs: Path, path: Path) -> MissingError:
         return MissingError(
             f"no run at {path}", f"this takes a whole run, without a policy: {_called(runs, path, name)}"
         )
-    have = sorted(config.parent.name for config in runs.glob("[!.]*/config.json"))
-    if have:
-        return MissingError(f"no run at {path}", f"runs here: {', '.join(have)}")
-    if inside := sweeps(runs):
-        return MissingError(f"no run at {path}", f"sweeps here: {', '.join(inside)}; {_NAME_ONE.format(inside[0])}")
-    return MissingError(f"no run at {path}", "start one: rsgrpo train, or rsgrpo prepare")
+    return MissingError(f"no run at {path}", _what_is_there(runs, path.name))
+
+
+def _what_is_there(runs: Path, wanted: str) -> str:
+    """The runs under `runs` and the sweeps, where they are of use to who wants a run of a name."""
+    inside = sweeps(runs)
+    if alike := [f"{sweep}/{wanted}" for sweep in inside if config_file.is_there(runs / sweep / wanted)]:
+        return f"name it with its sweep: {' or '.join(alike)}"
+    if have := sorted(config.parent.name for config in runs.glob("[!.]*/config.json")):
+        more = f"; sweeps: {', '.join(inside)}" if inside else ""
+        return f"runs here: {', '.join(have)}{more}"
+    if inside:
+        return f"sweeps here: {', '.join(inside)}; {_NAME_ONE.format(inside[0])}"
+    return "start one: rsgrpo train, or rsgrpo prepare"
 
 
 def _called(runs: Path, path: Path, name: str) -> str:

@@ -53,8 +53,7 @@ def _tables(found: Listing, rows: list[Row], ks: list[int]) -> list[Table]:
     if not rows:
         return []
     names = _shown(found)
-    short = [name.rpartition(".")[2] for name in names]
-    headings = [one if short.count(one) == 1 else name for one, name in zip(short, names, strict=True)]
+    headings = [found.headings()[name] for name in names]
     mixed = len(_benchmarks(rows)) > 1
     passed = [f"pass@{k}" for k in ks] or (["pass@1", "pass@k"] if any(row.passed for row in rows) else [])
     made = table("run", "steps", "reward", *passed, *(["on"] if mixed else []), *headings)

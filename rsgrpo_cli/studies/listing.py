@@ -22,6 +22,8 @@ from rsgrpo_cli.schemas import METRICS, SUMMARY
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.results import Result
 
+COLUMNS = ("name", "run", "steps", "reward", "on")
+"""What columns beside the settings are called."""
 BEST_FIRST = ("steps", "reward", "pass@")
 """Columns that are sorted from the largest value down."""
 
@@ -80,6 +82,12 @@ class Listing:
             for name in [*names, "seed"]
             if _differ(row.settings[name] for row in self.rows if name in row.settings and row.wanted)
         }
+
+    def headings(self) -> dict[str, str]:
+        """What the column of each differing setting is called: its last part, where no other column is called so."""
+        short = {name: name.rpartition(".")[2] for name in self.differing()}
+        taken = [*short.values(), *COLUMNS]
+        return {name: one if taken.count(one) == 1 else name for name, one in short.items()}
 
 
 def _differ(values: Iterable[Any]) -> bool:
@@ -182,8 +190,8 @@ def ordered(found: Listing, column: str) -> list[Row]:
         UsageError: If there is no such column.
     """
     settings = found.differing()
-    short = {name.rpartition(".")[2]: name for name in settings}
-    kept = settings.get(short.get(column, column))
+    named = {heading: name for name, heading in found.headings().items()}
+    kept = settings.get(named.get(column, column))
     if column in ("name", "steps", "reward"):
         keys = [getattr(row, column) for row in found.rows]
     elif column.startswith("pass@") and column[5:].isdigit():
@@ -197,7 +205,7 @@ def ordered(found: Listing, column: str) -> list[Row]:
     else:
         raise UsageError(
             f"no column is called {column}",
-            f"columns: name, steps, reward, pass@K{''.join(f', {one}' for one in short)}",
+            f"columns: name, steps, reward, pass@K{''.join(f', {one}' for one in named)}",
         )
     best_first = column.startswith(BEST_FIRST)
     there = [pair for pair in zip(keys, found.rows, strict=True) if pair[0] is not None]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rsgrpo_cli.disk import is_temporary, remove_if_empty
-from rsgrpo_cli.errors import LockedError, MissingError, UsageError
+from rsgrpo_cli.errors import LockedError, UsageError
 from rsgrpo_cli.locks import LOCKS, holder
 from rsgrpo_cli.run_dir import RUNS, RunDir
 
@@ -101,12 +102,26 @@ def _is_run(folder: Path, place: str) -> bool:
         raise UsageError(f"{folder} is a symbolic link", f"name what it points to: {folder.resolve()}")
     if RunDir.is_there(folder):
         return True
-    if not folder.is_dir():
-        raise MissingError(f"no run and no sweep at {folder}", "rsgrpo ls lists what is there")
+    if not folder.exists():
+        RunDir.open(place)  # which says what is there instead
     is_sweep = (folder / "logs").is_dir() or any(folder.glob(f"{_BASE}/config.json"))
     if not is_sweep or folder.resolve() == RUNS.resolve() or not any(folder.glob("*/config.json")):
-        raise UsageError(f"{place} is neither a run nor a sweep", f"rsgrpo ls {place} lists the runs in it; name these")
+        raise _neither(folder, place)
     return False
+
+
+def _neither(folder: Path, place: str) -> UsageError:
+    """That what is at a place is neither a run nor a sweep, and what to name instead."""
+    within = next((parent for parent in folder.parents if RunDir.is_there(parent)), None)
+    if within is not None:
+        run = shlex.quote(str(within))
+        hint = f"remove the run: rsgrpo rm {run}; to free space in it: rsgrpo gc {run}"
+        return UsageError(f"{place} is a part of run {within.name}", hint)
+    if any(RunDir.is_there(path) for path in folder.glob("*/")):
+        hint = f"rsgrpo ls {shlex.quote(place)} lists the runs in it; name these"
+    else:
+        hint = "only these are removed; rsgrpo ls lists what is there"
+    return UsageError(f"{place} is neither a run nor a sweep", hint)
 
 
 def _require_free(run: RunDir) -> None:

@@ -48,6 +48,16 @@ def test_beta_has_a_column_however_many_settings_differ(cli: Cli, tmp_path: Path
     assert headings.index("beta") < headings.index("dataset")
 
 
+def test_no_two_columns_are_called_alike(cli: Cli, tmp_path: Path) -> None:
+    new_run(tmp_path / "runs/a", score__reward="math", model__name="toy-hard")
+    new_run(tmp_path / "runs/b", score__reward="auto")
+    headings = cli("ls").out.splitlines()[1].split()
+    assert headings[:3] == ["run", "steps", "reward"]
+    assert {"model.name", "score.reward"} <= set(headings[3:])
+    order = [row["name"] for row in cli("ls", "--sort", "score.reward", "--json").json["runs"]]
+    assert order == ["b", "a"]
+
+
 def test_a_run_has_its_last_reward_and_its_newest_evaluation(cli: Cli, trained: Path) -> None:
     (row,) = cli("ls", "--json").json["runs"]
     metrics = cli("status", "--run", trained, "--json").json
@@ -162,15 +172,20 @@ def test_what_is_not_ours_stays(cli: Cli, sweep: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "told"),
+    ("place", "told", "hint"),
     [
-        ("none", "no run and no sweep at runs/none"),
-        ("runs/", "runs/ is neither a run nor a sweep"),
-        ("./other", "./other is neither a run nor a sweep"),
-        ("./link", "link is a symbolic link"),
+        ("none", "no run at runs/none", "runs here: single; sweeps: s"),
+        ("beta2-seed0", "no run at runs/beta2-seed0", "name it with its sweep: s/beta2-seed0"),
+        ("runs/", "runs/ is neither a run nor a sweep", "rsgrpo ls runs/ lists the runs in it; name these"),
+        ("./other", "./other is neither a run nor a sweep", "only these are removed; rsgrpo ls lists what is there"),
+        ("other/thesis.tex", "other/thesis.tex is neither a run nor a sweep", "only these are removed"),
+        ("s/beta2-seed0/steps", "s/beta2-seed0/steps is a part of run beta2-seed0", "rsgrpo rm runs/s/beta2-seed0;"),
+        ("./link", "link is a symbolic link", "name what it points to"),
     ],
 )
-def test_what_is_no_run_and_no_sweep_is_refused(cli: Cli, sweep: Path, tmp_path: Path, place: str, told: str) -> None:
+def test_what_is_no_run_and_no_sweep_is_refused(
+    cli: Cli, sweep: Path, tmp_path: Path, place: str, told: str, hint: str
+) -> None:
     shutil.copytree(sweep / "beta2-seed0", tmp_path / "runs" / "single")
     (tmp_path / "runs" / "logs").mkdir()
     (tmp_path / "other").mkdir()
@@ -180,6 +195,7 @@ def test_what_is_no_run_and_no_sweep_is_refused(cli: Cli, sweep: Path, tmp_path:
     refused = cli("rm", place, "--yes")
     assert refused.code in (1, 2)
     assert told in refused.err
+    assert hint in refused.err
     assert everything(tmp_path) == before
 
 
