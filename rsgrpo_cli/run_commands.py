@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,7 +18,7 @@ from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.run_dir import WHOLE, RunDir
-from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS, SUMMARY, ArtifactSchema
+from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, ROLLOUTS, SUMMARY, ArtifactSchema
 
 _CALLS = {
     "prepare": ("score.reward",),
@@ -139,11 +140,12 @@ def on_the_same(of: Sequence[tuple[str, Sequence[str]]], name: str, on: Sequence
 
 
 def given_benchmark(run: RunDir, version: int, name: str, at: float = WHOLE) -> str | None:
-    """How the benchmark of an evaluation was given; by another policy's, where its own summary does not tell."""
-    own = run.evaluation(version, name, at) / "summary.parquet"
-    others = sorted(run.path.glob(f"evals/*/{glob.escape(name)}/summary.parquet"))
-    told = (found.outputs.get("benchmark") for path in [own, *others] if (found := _readable(path, SUMMARY)))
-    return next((given for given in told if given), None)
+    """How the benchmark of an evaluation was given; by another policy's or by the log, where its own do not tell."""
+    own = run.evaluation(version, name, at)
+    folders = [own, *sorted(run.path.glob(f"evals/*/{glob.escape(name)}"))]
+    told = (lineage.outputs.get("benchmark") for folder in folders for lineage in _summed_up(folder))
+    logged = (event.get("given") for event in reversed(run.recorded()) if event.get("benchmark") == name)
+    return next((given for given in chain(told, logged) if isinstance(given, str) and given), None)
 
 
 def sampling_flags(
@@ -160,11 +162,11 @@ def sampling_flags(
         many: Whether the flags say how often and for which k; without, only how.
     """
     folder = run.evaluation(version, name, at)
-    parts = (_readable(path, ROLLOUTS) for path in sorted((folder / "rollouts").glob("part-*.parquet")))
-    found = [next((part for part in parts if part), None), _readable(folder / "summary.parquet", SUMMARY)]
-    made: dict[str, Any] = {}
-    for lineage in found:
-        made |= lineage.config if lineage else {}
+    drawn = sorted((folder / "rollouts").glob("part-*.parquet"))
+    made: dict[str, Any] = {"num_samples": _most_samples(drawn)} if drawn else {}
+    parts = (lineage for path in drawn if (lineage := _readable(path, ROLLOUTS)))
+    for lineage in [*islice(parts, 1), *_summed_up(folder)]:
+        made |= lineage.config
     own = of.eval.for_benchmark(_dataset(run, name)).model_dump(mode="json", include=set(_ASKED))
     asked = _ASKED if many else _DRAWN
     changed = [setting for setting in asked if setting in made and made[setting] != own[setting]]
@@ -214,6 +216,17 @@ def _readable(path: Path, kind: ArtifactSchema) -> Lineage | None:
         return read_lineage(path, kind)
     except (ArtifactError, MissingError):
         return None
+
+
+def _summed_up(folder: Path) -> list[Lineage]:
+    """The lineage of an evaluation's tables: both say how it was asked for."""
+    both = (_readable(folder / "problems.parquet", PROBLEMS), _readable(folder / "summary.parquet", SUMMARY))
+    return [lineage for lineage in both if lineage]
+
+
+def _most_samples(parts: Sequence[Path]) -> int:
+    """How many samples of a problem an evaluation has, by the names of its part files."""
+    return max(int(path.stem.split("-")[2]) for path in parts)
 
 
 def _flag(setting: str) -> str:

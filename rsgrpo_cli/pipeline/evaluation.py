@@ -148,6 +148,7 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     where |= {} if session.at == WHOLE else {"interpolation": f"{session.at:g}"}
     tag = request.tag or (session.run.policy_name(version).partition(".")[2])
     where |= {"tag": tag} if tag else {}
+    where |= {"given": request.benchmark} if source_name(request.benchmark) != request.benchmark else {}
     return carry_out(session, "eval", folder / "summary.parquet", work, where)
 
 

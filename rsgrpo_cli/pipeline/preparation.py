@@ -23,7 +23,7 @@ from rsgrpo_cli.tasks.columns import unasked
 from rsgrpo_cli.tasks.phrasing import INSTRUCTION, Phrasing
 from rsgrpo_cli.tasks.registry import Split
 from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of
-from rsgrpo_cli.wording import counted, verb
+from rsgrpo_cli.wording import counted, counts_told, verb
 
 SPARE_ROWS, MORE_ROWS = 1000, 4
 """Rows of a file that are read beyond a limit at first; and how many times as many where too few can be used."""
@@ -172,6 +172,8 @@ class _Task:
         outputs = {**self.lineage.outputs, **_overlap_notes(cfg, made)}
         write_table(path, prompts, PROMPTS, replace(self.lineage, outputs=outputs), notes)
         _say_what_is_odd(session, cfg, source, made)
+        if path != session.run.prompts:
+            _say_what_a_benchmark_lacks(session, source, made)
         return _facts(made)
 
     def _enough(self, against: list[Source]) -> tuple[prepare_stage.Preparation, Source]:
@@ -334,12 +336,24 @@ def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made:
             )
 
 
+def _say_what_a_benchmark_lacks(session: Session, source: Source, made: prepare_stage.Preparation) -> None:
+    """Of training problems the line of `prepare` says it; an evaluation has no such line for its problems."""
+    told = counts_told({name: number for name, number in _facts(made).items() if name in _LEFT_OUT})
+    if told:
+        session.out.warn(f"{source.name}: rows left out: {', '.join(told.values())}")
+
+
+_LEFT_OUT = ("without_answer", "duplicates", "conflicting", "too_long", "with_images")
+
+
 def _say_what_form_is_asked(session: Session, source: Source, made: prepare_stage.Preparation) -> None:
     of = len(made.prompts)
     if made.without_box and not _template_asks_for_a_box(session):
+        setting = f"to ask for it: --set prepare.instruction='{INSTRUCTION}'"
+        way_out = setting if made.places_instruction else "write {{ instruction }} in the prompt template"
         session.out.warn(
             f"{source.name}: prompts that do not ask for \\boxed{{}}, in which answers are graded: "
-            f"{made.without_box} of {of}; to ask for it: --set prepare.instruction='{INSTRUCTION}'"
+            f"{made.without_box} of {of}; {way_out}"
         )
     if made.other_form:
         session.out.warn(

@@ -65,6 +65,7 @@ class Preparation:
         worked_solutions: Prompts whose answer was taken out of a worked solution.
         without_box: Prompts that are graded by what is in a box, and ask for none.
         other_form: Prompts that ask for another form of answer than a box, by which they are graded.
+        places_instruction: Whether an instruction that is set would reach them.
         overlaps: What is also in the benchmarks compared with, before any of it was dropped.
     """
 
@@ -80,6 +81,7 @@ class Preparation:
     worked_solutions: int = 0
     without_box: int = 0
     other_form: int = 0
+    places_instruction: bool = True
     overlaps: tuple[Overlap, ...] = ()
 
 
@@ -142,6 +144,7 @@ def prepare(
         worked_solutions=_worked_solutions([problem for problem, _ in chosen], source) if reward is not None else 0,
         without_box=forms["none"],
         other_form=forms["other"],
+        places_instruction=phrasing.places_instruction,
         overlaps=found,
     )
 

@@ -14,6 +14,14 @@ from rsgrpo_cli.tasks.chats import GAPS, answer_in
 
 _SPACE_AROUND = re.compile(r"\A[^\S\x0b\x0c]+|\s+\Z")
 """White space, but no form feed at the beginning: that is what an escape has made of the `\\f` of `\\frac`."""
+_NO_ANSWER = re.compile(
+    r"[\s?.…_$*/—–-]+|(?:the )?(?:proof|proved|proven|q\.?e\.?d|not ?found|no answer|omitted|placeholder|todo"
+    r"|(?:answer )?(?:not (?:provided|available|given)|unavailable|missing)"
+    r"|see (?:the )?(?:solution|proof|above|below|explanation|figure|diagram|graph|picture)"
+    r"|略|证明略?|见(?:解析|证明))[.。]?",
+    re.IGNORECASE,
+)
+"""What data sets write where a problem has no final answer: NuminaMath has "proof" and "notfound"."""
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _LONGEST_DECIMAL = 40
 
@@ -37,7 +45,7 @@ def read_gold(value: Any) -> Gold:
     """Read the value of an answer column.
 
     Text stays as it is. A list has several values, "3, -3". A chat has what the assistant says at its end. A missing
-    value, NaN included, is no answer.
+    value, NaN included, is no answer, and neither is a word for it; a function of the user's own gets the word.
     """
     if (said := answer_in(value)) is not None:
         value = said
@@ -51,6 +59,8 @@ def read_gold(value: Any) -> Gold:
     if text is None:
         complaint = f"it is of the type {type(value).__name__}: write it as text"
         return Gold(str(value), str(value), complaint)
+    if _NO_ANSWER.fullmatch(text):
+        return Gold("", text)
     return Gold(text, text, "it has a NUL character" if "\0" in text else "")
 
 

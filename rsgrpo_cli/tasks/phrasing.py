@@ -106,20 +106,29 @@ class Phrasing:
         """The compiled template, if one is set.
 
         Raises:
-            UsageError: If it is not valid Jinja.
+            UsageError: If it is not valid Jinja, or leaves the problem out.
         """
         if self.cfg.prompt_template is None:
             return None
-        from jinja2 import StrictUndefined, TemplateSyntaxError
+        from jinja2 import StrictUndefined, TemplateSyntaxError, meta
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
         try:
-            return environment.from_string(self.cfg.prompt_template)
+            used = meta.find_undeclared_variables(environment.parse(self.cfg.prompt_template))
+            made = environment.from_string(self.cfg.prompt_template)
         except TemplateSyntaxError as error:
             raise UsageError(
                 f"the prompt template is not valid Jinja: line {error.lineno}: {error.message}", _VARIABLES
             ) from error
+        if "problem" not in used and used <= {*VARIABLES}:  # of other names Jinja says that there are none
+            raise UsageError("the prompt template leaves the problem out", "write {{ problem }} where it belongs")
+        return made
+
+    @property
+    def places_instruction(self) -> bool:
+        """Whether an instruction that is set reaches the prompt: a template has to name it."""
+        return self.template is None or "instruction" in str(self.cfg.prompt_template)
 
     @property
     def instruction(self) -> str:

@@ -177,14 +177,22 @@ def _place(dataset: str) -> Place:
     if path.exists() and not path.is_dir():
         raise _not_read(path, file)
     if (path.is_dir() and (path / "state.json").is_file()) or (path / "dataset_dict.json").is_file():
-        hint = "datasets.load_from_disk(...).to_parquet('rows.parquet') makes a file of it"
-        raise UsageError(f"{dataset} was written by save_to_disk, not as a repository", hint)
+        raise UsageError(f"{dataset} was written by save_to_disk, not as a repository", _from_disk(path))
     place = Place.parse(dataset)
     if place is None:
         raise UsageError(f"unknown dataset {dataset!r}", f"{known}; or owner/name on the Hub, or {file}")
     if path.is_dir() and not (path.resolve().name and any(_data_files(path))):
         raise UsageError(f"directory {dataset} has no dataset in it", f"give {file}, or a copy of a repository")
     return place
+
+
+def _from_disk(path: Path) -> str:
+    """The command that makes a Parquet file of what save_to_disk wrote: of one split, where there are several."""
+    folders = sorted(one.name for one in path.iterdir() if one.is_dir())
+    several = folders and (path / "dataset_dict.json").is_file()
+    split = f"[{('train' if 'train' in folders else folders[0])!r}]" if several else ""
+    script = f"import datasets; datasets.load_from_disk({str(path)!r}){split}.to_parquet('rows.parquet')"
+    return f'make a file of it: python -c "{script}"'
 
 
 def _not_read(path: Path, file: str) -> UsageError:

@@ -224,3 +224,20 @@ def test_a_folder_without_the_split_or_the_configuration(cli: Cli, tmp_path: Pat
     assert (refused.code, "write one of: several:a/train\n" in refused.err) == (2, True), refused.err
     assert "write one of: one:/test\n" in cli(*prepare, "one").err
     assert cli(*prepare, "one:/test", "--json").json["prompts"] == 3
+
+
+def test_a_template_that_asks_for_no_box(cli: Cli, tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", sums(3))
+    flags = ["prepare", "--model", "toy", "--dataset", "a.jsonl", "--prompt-template", "mine.j2"]
+    (tmp_path / "mine.j2").write_text("Question: {{ problem }}\nAnswer:")
+    assert "3 of 3; write {{ instruction }} in the prompt template\n" in cli(*flags, "--run", "runs/x").err
+    (tmp_path / "mine.j2").write_text("Question: {{ problem }}\n{{ instruction }}\nAnswer:")
+    assert "boxed" not in cli(*flags, "--run", "runs/y").err
+
+
+def test_an_evaluation_says_which_rows_of_a_benchmark_it_leaves_out(cli: Cli, tmp_path: Path) -> None:
+    gaps = [{"problem": "Compute 7+7.", "answer": answer} for answer in (None, "notfound")]
+    write(tmp_path / "a.jsonl", [*sums(3), sums(1)[0] | {"answer": "99"}, *gaps])
+    result = cli("eval", "--run", "runs/x", "--model", "toy", "--benchmark", "a.jsonl", "-n", "1", "--max-tokens", "4")
+    left_out = "2 without answer, 1 duplicate (1 with another answer than the one kept)"
+    assert (result.code, f"warning: a: rows left out: {left_out}\n" in result.err) == (0, True), result.err

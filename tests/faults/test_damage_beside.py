@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,25 @@ def test_an_evaluation_without_its_tables_is_summed_up_again(cli: Cli, beside: P
     assert finding["what"] == f"{folder}/summary.parquet is gone"
     assert finding["hint"].startswith("sum it up again: rsgrpo eval")
     follow_all(cli, beside)
+
+
+@pytest.mark.parametrize("names", [["summary.parquet"], ["summary.parquet", "problems.parquet"]])
+def test_to_sum_up_again_nothing_is_sampled(cli: Cli, beside: Path, names: list[str]) -> None:
+    folder = beside / "evals/000002.lr/held"
+    for name in names:
+        (folder / name).unlink()
+    (finding,) = cli("verify", beside, "--no-load", "--json").json["runs"][0]["findings"]
+    assert "--num-samples 2" in finding["hint"]
+    assert ("--k 1" in finding["hint"]) == (len(names) == 1)  # the samples alone do not tell which k was asked for
+    result = cli(*shlex.split(finding["hint"].rpartition("rsgrpo ")[2]))
+    assert (result.code, "sampling" in result.err, "0 completions sampled" in result.out) == (0, False, True)
+
+
+def test_the_file_of_an_evaluation_that_is_gone_is_in_the_log(cli: Cli, beside: Path) -> None:
+    shutil.rmtree(beside / "evals")
+    hints = [one["hint"] for one in cli("verify", beside, "--no-load", "--json").json["runs"][0]["findings"]]
+    assert hints
+    assert all("--benchmark held.jsonl" in hint for hint in hints if "held" in hint), hints
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,12 @@ def test_columns_may_come_up_in_later_rows(tmp_path: Path) -> None:
         ("data/none.json", MissingError, "no dataset file at data/none.json"),
         ("there.jsonl.gz", UsageError, "decompress it first"),
         ("empty", UsageError, "directory empty has no dataset in it"),
-        ("saved", UsageError, "was written by save_to_disk"),
+        (
+            "saved",
+            UsageError,
+            r"was written by save_to_disk.*\n.*load_from_disk\('saved'\)\.to_parquet\('rows.parquet'\)\"",
+        ),
+        ("splits", UsageError, r"load_from_disk\('splits'\)\['train'\]\.to_parquet"),
         ("folder.jsonl", MissingError, "no dataset file at folder.jsonl"),
         ("nothing", UsageError, "unknown dataset 'nothing'"),
     ],
@@ -144,9 +149,9 @@ def test_what_is_no_dataset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in ("data", "empty", "saved", "folder.jsonl"):
-        (tmp_path / folder).mkdir()
-    for file in ("there.json", "data/there.json", "saved/state.json"):
+    for folder in ("data", "empty", "saved", "folder.jsonl", "splits/test", "splits/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("there.json", "data/there.json", "saved/state.json", "splits/dataset_dict.json"):
         (tmp_path / file).write_text("[]")
     (tmp_path / "there.csv").write_text("problem,answer\n1+1,2\n")
     (tmp_path / "there.jsonl.gz").write_bytes(gzip.compress(b"[]"))

@@ -42,6 +42,21 @@ def test_a_gap_is_no_answer(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "word",
+    ["proof", "Proof.", "notfound", "Not found", "?", "--", "$$", "...", "Q.E.D.", "see solution", "略", "证明略。"],
+)
+def test_a_word_for_no_answer_is_none_but_for_an_own_function(word: str) -> None:
+    assert read_gold(word) == Gold("", word)
+
+
+@pytest.mark.parametrize(
+    "word", ["none", "No", "unknown", "-x", "!", r"\emptyset", "∅", "proof by induction", "P", "(-)"]
+)
+def test_a_word_that_may_be_an_answer(word: str) -> None:
+    assert read_gold(word).text == word
+
+
+@pytest.mark.parametrize(
     ("value", "text", "stored"),
     [
         (["5"], "5", '["5"]'),

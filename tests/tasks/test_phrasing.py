@@ -85,7 +85,9 @@ def test_plain_text_reaches_the_model_as_it_is() -> None:
         ("{{ problem", "not valid Jinja: line 1"),
         ("{{ problem.__class__.__mro__ }}", "unsafe"),
         ("{{ answer }}", "'answer' is undefined"),  # a prompt cannot give its answer away
-        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ problem }} {{ 1 / 0 }}", "division by zero"),
+        ("Question: {problem}\nAnswer:", "leaves the problem out"),  # as Python's format() has it
+        ("{{ instruction }}", "leaves the problem out"),
         ("<|im_start|>user\n{{ problem }}", "prepare.prompt_style=text"),
     ],
 )

@@ -69,6 +69,7 @@ _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
 _MATHS = re.compile(r"\$[^$]*\$|\\\([\s\S]*?\\\)|\\\[[\s\S]*?\\\]|\\[A-Za-z]+")
 _TEXT = re.compile(r"\\text(?:bf|it|rm|normal)?\s*\{[^{}]*\}")
 _WORD = re.compile(r"[^\W\d_]{2,}(?:['’][a-z]+)?")
+_CONCLUDES = re.compile(r"\s*(?:thus|hence|therefore|so|this|that|which|it|we)\b", re.IGNORECASE)
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 # No gold of the known data sets has as many: it is words such as "no real solutions" that must stay.
 _MAX_WORDS, _MAX_WORDS_WITH_VERB, _MAX_WORDS_AS_TEXT, _MAX_HAN = 8, 4, 15, 20
@@ -175,5 +176,5 @@ def _is_sentence(gold: str) -> bool:
         return True
     if len(_HAN.findall(prose)) > _MAX_HAN:
         return True
-    with_number = any(char.isdigit() for char in prose)
-    return bool(VERB.search(prose)) and (with_number or len(found) > _MAX_WORDS_WITH_VERB)
+    says_more = any(char.isdigit() for char in prose) or len(found) > _MAX_WORDS_WITH_VERB
+    return bool(VERB.search(prose)) and (says_more or bool(_CONCLUDES.match(prose)))
