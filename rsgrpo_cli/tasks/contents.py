@@ -62,6 +62,20 @@ def one_per_line(path: Path) -> str:
     return f"make one object per line of it: jq -c '.[]' {shlex.quote(str(path))} > {_named(path, _ROWS)}"
 
 
+def _rows_of_text(path: Path) -> str:
+    """What to do with a table of text: each value stays the text that it is."""
+    with open(path, "rb") as file:
+        header = _decoded(file.readline(_LONGEST))
+    mark = max(_DELIMITERS, key=header.count)
+    how = "" if mark == "," else f", delimiter={mark!r}"
+    read = f"csv.DictReader(open({str(path)!r}, newline='', encoding='utf-8-sig'){how})"
+    script = f"import csv, json; [print(json.dumps(row)) for row in {read}]"
+    return f'make JSONL of it: python -c "{script}" > {_named(path, _ROWS)}'
+
+
+_DELIMITERS = (",", ";", "\t")
+
+
 def _write(path: Path) -> str:
     return WRITE
 
@@ -69,7 +83,7 @@ def _write(path: Path) -> str:
 PARQUET = Content("a Parquet file", (".parquet",), _renamed(".parquet"))
 _JSONL = Content("JSONL, one JSON object per line", (".jsonl",), _renamed(".jsonl"))
 _LIST = Content("a JSON list", (".json", ".jsonl"), one_per_line)
-_CSV = Content("a table of text, CSV or the like", (".csv", ".tsv", ".txt"), _write)
+_CSV = Content("a table of text, CSV or the like", (".csv", ".tsv", ".txt"), _rows_of_text)
 _PAGE = Content(
     "a web page", (".html", ".htm"), lambda path: "get the file itself: on the Hub, its link has resolve in it"
 )
@@ -118,7 +132,7 @@ def _of_text(line: str) -> Content | None:
         return _LIST
     if line.startswith("{"):
         return _JSONL if _is_object(line) else None
-    cells = re.split(r"[,;\t]", line)
+    cells = re.split(f"[{''.join(_DELIMITERS)}]", line)
     return _CSV if len(cells) > 1 and all(map(_HEADER.fullmatch, cells)) else None
 
 

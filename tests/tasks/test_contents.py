@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import io
 import json
@@ -10,6 +11,7 @@ import lzma
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -56,6 +58,14 @@ def tar() -> bytes:
     return made.getvalue()
 
 
+def table(delimiter: str) -> bytes:
+    made = io.StringIO()
+    writer = csv.DictWriter(made, ["problem", "answer"], delimiter=delimiter)
+    writer.writeheader()
+    writer.writerows(ROWS)
+    return made.getvalue().encode()
+
+
 CSV = b"problem,answer\nWhat is 1+1?,2\n"
 LIST = json.dumps(ROWS).encode()
 OTHERS = {
@@ -98,6 +108,10 @@ TO_UNPACK = [
     ("more.jsonl", zipped(), "unzip"),
     ("rows.jsonl", LIST, "jq"),
     ("rows.json", LIST, "jq"),
+    ("rows.csv", table(","), "python"),
+    ("my rows.csv", b"\xef\xbb\xbf" + table(";"), "python"),
+    ("rows.tsv", table("\t"), "python"),
+    ("rows.jsonl", table(","), "python"),
 ]
 
 
@@ -106,6 +120,7 @@ TO_UNPACK = [
 def test_what_to_do_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: bytes, tool: str
 ) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if not shutil.which(tool):
         pytest.skip(f"no {tool} here")
     monkeypatch.chdir(tmp_path)

@@ -130,7 +130,7 @@ def test_columns_may_come_up_in_later_rows(tmp_path: Path) -> None:
             UsageError,
             r"there.json is not a .jsonl or .parquet file\n  make one object per line of it: jq",
         ),
-        ("there.csv", UsageError, r"not a .jsonl or .parquet file\n  write it as JSONL"),
+        ("there.csv", UsageError, r"not a .jsonl or .parquet file\n  make JSONL of it: python -c"),
         ("data/there.json", UsageError, "not a .jsonl or .parquet file"),
         ("data/none.json", MissingError, "no dataset file at data/none.json"),
         ("there.jsonl.gz", UsageError, "decompress it first"),
