@@ -37,6 +37,7 @@ PART_OF = {
     "conflicting": ("duplicates", "with another answer than the one kept"),
     "worked_solutions": ("prompts", "from worked solutions"),
     "answers_left_out": ("prompts", "from chats that ended with an answer"),
+    "answers_shown": ("prompts", "that show their answer"),
     "without_box": ("prompts", "that ask for no box"),
     "other_form": ("prompts", "that ask for another form than a box"),
 }

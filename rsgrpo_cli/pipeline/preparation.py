@@ -1,4 +1,4 @@
-"""`prepare` on files: a dataset as prompts, with what is to be said about it."""
+"""`prepare` on files: a dataset as prompts."""
 
 from __future__ import annotations
 
@@ -12,27 +12,23 @@ import pyarrow as pa
 from rsgrpo_cli.artifacts import Lineage, count_rows, hash_json, read_lineage, write_table
 from rsgrpo_cli.config import PrepareConfig, ScoreConfig
 from rsgrpo_cli.errors import MissingError, StaleError
-from rsgrpo_cli.pipeline import columns, prompt_checks
+from rsgrpo_cli.pipeline import columns, odd_prompts, prompt_checks
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, run_stage
 from rsgrpo_cli.rewards.types import Wants
 from rsgrpo_cli.schemas import PROMPTS
 from rsgrpo_cli.stages import prepare as prepare_stage
 from rsgrpo_cli.staleness import freshness
-from rsgrpo_cli.tasks.columns import unasked
-from rsgrpo_cli.tasks.phrasing import INSTRUCTION, Phrasing
+from rsgrpo_cli.tasks.phrasing import Phrasing
 from rsgrpo_cli.tasks.registry import Split
 from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of
-from rsgrpo_cli.wording import counted, counts_told, verb
 
 SPARE_ROWS, MORE_ROWS = 1000, 4
 """Rows of a file that are read beyond a limit at first; and how many times as many where too few can be used."""
-ROWS_SHOWN = 12
-"""Problems of a benchmark that are named when they stand in the training problems."""
 
 COUNTED = (
     *("too_long", "in_benchmarks", "without_problem", "with_images"),
-    *("answers_left_out", "worked_solutions", "without_box", "other_form"),
+    *("answers_left_out", "worked_solutions", "without_box", "other_form", "answers_shown"),
 )
 """Counts of `stages.prepare.Preparation` that are said where they are not 0."""
 
@@ -171,10 +167,12 @@ class _Task:
             prompts, notes = columns.with_columns(made.prompts, source, self.wants)
         outputs = {**self.lineage.outputs, **_overlap_notes(cfg, made)}
         write_table(path, prompts, PROMPTS, replace(self.lineage, outputs=outputs), notes)
-        _say_what_is_odd(session, cfg, source, made)
-        if path != session.run.prompts:
-            _say_what_a_benchmark_lacks(session, source, made)
-        return _facts(made)
+        facts = _facts(made)
+        for line in odd_prompts.told(session, cfg, source, made):
+            session.out.warn(line)
+        if path != session.run.prompts and (left_out := odd_prompts.left_out(facts)):
+            session.out.warn(f"{source.name}: {left_out}")
+        return facts
 
     def _enough(self, against: list[Source]) -> tuple[prepare_stage.Preparation, Source]:
         """Prepare as many problems as are wanted, from little more rows than they need; with them the rows."""
@@ -300,72 +298,3 @@ def _facts(made: prepare_stage.Preparation) -> dict[str, Any]:
     if made.overlaps:
         facts |= {"overlap": {overlap.benchmark: len(overlap.rows) for overlap in made.overlaps if overlap.rows}}
     return facts | {name: n for name in COUNTED if (n := getattr(made, name))}
-
-
-def _say_what_is_odd(session: Session, cfg: PrepareConfig, source: Source, made: prepare_stage.Preparation) -> None:
-    if source.expected_rows:
-        session.out.warn(f"{source.name}: a sample of {len(source.problems)} of {counted(source.expected_rows, 'row')}")
-    if made.without_problem:
-        session.out.warn(f"{source.name}: rows without a problem, left out: {made.without_problem}")
-    if missing := unasked(source, (cfg.prompt_column, cfg.answer_column)):
-        session.out.warn(
-            f"{source.name}: the prompts are without the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}, "
-            f"which seem{'' if len(missing) > 1 else 's'} to belong to the problem; the model sees the text of the "
-            "prompt column only"
-        )
-    if made.answers_left_out:
-        session.out.warn(
-            f"{source.name}: chats that end with an answer, which is removed: {made.answers_left_out}; a prompt ends "
-            "with the problem"
-        )
-    if made.worked_solutions:
-        session.out.warn(
-            f"{source.name}: worked solutions, of which only the final answer is kept: {made.worked_solutions}"
-        )
-    _say_what_form_is_asked(session, source, made)
-    for overlap in made.overlaps:
-        if overlap.rows:
-            rows = ", ".join(f"#{row}" for row in overlap.rows[:ROWS_SHOWN])
-            more = f" and {len(overlap.rows) - ROWS_SHOWN} more" if len(overlap.rows) > ROWS_SHOWN else ""
-            dropped = cfg.decontaminate == "drop"
-            session.out.warn(
-                f"{overlap.benchmark}: {len(overlap.rows)} of {counted(overlap.of, 'problem')} "
-                f"{verb(len(overlap.rows), 'is')} in {source.name} "
-                f"({rows}{more}); the {overlap.training} training problems are "
-                + ("dropped" if dropped else "kept: --set prepare.decontaminate=drop")
-            )
-
-
-def _say_what_a_benchmark_lacks(session: Session, source: Source, made: prepare_stage.Preparation) -> None:
-    """Of training problems the line of `prepare` says it; an evaluation has no such line for its problems."""
-    told = counts_told({name: number for name, number in _facts(made).items() if name in _LEFT_OUT})
-    if told:
-        session.out.warn(f"{source.name}: rows left out: {', '.join(told.values())}")
-
-
-_LEFT_OUT = ("without_answer", "duplicates", "conflicting", "too_long", "with_images")
-
-
-def _say_what_form_is_asked(session: Session, source: Source, made: prepare_stage.Preparation) -> None:
-    of = len(made.prompts)
-    if made.without_box and not _template_asks_for_a_box(session):
-        setting = f"to ask for it: --set prepare.instruction='{INSTRUCTION}'"
-        way_out = setting if made.places_instruction else "write {{ instruction }} in the prompt template"
-        session.out.warn(
-            f"{source.name}: prompts that do not ask for \\boxed{{}}, in which answers are graded: "
-            f"{made.without_box} of {of}; {way_out}"
-        )
-    if made.other_form:
-        session.out.warn(
-            f"{source.name}: prompts that ask for another form of answer than \\boxed{{}}, in which answers are "
-            f"graded: {made.other_form} of {of}; take that sentence out of the problems, or grade that form with a "
-            "function of your own: --reward package.module:function"
-        )
-
-
-def _template_asks_for_a_box(session: Session) -> bool:
-    """Whether the model's chat template does, as that of Qwen2.5-Math in a system turn of its own."""
-    try:
-        return "boxed" in str(session.tokenizer.chat_template)
-    except MissingError:
-        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -65,6 +66,7 @@ class Preparation:
         worked_solutions: Prompts whose answer was taken out of a worked solution.
         without_box: Prompts that are graded by what is in a box, and ask for none.
         other_form: Prompts that ask for another form of answer than a box, by which they are graded.
+        answers_shown: Prompts in which their own answer stands as one: in a box, or after "####".
         places_instruction: Whether an instruction that is set would reach them.
         overlaps: What is also in the benchmarks compared with, before any of it was dropped.
     """
@@ -81,6 +83,7 @@ class Preparation:
     worked_solutions: int = 0
     without_box: int = 0
     other_form: int = 0
+    answers_shown: int = 0
     places_instruction: bool = True
     overlaps: tuple[Overlap, ...] = ()
 
@@ -144,6 +147,7 @@ def prepare(
         worked_solutions=_worked_solutions([problem for problem, _ in chosen], source) if reward is not None else 0,
         without_box=forms["none"],
         other_form=forms["other"],
+        answers_shown=sum(_shows_answer(problem) for problem, _ in chosen),
         places_instruction=phrasing.places_instruction,
         overlaps=found,
     )
@@ -298,6 +302,12 @@ def _other_reward(answer: str) -> str:
     except DataError:
         return ""
     return "this is how a countdown puzzle is written: --reward countdown"
+
+
+def _shows_answer(problem: Problem) -> bool:
+    """Whether the text of a problem goes on with its solution."""
+    gold = re.escape(problem.answer)
+    return bool(re.search(rf"\\boxed\s*\{{\s*{gold}\s*\}}|####\s*{gold}\s*\Z", _plain_text(problem)))
 
 
 def _row(problem: Problem, messages: list[Message], source: Source) -> dict[str, object]:

@@ -159,6 +159,18 @@ def test_prompts_that_ask_for_no_box_or_for_another_form_are_counted() -> None:
     assert (own.without_box, own.other_form) == (0, 0)
 
 
+def test_prompts_that_show_their_answer_are_counted() -> None:
+    mine = source(
+        (r"1+1? So it is \boxed{ 2 }.", "2"),
+        ("1+2?\n#### 3", "3"),
+        (r"1+3? As $2+3=\boxed{5}$ is 5.", "4"),
+        (r"What goes into $2+\boxed{\phantom{0}}=5$?", "3"),
+        ("1+5? #### 6 is no heading", "6"),
+        (r"x+(x+1)? \boxed{2x+1}", "2x+1"),
+    )
+    assert prepare(mine, NoSevens(), PrepareConfig()).answers_shown == 3
+
+
 def test_an_answer_of_the_wrong_kind_is_refused_by_a_verifier_and_given_to_an_own_function() -> None:
     listed = Problem(0, "a", "3, -3", stored='["3", "-3"]')
     thing = Problem(1, "b", '{"x": 3}', complaint="it is an object")
