@@ -10,8 +10,8 @@ import numpy as np
 
 from rsgrpo_cli.core.crossed_bootstrap import FloatArray, crossed_difference_interval
 from rsgrpo_cli.errors import RsgrpoError
-from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.equal import AtEqual
+from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.groups import BASE, Group, group_results
 
 KS = (1, 16, 64, 256, 1024)
@@ -57,7 +57,7 @@ def in_order(groups: Sequence[Group]) -> list[Group]:
 
 def groups_in(folder: Path) -> list[Group]:
     """The groups of a sweep, cut to the seeds that all of its methods have."""
-    groups = group_results(results.find([str(folder)]))
+    groups = group_results(find([str(folder)]))
     shared = shared_seeds(groups)
     if not shared:
         raise RsgrpoError(f"{folder}: no seed is complete", "let the sweep go on")

@@ -191,7 +191,8 @@ def _entry(
     difference = value - float(np.mean([one.mean() for one in base]))
     wider = _quantile(1 - (1 - CONFIDENCE) / many) / _quantile(CONFIDENCE)
     low, high = (difference + wider * (end - difference) for end in (interval.low, interval.high))
-    return Entry(*named, value, own.low, own.high, difference, interval.low, interval.high, not low <= 0 <= high)
+    differs = low > 0 or high < 0  # a single problem has no interval
+    return Entry(*named, value, own.low, own.high, difference, interval.low, interval.high, differs)
 
 
 def _quantile(confidence: float) -> float:

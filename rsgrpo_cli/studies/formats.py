@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -157,6 +158,8 @@ def _csv(found: Comparison) -> str:
 
 
 def _bare(entry: Entry) -> str:
+    if entry.difference_low is None or math.isnan(entry.difference_low):  # of a single problem
+        return f"{entry.difference:+z.3f}"
     return f"{entry.difference:+z.3f} [{entry.difference_low:+z.3f}, {entry.difference_high:+z.3f}]"
 
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import split_label, split_line, split_place
 from rsgrpo_cli.run_commands import for_each, on_the_same, to_measure
-from rsgrpo_cli.run_dir import WHOLE
-from rsgrpo_cli.studies import results
+from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.staleness import require_own
 from rsgrpo_cli.studies.canary import alike
+from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.results import Counts, Result
 from rsgrpo_cli.wording import verb
 
@@ -114,7 +116,7 @@ def find_groups(places: Sequence[str]) -> list[Group]:
     found = []
     for place in places:
         label, where = split_label(place)
-        there = results.find([where])
+        there = find([where])
         several = len({result.is_base for result in there}) > 1 or bool(differing(there))
         policy = _spelled(*split_line(split_place(where)[1]))
         found += [(f"{label} {_label(result)}" if label and several else label, policy, result) for result in there]
@@ -230,7 +232,9 @@ def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
         UsageError: If there is none, or one has other problems in one group than in another.
     """
     found = [
-        {one.benchmark: one.benchmark_id for one in member.evaluations} for group in groups for member in group.members
+        {one.benchmark: one.benchmark_id for one in member.evaluations if member.is_its_own(one)}
+        for group in groups
+        for member in group.members
     ]
     names = [name for name in found[0] if all(name in one for one in found) and asked in (None, name)]
     if not names:
@@ -274,11 +278,13 @@ def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
     """That no benchmark is shared: the one that most have, and a line that evaluates the others on it."""
     having: dict[str, list[Result]] = {}
     for member in members:
-        for name in dict.fromkeys(one.benchmark for one in member.evaluations):
+        for name in dict.fromkeys(one.benchmark for one in member.evaluations if member.is_its_own(one)):
             having.setdefault(name, []).append(member)
     wanted = asked or max(having, key=lambda name: len(having[name]), default=None)
     know = having.get(wanted or "", [])
     lacking = [member for member in members if member not in know]
+    for member in lacking:
+        _refuse_stale(member, wanted)
     on = [know[0].benchmark_flags(wanted, one.config) if know else None for one in lacking]
     each = zip(lacking, on, strict=True)
     again = for_each("eval", [(one.run, one.eval_flags(None, wanted, on=flags)) for one, flags in each])
@@ -289,3 +295,14 @@ def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
         who = f"{len(know)} of {len(members)} runs {verb(len(know), 'has')}"
         told = f"no benchmark is shared by all: {told} on {wanted}, which {who}"
     return UsageError(told, to_measure(again, "it" if len(lacking) == 1 else "them"))
+
+
+def _refuse_stale(member: Result, benchmark: str | None) -> None:
+    """Refuse a run that has an evaluation, but of something else: such are left out of results.
+
+    Raises:
+        StaleError: Saying why, and how to measure again.
+    """
+    run = RunDir(Path(member.place))
+    if member.place and benchmark in run.benchmarks_of(member.steps, member.at):
+        require_own(run, member.steps, benchmark, member.at)

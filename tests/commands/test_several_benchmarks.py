@@ -63,6 +63,34 @@ def test_two_runs_are_compared_on_the_benchmark_that_both_have(cli: Cli, two: tu
     assert (compared.code, compared.json["benchmark"]) == (0, "more")
 
 
+def test_a_policy_is_not_told_by_the_evaluation_of_another(cli: Cli, two: tuple[Path, Path]) -> None:
+    run, other = two
+    file = problems("base.jsonl", (3, 3), (3, 4))
+    for one, policy in ((run, "0"), (other, "2")):
+        assert cli("eval", "--run", one, "--policy", policy, "--benchmark", file, *FEW).code == 0
+    for place in (run, f"{run}@2"):
+        lacking = cli("compare", f"a={place}", f"b={other}", "--benchmark", "base")
+        assert (lacking.code, "trained has no evaluation on base" in lacking.err) == (2, True), lacking.err
+    assert f"measure it: rsgrpo eval --run {run} --policy 2 --benchmark {file} --max-tokens 4" in lacking.err
+    assert cli("eval", "--run", other, "--policy", "0", "--benchmark", "q/sums.jsonl", *FEW).code == 0
+    both = cli("compare", f"a={run}@2", f"b={other}@0", "--benchmark", "base")
+    for one, policy in ((run, "2"), (other, "0")):
+        assert f"rsgrpo eval --run {one} --policy {policy} --benchmark {file}" in both.err
+
+
+def test_an_evaluation_on_problems_that_were_replaced_is_measured_again(cli: Cli, two: tuple[Path, Path]) -> None:
+    run, _ = two
+    problems("p/sums.jsonl", (9, 9))
+    assert cli("eval", "--run", run, "--policy", "0", "--benchmark", "p/sums.jsonl", *FEW, "--force").code == 0
+    refused = cli("compare", f"a={run}@0", f"b={run}", "--benchmark", "sums")
+    again = f"measure again: rsgrpo eval --run {run} --policy 2 --benchmark p/sums.jsonl --force"
+    assert (refused.code, again in refused.err) == (1, True), refused.err
+    assert cli(*again.split("rsgrpo ")[1].split(), *FEW).code == 0
+    compared = cli("compare", f"a={run}@0", f"b={run}@2", "--benchmark", "sums")
+    assert compared.code == 0, compared.err
+    assert not {"nan", "*"} & set(re.findall(r"nan|(?<=\d)\*", compared.out))  # one problem has no interval
+
+
 def test_a_benchmark_that_only_one_of_two_has_is_measured_by_its_file(cli: Cli, two: tuple[Path, Path]) -> None:
     run, other = two
     file = problems("mine.jsonl", (3, 3), columns=("quest", "gold"))

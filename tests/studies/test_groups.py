@@ -11,6 +11,7 @@ from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparison import baseline_of, compare_groups
+from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.formats import as_data, as_text
 from rsgrpo_cli.studies.groups import Group, find_groups, shared_benchmarks
 from rsgrpo_cli.studies.results import Counts, Result
@@ -216,14 +217,14 @@ def test_what_several_runs_lack_is_made_by_one_line(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="a and 1 other have no evaluation of policy 1; evaluated: 0, 2") as lacking:
         find_groups([f"{places[0]}@1"])
     assert lacking.value.hint == f"measure them: {loop} --policy 1; done"
-    groups = [Group(name, (one,)) for name, one in zip("ab", results.find(places), strict=True)]
+    groups = [Group(name, (one,)) for name, one in zip("ab", find(places), strict=True)]
     with pytest.raises(UsageError, match=r"pass@5 needs 5 .* a has 4, the fewest of 2 runs that have too few") as few:
         compare_groups(groups, ["toy.warm"], [("pass", 1), ("pass", 5)], groups[0])
     assert few.value.hint == f"draw more: {loop} --policy 2 --benchmark toy --tag warm -n 5; done"
     other = Group("c", (replace(result("c", 2, [1, 1]), evaluations=[counts(2, [1, 1], benchmark="sums")]),))
-    with pytest.raises(UsageError, match=r"no benchmark is shared by all: c .* on toy, which 2 of 3 runs have") as none:
+    with pytest.raises(UsageError, match=r"shared by all: c .* on toy\.warm, which 2 of 3 runs have") as none:
         shared_benchmarks([*groups, other], None)
-    assert none.value.hint == "measure it: rsgrpo eval --run runs/s/c --benchmark toy"
+    assert none.value.hint == "measure it: rsgrpo eval --run runs/s/c --benchmark toy --tag warm"
     with pytest.raises(UsageError, match="a has no evaluation on sums") as unshared:
         shared_benchmarks([*groups, other], "sums")
     assert unshared.value.hint == f"measure them: {loop} --benchmark sums; done"

@@ -57,8 +57,8 @@ def with_base(groups: Sequence[Group]) -> list[Group]:
     for member in (member for group in groups for member in group.members):
         own = [one for one in member.evaluations if one.policy == 0]
         if own:
-            named = replace(member, name=f"{member.name}@0", place=member.run)
-            found.setdefault(member.config.seed, replace(named, evaluations=own, metrics=[], steps=0, at=WHOLE))
+            named = replace(member, name=f"{member.name}@0", place=member.run, steps=0, policy=0, at=WHOLE)
+            found.setdefault(member.config.seed, replace(named, evaluations=own, metrics=[]))
     if not found or differing(list(found.values())):
         return list(groups)
     return [Group(BASE, tuple(found[seed] for seed in sorted(found))), *groups]
