@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,16 +150,19 @@ def group_results(found: Sequence[Result]) -> list[Group]:
 
 def _grouped(found: Sequence[tuple[str, Result]]) -> list[Group]:
     made: dict[str, list[Result]] = {}
+    apart = differing([result for label, result in found if not label and result.is_base])
     for label, result in found:
-        made.setdefault(label or _label(result), []).append(result)
+        made.setdefault(label or _label(result, apart), []).append(result)
     groups = [_group(label, members) for label, members in made.items()]
     _require_alike_code([member for group in groups for member in group.members])
     return sorted(groups, key=lambda group: not group.is_base)
 
 
-def _label(result: Result) -> str:
+def _label(result: Result, apart: Iterable[str] = ()) -> str:
+    """What its group is called; of a base model, with the settings in which base models of several kinds differ."""
     if result.is_base:
-        return BASE
+        own = _deciding(result)
+        return " ".join([BASE, *(f"{name.rpartition('.')[2]}={own.get(name)}" for name in apart)])
     return _SEED.sub("", result.name) or result.name
 
 

@@ -11,6 +11,7 @@ from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparison import baseline_of, compare_groups
+from rsgrpo_cli.studies.figures.inputs import baseline_group, with_base
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.formats import as_data, as_text
 from rsgrpo_cli.studies.groups import Group, find_groups, shared_benchmarks
@@ -192,6 +193,25 @@ def test_an_earlier_policy_can_be_named(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="a has no policy 7: it has trained 2 steps") as caught:
         find_groups([f"{tmp_path}/a.parquet@7"])
     assert caught.value.hint == "evaluated: 1, 2"
+
+
+def test_base_models_that_differ_are_groups_of_their_own(tmp_path: Path) -> None:
+    hard: dict[str, Any] = {"model__name": "toy-hard"}
+    place = keep(
+        tmp_path,
+        result("base-seed0-1a2b", 0, [1, 0], steps=0),
+        result("base-seed0-3c4d", 0, [0, 0], steps=0, **hard),
+        result("name-toy-seed0", 0, [1, 1]),
+        result("name-toy-hard-seed0", 0, [0, 1], **hard),
+    )
+    found = find_groups([place])
+    assert [group.label for group in found] == ["base name=toy", "base name=toy-hard", "name-toy-hard", "name-toy"]
+    table = compare_groups(found, ["toy"], [("pass", 1)], found[0])
+    assert table.changes == {"name-toy-hard": (1.0, 0.0), "name-toy": (1.0, 0.0)}
+    with pytest.raises(UsageError, match=r"both: base-seed0-1a2b has model\.name toy, and base-seed0-3c4d toy-hard"):
+        find_groups([f"both={tmp_path / name}.parquet" for name in ("base-seed0-1a2b", "base-seed0-3c4d")])
+    with pytest.raises(UsageError, match="needs one base model, and these runs started from several"):
+        baseline_group(with_base(find_groups([f"{place}@2"])), None, "transitions")
 
 
 def test_a_mean_over_other_policies_is_refused(tmp_path: Path) -> None:

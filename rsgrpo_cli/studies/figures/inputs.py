@@ -53,29 +53,34 @@ def with_base(groups: Sequence[Group]) -> list[Group]:
     """
     if any(group.is_base for group in groups):
         return list(groups)
-    found: dict[int, Result] = {}
+    found: list[Result] = []
     for member in (member for group in groups for member in group.members):
         own = [one for one in member.evaluations if one.policy == 0]
         if own:
             named = replace(member, name=f"{member.name}@0", place=member.run, steps=0, policy=0, at=WHOLE)
-            found.setdefault(member.config.seed, replace(named, evaluations=own, metrics=[]))
-    if not found or differing(list(found.values())):
+            found.append(replace(named, evaluations=own, metrics=[]))
+    if not found or differing(found):
         return list(groups)
-    return [Group(BASE, tuple(found[seed] for seed in sorted(found))), *groups]
+    first = {base.config.seed: base for base in reversed(found)}
+    return [Group(BASE, tuple(first[seed] for seed in sorted(first))), *groups]
 
 
 def baseline_group(groups: Sequence[Group], label: str | None, kind: str) -> Group:
     """The group that a figure compares the others with.
 
     Raises:
-        UsageError: If no group is called so.
+        UsageError: If no group is called so, or none is named and there are several base models.
         MissingError: If none is named, and nobody evaluated the base model.
     """
     if label is None:
         base = next((group for group in groups if group.is_base), None)
         if base is not None:
             return base
-        first = groups[0].members[0]
+        members = [member for group in groups for member in group.members]
+        if any(one.policy == 0 for member in members for one in member.evaluations):
+            told = f"{kind} needs one base model, and these runs started from several"
+            raise UsageError(told, "name runs of one model, or a group to compare with: --baseline LABEL")
+        first = members[0]
         raise MissingError(
             f"{kind} needs the base model, and {first.name} has no evaluation of it",
             f"{to_measure(first.eval_command(0))}; or name a group: --baseline LABEL",
