@@ -14,8 +14,8 @@ from rsgrpo_cli.tasks.golds import read_gold
 from rsgrpo_cli.tasks.registry import Split
 
 PROMPT_COLUMNS = ("problem", "question", "prompt", "messages", "conversations")
-ANSWER_COLUMNS = ("answer", "final_answer", "ground_truth", "solution", "reward_model.ground_truth")
-"""Tried in this order; a dot goes into an object, as in verl's files."""
+ANSWER_COLUMNS = ("answer", "final_answer", "expected_answer", "ground_truth", "solution", "reward_model.ground_truth")
+"""Tried in this order, in capitals too; a dot goes into an object, as in verl's files."""
 Columns = tuple[str | None, str | None]
 """The names of the columns with the problem and with the answer; None where none is given."""
 
@@ -87,6 +87,8 @@ def _column(row: Mapping[str, Any], asked: str | None, usual: Sequence[str], fla
     for name in usual:
         if _has(row, name):
             return name
+        if other := next((own for own in row if own.lower() == name), None):
+            return other
     raise UsageError(
         f"{where} has none of the columns {', '.join(usual)}", f"columns: {', '.join(row)}; choose one: {flag}"
     )

@@ -36,6 +36,22 @@ def test_the_columns_of_the_hub_work_in_a_folder_too(tmp_path: Path) -> None:
     assert len(load_source("aime25", "test", data_dir=folder).problems) == 30
 
 
+@pytest.mark.parametrize(
+    ("names", "answer"),
+    [
+        ({"problem": "Question", "answer": "Answer"}, "0"),
+        ({"problem": "problem", "answer": "expected_answer"}, "0"),
+        ({"problem": "PROBLEM", "answer": "answer", "Answer": "none of these"}, "0"),  # the usual spelling comes first
+    ],
+)
+def test_usual_columns_in_capitals(tmp_path: Path, names: dict[str, str], answer: str) -> None:
+    more = {name: text for name, text in names.items() if name not in ("problem", "answer")}
+    made = [row | more for row in rows(2, problem=names["problem"], answer=names["answer"])]
+    write(tmp_path / "mine.jsonl", made)
+    first = load_source(str(tmp_path / "mine.jsonl"), "train").problems[0]
+    assert (first.text, first.answer) == ("problem 0", answer)
+
+
 def test_another_number_of_rows_is_an_error_except_in_a_sample(tmp_path: Path) -> None:
     folder = write(tmp_path / "aime24.jsonl", rows(29))
     with pytest.raises(DataError, match=r"aime24.jsonl has 29 rows and aime24 \(test\) has 30"):
