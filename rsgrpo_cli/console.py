@@ -56,7 +56,12 @@ class Output:
         """When something was said last."""
 
     def result(
-        self, data: Mapping[str, Any], *tables: Table, lines: Sequence[str] = (), before: Sequence[str] = ()
+        self,
+        data: Mapping[str, Any],
+        *tables: Table,
+        lines: Sequence[str] = (),
+        before: Sequence[str] = (),
+        failure: RsgrpoError | None = None,
     ) -> None:
         """Print a result: `data` as JSON if asked for, else the tables and lines that say the same.
 
@@ -65,7 +70,18 @@ class Output:
             tables: The same for people.
             lines: What comes after the tables.
             before: What comes before them.
+            failure: What the command fails with although it has a result: raised behind it, and one object with it
+                as JSON.
         """
+        if failure is None or not self.as_json:
+            self._print(data, tables, lines, before)
+        if failure is not None:
+            failure.result = data
+            raise failure
+
+    def _print(
+        self, data: Mapping[str, Any], tables: Sequence[Table], lines: Sequence[str], before: Sequence[str]
+    ) -> None:
         with writing():
             if self.as_json:
                 print(_json(data))
@@ -105,7 +121,8 @@ class Output:
         """Say what went wrong, or that it was stopped, and what to do next."""
         stopped = isinstance(error, Interrupted)  # which was asked for, and so went right
         if self.as_json:
-            _try_to_print(_json({"stopped" if stopped else "error": error.message, "hint": error.hint}))
+            told = {"stopped" if stopped else "error": error.message, "hint": error.hint}
+            _try_to_print(_json({**error.result, **told}))
         console = _console(sys.stderr)
         marked = _marked("", "", error.message) if stopped else _marked("error: ", "red", error.message)
         console.print(marked, soft_wrap=True)

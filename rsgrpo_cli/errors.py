@@ -18,6 +18,9 @@ Each also inherits the fitting built-in exception, so that library users can cat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class RsgrpoError(Exception):
     """A failure with a next step.
@@ -33,6 +36,8 @@ class RsgrpoError(Exception):
         super().__init__(message, hint)
         self.message = message
         self.hint = hint
+        self.result: Mapping[str, Any] = {}
+        """What the command has come to all the same; with `--json` it is told in one object with the error."""
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message

@@ -140,6 +140,9 @@ def exit_codes_page() -> str:
             heading("Exit codes", SCRIPT, "the errors of `rsgrpo_cli/errors.py`"),
             "0 means that the command did what it was asked. Any other end prints one line that says what is wrong and "
             "one that says what to do next, to stderr. What was finished stays on disk, whatever the code.\n",
+            "With `--json`, stdout has them as `error` and `hint` of one JSON object (`stopped` and `hint` for 130), "
+            "together with the result where there is one all the same: of a sweep, the runs that are done. `train` "
+            "prints it as its last line, after the objects of the steps.\n",
             table(["code", "error in Python", "meaning"], rows),
             "A command that a signal stopped ends with 130 too, after saving: the same command resumes. 1 is also the "
             "code where the reader of the output has gone (`rsgrpo ... | head`).\n",

@@ -31,7 +31,6 @@ def doctor(
     made = table("check", "", "found", "what to do", text=("found", "what to do"))
     for check in found:
         made.add_row(check.name, SIGNS[check.state], check.found, check.advice)
-    out.result({"checks": [asdict(check) for check in found]}, made)
     broken = [check for check in found if check.state == "problem"]
-    if broken:
-        raise RsgrpoError(f"{broken[0].name}: {broken[0].found}", broken[0].advice)
+    failure = RsgrpoError(f"{broken[0].name}: {broken[0].found}", broken[0].advice) if broken else None
+    out.result({"checks": [asdict(check) for check in found]}, made, failure=failure)

@@ -110,8 +110,6 @@ def evaluate(
         _print_line(out, resolved.eval, found)
     else:
         _print(out, resolved.eval, outcomes, found)
-    for one in found:
-        _refuse_timeouts(one)
 
 
 def _evaluate_all(
@@ -173,7 +171,7 @@ def _print_line(out: Output, cfg: EvalConfig, found: list[Evaluation]) -> None:
         | {"summary": one.summary.to_pylist()}
         for one in found
     ]
-    out.result({"run": str(found[0].run.path), "line": data}, *tables)
+    out.result({"run": str(found[0].run.path), "line": data}, *tables, failure=_timed_out(found))
 
 
 def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Evaluation]) -> None:
@@ -181,22 +179,19 @@ def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Ev
     from rsgrpo_cli.report.tables import evaluation_table, macro_table
 
     single = [_as_data(one, outcome) for one, outcome in zip(found, outcomes, strict=True)]
-    where = {"run": str(found[0].run.path), "policy": found[0].version}
+    data: dict[str, Any] = {"run": str(found[0].run.path), "policy": found[0].version}
+    data |= single[0] if len(found) == 1 else {"benchmarks": single}
     tables = [evaluation_table(one, cfg.k) for one in found]
     lines = [f"{counted(outcome.facts['sampled'], 'completion')} sampled -> {outcome.path}" for outcome in outcomes]
     lines += [told for one in found if (told := _more_than_asked(cfg, one))]
     lines += [f"prompts: {one.phrasing}" for one in found[:1]]
     if any(2 * k > one.num_samples >= k for one in found if not one.is_graded for k in cfg.k):
         lines.insert(0, "-: an error needs at least 2k samples per problem")
-    if len(found) == 1:
-        out.result(where | single[0], *tables, lines=lines)
-        return
-    if any(one.is_graded for one in found):  # grades of different problems have no common scale to average over
-        out.result(where | {"benchmarks": single}, *tables, lines=lines)
-        return
-    macro = macro_mean(found, [k for k in cfg.k if all(k <= one.num_samples for one in found)])
-    data = where | {"benchmarks": single, "macro": macro}
-    out.result(data, *tables, macro_table(found, macro), lines=lines)
+    # Grades of different problems have no common scale to average over.
+    if len(found) > 1 and not any(one.is_graded for one in found):
+        data["macro"] = macro_mean(found, [k for k in cfg.k if all(k <= one.num_samples for one in found)])
+        tables.append(macro_table(found, data["macro"]))
+    out.result(data, *tables, lines=lines, failure=_timed_out(found))
 
 
 def _more_than_asked(cfg: EvalConfig, one: Evaluation) -> str:
@@ -215,11 +210,14 @@ def _as_data(one: Evaluation, outcome: Outcome) -> dict[str, Any]:
     return {"benchmark": one.benchmark, **outcome.facts, "phrasing": one.phrasing, "summary": rows}
 
 
-def _refuse_timeouts(one: Evaluation) -> None:
-    timeouts = one.value("status_timeout")
-    if timeouts and timeouts["value"] > TIMEOUT_SHARE:
-        share = f"{timeouts['value']:.1%} of the answers timed out in the verifier and count as wrong"
-        raise DataError(f"{one.benchmark}: {share}", "give it longer: --timeout, then --rescore")
+def _timed_out(found: Sequence[Evaluation]) -> DataError | None:
+    """The failure of the first evaluation in which too many answers got no verdict in time."""
+    for one in found:
+        timeouts = one.value("status_timeout")
+        if timeouts and timeouts["value"] > TIMEOUT_SHARE:
+            share = f"{timeouts['value']:.1%} of the answers timed out in the verifier and count as wrong"
+            return DataError(f"{one.benchmark}: {share}", "give it longer: --timeout, then --rescore")
+    return None
 
 
 def _for_evaluation(overrides: Overrides) -> Overrides:

@@ -136,9 +136,8 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
             f"stopped; {data['done']} of {counted(data['cells'], 'run')} {verb(data['done'], 'is')} done",
             "the same command again does what is left",
         )
-    out.result(data, lines=_summary(planned, data, told=display.lists))
-    if failed:
-        raise _failure(failed)
+    lines = _summary(planned, data, told=display.lists)
+    out.result(data, lines=lines, failure=_failure(failed) if failed else None)
 
 
 def _failure(failed: list[Job]) -> RsgrpoError:

@@ -1,5 +1,6 @@
 """du, diff, recipes, doctor and demo."""
 
+import json
 import os
 import subprocess
 import sys
@@ -108,6 +109,9 @@ def test_what_is_missing_ends_with_an_error(cli: Cli, monkeypatch: pytest.Monkey
     monkeypatch.setattr(checks, "_short_run", lambda: checks.Check("short run", "ok", "not here"))
     result = cli("doctor", "--offline")
     assert (result.code, "pip install a-package-that-nobody-has" in result.err) == (1, True)
+    told = json.loads(cli("doctor", "--offline", "--json").out)  # one object
+    assert "pip install a-package-that-nobody-has" in told["hint"]
+    assert [check["name"] for check in told["checks"] if check["state"] == "problem"] == ["a-package-that-nobody-has"]
 
 
 def test_a_hub_that_cannot_be_reached_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,13 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from rsgrpo_cli.locks import in_use
 from rsgrpo_cli.pipeline.keeping import prune
+from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.run_dir import RunDir
 from tests.conftest import Cli
 
@@ -46,6 +49,26 @@ def test_what_is_printed(cli: Cli, trained: Path) -> None:
         assert text in result.out
     summary = pq.read_table(f"{trained}/evals/000002/toy/summary.parquet").to_pylist()
     assert [row["k"] for row in summary if row["metric"] == "pass"] == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize("more", [["--benchmark", "toy"], ["--benchmark", "toy,sums"], ["--interpolate", "0.5"]])
+def test_too_many_timeouts_are_an_error_behind_the_numbers(
+    cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    command = ["eval", "--run", trained, "-n", "2", "--k", "1", *more]
+    assert cli(*command).code == 0
+    own = Evaluation.value
+
+    def many_timeouts(one: Evaluation, metric: str, k: int | None = None) -> dict[str, Any] | None:
+        return {"value": 0.25} if metric == "status_timeout" else own(one, metric, k)
+
+    monkeypatch.setattr(Evaluation, "value", many_timeouts)
+    result = cli(*command)
+    assert (result.code, "pass@1" in result.out) == (1, True)
+    assert "25.0% of the answers timed out in the verifier" in result.err
+    told = json.loads(cli(*command, "--json").out)  # one object
+    assert told["hint"] == "give it longer: --timeout, then --rescore"
+    assert {"summary", "benchmarks", "line"} & told.keys()
 
 
 def test_lenient_reading_of_a_math_benchmark(cli: Cli, trained: Path) -> None:

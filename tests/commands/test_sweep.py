@@ -1,5 +1,6 @@
 """`rsgrpo sweep` and `rsgrpo compare` over its groups, as a user calls them."""
 
+import json
 import os
 import shutil
 import signal
@@ -170,8 +171,13 @@ def test_a_cell_that_fails_stops_no_other(cli: Cli, tmp_path: Path) -> None:
     file = tmp_path / "arms.toml"
     (tmp_path / "lossy.py").write_text("def f(rewards):\n    raise ValueError('lost on the way')\n")
     file.write_text('[arms]\nlost = { advantage.estimator = "lossy:f" }\nfine = { advantage.beta = 2 }\n')
-    result = cli("sweep", "--config", file, "--name", "s", "--steps", "1", "-n", "2", "--k", "1", *SMALL)
+    command = ["sweep", "--config", file, "--name", "s", "--steps", "1", "-n", "2", "--k", "1", *SMALL]
+    result = cli(*command)
     assert result.code == 1
     assert "1 run failed: lost-seed0: " in result.err
     assert "runs/s: 1 of 2 runs done" in result.out
     assert "lost on the way" in result.err
+    told = json.loads(cli(*command, "--json").out)  # one object
+    assert (told["cells"], told["done"], list(told["failed"])) == (2, 1, ["lost-seed0"])
+    assert told["error"].startswith("1 run failed: lost-seed0: ")
+    assert told["hint"]
