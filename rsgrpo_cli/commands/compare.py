@@ -29,7 +29,10 @@ def compare(
         str | None,
         typer.Option("--cover", metavar="0.1,0.5", help="Also the share of problems with at least this solve rate."),
     ] = None,
-    form: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How to print groups.")] = "terminal",
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="|".join(FORMATS), help="How to print groups.  \\[default: terminal]"),
+    ] = None,
     correction: Annotated[
         str,
         typer.Option(
@@ -43,7 +46,9 @@ def compare(
     Two runs: the difference at each k, what was newly solved and newly lost. Runs that differ only in their seed form
     a group; more than two places, or a sweep, give a table of groups with differences to a baseline.
     """
-    out = Output(as_json=as_json)
+    if as_json and form is not None:
+        raise UsageError("--json and --format are two ways to print the same", "give one of them")
+    out, form = Output(as_json=as_json), form or "terminal"
     if (
         len(places) == 2
         and all(_is_a_run(place) for place in places)

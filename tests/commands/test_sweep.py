@@ -136,6 +136,13 @@ def test_how_many_runs_are_done_is_said_in_english(
         assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["csv", "terminal"])
+def test_json_has_no_other_format(cli: Cli, form: str) -> None:
+    refused = cli("compare", "one", "--json", "--format", form)
+    assert refused.code == 2
+    assert "--json and --format are two ways to print the same" in refused.err
+
+
 def test_two_places_that_are_no_runs_are_looked_for_as_runs(cli: Cli) -> None:
     assert "no run at runs/one" in cli("compare", "one", "two").err
 
