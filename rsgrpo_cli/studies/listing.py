@@ -181,6 +181,14 @@ def _holder(run: RunDir) -> str:
     return next((found.owner for found in map(holder, locks) if found), "")
 
 
+def _columns(found: Listing) -> str:
+    """The columns that there are, as a next step; of a folder that has only sweeps in it, a sweep."""
+    if not found.rows:
+        return f"list one of the sweeps in it: rsgrpo ls {found.place / next(iter(found.sweeps))}"
+    passed = [f"pass@{k}" for k in sorted({k for row in found.rows for k in row.passed})]
+    return f"columns: {', '.join(['name', 'steps', 'reward', *passed, *found.headings().values()])}"
+
+
 def ordered(found: Listing, column: str) -> list[Row]:
     """The rows by a column: name, steps, reward, pass@K, a setting by its name or the last part of it.
 
@@ -197,16 +205,11 @@ def ordered(found: Listing, column: str) -> list[Row]:
     elif column.startswith("pass@") and column[5:].isdigit():
         keys = [row.passed.get(int(column[5:])) for row in found.rows]
         if not any(key is not None for key in keys):
-            have = sorted({k for row in found.rows for k in row.passed})
-            known = f"there is pass@k for k = {', '.join(map(str, have))}"
-            raise UsageError(f"no run was evaluated for {column}", known if have else "evaluate one: rsgrpo eval")
+            raise UsageError(f"no run in {found.place} was evaluated for {column}", _columns(found))
     elif kept is not None:
         keys = kept
     else:
-        raise UsageError(
-            f"no column is called {column}",
-            f"columns: name, steps, reward, pass@K{''.join(f', {one}' for one in named)}",
-        )
+        raise UsageError(f"no column is called {column}", _columns(found))
     best_first = column.startswith(BEST_FIRST)
     there = [pair for pair in zip(keys, found.rows, strict=True) if pair[0] is not None]
     there.sort(key=lambda pair: (isinstance(pair[0], str), pair[0]), reverse=best_first)

@@ -82,8 +82,15 @@ def test_small_results_are_listed_and_sorted(cli: Cli, tmp_path: Path) -> None:
     assert [run["passed"] for run in cli("ls", "./kept", "--json").json["runs"]][1]["1"] == pytest.approx(0.125)
     refused = cli("ls", "./kept", "--sort", "colour")
     assert (refused.code, "no column is called colour" in refused.err) == (2, True)
-    assert "there is pass@k for k = 1, 2, 4" in cli("ls", "./kept", "--sort", "pass@5").err
+    assert "columns: name, steps, reward, pass@1, pass@2, pass@4, beta\n" in cli("ls", "./kept", "--sort", "pass@5").err
     assert "no run was evaluated for pass@5" in cli("ls", "./kept", "--k", "1,5").out
+
+
+@pytest.mark.parametrize("column", ["pass@16", "colour"])
+def test_a_folder_of_sweeps_has_no_columns_to_sort_by(cli: Cli, sweep: Path, column: str) -> None:
+    refused = cli("ls", "--sort", column)
+    assert (refused.code, refused.err.splitlines()[-1]) == (2, "  list one of the sweeps in it: rsgrpo ls runs/s")
+    assert "columns: name, steps, reward, beta\n" in cli("ls", "s", "--sort", column).err
 
 
 def test_a_damaged_run_hides_no_other(cli: Cli, sweep: Path) -> None:
