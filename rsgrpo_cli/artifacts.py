@@ -146,7 +146,7 @@ def read_table(path: Path, kind: ArtifactSchema, columns: Sequence[str] | None =
             table.validate(full=True)  # text that is no UTF-8 would come out much later, as an error of its reader
             return _completed(table, kind, wanted) if kind.optional else table
     except (ValueError, pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error, kind.maker) from error
 
 
 def read_notes(path: Path, kind: ArtifactSchema) -> dict[str, Any]:
@@ -179,18 +179,19 @@ def read_lineage(path: Path, kind: ArtifactSchema) -> Lineage:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingError(f"{path} does not exist", f"make it first: it holds the {kind.name}") from error
     except (ValueError, pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error, kind.maker) from error
     if metadata.get("kind") != kind.name:
         found = f"it holds {metadata['kind']}" if "kind" in metadata else "it was not written by rsgrpo"
-        raise ArtifactError(f"{path} does not hold {kind.name}: {found}", remake(path))
+        raise ArtifactError(f"{path} does not hold {kind.name}: {found}", remake(path, kind.maker))
     if metadata.get("schema_version") != kind.version:
         found = f"version {metadata.get('schema_version')} of its columns; this rsgrpo reads {kind.version}"
-        raise ArtifactError(f"{path} has {found}", remake(path))
+        raise ArtifactError(f"{path} has {found}", remake(path, kind.maker))
     if not schema.equals(kind.schema) and not schema.equals(kind.required):
         raise ArtifactError(
-            f"{path} does not have the columns of {kind.name}: {_difference(schema, kind.schema)}", remake(path)
+            f"{path} does not have the columns of {kind.name}: {_difference(schema, kind.schema)}",
+            remake(path, kind.maker),
         )
-    return Lineage(**checked_lineage(metadata, path))
+    return Lineage(**checked_lineage(metadata, path, kind.maker))
 
 
 def _signature(path: Path) -> tuple[int, int, int]:
@@ -272,12 +273,12 @@ def read_json(path: Path, *keys: str, **kinds: type) -> Any:
     return data
 
 
-def _damaged(path: Path, error: Exception) -> ArtifactError:
+def _damaged(path: Path, error: Exception, maker: str) -> ArtifactError:
     if isinstance(error, OSError) and error.errno is not None:  # the disk or its rights: the file itself may be sound
         why = error.strerror or type(error).__name__
         return ArtifactError(f"{path} cannot be read: {why}", "check its permissions and the disk, then try again")
     reason = (str(error) or type(error).__name__).split("\n")[0].rstrip(".")
-    return ArtifactError(f"{path} is damaged or cut short: {reason}", remake(path))
+    return ArtifactError(f"{path} is damaged or cut short: {reason}", remake(path, maker))
 
 
 def _conform(table: pa.Table, kind: ArtifactSchema, path: Path) -> pa.Table:

@@ -29,10 +29,15 @@ _OBJECTS = {"config": False, "inputs": True, "outputs": True, "versions": False}
 """Fields that hold names and values -> whether all values must be text."""
 
 
-def remake(path: Path) -> str:
-    """What to do about an artifact that cannot be used; of a run, `verify` names the command."""
+def remake(path: Path, maker: str = "") -> str:
+    """What to do about an artifact that cannot be used; of a run, `verify` names the command.
+
+    Args:
+        path: The artifact.
+        maker: What makes it, if not a stage.
+    """
     folder = next((parent for parent in path.parents if parent.name in _FOLDERS), path)
-    what = "move it away and run the stage that makes it again"
+    what = f"move it away and run {maker or 'the stage that makes it'} again"
     if not (folder.parent / "config.json").is_file():
         return what
     return f"{what}, which this names: {shlex.join(['rsgrpo', 'verify', str(folder.parent)])}"
@@ -68,12 +73,13 @@ def parse_metadata(text: bytes) -> dict[str, Any]:
     return data
 
 
-def checked_lineage(data: dict[str, Any], path: Path) -> dict[str, Any]:
+def checked_lineage(data: dict[str, Any], path: Path, maker: str = "") -> dict[str, Any]:
     """The fields of a lineage, each of the kind it should be.
 
     Args:
         data: From `parse_metadata`.
         path: The file, for messages.
+        maker: What makes it, if not a stage.
 
     Raises:
         ArtifactError: Naming the first that is missing or of another kind.
@@ -90,7 +96,8 @@ def checked_lineage(data: dict[str, Any], path: Path) -> dict[str, Any]:
         fields[name] = Recorded(values)
         fields[name].where = str(path)
     if wrong:
-        raise ArtifactError(f"{path} is damaged: {wrong[0]} in its metadata is not what it should be", remake(path))
+        told = f"{path} is damaged: {wrong[0]} in its metadata is not what it should be"
+        raise ArtifactError(told, remake(path, maker))
     return fields | {"policy_version": version}
 
 

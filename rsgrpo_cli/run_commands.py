@@ -17,7 +17,7 @@ from rsgrpo_cli.artifacts import Lineage, read_lineage
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run_dir import WHOLE, RunDir, is_on_line
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, ROLLOUTS, SUMMARY, ArtifactSchema
 
 _CALLS = {
@@ -108,6 +108,18 @@ def benchmark_flags(run: RunDir, version: int, name: str, at: float = WHOLE) -> 
     tag = name.removeprefix(f"{dataset}.") if name.startswith(f"{dataset}.") else ""
     columns = [word for column in _COLUMNS if made.get(column) for word in (_flag(column), str(made[column]))]
     return ["--benchmark", given or dataset, *columns, *(["--tag", tag] if tag else [])]
+
+
+def place_by_fraction(version: int, tag: str, newest: int) -> tuple[int, float] | None:
+    """The policy and the place on the line to it that "0.5" or "3.7" means, where no update has such a tag.
+
+    It is the policy before the point, or the newest where there is none of that number to draw a line to; None if the
+    text means no place on a line.
+    """
+    at = float(f"0.{tag}") if tag.isdecimal() and tag.isascii() else 0.0
+    if not newest or not 0 < at < WHOLE or not is_on_line(at):
+        return None
+    return (version if 0 < version <= newest else newest), at
 
 
 def choose_benchmark(names: Sequence[str]) -> str:

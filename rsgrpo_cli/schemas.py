@@ -25,6 +25,7 @@ class ArtifactSchema:
         repeated: String columns that repeat (dictionary-encoded in the file).
         optional: Nullable columns at the end that a file need not have; they are read as null then, and have no part
             in its id, so that adding one to a file makes nothing stale that was made from it.
+        maker: What makes it, if not a stage.
     """
 
     name: str
@@ -33,6 +34,7 @@ class ArtifactSchema:
     keys: tuple[str, ...]
     repeated: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    maker: str = ""
 
     @property
     def required(self) -> pa.Schema:
@@ -319,6 +321,7 @@ CELLS = ArtifactSchema(
         canary=pa.list_(FLOAT64),  # what a fixed small run comes to with this code on this machine
     ),
     keys=("sweep", "cell"),
+    maker="the sweep with its --keep",
 )
 
 BANDIT_RUNS = ArtifactSchema(

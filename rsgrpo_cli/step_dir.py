@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, count_rows, read_json, read_lineage, read_table
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
-from rsgrpo_cli.run_commands import command, eval_command
+from rsgrpo_cli.run_commands import command, eval_command, place_by_fraction
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import ADVANTAGES, HISTORY, KEYS, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
 from rsgrpo_cli.wording import counted
@@ -343,9 +343,11 @@ def with_policy(run: RunDir, name: str) -> tuple[RunDir, int]:
 
 
 def _way_to(run: RunDir, version: int, tag: str) -> str:
-    if tag.isdigit():  # more likely to be meant as a fraction than as a tag
-        line = eval_command(run, version, None, "--interpolate", "0.5")
-        return f"weights halfway between the base model and policy {version}: {line}"
+    if meant := place_by_fraction(version, tag, run.newest_version()):
+        policy, at = meant
+        line = eval_command(run, policy, None, "--interpolate", f"{at:g}")
+        named = f"weights at {at:g} on the line to policy {policy} are called {run.path}@{policy}at{at:g}"
+        return f"{named}; evaluate them: {line}"
     if version == 0 or not has_policy(run, version - 1):
         return f"an update with --tag makes one: {steps_there(run)}"
     return f"make it: {stage_command(run, version - 1, 'updates', '--tag', tag)}"

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.evaluations import require_line, split_line, split_on_line, split_place
-from rsgrpo_cli.run_commands import for_each, to_measure
+from rsgrpo_cli.run_commands import for_each, place_by_fraction, to_measure
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.staleness import place_flags
 from rsgrpo_cli.studies.results import Result, of_run, read
@@ -33,6 +33,7 @@ def _named(place: str) -> list[Result]:
         return _at(place)
     version, at = split_line(policy)
     if not version.isdecimal():
+        _require_run(name, version)
         run, number, at = split_on_line(place)
         assert number is not None  # one is named
         found = [of_run(run)]
@@ -46,6 +47,24 @@ def _named(place: str) -> list[Result]:
     meant = found if len(found) == 1 else [result for result in found if not result.is_base]
     _require_evaluated(meant, wanted, at)
     return [_as_of(_with_base(result, bases), wanted, at) for result in meant]
+
+
+def _require_run(name: str, policy: str) -> None:
+    """Refuse a policy with a tag where no single run is named.
+
+    Raises:
+        MissingError: If there is nothing of that name.
+        UsageError: Saying what may be meant.
+    """
+    if RunDir.is_there(RunDir.locate_folder(name)):
+        return
+    newest = min((result.steps for result in _at(name) if not result.is_base), default=0)
+    version, _, tag = policy.partition(".")
+    meant = place_by_fraction(int(version), tag, newest)
+    way = f"name one of its runs: {name}/RUN@{policy}"
+    if meant:
+        way = f"weights at {meant[1]:g} on the line to policy {meant[0]}: {name}@{meant[0]}at{meant[1]:g}"
+    raise UsageError(f"{name} has no policy {policy}: an update with a tag is of a single run", way)
 
 
 def _with_base(result: Result, bases: Sequence[Result]) -> Result:

@@ -20,7 +20,7 @@ from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import split_label, split_line, split_place
-from rsgrpo_cli.run_commands import for_each, on_the_same, to_measure
+from rsgrpo_cli.run_commands import for_each, on_the_same, to_measure, trust_of
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.staleness import require_own
 from rsgrpo_cli.studies.canary import alike
@@ -178,6 +178,8 @@ def _group(label: str, found: Sequence[Result]) -> Group:
         changed = differing([first, other])
         if changed:
             name, (old, new) = next(iter(changed.items()))
+            if name == "policy":  # all else is equal: one of them has not come as far
+                raise _other_lengths(label, members)
             raise UsageError(
                 f"{label}: {first.name} has {name} {old}, and {other.name} {new}",
                 "runs of one group differ in their seed alone; give each group a label: LABEL=RUN",
@@ -187,6 +189,31 @@ def _group(label: str, found: Sequence[Result]) -> Group:
     if twice is not None:
         raise _same_seed(label, [member for member in members if member.config.seed == twice], twice)
     return Group(label, tuple(members))
+
+
+def _other_lengths(label: str, members: Sequence[Result]) -> UsageError:
+    """That members of a group have come to other policies: how far each is, and what makes them comparable."""
+    last = max(members, key=lambda member: member.steps)
+    behind = min(members, key=lambda member: member.steps)
+    told = f"{label}: {last.name} is at policy {last.steps}, and {behind.name} at {behind.steps}"
+    if any(member.policy is not None for member in members):  # as they were asked for
+        return UsageError(told, "name one policy for all of a group; to compare policies: LABEL=RUN@POLICY for each")
+    short = [(member.run, ["--steps", str(last.steps)]) for member in members if member.steps < last.steps]
+    flags = trust_of(last.config, "train")
+    rest = for_each("train", [(run, [*steps, *flags]) for run, steps in short])
+    shared = {*_evaluated(members[0])}.intersection(*map(_evaluated, members))
+    newest = f"compare the newest policy that all have, {_place_of(members)}@{max(shared)}; or " if shared else ""
+    return UsageError(told, f"{newest}train the rest: {rest}")
+
+
+def _place_of(members: Sequence[Result]) -> str:
+    """The folder that members are in, as a place to compare; RUN, where each was named by itself."""
+    folders = {str(Path(member.file or member.run).parent) for member in members if member.sweep}
+    return folders.pop() if len(folders) == 1 else "RUN"
+
+
+def _evaluated(member: Result) -> set[int]:
+    return {one.policy for one in member.evaluations if one.interpolation == WHOLE and one.policy}
 
 
 def _same_seed(label: str, found: Sequence[Result], seed: int) -> UsageError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ class Result:
         steps: The updates that were done; 0 where only the base model was evaluated.
         canary: What a fixed small run came to with the code that made this; empty where nobody looked.
         place: The run directory, where it was read from one.
+        file: The file that it was kept in, where it was read from one.
         policy: The policy that was asked for, from `finding.find`; None is its newest.
         at: Where on the line from the base model to that policy the weights are that it is about.
     """
@@ -84,6 +85,7 @@ class Result:
     place: str = ""
     policy: int | None = None
     at: float = WHOLE
+    file: str = ""
 
     @property
     def is_base(self) -> bool:
@@ -220,7 +222,7 @@ def read(path: Path) -> list[Result]:
     Raises:
         MissingError, ArtifactError: If it is not one.
     """
-    return [_as_result(row) for row in read_table(path, CELLS).to_pylist()]
+    return [replace(_as_result(row), file=str(path)) for row in read_table(path, CELLS).to_pylist()]
 
 
 def _as_row(result: Result) -> dict[str, Any]:

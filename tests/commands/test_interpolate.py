@@ -67,6 +67,21 @@ def test_weights_on_the_line_that_were_not_evaluated(cli: Cli, trained: Path) ->
     assert (base.code, "where the line begins" in base.err) == (2, True)
 
 
+@pytest.mark.parametrize(("fraction", "meant"), [("0.5", "2at0.5"), ("1.75", "1at0.75"), ("9.7", "2at0.7")])
+def test_a_fraction_is_no_policy_and_what_may_be_meant_is_named(
+    cli: Cli, trained: Path, fraction: str, meant: str
+) -> None:
+    policy, _, at = meant.partition("at")
+    for place in (f"{trained}@{fraction}", "trained"):
+        words = ["compare", place] if "@" in place else ["eval", "--run", place, "--policy", fraction]
+        refused = cli(*words)
+        assert (refused.code, f"no policy {fraction}" in refused.err) == (1, True)
+        assert f"runs/trained@{meant}; " in refused.err
+        assert refused.err.endswith(f"--policy {policy} --interpolate {at}\n")
+    assert cli("eval", "--run", trained, "--policy", policy, "--interpolate", at, *FEW).code == 0
+    assert cli("compare", f"{trained}@{meant}").code == 0
+
+
 def test_the_command_for_more_samples_draws_them_alike(cli: Cli, trained: Path) -> None:
     warm = ("--benchmark", "toy", "--tag", "warm", "--temperature", "0.5")
     assert cli("eval", "--run", trained, "--interpolate", "0.5", *warm, *FEW).code == 0

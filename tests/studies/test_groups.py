@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rsgrpo_cli.config import resolve
-from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparison import baseline_of, compare_groups
 from rsgrpo_cli.studies.figures.inputs import baseline_group, with_base
@@ -156,6 +156,38 @@ def test_what_cannot_be_one_group_is_refused(study: str, tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     with pytest.raises(MissingError, match="no runs and no results"):
         find_groups([str(tmp_path / "empty")])
+
+
+def test_a_policy_with_a_tag_is_of_a_single_run(study: str) -> None:
+    for fraction, hint in (
+        ("0.5", f"weights at 0.5 on the line to policy 2: {study}@2at0.5"),
+        ("1.75", f"weights at 0.75 on the line to policy 1: {study}@1at0.75"),
+        ("2.beta8", f"name one of its runs: {study}/RUN@2.beta8"),
+    ):
+        with pytest.raises(UsageError, match=rf"has no policy {fraction}: ") as refused:
+            find_groups([f"{study}@{fraction}"])
+        assert refused.value.hint == hint
+
+
+def test_a_group_whose_runs_have_come_to_other_policies(tmp_path: Path) -> None:
+    further = replace(result("a-seed0", 0, [1, 1], steps=3), evaluations=[counts(at, [1, 1]) for at in (1, 2, 3)])
+    place = keep(tmp_path / "s", further, result("a-seed1", 1, [1, 1]), result("a-seed2", 2, [1, 1]))
+    with pytest.raises(UsageError, match="a: a-seed0 is at policy 3, and a-seed1 at 2") as refused:
+        find_groups([place])
+    rest = 'for run in runs/s/a-seed1 runs/s/a-seed2; do rsgrpo train --run "$run" --steps 3; done'
+    assert refused.value.hint == f"compare the newest policy that all have, {place}@2; or train the rest: {rest}"
+    assert find_groups([f"{place}@2"])[0].seeds == (0, 1, 2)
+    with pytest.raises(UsageError, match="a-seed0 is at policy 2, and a-seed0 at 1") as asked:
+        find_groups([f"x={place}/a-seed0.parquet@{policy}" for policy in (1, 2)])
+    assert asked.value.hint == "name one policy for all of a group; to compare policies: LABEL=RUN@POLICY for each"
+
+
+def test_a_damaged_file_of_a_result_is_made_again_by_its_sweep(study: str) -> None:
+    file = Path(study) / "grpo-seed0.parquet"
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(ArtifactError, match=r"grpo-seed0\.parquet is damaged or cut short") as refused:
+        find_groups([study])
+    assert refused.value.hint == "move it away and run the sweep with its --keep again"
 
 
 def test_results_of_code_that_behaves_otherwise_do_not_stand_beside_each_other(tmp_path: Path) -> None:
