@@ -1,11 +1,17 @@
-"""Words of messages that depend on numbers."""
+"""Words that several messages share, and those that depend on numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+AGAIN = "the same command again"
 VERBS = {"has": "have", "is": "are", "was": "were", "does": "do"}
+
+
+def again(run: object) -> str:
+    """The same command on a run at this path: without --run, it might start another."""
+    return f"{AGAIN} with --run {run}"
 
 
 def plural(number: float, noun: str) -> str:

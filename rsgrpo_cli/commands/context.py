@@ -16,14 +16,12 @@ from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_trai
 from rsgrpo_cli.config.typed import as_typed
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import ArtifactError, Interrupted, LockedError, RsgrpoError, UsageError
-from rsgrpo_cli.wording import counted, counts_told, fact, raised
+from rsgrpo_cli.wording import AGAIN, again, counted, counts_told, fact, raised
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session
     from rsgrpo_cli.pipeline.stage import Outcome
     from rsgrpo_cli.run_dir import RunDir
-
-_AGAIN = "the same command again"
 
 
 @contextmanager
@@ -81,7 +79,7 @@ def at_work(
         elif isinstance(error, RsgrpoError):
             error.hint = _with_the_run(error.hint, run)
         elif isinstance(error, KeyboardInterrupt):  # a second Ctrl-C
-            to_resume = f"to resume: run {_AGAIN} with --run {run.path}"
+            to_resume = f"to resume: run {again(run.path)}"
             raise Interrupted("stopped at once; what was finished is kept", to_resume) from error
         raise
 
@@ -122,8 +120,8 @@ def _with_the_run(hint: str, run: RunDir) -> str:
     """A next step that reaches this run: without `--run`, the same command would start another."""
     if "--run" in hint:
         return hint
-    if _AGAIN in hint:
-        return hint.replace(_AGAIN, f"{_AGAIN} with --run {run.path}")
+    if AGAIN in hint:
+        return hint.replace(AGAIN, again(run.path))
     created = run.made_since is not None
     return f"{hint}{'; ' if hint else ''}{run.path} is kept: continue with --run {run.path}" if created else hint
 

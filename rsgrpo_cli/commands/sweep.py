@@ -11,7 +11,7 @@ from rsgrpo_cli.commands import options
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError
-from rsgrpo_cli.wording import counted, verb
+from rsgrpo_cli.wording import AGAIN, counted, verb
 
 if TYPE_CHECKING:
     from rsgrpo_cli.studies.grid import Grid
@@ -141,13 +141,15 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
 
 
 def _failure(failed: list[Job]) -> RsgrpoError:
+    from rsgrpo_cli.studies.sweep import hint_of
+
     first = failed[0]
     many = counted(len(failed), "run")
-    hint = f"{first.hint}; " if first.hint else ""
-    where = f"see {first.log}; " if first.log.is_file() else ""
+    hint = hint_of(first)
+    where = f"see {first.log}" if first.log.is_file() else ""
+    rest = "" if AGAIN in hint else f"{AGAIN} repeats only what is not done"
     return RsgrpoError(
-        f"{many} failed: {first.name}: {first.why}",
-        f"{hint}{where}the same command again repeats only what is not done",
+        f"{many} failed: {first.name}: {first.why}", "; ".join(part for part in (hint, where, rest) if part)
     )
 
 

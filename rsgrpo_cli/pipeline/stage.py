@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli import activity
+from rsgrpo_cli import activity, wording
 from rsgrpo_cli.errors import Interrupted
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.staleness import Freshness, decide
@@ -113,4 +113,4 @@ def _named(stage: str, where: Mapping[str, int | str]) -> str:
 
 def again(session: Session) -> str:
     """The command that resumes this run."""
-    return f"run the same command again with --run {session.run.path}"
+    return f"run {wording.again(session.run.path)}"

@@ -106,6 +106,11 @@ class Job:
     _logged: int = 0
     _started: float = 0.0
 
+    @property
+    def command(self) -> Sequence[str]:
+        """The one that runs or that it ended with; the first one before it has begun."""
+        return self.commands[min(self._at, len(self.commands) - 1)]
+
     def running_seconds(self) -> float:
         """How long it has been at work."""
         return time.monotonic() - self._started

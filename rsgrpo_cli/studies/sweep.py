@@ -10,6 +10,7 @@ What is done is on disk alone, so the same command again does what is left, what
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,12 +21,17 @@ from rsgrpo_cli.config import Overrides, RunConfig, override
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import forking
+from rsgrpo_cli.run_commands import command
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import evaluations
 from rsgrpo_cli.studies import other_settings, results
 from rsgrpo_cli.studies.grid import Cell, is_evaluated
 from rsgrpo_cli.studies.jobs import Job
 from rsgrpo_cli.tasks.sources import source_name
+from rsgrpo_cli.wording import AGAIN, again
+
+_ACCEPTS = re.compile(r"(?<=: )--(?:accept-changes|accept-inexact|force)\b")
+"""Flags that the command of one run has and a sweep has not, where a hint gives nothing but the flag."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +208,13 @@ def start(run: RunDir, cell: Cell, base: RunDir) -> None:
         forking.fork(base, 0, run.path, settings)
     else:  # a setting that cannot be laid over the base's own
         RunDir.create(run.path, cell.config)
+
+
+def hint_of(job: Job) -> str:
+    """What to do about a job that failed, for who called the sweep: that has no --run, nor --accept-changes."""
+    name, _, path = job.command[:3]
+    own = command(RunDir(Path(path)), name)
+    return _ACCEPTS.sub(lambda flag: f"{own} {flag[0]}", job.hint.replace(again(path), AGAIN))
 
 
 def held_by(run: RunDir) -> str:

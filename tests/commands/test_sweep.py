@@ -187,4 +187,5 @@ def test_a_cell_that_fails_stops_no_other(cli: Cli, tmp_path: Path) -> None:
     told = json.loads(cli(*command, "--json").out)  # one object
     assert (told["cells"], told["done"], list(told["failed"])) == (2, 1, ["lost-seed0"])
     assert told["error"].startswith("1 run failed: lost-seed0: ")
-    assert told["hint"]
+    # A sweep has no --run.
+    assert told["hint"] == "fix it and run the same command again; see runs/s/logs/lost-seed0.log"

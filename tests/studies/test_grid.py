@@ -8,7 +8,8 @@ from rsgrpo_cli.config import Overrides, override
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.studies.grid import Grid, read_grid, read_seeds, split_axes
-from rsgrpo_cli.studies.sweep import Sweep, as_begun
+from rsgrpo_cli.studies.jobs import Job
+from rsgrpo_cli.studies.sweep import Sweep, as_begun, hint_of
 
 
 def names(grid: Grid) -> list[str]:
@@ -174,3 +175,23 @@ def test_places_on_the_line_are_between_the_ends(tmp_path: Path) -> None:
     file.write_text("line = [0, 1]")
     with pytest.raises(UsageError, match="line is a list of numbers between 0 and 1"):
         read_grid(file)
+
+
+@pytest.mark.parametrize(
+    ("hint", "told"),
+    [
+        ("fix it and run the same command again with --run runs/s/cell", "fix it and run the same command again"),
+        (
+            "put it back; or branch off: rsgrpo fork NEW --run runs/s/cell; to continue on purpose: --accept-changes",
+            "put it back; or branch off: rsgrpo fork NEW --run runs/s/cell; to continue on purpose: "
+            "rsgrpo train --run runs/s/cell --accept-changes",
+        ),
+        (
+            "measure again: rsgrpo eval --run runs/s/cell --force",
+            "measure again: rsgrpo eval --run runs/s/cell --force",
+        ),
+    ],
+)
+def test_the_hint_of_a_run_that_failed_is_one_for_the_sweep(hint: str, told: str) -> None:
+    job = Job("cell", [["train", "--run", "runs/s/cell"]], Path("log"), hint=hint)
+    assert hint_of(job) == told
