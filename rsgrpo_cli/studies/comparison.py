@@ -17,10 +17,9 @@ from typing import Literal
 import numpy as np
 
 from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, crossed_interval
-from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.studies.changes import changes
 from rsgrpo_cli.studies.groups import FloatArray, Group, require_one_policy, require_samples
-from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
 
 Correction = Literal["bonferroni", "none"]
@@ -70,6 +69,7 @@ class Comparison:
         entries: By group, benchmark and column.
         changes: Group -> problems that it solves and the base model does not, and the reverse, per seed on average
             and by as many samples of each; empty without a base model.
+        changed_by: Group -> which samples those are, where it and its base model have other numbers.
         correction: How the intervals were widened that `differs` goes by.
     """
 
@@ -79,6 +79,7 @@ class Comparison:
     columns: tuple[tuple[str, float], ...]
     entries: tuple[Entry, ...]
     changes: dict[str, tuple[float, float]]
+    changed_by: dict[str, str]
     correction: Correction
 
     def entry(self, label: str, benchmark: str, column: tuple[str, float]) -> Entry:
@@ -116,7 +117,9 @@ class Comparison:
         if len(set.union(*numbers.values())) == 1:
             return ""
         told = [f"{label} {' and '.join(map(str, sorted(numbers[label])))}" for label in numbers]
-        return f"Samples per problem differ, and all are used: {', '.join(told)}"
+        words = f"Samples per problem differ, and all are used: {', '.join(told)}"
+        by = [f"{label} by {which}" for label, which in self.changed_by.items() if label in self.changes]
+        return f"{words}. Newly solved and lost, though: {', '.join(by)}" if by else words
 
 
 def compare_groups(
@@ -153,13 +156,15 @@ def compare_groups(
                 base = [values[baseline.label, name, column] for name in place]
                 against = None if group is baseline else base
                 entries.append(_entry(group, baseline, place, column, mine, against, many))
+    changed = changes(groups, benchmarks)
     return Comparison(
         tuple(groups),
         baseline,
         tuple(benchmarks),
         tuple(columns),
         tuple(entries),
-        _changes(groups, benchmarks),
+        {label: (one.new, one.lost) for label, one in changed.items()},
+        {label: one.by for label, one in changed.items() if one.by},
         correction,
     )
 
@@ -198,37 +203,6 @@ def _entry(
 def _quantile(confidence: float) -> float:
     """How many standard deviations a normal interval reaches to either side."""
     return NormalDist().inv_cdf(0.5 + confidence / 2)
-
-
-def _changes(groups: Sequence[Group], benchmarks: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Problems newly solved and lost against the base model, per seed on average, by as many samples of each."""
-    bases = [member for group in groups if group.is_base for member in group.members]
-    found = {}
-    for group in groups:
-        pairs = [(member, base) for member in group.members if (base := _base_of(member, bases))]
-        if not group.is_base and len(pairs) == len(group.members):
-            per_seed = [[_newly_solved_and_lost(*pair, name) for pair in pairs] for name in benchmarks]
-            new, lost = np.sum(np.mean(per_seed, axis=1), axis=0)
-            found[group.label] = (float(new), float(lost))
-    return found
-
-
-def _base_of(member: Result, bases: Sequence[Result]) -> Result | None:
-    """The evaluated base model of a run: of the same model, and of the same seed where there is one."""
-    same = [base for base in bases if base.config.model.name == member.config.model.name]
-    return next((base for base in same if base.config.seed == member.config.seed), same[0] if same else None)
-
-
-def _newly_solved_and_lost(member: Result, base: Result, benchmark: str) -> tuple[float, float]:
-    """Of one benchmark.
-
-    Where one has more samples, what is expected of as many as the other has: k of n samples solve a problem with
-    probability pass@k. At equal numbers that is 0 or 1, and these are counts.
-    """
-    mine, theirs = member.counts(benchmark), base.counts(benchmark)
-    k = min(int(mine.n_M.min()), int(theirs.n_M.min()))
-    ours_M, base_M = (pass_at_k(one.n_M, one.correct_M, k) for one in (mine, theirs))
-    return float((ours_M * (1 - base_M)).sum()), float(((1 - ours_M) * base_M).sum())
 
 
 def baseline_of(groups: Sequence[Group], label: str | None) -> Group:

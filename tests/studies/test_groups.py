@@ -299,7 +299,10 @@ def test_problems_newly_solved_by_fewer_samples_than_the_base_model_has(tmp_path
     table = compare_groups(found, ["toy"], [("pass", 1)], found[1])
     # Seed 0: one problem is new, and half a one lost; seed 1: two are new, and one is lost.
     assert table.changes["grpo"] == pytest.approx((1.5, 0.75))
-    assert "Samples per problem differ, and all are used: base 4 and 8, grpo 4" in table.caption()
+    assert "Samples per problem differ, and all are used: base 4 and 8, grpo 4. " in table.caption()
+    assert "Newly solved and lost, though: grpo by what is expected of 4 samples of each" in table.caption()
+    assert "what is expected" in as_text(table, "markdown", changes=True)
+    assert "what is expected" not in as_text(table, "markdown")
 
 
 def test_one_group_alone_has_no_difference_in_its_caption(study: str) -> None:
