@@ -12,7 +12,7 @@ from rsgrpo_cli.locks import LOCKS, holder
 
 MOST_NAMED = 8
 """Runs of a sweep that a message names."""
-_NAME_ONE = "name one of its runs: rsgrpo ls {} lists them"
+_ITS_RUNS = "rsgrpo ls {0} lists the runs of {0}"
 
 
 def fresh_path(runs: Path, config: RunConfig) -> Path:
@@ -79,7 +79,9 @@ def newest(runs: Path) -> Path:
         return found
     start = "start one: rsgrpo train, or rsgrpo prepare"
     if not configs and (inside := sweeps(runs)):
-        raise MissingError(f"no run under runs/ but those of sweeps ({', '.join(inside)})", _NAME_ONE.format(inside[0]))
+        raise MissingError(
+            f"no run under runs/ but those of sweeps ({', '.join(inside)})", f"name one: {_ITS_RUNS.format(inside[0])}"
+        )
     if configs:
         others = ", ".join(path.parent.name for path in configs)
         raise MissingError("no run under runs/ has problems to train on", f"{start}; or name one: --run ({others})")
@@ -117,7 +119,7 @@ def _what_is_there(runs: Path, wanted: str) -> str:
         more = f"; sweeps: {', '.join(inside)}" if inside else ""
         return f"runs here: {', '.join(have)}{more}"
     if inside:
-        return f"sweeps here: {', '.join(inside)}; {_NAME_ONE.format(inside[0])}"
+        return f"sweeps here: {', '.join(inside)}; {_ITS_RUNS.format(inside[0])}"
     return "start one: rsgrpo train, or rsgrpo prepare"
 
 

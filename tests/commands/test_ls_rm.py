@@ -178,6 +178,12 @@ def test_what_is_not_ours_stays(cli: Cli, sweep: Path, tmp_path: Path) -> None:
     assert (outside / "part-00000.parquet").read_text() == "mine"
 
 
+def test_a_name_that_nothing_has_is_told_what_there_is(cli: Cli, sweep: Path) -> None:
+    result = cli("rm", "none", "--yes")
+    assert result.err.splitlines()[-1] == "  sweeps here: s; rsgrpo ls s lists the runs of s"  # and may go whole
+    assert cli("status").err.splitlines()[-1] == "  name one: rsgrpo ls s lists the runs of s"
+
+
 @pytest.mark.parametrize(
     ("place", "told", "hint"),
     [
