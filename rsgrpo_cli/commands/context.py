@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rsgrpo_cli import activity, events
 from rsgrpo_cli.commands.live import shown
 from rsgrpo_cli.commands.spreading import Spreading, spread
-from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, resolve
+from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, difference, override, resolve
 from rsgrpo_cli.config.typed import as_typed
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import ArtifactError, Interrupted, LockedError, RsgrpoError, UsageError
@@ -149,7 +149,7 @@ def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]
     for field, (old, new) in changed_fields(stored, wanted).items():
         if field.startswith("model.") and decides_training(field):
             raise UsageError(
-                f"run {run.name} has {field} {old}, not {new}",
+                f"run {run.name} has {difference(field, old, new)}",
                 f"a single stage cannot change it; name another run, or branch off: rsgrpo fork NEW --run {run.path}",
             )
     return run, wanted

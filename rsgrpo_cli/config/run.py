@@ -226,6 +226,16 @@ def changed_fields(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]
     return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
 
 
+def difference(name: str, old: Any, new: Any) -> str:
+    """How a field differs, in words also where it is empty: the default eval.benchmark, not toy."""
+    defaults = flat(RunConfig().model_dump(mode="json")).items()
+    if old in _EMPTY:
+        return f"{'the default' if (name, old) in defaults else 'no'} {name}, not {new}"
+    if new in _EMPTY:
+        return f"{name} {old}, not {'the default' if (name, new) in defaults else 'none'}"
+    return f"{name} {old}, not {new}"
+
+
 def decides_training(name: str) -> bool:
     """Whether a field decides what training makes, so that a run cannot change it later.
 
@@ -311,6 +321,10 @@ def _real_settings(section: str) -> str:
     if fields is None:
         return f"the sections are {', '.join(name for name in RunConfig.model_fields if name != 'seed')}, and seed"
     return f"{section} has: {', '.join(fields)}"
+
+
+_EMPTY: tuple[Any, ...] = (None, "", [])
+"""Values that say nothing in a message."""
 
 
 _PLAIN = {

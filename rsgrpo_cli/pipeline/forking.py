@@ -15,7 +15,7 @@ from typing import Any
 from rsgrpo_cli import config_file, disk, manifests
 from rsgrpo_cli.artifacts import read_table, write_json
 from rsgrpo_cli.checked_steps import require_own_settings
-from rsgrpo_cli.config import Overrides, OwnEstimatorConfig, changed_fields, decides_training, override
+from rsgrpo_cli.config import Overrides, OwnEstimatorConfig, changed_fields, decides_training, difference, override
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
 from rsgrpo_cli.identity import read_identity, refuse_unasked, write_identity
@@ -266,7 +266,7 @@ def _require_same_past(changed: Mapping[str, tuple[Any, Any]], policy: str) -> N
         problems = name.startswith("prepare.") and decides_training(name)
         if problems or name in ("model.name", "model.lora_rank", "model.lora_alpha"):
             raise UsageError(
-                f"{policy} was trained with {name} {was}, not {wanted}",
+                f"{policy} was trained with {difference(name, was, wanted)}",
                 "only a fork of the base model can change that: --step 0",
             )
 

@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from rsgrpo_cli import activity, health
-from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, override, override_afresh
+from rsgrpo_cli.config import (
+    Overrides,
+    RunConfig,
+    changed_fields,
+    decides_training,
+    difference,
+    override,
+    override_afresh,
+)
 from rsgrpo_cli.errors import DivergedError, Interrupted, UsageError
 from rsgrpo_cli.identity import read_identity
 from rsgrpo_cli.pipeline import evaluation, preparation, prompt_checks, steps
@@ -46,7 +54,7 @@ def resume_config(run: RunDir, overrides: Overrides) -> RunConfig:
         if decides_training(name) or decides_problems:
             flag = name.removesuffix(".name").split(".")[-1].replace("_", "-")
             raise UsageError(
-                f"run {run.name} was created with {flag} {old}, not {new}",
+                f"run {run.name} was created with {difference(flag, old, new)}",
                 "leave it out (flag or --config) to resume the run as it is; or branch off with it: "
                 f"rsgrpo fork NEW --run {run.path}",
             )

@@ -5,7 +5,7 @@ More steps and other evaluations are made of the runs that are there: nothing ha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,15 @@ def differences(there: RunConfig, wanted: RunConfig) -> dict[str, tuple[Any, Any
     return changed
 
 
-def next_step(runs: Iterable[tuple[RunDir, RunConfig]]) -> str:
+def next_step(runs: Sequence[tuple[RunDir, RunConfig]], *, keeps: bool = False) -> str:
     """What to do where runs are there with other settings than are asked for; nothing that is there is lost by it.
 
     Args:
-        runs: The runs, each with the settings that are asked for.
+        runs: The runs, each with the settings that are asked for; none if some are gone.
+        keeps: Whether the sweep keeps results: those that are kept already stay as they are.
     """
+    if not runs:
+        return ANEW
     made: dict[Command, None] = {}
     for run, wanted in runs:
         changed = differences(run.config(), wanted)
@@ -52,7 +55,9 @@ def next_step(runs: Iterable[tuple[RunDir, RunConfig]]) -> str:
     for name, what in (("train", "train"), ("eval", "evaluate")):
         if of := [(run, flags) for command, run, flags in made if command == name]:
             told.append(f"{what} the runs that are there: {for_each(name, of)}")
-    return f"{'; '.join(told)}; or choose another --name"
+    if keeps:
+        told.append("then keep their results anew: the sweep as it was, with another --keep")
+    return "; ".join([*told, "or choose another --name"])
 
 
 def _can_be_added(wanted: RunConfig, changed: Collection[str]) -> bool:

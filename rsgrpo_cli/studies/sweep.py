@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from rsgrpo_cli.artifacts import hash_json
-from rsgrpo_cli.config import Overrides, RunConfig, override
+from rsgrpo_cli.config import Overrides, RunConfig, difference, override
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import forking
@@ -114,8 +114,15 @@ class Sweep:
 
     def _require_same(self, name: str, there: RunConfig, wanted: RunConfig) -> None:
         for field, (old, new) in other_settings.differences(there, wanted).items():
-            hint = other_settings.next_step(self._runs_there()) if self.kept is None else other_settings.ANEW
-            raise UsageError(f"cell {name} of {self.name} is there with {field} {old}, not {new}", hint)
+            told = difference(field, old, new)
+            raise UsageError(f"cell {name} of {self.name} is there with {told}", self._next_step())
+
+    def _next_step(self) -> str:
+        """What to do about cells with other settings; where one has left nothing but its result, it is made anew."""
+        keeps = self.kept is not None
+        names = {cell.name for cell in self.cells if self.kept and (self.kept / f"{cell.name}.parquet").is_file()}
+        runs = self._runs_there()
+        return other_settings.next_step(runs if names <= {run.name for run, _ in runs} else [], keeps=keeps)
 
     def _runs_there(self) -> list[tuple[RunDir, RunConfig]]:
         runs = [(RunDir(self.place / cell.name), cell.config) for cell in self.cells]

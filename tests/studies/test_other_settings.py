@@ -1,14 +1,18 @@
 """What a sweep says where its runs are there with other settings than are asked for."""
 
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rsgrpo_cli.config import Overrides, override
+from rsgrpo_cli.config import Overrides, difference, override
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.studies.grid import Grid
 from rsgrpo_cli.studies.sweep import Sweep
+from tests.studies.test_groups import keep, result
 
 MADE: Overrides = {"train.steps": 2, "eval.num_samples": 4, "eval.k": [1]}
 LEAVE = "to go on with the sweep, leave its settings as they were; for others, choose another --name"
@@ -66,8 +70,37 @@ def test_what_the_runs_can_be_given_is_told_as_a_command_and_nothing_is_removed(
     assert hint(place, changed) == told
 
 
-def test_a_result_that_is_kept_is_not_removed_either(place: Path) -> None:
-    assert hint(place, {"eval.num_samples": 8}, Path("kept")) == LEAVE  # no result is kept yet, and the run is there
+def kept_result(place: Path) -> Path:
+    """The result of the first seed, with the settings of its run."""
+    one = result("seed0", 0, [1, 0])
+    keep(Path("kept"), replace(one, config=RunDir(place / "seed0").config()))
+    return Path("kept")
+
+
+@pytest.mark.parametrize("kept", [lambda _: Path("nothing-yet"), kept_result])
+def test_a_sweep_that_keeps_results_names_the_same_command(place: Path, kept: Callable[[Path], Path]) -> None:
+    folder = kept(place)
+    assert hint(place, {"eval.num_samples": 8}, folder) == (
+        "evaluate the runs that are there: for run in runs/s/base runs/s/seed0 runs/s/seed1; do "
+        'rsgrpo eval --run "$run" --num-samples 8; done; then keep their results anew: the sweep as it was, with '
+        "another --keep; or choose another --name"
+    )
+    assert hint(place, {"eval.temperature": 0.5}, folder) == LEAVE
+
+
+def test_a_result_whose_run_is_gone_cannot_be_given_more(place: Path) -> None:
+    folder = kept_result(place)
+    shutil.rmtree(place / "seed0")
+    assert hint(place, {"eval.num_samples": 8}, folder) == LEAVE
+
+
+def test_a_setting_that_is_empty_is_told_in_words(place: Path) -> None:
+    planned = Sweep(place, Grid(MADE | {"eval.benchmark": "toy-validation"}, seeds=(0, 1)).cells())
+    with pytest.raises(UsageError, match=r"is there with the default eval\.benchmark, not toy-validation"):
+        planned.jobs()
+    assert difference("eval.benchmark", "toy", "") == "eval.benchmark toy, not the default"
+    assert difference("advantage.k", None, 4) == "no advantage.k, not 4"
+    assert difference("advantage.beta", 2, None) == "advantage.beta 2, not none"
 
 
 def test_a_cell_that_was_trained_further_is_the_one_of_more_steps(place: Path) -> None:
