@@ -11,6 +11,7 @@ from rsgrpo_cli.report.evaluations import require_line, split_line, split_on_lin
 from rsgrpo_cli.run_commands import for_each, place_by_fraction, to_measure
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.staleness import place_flags
+from rsgrpo_cli.studies.kept import then_keep_anew
 from rsgrpo_cli.studies.results import Result, of_run, read
 from rsgrpo_cli.wording import counted
 
@@ -94,7 +95,7 @@ def _require_evaluated(found: Sequence[Result], policy: int, at: float) -> None:
     again = for_each("eval", [(one.run, one.eval_flags(policy, None, *place_flags(at))) for one in lacking])
     raise MissingError(
         f"{first.name}{many} {has} no evaluation of policy {policy}{where}; evaluated: {_evaluated(first)}",
-        to_measure(again, "them" if many else "it"),
+        then_keep_anew(to_measure(again, "them" if many else "it"), lacking),
     )
 
 

@@ -25,6 +25,7 @@ from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.staleness import require_own
 from rsgrpo_cli.studies.canary import alike
 from rsgrpo_cli.studies.finding import find
+from rsgrpo_cli.studies.kept import then_keep_anew
 from rsgrpo_cli.studies.results import Counts, Result
 from rsgrpo_cli.wording import verb
 
@@ -97,7 +98,8 @@ def require_samples(groups: Sequence[Group], benchmarks: Sequence[str], k: int, 
         more = f", the fewest of {len(names)} runs that have too few" if len(names) > 1 else ""
         again = for_each("eval", [(member.run, flags) for _, member, flags in few])
         raise UsageError(
-            f"pass@{k} needs {k} samples per problem; {lacking.name} has {fewest}{more}", f"draw more: {again}"
+            f"pass@{k} needs {k} samples per problem; {lacking.name} has {fewest}{more}",
+            then_keep_anew(f"draw more: {again}", [member for _, member, _ in few]),
         )
 
 
@@ -300,7 +302,7 @@ def require_one_policy(group: Group, benchmark: str) -> None:
         other = f"; or compare the newest that all have, @{shared[-1]}" if shared else ""
         raise UsageError(
             f"{first.name} was evaluated on {benchmark} up to policy {policy}, others of {group.label} up to {last}",
-            f"evaluate what is missing: {again}{other}",
+            then_keep_anew(f"evaluate what is missing: {again}", [one for one, _ in behind]) + other,
         )
 
 
@@ -324,7 +326,7 @@ def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
     elif know:
         who = f"{len(know)} of {len(members)} runs {verb(len(know), 'has')}"
         told = f"no benchmark is shared by all: {told} on {wanted}, which {who}"
-    return UsageError(told, to_measure(again, "it" if len(lacking) == 1 else "them"))
+    return UsageError(told, then_keep_anew(to_measure(again, "it" if len(lacking) == 1 else "them"), lacking))
 
 
 def _refuse_stale(member: Result, benchmark: str | None) -> None:
