@@ -57,6 +57,8 @@ def test_another_estimator_does_not_inherit_the_knobs_of_the_first() -> None:
         ({"eval.k": 4}, "eval.k: must be a list, such as [1, 32], not 4"),
         ({"eval.k": "a"}, "eval.k: must be a list, such as [1, 32], not 'a'"),
         ({"eval.k": ["a", 4]}, "eval.k.0: must be a whole number, not 'a'"),
+        ({"eval.benchmark": ["toy", "sums"]}, 'for example eval.benchmark="toy,sums"'),
+        ({"advantage.estimator": "pkpo", "advantage.k": "x"}, "for example advantage.k="),
         ({"rollout.n": 8}, "rollout.n is not a setting"),
         ({"rollout.grup_size": 8}, "did you mean rollout.group_size?"),
         ({"rolout.group_size": 8}, "did you mean rollout?"),
@@ -94,9 +96,13 @@ def test_a_cosine_ends_where_the_run_was_going_to() -> None:
 
 
 def test_an_unknown_file_and_a_broken_one(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="no configuration file"):
+    with pytest.raises(MissingError, match="no configuration file") as missing:
         config.resolve({}, tmp_path / "none.toml")
+    assert missing.value.hint == "check the path given with --config"
     (tmp_path / "broken.toml").write_text("[rollout\n")
+    with pytest.raises(MissingError, match="no configuration file") as missing:
+        config.resolve({}, tmp_path / "none.toml")
+    assert missing.value.hint == "there: broken.toml"
     with pytest.raises(UsageError, match="not valid TOML"):
         config.resolve({}, tmp_path / "broken.toml")
 

@@ -190,7 +190,7 @@ TRAIN_FLAGS = (
 Command = Callable[..., None]
 
 
-def settings(*names: str, defaults: bool = True) -> Callable[[Command], Command]:
+def settings(*names: str, defaults: bool = True, axes: bool = False) -> Callable[[Command], Command]:
     """Give a command the flags of some settings, and `--set` for all others.
 
         @settings("rollout", "model.device")
@@ -201,26 +201,33 @@ def settings(*names: str, defaults: bool = True) -> Callable[[Command], Command]
     Args:
         names: Dotted names, or sections for all of their settings that have a flag.
         defaults: Show the defaults; they mislead where a run's own settings apply.
+        axes: Let a number have several values, "0,4", as a text has anyway.
     """
     chosen = [setting for name in names for setting in _with_flags(name)]
+    numbers = {setting.name for setting in chosen if setting.kind in _NUMBERS and setting.name not in _PARSED}
 
     def decorate(command: Command) -> Command:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "overrides"]
         added = {_parameter_name(setting): setting for setting in chosen}
-        flags = [_keyword(name, _option(setting, defaults)) for name, setting in added.items()]
+        options = [_keyword(name, _option(setting, defaults, axes)) for name, setting in added.items()]
 
         @wraps(command)
         def wrapped(**parameters: Any) -> None:
-            overrides = given(
-                {setting.name: parameters.pop(name) for name, setting in added.items()}, parameters.pop("settings")
-            )
+            flags = {setting.name: parameters.pop(name) for name, setting in added.items()}
+            if axes:
+                flags |= {name: value(text) for name, text in flags.items() if text is not None and name in numbers}
+            overrides = given(flags, parameters.pop("settings"))
             command(**parameters, overrides=overrides)
 
         own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        wrapped.__signature__ = inspect.Signature([*own, *flags, _keyword("settings", SetOption)])  # type: ignore[attr-defined]
+        wrapped.__signature__ = inspect.Signature([*own, *options, _keyword("settings", SetOption)])  # type: ignore[attr-defined]
         return wrapped
 
     return decorate
+
+
+_NUMBERS = {int: "N", float: "X"}
+"""What stands for a number of this type in the help, as `helping` has it."""
 
 
 def _with_flags(name: str) -> list[Setting]:
@@ -238,13 +245,15 @@ def _keyword(name: str, annotation: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _option(setting: Setting, defaults: bool) -> Any:
+def _option(setting: Setting, defaults: bool, axes: bool) -> Any:
     assert setting.flag is not None, f"{setting.name} has no flag"
     kind: Any = setting.kind if setting.kind in (int, float, bool) and setting.name not in _PARSED else str
+    number = _NUMBERS.get(kind) if axes else None
+    kind = str if number else kind
     kind = list[str] if setting.name in _REPEATED else kind
     option = typer.Option(
         *setting.flags,
-        metavar=setting.flag.metavar or "|".join(setting.choices) or None,
+        metavar=setting.flag.metavar or "|".join(setting.choices) or number,
         envvar=setting.flag.env,
         autocompletion=_completion(setting),
         rich_help_panel=PANELS[setting.name.partition(".")[0]],

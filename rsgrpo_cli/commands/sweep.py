@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rsgrpo_cli.studies.sweep import Sweep
 
 
-@options.settings(*(name for name in options.TRAIN_FLAGS if name != "seed"))
+@options.settings(*(name for name in options.TRAIN_FLAGS if name != "seed"), axes=True)
 def sweep(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The sweep's name: its runs are under runs/NAME.")
@@ -56,7 +56,7 @@ def sweep(
 ) -> None:
     """Train and evaluate a grid of settings and seeds, each cell a run; run it again to finish what is left.
 
-    Several values make an axis: --set advantage.beta=0,2,4,8. Named arms go into a --config file.
+    Several values make an axis: --beta 0,2,4,8, or --set for what has no flag. Named arms go into a --config file.
     """
     from rsgrpo_cli.pipeline.own_functions import load_functions
     from rsgrpo_cli.run_dir import RUNS, RunDir

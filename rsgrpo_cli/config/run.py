@@ -6,6 +6,7 @@ written to the run's `config.json` when the run is created; afterwards only the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -299,7 +300,21 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] in _PLAIN:
         message = f"{_PLAIN[first['type']].format(**first.get('ctx', {}))}, not {first['input']!r}"
-    return f"{where}: {message[0].lower()}{message[1:]}" if where else message, ""
+    told = f"{where}: {message[0].lower()}{message[1:]}" if where else message
+    return told, _example([str(part) for part in first["loc"]], first["input"])
+
+
+def _example(loc: list[str], given: Any) -> str:
+    """A value that a setting could have, where it was given another; empty for what is no setting or has no default."""
+    name = ".".join([part for part in loc if part not in TAGS][:2])
+    defaults = flat(RunConfig().model_dump(mode="json"))
+    for variant in (VARIANTS[part] for part in loc if part in VARIANTS):
+        fields = variant.model_fields.items()
+        defaults |= {f"advantage.{field}": info.default for field, info in fields if not info.is_required()}
+    fitting = defaults.get(name)
+    if isinstance(fitting, str) and isinstance(given, list) and all(isinstance(one, str) for one in given):
+        fitting = ",".join(given) or fitting
+    return "" if fitting in _EMPTY else f"for example {name}={json.dumps(fitting)}"
 
 
 def _nearest(path: list[str]) -> str:

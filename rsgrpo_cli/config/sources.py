@@ -28,7 +28,7 @@ def load_settings(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise MissingError(f"no configuration file at {path}") from error
+        raise _no_file(path) from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(data, dict) or not isinstance(data.get("config"), dict):
@@ -41,9 +41,16 @@ def load_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise MissingError(f"no configuration file at {path}") from error
+        raise _no_file(path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
+
+
+def _no_file(path: Path) -> MissingError:
+    """That there is no such file, with those of its kind beside it."""
+    there = sorted(one.name for one in path.parent.glob(f"*{path.suffix}") if one.is_file()) if path.suffix else []
+    hint = f"there: {', '.join(there)}" if there else "check the path given with --config"
+    return MissingError(f"no configuration file at {path}", hint)
 
 
 def nested(overrides: Overrides) -> dict[str, Any]:

@@ -35,7 +35,17 @@ CELLS = ("--name", "s", "--set", "advantage.beta=0,4", "--steps", "2", "-n", "2"
         (["--name", "s", "--seeds", "0,1,0"], "seed 0 is there twice in '0,1,0'", "give each seed once"),
         (["--name", "s", "--seeds", "0-2,2-3"], "seed 2 is there twice", "give each seed once"),
         (["--name", "s", "--seeds", "x"], "seeds 'x' cannot be read", "0-7"),
-        (["--name", "s", "--config", "none.toml"], "no configuration file at none.toml", ""),
+        (["--name", "s", "--config", "none.toml"], "no configuration file at none.toml", "check the path given"),
+        (
+            ["--name", "s", "--set", "advantage.beta=0,x"],
+            "advantage.beta: must be a number, not 'x'",
+            "for example advantage.beta=2.0",
+        ),
+        (
+            ["--name", "s", "--beta", "x"],
+            "cell seed0: advantage.beta: must be a number, not 'x'",
+            "for example advantage.beta=2.0",
+        ),
         (["--name", "s", "--set", "advantage.beta=0,0.0"], "cell beta0-seed0 is there twice", "once"),
         (
             ["--name", "s", "--set", "advantage.beta=1,2", "--beta", "3"],
@@ -65,6 +75,13 @@ def test_a_dry_run_lists_the_cells_and_makes_nothing(cli: Cli, tmp_path: Path) -
     listed = cli("sweep", *CELLS, "--seeds", "0-1", "--dry-run", "--json").json
     assert [cell["cell"] for cell in listed["cells"]] == ["beta0-seed0", "beta4-seed0", "beta0-seed1", "beta4-seed1"]
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("flag", [["--beta", "0,4"], ["--set", "advantage.beta=0,4"]])
+def test_several_values_make_an_axis_with_a_flag_too(cli: Cli, flag: list[str]) -> None:
+    listed = cli("sweep", "--name", "s", *flag, "--steps", "3", "--lr", "1e-4", "--dry-run", "--json").json
+    assert [cell["cell"] for cell in listed["cells"]] == ["beta0-seed0", "beta4-seed0"]
+    assert cli("train", "--beta", "0,4").code == 2
 
 
 @pytest.mark.parametrize(
