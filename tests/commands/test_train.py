@@ -176,7 +176,7 @@ def test_a_fork_tells_of_its_past_as_it_was(cli: Cli) -> None:
     ("setting", "complaint"),
     [
         ("model.lora_rank=8", "trained with model.lora_rank 4, not 8"),
-        ("prepare.limit=40", "trained with prepare.limit None, not 40"),
+        ("prepare.limit=40", "trained with the default prepare.limit, not 40"),
     ],
 )
 def test_a_fork_of_a_trained_policy_keeps_its_adapter_and_its_problems(cli: Cli, setting: str, complaint: str) -> None:
