@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import shlex
 from collections.abc import Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,6 +17,7 @@ from rsgrpo_cli.artifacts import Lineage, read_lineage
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
+from rsgrpo_cli.part_names import sample_range
 from rsgrpo_cli.run_dir import WHOLE, RunDir, is_on_line
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, ROLLOUTS, SUMMARY, ArtifactSchema
 
@@ -154,10 +155,12 @@ def on_the_same(of: Sequence[tuple[str, Sequence[str]]], name: str, on: Sequence
 def given_benchmark(run: RunDir, version: int, name: str, at: float = WHOLE) -> str | None:
     """How the benchmark of an evaluation was given; by another policy's or by the log, where its own do not tell."""
     own = run.evaluation(version, name, at)
-    folders = [own, *sorted(run.path.glob(f"evals/*/{glob.escape(name)}"))]
-    told = (lineage.outputs.get("benchmark") for folder in folders for lineage in _summed_up(folder))
-    logged = (event.get("given") for event in reversed(run.recorded()) if event.get("benchmark") == name)
-    return next((given for given in chain(told, logged) if isinstance(given, str) and given), None)
+    for folder in (own, *sorted(run.path.glob(f"evals/*/{glob.escape(name)}"))):
+        for lineage in _summed_up(folder):
+            if given := lineage.outputs.get("benchmark"):
+                return given
+    logged = [event.get("given") for event in run.recorded() if event.get("benchmark") == name]
+    return next((given for given in reversed(logged) if isinstance(given, str) and given), None)
 
 
 def sampling_flags(
@@ -174,9 +177,10 @@ def sampling_flags(
         many: Whether the flags say how often and for which k; without, only how.
     """
     folder = run.evaluation(version, name, at)
-    drawn = sorted((folder / "rollouts").glob("part-*.parquet"))
-    made: dict[str, Any] = {"num_samples": _most_samples(drawn)} if drawn else {}
-    parts = (lineage for path in drawn if (lineage := _readable(path, ROLLOUTS)))
+    named = [(path, sample_range(path.stem)) for path in sorted((folder / "rollouts").glob("*.parquet"))]
+    held = {path: samples for path, samples in named if samples}
+    made: dict[str, Any] = {"num_samples": max(last for _, last in held.values())} if held else {}
+    parts = (lineage for path in held if (lineage := _readable(path, ROLLOUTS)))
     for lineage in [*islice(parts, 1), *_summed_up(folder)]:
         made |= lineage.config
     own = of.eval.for_benchmark(_dataset(run, name)).model_dump(mode="json", include=set(_ASKED))
@@ -234,11 +238,6 @@ def _summed_up(folder: Path) -> list[Lineage]:
     """The lineage of an evaluation's tables: both say how it was asked for."""
     both = (_readable(folder / "problems.parquet", PROBLEMS), _readable(folder / "summary.parquet", SUMMARY))
     return [lineage for lineage in both if lineage]
-
-
-def _most_samples(parts: Sequence[Path]) -> int:
-    """How many samples of a problem an evaluation has, by the names of its part files."""
-    return max(int(path.stem.split("-")[2]) for path in parts)
 
 
 def _flag(setting: str) -> str:

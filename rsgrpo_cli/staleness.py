@@ -6,7 +6,6 @@ makes from what. Everybody who reads an evaluation asks here first: it belongs t
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
 from rsgrpo_cli.footers import remake
 from rsgrpo_cli.identity import read_identity
+from rsgrpo_cli.part_names import sample_range
 from rsgrpo_cli.run_commands import command, eval_command
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY, ArtifactSchema
@@ -24,7 +24,6 @@ from rsgrpo_cli.step_dir import CHAIN, STAGES, Step, part_files
 
 SAMPLED, GRADED = "rollouts", "rewards"
 """Directories of an evaluation: its part files."""
-_PART = re.compile(r"part-([0-9]+)-([0-9]+)-([0-9]+)")
 
 
 class Freshness(StrEnum):
@@ -282,8 +281,8 @@ def evaluation_parts(folder: Path, samples: int | None = None) -> list[Path]:
         folder: `rollouts` or `rewards` of an evaluation.
         samples: Only those that hold some of the first so many samples of a problem.
     """
-    named = [(path, _PART.fullmatch(path.stem)) for path in part_files(folder)]
-    return [path for path, parts in named if parts and (samples is None or int(parts[1]) < samples)]
+    named = [(path, sample_range(path.stem)) for path in part_files(folder)]
+    return [path for path, held in named if held and (samples is None or held[0] < samples)]
 
 
 def policy_id(run: RunDir, version: int) -> str | None:

@@ -21,7 +21,19 @@ ABOUT_MODELS = {
     "special_tokens",
     "context_window",
 }
-BELOW = {*ABOUT_MODELS, "activity", "git_lfs", "bundled", "schemas", "config", "seeding", "probe", "errors", "wording"}
+BELOW = {
+    *ABOUT_MODELS,
+    "activity",
+    "git_lfs",
+    "part_names",
+    "bundled",
+    "schemas",
+    "config",
+    "seeding",
+    "probe",
+    "errors",
+    "wording",
+}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "wording": set(),
@@ -45,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "special_tokens": {"errors"},
     "context_window": {"errors", "models", "wording"},
     "git_lfs": set(),
+    "part_names": set(),
     "model_errors": {"errors", "bundled", "git_lfs"},
     "models": {
         *(
@@ -79,9 +92,19 @@ ALLOWED: dict[str, set[str]] = {
     "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names"} | {"config_file"},
     "checkpoint_checks": {"errors", "schemas", "artifacts", "manifests", "run_dir"},
     "identity": {"errors", "artifacts"},
-    "run_commands": {"errors", "schemas", "artifacts", "config", "run_dir"},
+    "run_commands": {"errors", "part_names", "schemas", "artifacts", "config", "run_dir"},
     "step_dir": {"errors", "wording", "schemas", "artifacts", "run_dir", "run_commands"},
-    "staleness": {"errors", "run_commands", "schemas", "artifacts", "footers", "run_dir", "identity", "step_dir"},
+    "staleness": {
+        "errors",
+        "part_names",
+        "run_commands",
+        "schemas",
+        "artifacts",
+        "footers",
+        "run_dir",
+        "identity",
+        "step_dir",
+    },
     "policies": {"errors", "run_dir", "step_dir", "staleness"},
     "departures": {"errors", "artifacts", "config", "run_dir", "step_dir"},
     "checked_steps": {"errors", "schemas", "artifacts", "run_dir", "step_dir", "staleness", "departures"},

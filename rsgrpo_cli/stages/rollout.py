@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.engines.types import Engine, Generation, Sampling
 from rsgrpo_cli.errors import DataError, UsageError
+from rsgrpo_cli.part_names import sample_range
 from rsgrpo_cli.rewards.thinking import last_content, opens_thought
 from rsgrpo_cli.schemas import ROLLOUTS, TEXT_ROLE
 from rsgrpo_cli.seeding import permutation, stable_seed
@@ -137,17 +138,10 @@ def covered_samples(names: Iterable[str]) -> dict[int, int]:
     """The inverse: from the names of the parts that are there, how many samples each block of prompts has."""
     covered: dict[int, int] = {}
     for name in sorted(names):
-        low, high = sample_range(name)
-        block = int(name.rpartition("-")[2])
-        if low == covered.get(block, 0):  # after a gap, nothing counts
-            covered[block] = high
+        held, block = sample_range(name), int(name.rpartition("-")[2])
+        if held and held[0] == covered.get(block, 0):  # after a gap, nothing counts
+            covered[block] = held[1]
     return covered
-
-
-def sample_range(name: str) -> tuple[int, int]:
-    """First (inclusive) and last (exclusive) sample of an evaluation part, from its name."""
-    _, low, high, _ = name.split("-")
-    return int(low), int(high)
 
 
 def rollout(

@@ -178,6 +178,12 @@ def test_to_sum_up_again_nothing_is_sampled(cli: Cli, beside: Path, names: list[
     assert (result.code, "sampling" in result.err, "0 completions sampled" in result.out) == (0, False, True)
 
 
+def test_a_copy_that_a_user_made_of_a_part_is_none_of_ours(cli: Cli, beside: Path) -> None:
+    parts = beside / "evals/000002.lr/held/rollouts"
+    shutil.copyfile(next(parts.glob("*.parquet")), parts / "part-backup.parquet")
+    assert cli("verify", beside, "--no-load").code == 0
+
+
 def test_the_file_of_an_evaluation_that_is_gone_is_in_the_log(cli: Cli, beside: Path) -> None:
     shutil.rmtree(beside / "evals")
     hints = [one["hint"] for one in cli("verify", beside, "--no-load", "--json").json["runs"][0]["findings"]]
