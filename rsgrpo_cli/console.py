@@ -54,6 +54,8 @@ class Output:
         """Told all that is said on the way, for the log of a run."""
         self.said_at = time.monotonic()
         """When something was said last."""
+        self._screen: Console | None = None
+        """What is drawn on, if anything: only it can print above its own drawing."""
 
     def result(
         self,
@@ -109,7 +111,8 @@ class Output:
     def warn(self, text: str) -> None:
         """Say something that should not be missed."""
         self.note(f"warning: {text}")
-        _console(sys.stderr).print(_marked("warning: ", "yellow", text), soft_wrap=True)
+        console = self._screen or _console(sys.stderr)
+        console.print(_marked("warning: ", "yellow", text), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Write something into the log of the run, if there is one."""
@@ -145,7 +148,8 @@ class Output:
 
         if not self.draws:
             return None
-        return Live(console=_console(sys.stderr), auto_refresh=False, transient=transient, vertical_overflow="crop")
+        self._screen = _console(sys.stderr)
+        return Live(console=self._screen, auto_refresh=False, transient=transient, vertical_overflow="crop")
 
 
 def show(text: Text) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_status_says_how_it_is(cli: Cli, trained: Path) -> None:
 
 
 def on_a_terminal(
-    folder: Path, *arguments: str, columns: int = 80, **extra: str
+    folder: Path, *arguments: str, columns: int = 80, command: Sequence[str] = COMMAND, **extra: str
 ) -> tuple[subprocess.Popen[bytes], int]:
     """A command whose stderr and stdout are a terminal of so many columns; the process, and its other end."""
     master, slave = pty.openpty()
@@ -135,7 +136,7 @@ def on_a_terminal(
     known = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
     environment = known | {"TERM": "xterm-256color", "PYTHONPATH": str(Path(__file__).parents[2])} | extra
     process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=folder, stdin=slave, stdout=slave, stderr=slave, env=environment
+        [*command, *arguments], cwd=folder, stdin=slave, stdout=slave, stderr=slave, env=environment
     )
     os.close(slave)
     return process, master
@@ -179,6 +180,27 @@ def test_a_ctrl_c_and_a_kill_leave_the_terminal_as_it_was(tmp_path: Path) -> Non
         assert process.wait() == code
         os.close(master)
         assert not re.search(rb"\x1b\[\?(25l|1049h|1000h|2004h)", text)
+
+
+WARNING = """
+import time
+from rsgrpo_cli import activity
+from rsgrpo_cli.commands.live import shown
+from rsgrpo_cli.console import Output
+out = Output()
+with shown(out), activity.doing("loading something"):
+    time.sleep(1.5)
+    out.warn("it is odd")
+"""
+
+
+def test_a_warning_stands_on_a_line_of_its_own_above_what_is_drawn(tmp_path: Path) -> None:
+    process, master = on_a_terminal(tmp_path, WARNING, command=[sys.executable, "-c"])
+    text = all_of(process, master).decode()
+    assert process.wait() == 0, text
+    os.close(master)
+    (before,) = re.findall(r"loading something, .*?warning: ", text, re.DOTALL)
+    assert "\x1b[2K" in before, text  # the bar is taken away first
 
 
 def test_a_dumb_terminal_gets_lines(tmp_path: Path) -> None:
