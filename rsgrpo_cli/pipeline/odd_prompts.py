@@ -1,4 +1,4 @@
-"""What is odd about prompts that were made of a data set, in words: what is missing, left out, asked for otherwise."""
+"""What a user should know about prompts made of a data set: what is missing, left out, or asked for otherwise."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def _forms(session: Session, made: Preparation) -> Iterator[str]:
     of = len(made.prompts)
     if made.answers_shown:
         yield (
-            f"prompts in which their own answer stands, in a box or after ####: {made.answers_shown} of {of}; take the "
-            "solutions out of the problems"
+            f"problems that contain their own answer, in a box or after ####: {made.answers_shown} of {of}; take the "
+            "solutions out of them"
         )
     if made.without_box and not _template_asks_for_a_box(session):
         setting = f"to ask for it: --set prepare.instruction='{INSTRUCTION}'"

@@ -66,7 +66,7 @@ class Preparation:
         worked_solutions: Prompts whose answer was taken out of a worked solution.
         without_box: Prompts that are graded by what is in a box, and ask for none.
         other_form: Prompts that ask for another form of answer than a box, by which they are graded.
-        answers_shown: Prompts in which their own answer stands as one: in a box, or after "####".
+        answers_shown: Prompts whose problem contains its own answer, in a box or after "####".
         places_instruction: Whether an instruction that is set would reach them.
         overlaps: What is also in the benchmarks compared with, before any of it was dropped.
     """
@@ -305,7 +305,7 @@ def _other_reward(answer: str) -> str:
 
 
 def _shows_answer(problem: Problem) -> bool:
-    """Whether the text of a problem goes on with its solution."""
+    """Whether a problem contains its own answer, in a box or after "####"."""
     gold = re.escape(problem.answer)
     return bool(re.search(rf"\\boxed\s*\{{\s*{gold}\s*\}}|####\s*{gold}\s*\Z", _plain_text(problem)))
 

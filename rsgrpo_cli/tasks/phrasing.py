@@ -110,17 +110,17 @@ class Phrasing:
         """
         if self.cfg.prompt_template is None:
             return None
-        from jinja2 import StrictUndefined, TemplateSyntaxError, meta
+        from jinja2 import StrictUndefined, TemplateSyntaxError
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
         try:
-            used = meta.find_undeclared_variables(environment.parse(self.cfg.prompt_template))
             made = environment.from_string(self.cfg.prompt_template)
         except TemplateSyntaxError as error:
             raise UsageError(
                 f"the prompt template is not valid Jinja: line {error.lineno}: {error.message}", _VARIABLES
             ) from error
+        used = _variables(self.cfg.prompt_template)
         if "problem" not in used and used <= {*VARIABLES}:  # of other names Jinja says that there are none
             raise UsageError("the prompt template leaves the problem out", "write {{ problem }} where it belongs")
         return made
@@ -128,7 +128,7 @@ class Phrasing:
     @property
     def places_instruction(self) -> bool:
         """Whether an instruction that is set reaches the prompt: a template has to name it."""
-        return self.template is None or "instruction" in str(self.cfg.prompt_template)
+        return self.cfg.prompt_template is None or "instruction" in _variables(self.cfg.prompt_template)
 
     @property
     def instruction(self) -> str:
@@ -184,6 +184,13 @@ class Phrasing:
 
 
 _VARIABLES = f"it may use {', '.join(VARIABLES)}"
+
+
+def _variables(template: str) -> set[str]:
+    """The names that a valid template uses."""
+    from jinja2 import Environment, meta
+
+    return meta.find_undeclared_variables(Environment().parse(template))
 
 
 def _joined(*parts: str | None, between: str = "\n") -> str:

@@ -131,6 +131,15 @@ def test_whether_a_prompt_asks_for_a_box() -> None:
     assert form_asked(CHAT, system_prompt=r"Use \boxed{}.") == "box"
 
 
+@pytest.mark.parametrize(
+    ("template", "placed"),
+    [("{{ problem }} {{ instruction }}", True), ("Follow the instruction: {{ problem }}", False), (None, True)],
+)
+def test_whether_an_instruction_would_reach_the_prompt(template: str | None, placed: bool) -> None:
+    cfg = PrepareConfig.model_validate({"prompt_template": template})
+    assert Phrasing(cfg, PLAIN, graded_as_math=True).places_instruction == placed
+
+
 def test_nobody_has_to_ask_for_a_box() -> None:
     assert form_asked(CHAT, instruction="") is None  # the user wants none
     assert form_asked(CHAT, graded=False) is None
