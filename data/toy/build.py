@@ -17,6 +17,7 @@ A third model, of 4.0 M parameters and as peaked, is there to ask whether a resu
 bundled; `python data/toy/build.py --larger FOLDER` makes it from the second tier's puzzles (half an hour on one core).
 A fourth, of the small size, has learned from solutions whose operators are drawn at 1:1:1: it solves as much in one
 attempt and far more in many, since it is less peaked. `python data/toy/build.py --spread FOLDER` makes it (2 minutes).
+A fifth, of 25 M parameters, is for a GPU: `python data/toy/build.py --largest FOLDER` (half a minute on one).
 
 `python data/toy/build.py --data-only` writes the problems without training; `build.json` ties it all together.
 """
@@ -76,6 +77,7 @@ FIRST = Tier("puzzles", "model", numbers=4, taught=(5, 5, 1), steps=2500)
 HARD = Tier("hard", "hard", numbers=5, taught=(12, 12, 1), steps=400)
 TIERS = (FIRST, HARD)
 LARGER = HARD._replace(steps=300, hidden=288, layers=4, peak_learning_rate=1e-3)
+LARGEST = HARD._replace(steps=300, hidden=512, layers=8, peak_learning_rate=5e-4)
 SPREAD = HARD._replace(taught=EVEN, steps=600)
 
 
@@ -250,6 +252,8 @@ def train(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", tier:
     """Supervised learning on fresh examples, with warm-up and cosine decay; the loss is on the answers."""
     import torch
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
     rng = random.Random(f"{SEED} supervised")
     optimizer = torch.optim.AdamW(model.parameters(), lr=tier.peak_learning_rate, weight_decay=0.01)
     started = time.time()
@@ -259,7 +263,7 @@ def train(model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", tier:
         for group in optimizer.param_groups:
             group["lr"] = rate
         input_ids, labels = tensors(tokenizer, supervised_batch(rng, tier))
-        loss = model(input_ids=input_ids, labels=labels).loss
+        loss = model(input_ids=input_ids.to(device), labels=labels.to(device)).loss
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -318,12 +322,14 @@ def main() -> None:
     parser.add_argument("--data-only", action="store_true", help="write the problems, leave the models as they are")
     parser.add_argument("--hard-only", action="store_true", help="leave the first tier's model as it is")
     parser.add_argument("--larger", metavar="FOLDER", type=Path, help="only the larger model, into this folder")
+    parser.add_argument("--largest", metavar="FOLDER", type=Path, help="only the model for a GPU, into this folder")
     parser.add_argument("--spread", metavar="FOLDER", type=Path, help="only the less peaked model, into this folder")
     arguments = parser.parse_args()
-    for folder, tier in ((arguments.larger, LARGER), (arguments.spread, SPREAD)):
+    asked = {LARGER: arguments.larger, LARGEST: arguments.largest, SPREAD: arguments.spread}
+    for tier, folder in asked.items():
         if folder:
             write_model(folder, tier)
-    if arguments.larger or arguments.spread:
+    if any(asked.values()):
         return
     write_data(HERE)
     tiers = () if arguments.data_only else (HARD,) if arguments.hard_only else TIERS
