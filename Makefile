@@ -5,6 +5,7 @@
 # make slow        the tests that take minutes
 # make docs        the documentation as a site, in build/site; a broken link or a page outside the navigation is an error
 # make rebuild     train the bundled model again
+# make test-gpu    what needs a CUDA device: whole runs there, the sampler and the update against the CPU's, out of memory
 # make test-browser  the page of `report --html` in headless Chromium, which must be installed with its chromedriver
 # make test-ray    parts made by several workers: processes, and actors of Ray clusters on this machine
 # make test-trackers  what wandb, Trackio and MLflow are sent, read back from their own stores, in an environment of its own
@@ -27,7 +28,7 @@ VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: audit demo docs faults study study-small test test-browser test-day test-ranks test-ray test-trackers test-trl test-verl test-vllm lint slow rebuild clean
+.PHONY: audit demo docs faults study study-small test test-browser test-day test-gpu test-ranks test-ray test-trackers test-trl test-verl test-vllm lint slow rebuild clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -66,6 +67,10 @@ test-day: $(INSTALLED)
 # Several ranks make the update that one process makes; one of them killed; torchrun. On the CPU, with gloo.
 test-ranks: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ranks tests/ranks --timeout 900
+
+# On a GPU. RSGRPO_TEST_DEVICE=cpu rehearses the tests themselves without one.
+test-gpu: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 8 --dist worksteal -m gpu tests/gpu
 
 # The page in a browser: opened, clicked, resized. Debian: apt-get install chromium chromium-driver.
 test-browser: $(INSTALLED)
