@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsgrpo_cli import full_gpu
 from rsgrpo_cli.architectures import require_supported
 from rsgrpo_cli.bundled import bundled_model
 from rsgrpo_cli.companions import Companions, read_companions
@@ -218,6 +219,7 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+@full_gpu.explained("not enough GPU memory for the weights", "use --lora-rank, a smaller model or --device cpu")
 def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
     """Load weights and tokenizer.
 
@@ -255,11 +257,9 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
         # GPT-2 asks for a mask wherever a token looks like padding. Prompts that are padded have one, and an update's
         # batch is padded on the right, which a causal model does not see.
         causal.base_model.warn_if_padding_and_no_attention_mask = _no_warning
-    except torch.OutOfMemoryError as error:
-        raise EngineError(
-            "not enough GPU memory for the weights", "use --lora-rank, a smaller model or --device cpu"
-        ) from error
     except Exception as error:  # it may raise anything on files that are not ours
+        if full_gpu.is_full(error):
+            raise
         raise cannot_load("a model", directory, error) from error
     _check_weights(directory, causal, report)
     tokenizer = load_tokenizer(directory)

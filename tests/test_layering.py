@@ -20,6 +20,7 @@ ABOUT_MODELS = {
     "prompt_tokens",
     "special_tokens",
     "context_window",
+    "full_gpu",
 }
 BELOW = {
     *ABOUT_MODELS,
@@ -56,12 +57,14 @@ ALLOWED: dict[str, set[str]] = {
     "prompt_tokens": {"errors", "schemas"},
     "special_tokens": {"errors"},
     "context_window": {"errors", "models", "wording"},
+    "full_gpu": {"errors"},
     "git_lfs": set(),
     "part_names": set(),
     "model_errors": {"errors", "bundled", "git_lfs"},
     "models": {
         *(
             "model_errors",
+            "full_gpu",
             "errors",
             "architectures",
             "config",

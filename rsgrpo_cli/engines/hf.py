@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from rsgrpo_cli import activity
+from rsgrpo_cli import activity, full_gpu
 from rsgrpo_cli.context_window import require_room, window_of
 from rsgrpo_cli.engines.hf_check import pads_prompts
 from rsgrpo_cli.engines.sampler import sample_tokens
 from rsgrpo_cli.engines.types import Generation, Sampling
-from rsgrpo_cli.errors import DivergedError, EngineError
+from rsgrpo_cli.errors import DivergedError
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.prompt_tokens import decode_tokens, encode_chat
 from rsgrpo_cli.seeding import uniforms
@@ -33,11 +33,17 @@ COMPACT_SHARE = 0.125
 """Completions leave the batch when this share of it has ended: each time costs a copy of the cache."""
 
 
+_EXPLAINED = full_gpu.explained(
+    "not enough GPU memory to sample", "lower --max-tokens, use a GPU with more memory, or sample with --engine vllm"
+)
+
+
 class HfEngine:
     """Samples from a policy that lives in this process, the trainer's own where there is one."""
 
     name = "hf"
 
+    @_EXPLAINED
     def __init__(self, language_model: LanguageModel, day: date | None = None) -> None:
         self.lm, self.day = language_model, day
         language_model.causal.eval()
@@ -50,6 +56,7 @@ class HfEngine:
     def decode(self, token_ids: Sequence[int]) -> str:
         return decode_tokens(self.lm.tokenizer, self.lm.stop_ids, token_ids)
 
+    @_EXPLAINED
     def generate(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
     ) -> list[list[Generation]]:
@@ -58,12 +65,8 @@ class HfEngine:
             self.lm.check_ids(prompt)
         require_room(window_of(self.lm.causal.config), max(map(len, prompts), default=0), sampling.max_tokens)
         results: list[list[Generation]] = [[] for _ in prompts]
-        try:
-            with torch.inference_mode(), self.lm.autocast():
-                _sample(self.lm, prompts, seeds, sampling, results, pads=self.pads)
-        except torch.OutOfMemoryError as error:
-            hint = "lower --max-tokens, use a GPU with more memory, or sample with --engine vllm"
-            raise EngineError("not enough GPU memory to sample", hint) from error
+        with torch.inference_mode(), self.lm.autocast():
+            _sample(self.lm, prompts, seeds, sampling, results, pads=self.pads)
         return results
 
     def close(self) -> None:

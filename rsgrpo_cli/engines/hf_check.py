@@ -17,6 +17,7 @@ import torch
 from rsgrpo_cli.context_window import window_of
 from rsgrpo_cli.engines.types import Generation
 from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel
 
 TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2, torch.bfloat16: 0.3}
@@ -66,10 +67,10 @@ def _check_sampling(lm: LanguageModel, draw: Draw, *, pads: bool) -> None:
         drawn = draw(prompts, [[1, 2, 3], [4, 5, 6]], _TOKENS, pads)
         pairs = [(prompt, made) for prompt, own in zip(prompts, drawn, strict=True) for made in own]
         differences = torch.cat([_difference(lm, prompt, made) for prompt, made in pairs])
-    except torch.OutOfMemoryError:
-        raise
     # Somebody else's modeling code meets a cache that it does not know: what it raises then is anything.
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
+        if is_full(error):
+            raise
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise EngineError(f"{name} cannot be sampled by the hf engine: {reason}", _HINT) from error
     # In bfloat16 a few may be far apart for no fault: near a tie a token takes other experts.

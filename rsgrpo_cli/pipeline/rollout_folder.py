@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, count_rows, read_json, read_lineage, write_json
+from rsgrpo_cli.disk import make_directory
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.pipeline.parts import discard
 from rsgrpo_cli.schemas import ROLLOUTS
@@ -44,7 +45,7 @@ def start_round(folder: Path, wanted: Lineage, parts: Sequence[Part], *, force: 
     Returns:
         How many parts each of the rounds so far has made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_directory(folder)
     manifest, names = folder / "manifest.json", [part.name for part in parts]
     made = read_json(manifest, parts=dict) if manifest.is_file() else {"parts": {}}
     done = list(made["parts"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
+from rsgrpo_cli import full_gpu
 from rsgrpo_cli.companions import read_companions, write_companions
 from rsgrpo_cli.config import ModelConfig, RunConfig
 from rsgrpo_cli.errors import UsageError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rsgrpo_cli.policy.sharding import Ranks
 
 
+@full_gpu.explained("not enough GPU memory for the policy", "use --lora-rank, a smaller model or --device cpu")
 def open_policy(
     config: RunConfig, base: Path, checkpoint: Path | None, *, version: int, train: bool, ranks: Ranks | None = None
 ) -> Policy:
@@ -46,7 +48,7 @@ def open_policy(
         MissingError: If a directory does not hold a model.
         ArtifactError: If the checkpoint is damaged.
         UsageError: If it has the state of another optimizer.
-        EngineError: If the model cannot be trained, or not compiled.
+        EngineError: If the model cannot be trained, or not compiled, or not enough memory is left.
         DependencyError: If the optimizer or the adapter needs a package that is not installed.
     """
     lora = config.model.lora_rank > 0

@@ -16,10 +16,10 @@ from math import isfinite
 import numpy as np
 import torch
 
-from rsgrpo_cli import activity
+from rsgrpo_cli import activity, full_gpu
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.core.losses import clipped_surrogate, kl_penalty, token_weights, truncated_importance_ratio
-from rsgrpo_cli.errors import DivergedError, EngineError
+from rsgrpo_cli.errors import DivergedError
 from rsgrpo_cli.policy.batches import Batch, Ragged, assemble, micro_batches
 from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
@@ -200,11 +200,10 @@ def _to_read(policy: Policy, experience: Experience, rows: list[int], cfg: Updat
 
 @contextmanager
 def _explained(cfg: UpdateConfig) -> Iterator[None]:
+    hint = f"lower --micro-batch-tokens (now {cfg.micro_batch_tokens}) or use --gradient-checkpointing"
     try:
-        yield
-    except torch.OutOfMemoryError as error:
-        hint = f"lower --micro-batch-tokens (now {cfg.micro_batch_tokens}) or use --gradient-checkpointing"
-        raise EngineError("not enough GPU memory for the update", hint) from error
+        with full_gpu.explained("not enough GPU memory for the update", hint):
+            yield
     except RuntimeError as error:
         if "without overflow" not in str(error):
             raise

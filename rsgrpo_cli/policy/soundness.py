@@ -12,6 +12,7 @@ import tempfile
 import torch
 
 from rsgrpo_cli.errors import EngineError, UsageError
+from rsgrpo_cli.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy.logprobs import check_head
 from rsgrpo_cli.policy.states import distance, read_joined, shares_prompts, tolerance, try_out
@@ -35,9 +36,11 @@ def check_trainable(lm: LanguageModel) -> None:
             check_head(lm)
             _check_reading(lm)
             shares_prompts(lm)
-    except (EngineError, torch.OutOfMemoryError):
+    except EngineError:
         raise
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
+        if is_full(error):
+            raise
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise EngineError(f"{type(lm.causal).__name__} cannot be trained here: {reason}", _OTHER_MODEL) from error
 

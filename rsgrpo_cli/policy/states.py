@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
 from rsgrpo_cli.context_window import window_of
+from rsgrpo_cli.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy.batches import Batch, assemble
 
@@ -124,7 +125,9 @@ def shares_prompts(lm: LanguageModel) -> bool:
             trial = try_out(lm)
             try:
                 lm.shares_prompts = distance(read_shared(lm, trial.batch), trial.alone_ND) <= tolerance(trial.alone_ND)
-            except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
+            except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
+                if is_full(error):
+                    raise
                 lm.shares_prompts = False  # its cache cannot be handed on: every completion is read with its prompt
     return lm.shares_prompts
 

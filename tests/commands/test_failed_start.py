@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import SMALL, Cli
 
@@ -59,6 +60,39 @@ def test_a_wrong_flag_can_be_put_right(cli: Cli, tmp_path: Path, wrong: list[str
     train = ["train", "--run", "runs/x", "--steps", "1", *SMALL]
     assert cli(*train, *wrong).code in (1, 2)
     assert not (tmp_path / "runs/x").exists()  # and so it is not the newest
+    assert cli(*train).code == 0
+
+
+FULL = {
+    "transformers.PreTrainedModel.to": "not enough GPU memory for the weights",
+    "rsgrpo_cli.policy.soundness.check_head": "not enough GPU memory for the policy",
+    "rsgrpo_cli.policy.states.read_shared": "not enough GPU memory for the policy",
+    "rsgrpo_cli.engines.hf_check._difference": "not enough GPU memory to sample",
+    "rsgrpo_cli.engines.hf.require_room": "not enough GPU memory to sample",
+    "rsgrpo_cli.engines.hf._Decoding.run": "not enough GPU memory to sample",
+}
+"""Where memory may run out before the first samples are there, and what is said of it."""
+ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["torch", "cuBLAS", "driver"])
+@pytest.mark.parametrize("where", FULL)
+def test_a_run_that_a_full_gpu_ended_can_be_started_again(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    train = ["train", "--run", "runs/x", "--steps", "1", *SMALL]
+    with monkeypatch.context() as patched:
+        patched.setattr(where, full)
+        failed = cli(*train)
+    assert (failed.code, FULL[where] in failed.err) == (1, True), failed.err
+    assert not (tmp_path / "runs/x").exists()
     assert cli(*train).code == 0
 
 
