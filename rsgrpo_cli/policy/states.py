@@ -54,9 +54,9 @@ def read_shared(lm: LanguageModel, batch: Batch) -> torch.Tensor:
     ids_PS = batch.ids_BT[batch.first_P, :prompt_length]
     prompt_PSD = lm.causal.base_model(input_ids=ids_PS, past_key_values=cache, use_cache=True).last_hidden_state
     last_PD = prompt_PSD[torch.arange(len(ids_PS), device=ids_PS.device), batch.starts_B[batch.first_P] - 1]
-    # By index_select: on a CPU its gradient is summed in one order, that of plain indexing in one the threads race for.
-    last_BD = last_PD.index_select(0, batch.prompt_B)
-    cache.reorder_cache(batch.prompt_B)
+    last_BD = _repeated(last_PD, batch.prompt_B)
+    for layer in cache.layers:
+        layer.keys, layer.values = (_repeated(held, batch.prompt_B) for held in (layer.keys, layer.values))
     # The last token of a completion predicts nothing.
     positions_BC = batch.starts_B[:, None] + torch.arange(length - 1, device=last_BD.device)
     seen_BS = torch.arange(prompt_length, device=last_BD.device) < batch.starts_B[:, None]
@@ -69,6 +69,14 @@ def read_shared(lm: LanguageModel, batch: Batch) -> torch.Tensor:
     ).last_hidden_state
     hidden_BCD = torch.cat([last_BD[:, None], completion_BCD], dim=1)
     return hidden_BCD[torch.arange(length, device=last_BD.device) < batch.lengths_B[:, None]]
+
+
+def _repeated(tensor: torch.Tensor, rows_B: torch.Tensor) -> torch.Tensor:
+    """Rows of a tensor, some of them several times, in the way whose gradient is always summed in one order.
+
+    On a CPU that is index_select, and threads race for the order of plain indexing. On a GPU it is the other way round.
+    """
+    return tensor[rows_B] if tensor.is_cuda else tensor.index_select(0, rows_B)
 
 
 def _worth_sharing(lm: LanguageModel, batch: Batch) -> bool:

@@ -60,15 +60,15 @@ def experience(count: int) -> Experience:
     return Experience(prompts, completions, said, advantages, groups, counted, 0.9, 16, False)
 
 
-def work(out: Path, name: str, checkpoint: Path | None = None) -> None:
-    """One case, in as many steps as it takes; from a checkpoint a single one."""
+def work(out: Path, name: str, checkpoint: Path | None = None, device: str = "cpu") -> None:
+    """One case, in as many steps as it takes; from a checkpoint a single one. Ranks compute on `device`."""
     count, overrides = CASES[name]
     config = resolve({"update.learning_rate": 1e-5, "update.micro_batch_tokens": 40} | overrides)
     ranks = None
     if dist.is_initialized():
-        mesh = dist.device_mesh.init_device_mesh("cpu", (dist.get_world_size(),))
+        mesh = dist.device_mesh.init_device_mesh(device, (dist.get_world_size(),))
         offload, each = config.update.cpu_offload, config.update.gradient_sync == "each"
-        ranks = Ranks(dist.get_rank(), dist.get_world_size(), mesh, torch.device("cpu"), offload, each)
+        ranks = Ranks(dist.get_rank(), dist.get_world_size(), mesh, torch.device(device), offload, each)
     version = 0 if checkpoint is None else STEPS
     base = next((out.parent / "models" / kind for kind in MODELS if name.startswith(kind)), model_directory("toy"))
     policy = open_policy(config, base, checkpoint, version=version, train=True, ranks=ranks)
