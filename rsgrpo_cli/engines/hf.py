@@ -19,6 +19,7 @@ from transformers import DynamicCache
 
 from rsgrpo_cli import activity, full_gpu
 from rsgrpo_cli.context_window import require_room, window_of
+from rsgrpo_cli.engines.cast_weights import cast_once
 from rsgrpo_cli.engines.hf_check import pads_prompts
 from rsgrpo_cli.engines.sampler import sample_tokens
 from rsgrpo_cli.engines.types import Generation, Sampling
@@ -65,7 +66,7 @@ class HfEngine:
             self.lm.check_ids(prompt)
         require_room(window_of(self.lm.causal.config), max(map(len, prompts), default=0), sampling.max_tokens)
         results: list[list[Generation]] = [[] for _ in prompts]
-        with torch.inference_mode(), self.lm.autocast():
+        with torch.inference_mode(), cast_once(self.lm), self.lm.autocast():
             _sample(self.lm, prompts, seeds, sampling, results, pads=self.pads)
         return results
 
