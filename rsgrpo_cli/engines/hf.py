@@ -163,9 +163,12 @@ class _Decoding:
             chosen_B = self._sample_next(position, logits_BV)
             if position == 0:
                 _require_finite(self.logprobs_BT[:, 0])
-            if position + 1 == self.sampling.max_tokens or bool(self.ended_B.all()):
+            if position + 1 == self.sampling.max_tokens:
                 break
-            if float(self.ended_B.float().mean()) >= COMPACT_SHARE:
+            share = float(self.ended_B.float().mean())  # the one number of a token that is waited for on a GPU
+            if share == 1:
+                break
+            if share >= COMPACT_SHARE:
                 chosen_B = self._compact(chosen_B)
             logits_BV = self._decode(chosen_B)
         return self._generations()
@@ -203,10 +206,10 @@ class _Decoding:
         """Draw the next token of every live completion and note which have ended."""
         logits_BV = self.lm.only_tokens(logits_BV)
         chosen_B, logprobs_B = sample_tokens(logits_BV, self.draws_BT[self.live_B, position], self.sampling)
-        writing = self.live_B[~self.ended_B]
-        self.tokens_BT[writing, position] = chosen_B[~self.ended_B]
-        self.logprobs_BT[writing, position] = logprobs_B[~self.ended_B].to(self.logprobs_BT)
-        self.lengths_B[writing] = position + 1
+        # What is written of those that have ended lies beyond their lengths.
+        self.tokens_BT[self.live_B, position] = chosen_B
+        self.logprobs_BT[self.live_B, position] = logprobs_B.masked_fill(self.ended_B, 0.0).to(self.logprobs_BT)
+        self.lengths_B[self.live_B] += ~self.ended_B
         self.ended_B = self.ended_B | torch.isin(chosen_B, self.stop)
         return chosen_B
 
