@@ -142,7 +142,8 @@ def random_model(options: argparse.Namespace, layers: int) -> LlamaForCausalLM:
         max_position_embeddings=8192,
     )
     weights = torch.bfloat16 if options.dtype == "bfloat16" and "lora" in options.case else torch.float32
-    return LlamaForCausalLM(config).to(options.device, weights)
+    with torch.device(options.device):
+        return LlamaForCausalLM(config).to(weights)
 
 
 def opened(options: argparse.Namespace, layers: int) -> tuple[Policy, UpdateConfig]:

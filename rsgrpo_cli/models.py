@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsgrpo_cli import full_gpu
+from rsgrpo_cli import cuda, full_gpu
 from rsgrpo_cli.architectures import require_supported
 from rsgrpo_cli.bundled import bundled_model
 from rsgrpo_cli.companions import Companions, read_companions
@@ -237,6 +237,8 @@ def load_model(directory: Path, cfg: ModelConfig) -> LanguageModel:
     import transformers
 
     device = choose_device(cfg.device)
+    if device == "cuda":
+        cuda.settle()
     require_supported(read_config(directory))
     _check_generation_config(directory)
     transformers.utils.logging.disable_progress_bar()

@@ -20,6 +20,7 @@ ABOUT_MODELS = {
     "prompt_tokens",
     "special_tokens",
     "context_window",
+    "cuda",
     "full_gpu",
 }
 BELOW = {
@@ -57,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "prompt_tokens": {"errors", "schemas"},
     "special_tokens": {"errors"},
     "context_window": {"errors", "models", "wording"},
+    "cuda": set(),
     "full_gpu": {"errors"},
     "git_lfs": set(),
     "part_names": set(),
@@ -64,6 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {
         *(
             "model_errors",
+            "cuda",
             "full_gpu",
             "errors",
             "architectures",

@@ -1,7 +1,8 @@
 """The `hf` engine: batched sampling with a transformers model and its KV cache.
 
 A prompt is read once and its cache shared by all its completions, and completions that have ended leave the batch:
-together 1.6 to 1.8 times as fast as `generate()` on groups of 16 (benchmarks/rollout.py).
+together 1.6 to 1.8 times as fast as `generate()` on groups of 16 (benchmarks/rollout.py). On an NVIDIA GPU the work of
+one token is recorded and replayed where the model allows it (graphs.py).
 
 Shape suffixes: P prompts, B completions still being written, T prompt tokens, V vocabulary.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from inspect import signature
 
 import numpy as np
@@ -19,8 +21,9 @@ from transformers import DynamicCache
 
 from rsgrpo_cli import activity, full_gpu
 from rsgrpo_cli.context_window import require_room, window_of
+from rsgrpo_cli.engines import graphs
 from rsgrpo_cli.engines.cast_weights import cast_once
-from rsgrpo_cli.engines.hf_check import pads_prompts
+from rsgrpo_cli.engines.hf_check import pads_prompts, samples_right
 from rsgrpo_cli.engines.sampler import sample_tokens
 from rsgrpo_cli.engines.types import Generation, Sampling
 from rsgrpo_cli.errors import DivergedError
@@ -29,9 +32,14 @@ from rsgrpo_cli.prompt_tokens import decode_tokens, encode_chat
 from rsgrpo_cli.seeding import uniforms
 
 BATCH_TOKENS = 65536
-"""Prompt and completion tokens that a batch may come to hold in its cache."""
-COMPACT_SHARE = 0.125
-"""Completions leave the batch when this share of it has ended: each time costs a copy of the cache."""
+"""Prompt and completion tokens that a batch may come to hold in its cache; on a GPU at least so many."""
+GPU_SHARE = 0.4
+"""Of the GPU's memory that weights, gradients and moments leave, what a batch may come to take there."""
+COMPACT_SHARE, COMPACT_RECORDED = 0.125, 0.5
+"""Completions leave the batch when this share of it has ended: each time costs a copy of the cache, and where a token's
+work is recorded, a new recording."""
+LOOK_EVERY = 8
+"""On a GPU it is seen every so many tokens which completions have ended: to look, Python has to wait for the GPU."""
 
 
 _EXPLAINED = full_gpu.explained(
@@ -50,6 +58,8 @@ class HfEngine:
         language_model.causal.eval()
         with torch.inference_mode():
             self.pads = pads_prompts(language_model, self._draw_for_check)
+            self.way = _Way(self.pads, _cache_bytes(language_model))
+        self._may_record: bool | None = None if graphs.can_record(language_model) else False
 
     def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         return encode_chat(self.lm.tokenizer, messages, self.day)
@@ -66,22 +76,64 @@ class HfEngine:
             self.lm.check_ids(prompt)
         require_room(window_of(self.lm.causal.config), max(map(len, prompts), default=0), sampling.max_tokens)
         results: list[list[Generation]] = [[] for _ in prompts]
+        with torch.inference_mode():
+            way = replace(self.way, records=sampling.max_tokens >= graphs.SHORTEST and self._can_record())
         with torch.inference_mode(), cast_once(self.lm), self.lm.autocast():
-            _sample(self.lm, prompts, seeds, sampling, results, pads=self.pads)
+            _sample(self.lm, prompts, seeds, sampling, results, way)
         return results
 
     def close(self) -> None:
         """Nothing of its own to free."""
 
+    def _can_record(self) -> bool:
+        """Whether the work of a token can be recorded and gives the same; tried out once, before it is first used."""
+        if self._may_record is None:
+            draw = partial(self._draw_for_check, records=True)
+            self._may_record = samples_right(self.lm, draw, pads=self.pads)
+        return self._may_record
+
     def _draw_for_check(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], max_tokens: int, pads: bool
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[Sequence[int]],
+        max_tokens: int,
+        pads: bool,
+        *,
+        records: bool = False,
     ) -> list[list[Generation]]:
         """A third of all tokens ends a completion here, so that some leave the batch before others."""
         size = self.lm.causal.get_input_embeddings().weight.shape[0]
         results: list[list[Generation]] = [[] for _ in prompts]
         often = replace(self.lm, stop_ids=tuple(range(0, size, 3)))
-        _sample(often, prompts, seeds, Sampling(1.0, 1.0, max_tokens), results, pads=pads)
+        _sample(often, prompts, seeds, Sampling(1.0, 1.0, max_tokens), results, _Way(pads, records=records))
         return results
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a model is sampled from.
+
+    Args:
+        pads: Whether prompts of different lengths are read together.
+        cache_bytes: What a token takes in the cache; 0 where it was not asked.
+        records: Whether the work of a token is recorded once and replayed.
+    """
+
+    pads: bool
+    cache_bytes: int = 0
+    records: bool = False
+
+
+def _cache_bytes(lm: LanguageModel) -> int:
+    """Memory of one token in the cache of a model on a GPU; 0 elsewhere, and where states do not grow with tokens."""
+    if lm.device.type != "cuda" or lm.causal._is_stateful:
+        return 0
+    cache, tokens = DynamicCache(config=lm.causal.config), 2
+    with lm.autocast():
+        ids = torch.zeros(1, tokens, dtype=torch.long, device=lm.device)
+        lm.causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    states = [state for layer in cache.layers for state in (layer.keys, layer.values)]
+    return sum(int(state.numel() * state.element_size()) for state in states) // tokens
 
 
 def _sample(
@@ -90,15 +142,36 @@ def _sample(
     seeds: Sequence[Sequence[int]],
     sampling: Sampling,
     results: list[list[Generation]],
-    *,
-    pads: bool,
+    way: _Way,
 ) -> None:
     """Add each prompt's completions to its list."""
+    longest = max(map(len, prompts), default=0) + sampling.max_tokens
+    room = _room(lm, way, longest)
     with activity.doing("", sum(map(len, seeds)), "completions") as bar:
-        for batch in _batches(prompts, seeds, sampling.max_tokens, pads=pads):
-            for owner, generation in zip(batch.owners, _Decoding(lm, batch, sampling).run(), strict=True):
+        for batch in _batches(prompts, seeds, sampling.max_tokens, room, pads=way.pads):
+            decoding = _Decoding(lm, batch, sampling, records=way.records)
+            for owner, generation in zip(batch.owners, decoding.run(), strict=True):
                 results[owner].append(generation)
             bar.advance(len(batch.seeds))
+
+
+def _room(lm: LanguageModel, way: _Way, longest: int) -> int:
+    """Prompt and completion tokens of one batch: BATCH_TOKENS, on a GPU as many as fit into GPU_SHARE.
+
+    By the size of the GPU and of the model, not by what happens to be free: what is in a batch together changes the
+    last bits of log-probabilities.
+    """
+    if not way.cache_bytes:
+        return BATCH_TOKENS
+    trained = sum(int(weight.numel()) for weight in lm.causal.parameters() if weight.requires_grad)
+    left = torch.cuda.get_device_properties(lm.device).total_memory - _TRAINED_BYTES * trained
+    # Of each completion the logits, their log-probabilities, and these summed up in float64.
+    completion = longest * way.cache_bytes + 32 * int(lm.causal.get_output_embeddings().weight.shape[0])
+    return max(BATCH_TOKENS, int(GPU_SHARE * left) // completion * longest)
+
+
+_TRAINED_BYTES = 16
+"""Of a weight that is trained: itself, its gradient and two moments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +183,29 @@ class _Batch:
 
 
 def _batches(
-    prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], max_tokens: int, *, pads: bool
+    prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], max_tokens: int, room: int, *, pads: bool
 ) -> Iterator[_Batch]:
-    """Completions as many at a time as fit BATCH_TOKENS if none ends early: in the order given, or length by length."""
+    """Completions as many at a time as fit if none ends early: in the order given, or length by length.
+
+    Args:
+        prompts: Token ids of each.
+        seeds: Of the completions of each.
+        max_tokens: Of a completion.
+        room: Tokens of a batch.
+        pads: Whether prompts of different lengths may be in a batch.
+    """
     jobs = [(owner, seed) for owner, own in enumerate(seeds) for seed in own]
     lengths = sorted({len(prompts[owner]) for owner, _ in jobs})
     if pads:
-        yield from _cut(prompts, jobs, max(lengths, default=0) + max_tokens)
+        yield from _cut(prompts, jobs, max(lengths, default=0) + max_tokens, room)
         return
     for length in lengths:
-        yield from _cut(prompts, [job for job in jobs if len(prompts[job[0]]) == length], length + max_tokens)
+        yield from _cut(prompts, [job for job in jobs if len(prompts[job[0]]) == length], length + max_tokens, room)
 
 
-def _cut(prompts: Sequence[Sequence[int]], jobs: Sequence[tuple[int, int]], tokens: int) -> Iterator[_Batch]:
+def _cut(prompts: Sequence[Sequence[int]], jobs: Sequence[tuple[int, int]], tokens: int, room: int) -> Iterator[_Batch]:
     """Batches of completions (number of the prompt, seed) that may come to so many tokens each."""
-    size = max(1, BATCH_TOKENS // tokens)
+    size = max(1, room // tokens)
     for start in range(0, len(jobs), size):
         chunk = jobs[start : start + size]
         owners = [owner for owner, _ in chunk]
@@ -141,14 +222,15 @@ def _cut(prompts: Sequence[Sequence[int]], jobs: Sequence[tuple[int, int]], toke
 class _Decoding:
     """One batch on its way: prefill, then sample, compact and decode until every completion has ended."""
 
-    def __init__(self, lm: LanguageModel, batch: _Batch, sampling: Sampling) -> None:
-        self.lm, self.batch, self.sampling = lm, batch, sampling
+    def __init__(self, lm: LanguageModel, batch: _Batch, sampling: Sampling, *, records: bool = False) -> None:
+        self.lm, self.batch, self.sampling, self.records = lm, batch, sampling, records
         size, device = len(batch.seeds), lm.device
         # Mamba's models have a name of their own for it.
         self.cache_name = (
             "cache_params" if "cache_params" in signature(lm.causal.forward).parameters else "past_key_values"
         )
         self.stop = torch.tensor(lm.stop_ids, device=device)
+        self.look_every = LOOK_EVERY if device.type == "cuda" else 1
         draws = np.stack([uniforms(seed, sampling.max_tokens) for seed in batch.seeds])
         self.draws_BT = torch.from_numpy(draws).to(device)
         self.tokens_BT = torch.zeros(size, sampling.max_tokens, dtype=torch.long, device=device)
@@ -156,6 +238,7 @@ class _Decoding:
         self.lengths_B = torch.zeros(size, dtype=torch.long, device=device)
         self.live_B = torch.arange(size, device=device)  # which completion each row of the cache belongs to
         self.ended_B = torch.zeros(size, dtype=torch.bool, device=device)
+        self.replayed: graphs.Replayed | None = None
 
     def run(self) -> list[Generation]:
         logits_BV = self._prefill()
@@ -165,11 +248,12 @@ class _Decoding:
                 _require_finite(self.logprobs_BT[:, 0])
             if position + 1 == self.sampling.max_tokens:
                 break
-            share = float(self.ended_B.float().mean())  # the one number of a token that is waited for on a GPU
-            if share == 1:
-                break
-            if share >= COMPACT_SHARE:
-                chosen_B = self._compact(chosen_B)
+            if position % self.look_every == 0:
+                ended = float(self.ended_B.float().mean())
+                if ended == 1.0:
+                    break
+                if ended >= (COMPACT_RECORDED if self.records else COMPACT_SHARE):
+                    chosen_B = self._compact(chosen_B)
             logits_BV = self._decode(chosen_B)
         return self._generations()
 
@@ -196,8 +280,13 @@ class _Decoding:
             logits_to_keep=1,
         ).logits[:, -1]
         rows = torch.tensor(self.batch.rows, device=device)
-        self.cache.reorder_cache(rows)
         self.mask_BT = mask_PT[rows] if padded else None
+        if self.records:
+            tokens = self.sampling.max_tokens
+            self.replayed = graphs.Replayed(self.lm, self.cache, rows, self.mask_BT, tokens)
+            del self.cache
+        else:
+            self.cache.reorder_cache(rows)
         self.position_B = positions_PT[rows, -1]
         logits_BV: torch.Tensor = logits_PV[rows]
         return logits_BV
@@ -206,9 +295,9 @@ class _Decoding:
         """Draw the next token of every live completion and note which have ended."""
         logits_BV = self.lm.only_tokens(logits_BV)
         chosen_B, logprobs_B = sample_tokens(logits_BV, self.draws_BT[self.live_B, position], self.sampling)
-        # What is written of those that have ended lies beyond their lengths.
-        self.tokens_BT[self.live_B, position] = chosen_B
-        self.logprobs_BT[self.live_B, position] = logprobs_B.masked_fill(self.ended_B, 0.0).to(self.logprobs_BT)
+        # Written for all, those that have ended too: to pick the others out, Python would have to wait for a GPU.
+        self.tokens_BT[self.live_B, position] = torch.where(self.ended_B, 0, chosen_B)
+        self.logprobs_BT[self.live_B, position] = torch.where(self.ended_B, 0.0, logprobs_B).to(self.logprobs_BT)
         self.lengths_B[self.live_B] += ~self.ended_B
         self.ended_B = self.ended_B | torch.isin(chosen_B, self.stop)
         return chosen_B
@@ -216,7 +305,10 @@ class _Decoding:
     def _compact(self, chosen_B: torch.Tensor) -> torch.Tensor:
         """Take the completions that have ended out of the cache."""
         stay = torch.nonzero(~self.ended_B)[:, 0]
-        self.cache.reorder_cache(stay)
+        if self.replayed is None:
+            self.cache.reorder_cache(stay)
+        else:
+            self.replayed.keep(stay)
         self.live_B, self.ended_B, self.position_B = self.live_B[stay], self.ended_B[stay], self.position_B[stay]
         if self.mask_BT is not None:
             self.mask_BT = self.mask_BT[stay]
@@ -225,6 +317,8 @@ class _Decoding:
     def _decode(self, chosen_B: torch.Tensor) -> torch.Tensor:
         """Advance the cache by one token and return the logits of the next."""
         self.position_B = self.position_B + 1
+        if self.replayed is not None:
+            return self.replayed.decode(chosen_B, self.position_B)
         if self.mask_BT is not None:
             self.mask_BT = torch.nn.functional.pad(self.mask_BT, (0, 1), value=1)
         output = self.lm.causal(

@@ -45,15 +45,20 @@ def pads_prompts(lm: LanguageModel, draw: Draw) -> bool:
     Raises:
         EngineError: If neither way gives the model's own probabilities.
     """
-    if not lm.causal._is_stateful:
-        try:
-            _check_sampling(lm, draw, pads=True)
-        except EngineError:
-            pass  # what is wrong without padding too is told below
-        else:
-            return True
+    # What is wrong without padding too is told below.
+    if not lm.causal._is_stateful and samples_right(lm, draw, pads=True):
+        return True
     _check_sampling(lm, draw, pads=False)
     return False
+
+
+def samples_right(lm: LanguageModel, draw: Draw, *, pads: bool) -> bool:
+    """Whether a way to sample gives the model's own probabilities; args as of `pads_prompts`."""
+    try:
+        _check_sampling(lm, draw, pads=pads)
+    except EngineError:
+        return False
+    return True
 
 
 def _check_sampling(lm: LanguageModel, draw: Draw, *, pads: bool) -> None:

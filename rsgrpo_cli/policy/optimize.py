@@ -19,6 +19,7 @@ import torch
 from rsgrpo_cli import activity, full_gpu
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.core.losses import clipped_surrogate, kl_penalty, token_weights, truncated_importance_ratio
+from rsgrpo_cli.cuda import in_one_order
 from rsgrpo_cli.errors import DivergedError
 from rsgrpo_cli.policy.batches import Batch, Ragged, assemble, micro_batches
 from rsgrpo_cli.policy.experience import Experience
@@ -102,7 +103,8 @@ def optimizer_step(policy: Policy, experience: Experience, cfg: UpdateConfig, sa
         return Sums()
     running = _Running(said)
     update_mode(policy.lm.causal)
-    with _explained(cfg), activity.doing("", len(rows), "completions") as bar:
+    in_order = in_one_order(policy.lm.device.type)
+    with _explained(cfg), in_order, activity.doing("", len(rows), "completions") as bar:
         for micro_batch, loss in _losses(policy, experience, rows, cfg, running):
             loss.backward()
             bar.advance(len(micro_batch))

@@ -62,8 +62,9 @@ def restore_optimizer(policy: Policy, checkpoint: Path) -> None:
         if state:
             if ("exp_avg" in state) != plain:
                 raise UsageError(f"{path} holds the state of a different optimizer", "leave update.optimizer as it was")
-            # The step counter stays on the CPU, where AdamW keeps it; bitsandbytes has an int.
-            step = state[_STEP].reshape(()).cpu()
+            # The step counter lies where AdamW keeps it: on the CPU, if not all is one kernel; bitsandbytes has an int.
+            fused = policy.optimizer.defaults.get("fused")
+            step = state[_STEP].reshape(()).to(weight.device if fused else "cpu")
             policy.optimizer.state[weight] = state | {_STEP: step if plain else int(step)}
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,7 +166,11 @@ def new_optimizer(policy: Policy, cfg: UpdateConfig) -> torch.optim.Optimizer:
         DependencyError: If its moments are to be kept in 8 bits and bitsandbytes is not installed.
     """
     assert cfg.learning_rate is not None  # resolved with the run's configuration
-    kind: Callable[..., torch.optim.Optimizer] = _adamw_8bit() if cfg.optimizer == "adamw_8bit" else torch.optim.AdamW
+    kind: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW
+    if cfg.optimizer == "adamw_8bit":
+        kind = _adamw_8bit()
+    elif policy.lm.device.type == "cuda":  # in one kernel: otherwise each of its formulas takes a copy of all weights
+        kind = partial(kind, fused=True)
     return kind(policy.trained().values(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
 
 
