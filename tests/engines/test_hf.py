@@ -1,10 +1,12 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rsgrpo_cli.config import ModelConfig
 from rsgrpo_cli.engines import hf
@@ -30,6 +32,33 @@ def encode(engine: HfEngine, problems: list[str] = PROBLEMS) -> list[list[int]]:
 
 def tokens(generations: list[list[Generation]]) -> list[list[list[int]]]:
     return [[generation.token_ids for generation in own] for own in generations]
+
+
+aten = torch.ops.aten
+READS = {aten._local_scalar_dense.default, aten.item.default, aten.is_nonzero.default, aten.nonzero.default}
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes a program wait for a GPU: a number read from it, or a result whose size is one."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        indices = args[1] if "index" in str(func) and isinstance(args[1], list) else []
+        self.count += func in READS or any(index is not None and index.dtype == torch.bool for index in indices)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_gpu_is_waited_for_once_a_token(engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hf, "COMPACT_SHARE", 2.0)  # each time takes one more
+    (prompt,) = encode(engine, PROBLEMS[:1])
+    with Waits() as seen:
+        (made,) = engine.generate([prompt], [[*range(8)]], SAMPLING)
+    longest = max(len(one.token_ids) for one in made)
+    assert min(len(one.token_ids) for one in made) < longest  # some have ended before others
+    assert seen.count <= longest + 5
 
 
 def test_a_completion_depends_on_its_seed_alone(engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
