@@ -18,14 +18,12 @@ from rsgrpo_cli.models import LanguageModel
 
 @contextmanager
 def cast_once(lm: LanguageModel) -> Iterator[None]:
-    """Have linear layers hold, for the block, what autocast would make of their weights; not changed otherwise.
-
-    An adapter's are left alone: PEFT goes by their type, and they are small. So are layers of other kinds.
+    """Have linear layers hold, for the block, what autocast would make of their weights; an adapter's, too.
 
     Args:
         lm: The policy; in its other types nothing is cast.
     """
-    layers = _linear_layers(lm) if lm.dtype == "bfloat16" and lm.adapter is None else []
+    layers = _linear_layers(lm) if lm.dtype == "bfloat16" else []
     held = [dict(layer._parameters) for layer in layers]
     made: dict[int, nn.Parameter | None] = {id(None): None}  # weights that layers share are cast together
     try:

@@ -51,6 +51,24 @@ def test_samples_are_those_of_a_cast_at_every_call(tmp_path: Path, monkeypatch: 
     assert engine.generate(PROMPTS, SEEDS, SAMPLING) == made
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen3"])
+def test_so_are_those_under_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    directory = write_tiny(kind, tmp_path / "model")
+    config = resolve({"model.name": str(directory), "model.dtype": "bfloat16", "model.lora_rank": 4})
+    policy = open_policy(config, directory, None, version=0, train=True)
+    engine = HfEngine(policy.lm)
+    base = engine.generate(PROMPTS, SEEDS, SAMPLING)
+    with torch.no_grad():
+        for weight in policy.trained().values():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    with Casts() as seen:
+        made = engine.generate(PROMPTS, SEEDS, SAMPLING)
+    assert made != base
+    assert seen.count <= len(policy.trained()) + len(made)
+    monkeypatch.setattr(hf, "cast_once", lambda _: nullcontext())
+    assert engine.generate(PROMPTS, SEEDS, SAMPLING) == made
+
+
 def test_weights_are_cast_once_and_not_once_a_token() -> None:
     engine = HfEngine(load_model(model_directory("toy"), ModelConfig(dtype="bfloat16")))
     with Casts() as seen:
