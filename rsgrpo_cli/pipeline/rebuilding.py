@@ -143,7 +143,7 @@ def rebuild(
 
 
 _WHY = (
-    "another number of threads (OMP_NUM_THREADS), machine or version of torch rounds differently; "
+    "another device, number of threads (OMP_NUM_THREADS) or version of torch rounds differently; "
     f"eval, fork and export take it as it is with {ACCEPT}, and record that"
 )
 
