@@ -158,12 +158,13 @@ def _sample(
 def _room(lm: LanguageModel, way: _Way, longest: int) -> int:
     """Prompt and completion tokens of one batch: BATCH_TOKENS, on a GPU as many as fit into GPU_SHARE.
 
-    By the size of the GPU and of the model, not by what happens to be free: what is in a batch together changes the
-    last bits of log-probabilities.
+    By the size of the GPU and of the model, not by what happens to be free, nor by whether the model is open for
+    training: what is in a batch together changes the last bits of log-probabilities.
     """
     if not way.cache_bytes:
         return BATCH_TOKENS
-    trained = sum(int(weight.numel()) for weight in lm.causal.parameters() if weight.requires_grad)
+    names = lm.causal.named_parameters()
+    trained = sum(int(weight.numel()) for name, weight in names if lm.adapter is None or "lora_" in name)
     left = torch.cuda.get_device_properties(lm.device).total_memory - _TRAINED_BYTES * trained
     # Of each completion the logits, their log-probabilities, and these summed up in float64.
     completion = longest * way.cache_bytes + 32 * int(lm.causal.get_output_embeddings().weight.shape[0])

@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rsgrpo_cli.config import ModelConfig
+from rsgrpo_cli.config import ModelConfig, resolve
 from rsgrpo_cli.engines import hf
 from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Generation, Sampling
 from rsgrpo_cli.models import load_model, model_directory
 from rsgrpo_cli.policy.batches import assemble
+from rsgrpo_cli.policy.checkpoints import open_policy
 from rsgrpo_cli.policy.logprobs import token_logprobs
 from tests.architectures import write_model
 
@@ -148,3 +150,15 @@ def test_greedy_decoding_equals_transformers_generate(engine: HfEngine) -> None:
     ours = engine.generate([prompt], [[1]], Sampling(1e-4, 1.0, 20))[0][0].token_ids
     theirs = engine.lm.causal.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20)[0, len(prompt) :]
     assert ours == theirs.tolist()
+
+
+@pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])
+def test_the_size_of_a_batch_on_a_gpu_does_not_depend_on_training(monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    card = SimpleNamespace(total_memory=10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    config, way = resolve({"model.lora_rank": rank}), hf._Way(True, cache_bytes=2304)
+    trained = open_policy(config, model_directory("toy"), None, version=0, train=True)
+    room = hf._room(trained.lm, way, 32)
+    assert room > hf.BATCH_TOKENS
+    trained.lm.causal.requires_grad_(False)  # as a policy is that is only sampled from
+    assert hf._room(trained.lm, way, 32) == room
