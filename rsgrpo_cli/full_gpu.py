@@ -15,7 +15,10 @@ def is_full(error: BaseException) -> bool:
     """Whether an error says that a GPU has no memory left: torch's allocator, the driver, or a library of NVIDIA's."""
     if isinstance(error, RsgrpoError):
         return False
-    return type(error).__name__ == "OutOfMemoryError" or bool(_SAID.search(str(error)))
+    if type(error).__name__ == "OutOfMemoryError" or _SAID.search(str(error)):
+        return True
+    # While a graph is recorded, the end of the recording fails for it with an error of its own.
+    return error.__context__ is not None and is_full(error.__context__)
 
 
 @contextmanager

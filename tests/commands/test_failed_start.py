@@ -72,14 +72,18 @@ FULL = {
     "rsgrpo_cli.engines.hf._Decoding.run": "not enough GPU memory to sample",
 }
 """Where memory may run out before the first samples are there, and what is said of it."""
-ERRORS = [
+ERRORS: list[Exception] = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
 ]
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=["torch", "cuBLAS", "driver"])
+ERRORS.append(RuntimeError("CUDA error: operation failed due to a previous error during capture"))
+ERRORS[-1].__context__ = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["torch", "cuBLAS", "driver", "a recording"])
 @pytest.mark.parametrize("where", FULL)
 def test_a_run_that_a_full_gpu_ended_can_be_started_again(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
