@@ -47,6 +47,7 @@ class LanguageModel:
         compiled: `causal` up to its output layer, through torch.compile, where the update is to run so.
         shares_prompts: Whether the update may read a prompt once for several completions; None until it was tried.
         spare_ids: Rows of the output layer that no token belongs to, None where there are none.
+        has_order: Whether a GPU can add its gradient up in one order; until the update finds that it cannot.
         together: What runs every use of a model that several processes share (policy/sharding.py).
         place: Where such a model computes; its weights may wait elsewhere.
     """
@@ -60,6 +61,7 @@ class LanguageModel:
     compiled: Any = None
     shares_prompts: bool | None = None
     spare_ids: torch.Tensor | None = None
+    has_order: bool = True
     together: Any = None
     place: torch.device | None = None
 

@@ -9,7 +9,7 @@ Shape suffixes: B completions of a micro-batch, N their completion tokens laid e
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 
@@ -19,7 +19,7 @@ import torch
 from rsgrpo_cli import activity, full_gpu
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.core.losses import clipped_surrogate, kl_penalty, token_weights, truncated_importance_ratio
-from rsgrpo_cli.cuda import in_one_order
+from rsgrpo_cli.cuda import has_no_order, in_one_order
 from rsgrpo_cli.errors import DivergedError
 from rsgrpo_cli.policy.batches import Batch, Ragged, assemble, micro_batches
 from rsgrpo_cli.policy.experience import Experience
@@ -96,24 +96,46 @@ def optimizer_step(policy: Policy, experience: Experience, cfg: UpdateConfig, sa
         EngineError: If the loss or the gradient is not finite, or memory runs out; the weights are as before.
     """
     assert policy.optimizer is not None
-    policy.optimizer.zero_grad(set_to_none=True)
     rows = np.flatnonzero(experience.gradient_N).tolist()
     if not rows:
         # No gradient at all: a step of AdamW would still move the weights by its momentum.
         return Sums()
-    running = _Running(said)
     update_mode(policy.lm.causal)
-    in_order = in_one_order(policy.lm.device.type)
-    with _explained(cfg), in_order, activity.doing("", len(rows), "completions") as bar:
-        for micro_batch, loss in _losses(policy, experience, rows, cfg, running):
-            loss.backward()
-            bar.advance(len(micro_batch))
-        sums = _clipped(policy, cfg, running)
+    with _explained(cfg):
+        sums = _in_order(policy, experience, rows, cfg, said)
         if not (isfinite(sums.grad_norm) and isfinite(sums.loss)):
             raise DivergedError(f"the update diverged: loss {sums.loss}, gradient norm {sums.grad_norm}")
         policy.optimizer.step()
     policy.optimizer.zero_grad(set_to_none=True)
     return sums
+
+
+def _in_order(policy: Policy, experience: Experience, rows: list[int], cfg: UpdateConfig, said: Said | None) -> Sums:
+    """`_gradient`, added up in one order; in any, from the first time on that something in the model has none."""
+    lm = policy.lm
+    try:
+        with in_one_order(lm.device.type) if lm.has_order else nullcontext():
+            return _gradient(policy, experience, rows, cfg, said)
+    except RuntimeError as error:
+        # Ranks that are in the middle of a backward pass cannot begin again.
+        if policy.ranks is not None or not has_no_order(error):
+            raise
+    lm.has_order = False
+    if said is not None:
+        said.clear()
+    return _gradient(policy, experience, rows, cfg, said)
+
+
+def _gradient(policy: Policy, experience: Experience, rows: list[int], cfg: UpdateConfig, said: Said | None) -> Sums:
+    """The gradient of an optimizer step, clipped; what was added up on the way."""
+    assert policy.optimizer is not None
+    policy.optimizer.zero_grad(set_to_none=True)
+    running = _Running(said)
+    with activity.doing("", len(rows), "completions") as bar:
+        for micro_batch, loss in _losses(policy, experience, rows, cfg, running):
+            loss.backward()
+            bar.advance(len(micro_batch))
+        return _clipped(policy, cfg, running)
 
 
 def _losses(

@@ -38,6 +38,11 @@ class Said:
         self._rows.extend(rows)
         self._parts_N2.append(torch.stack([logprobs_N.detach(), entropy_N.detach()], dim=1))
 
+    def clear(self) -> None:
+        """Forget all of it."""
+        self._rows.clear()
+        self._parts_N2.clear()
+
     def of(self, experience: Experience, ranks: Ranks | None) -> Ragged:
         """All of it, in one transfer from the device; every rank must ask.
 

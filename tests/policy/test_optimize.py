@@ -1,4 +1,7 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -10,16 +13,21 @@ from hypothesis import strategies as st
 from rsgrpo_cli.config import UpdateConfig, resolve
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.models import model_directory
+from rsgrpo_cli.policy import optimize
 from rsgrpo_cli.policy.checkpoints import open_policy
 from rsgrpo_cli.policy.experience import Experience
+from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.optimize import Sums, completion_logprobs, logprobs_and_entropies, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
+from rsgrpo_cli.policy.said import Said
 from tests.policy.conftest import OpenPolicy, gradient, logprobs, weights
 
 CFG = UpdateConfig(learning_rate=1e-3, max_grad_norm=100.0)
 
 
-def step(policy: Policy, experience: Experience, cfg: UpdateConfig) -> tuple[torch.Tensor, Sums]:
+def step(
+    policy: Policy, experience: Experience, cfg: UpdateConfig, said: Said | None = None
+) -> tuple[torch.Tensor, Sums]:
     """One optimizer step, and the gradient it took.
 
     Gradients are compared, not weights: AdamW divides a gradient by its own size, so where it is nearly zero the last
@@ -32,7 +40,7 @@ def step(policy: Policy, experience: Experience, cfg: UpdateConfig) -> tuple[tor
 
     assert policy.optimizer is not None
     policy.optimizer.register_step_pre_hook(look)
-    sums = optimizer_step(policy, experience, cfg)
+    sums = optimizer_step(policy, experience, cfg, said)
     return seen[0], sums
 
 
@@ -292,3 +300,36 @@ def test_what_is_reported_comes_back_from_the_device_once(
     assert optimizer_step(policy, experience, cfg).micro_batches > 2
     assert reads.count("tolist") == 1
     assert not {"item", "__float__"} & set(reads)
+
+
+def test_a_model_that_cannot_be_added_up_in_order_is_in_any(
+    open_toy: OpenPolicy, experience: Experience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = CFG.model_copy(update={"micro_batch_tokens": 64})
+    said, told = Said(), Said()
+    expected, sums = step(open_toy(), experience, cfg, said)
+    tried = []
+
+    @contextmanager
+    def in_one_order(_: str) -> Iterator[None]:
+        tried.append(True)
+        with monkeypatch.context() as patched:
+            calls = count()
+
+            def made(*given: Any, **more: Any) -> Any:
+                if next(calls) == 1:
+                    raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set")
+                return token_logprobs(*given, **more)
+
+            patched.setattr(optimize, "token_logprobs", made)
+            yield
+
+    monkeypatch.setattr(optimize, "in_one_order", in_one_order)
+    policy = open_toy()
+    found, again = step(policy, experience, cfg, told)
+    assert torch.equal(found, expected)
+    assert again == sums
+    for one, other in zip(told.of(experience, None), said.of(experience, None), strict=True):
+        np.testing.assert_array_equal(one, other)
+    step(policy, experience, cfg)
+    assert len(tried) == 1  # from then on it is known
