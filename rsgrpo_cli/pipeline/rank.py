@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rsgrpo_cli import cuda
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import rank_order
@@ -114,6 +115,7 @@ def _join(config: RunConfig, place: Place) -> Ranks:
         check_gpus(place.local + 1, torch.cuda.device_count())
         device = torch.device(kind, place.local)
         torch.cuda.set_device(device)
+        cuda.settle()  # the model is read into RAM first, where nothing is set
     mesh = init_device_mesh(kind, (place.world,))
     cfg = config.update
     return Ranks(place.rank, place.world, mesh, device, cfg.cpu_offload, cfg.gradient_sync == "each")

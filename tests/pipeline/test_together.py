@@ -14,7 +14,7 @@ from rsgrpo_cli.artifacts import package_versions
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import EngineError, MissingError, UsageError
 from rsgrpo_cli.pipeline import rank_order, together
-from rsgrpo_cli.pipeline.rank import Place, check_gpus
+from rsgrpo_cli.pipeline.rank import Place, _join, check_gpus
 from rsgrpo_cli.pipeline.rank_order import Order
 from rsgrpo_cli.pipeline.torchrun import Joined, join, started_by_torchrun
 from tests.conftest import SMALL, Cli
@@ -49,6 +49,18 @@ def test_every_rank_needs_a_gpu() -> None:
     check_gpus(2, 2)
     with pytest.raises(UsageError, match="4 ranks need as many GPUs, and this machine has 1 GPU\n  --ranks 1, or"):
         check_gpus(4, 1)
+
+
+def test_a_rank_settles_its_gpu_before_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the model into RAM, where `load_model` settles nothing; cuBLAS refuses to add up in one order then."""
+    called: list[str] = []
+    monkeypatch.setattr("rsgrpo_cli.models.choose_device", lambda _: "cuda")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.set_device", lambda _: None)
+    monkeypatch.setattr("torch.distributed.device_mesh.init_device_mesh", lambda *_: None)
+    monkeypatch.setattr("rsgrpo_cli.cuda.settle", lambda: called.append("settled"))
+    ranks = _join(resolve({"update.ranks": 2}), Place(0, 2, 0))
+    assert (str(ranks.device), called) == ("cuda:0", ["settled"])
 
 
 def test_ranks_with_other_versions_are_refused(order: Order) -> None:

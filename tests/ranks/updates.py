@@ -21,10 +21,10 @@ import torch.distributed as dist
 
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.models import model_directory
+from rsgrpo_cli.pipeline.rank import Place, _join
 from rsgrpo_cli.policy.checkpoints import open_policy, save_checkpoint
 from rsgrpo_cli.policy.experience import Experience, minibatches
 from rsgrpo_cli.policy.optimize import completion_logprobs, optimizer_step
-from rsgrpo_cli.policy.sharding import Ranks
 
 STEPS = 3
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
@@ -61,14 +61,13 @@ def experience(count: int) -> Experience:
 
 
 def work(out: Path, name: str, checkpoint: Path | None = None, device: str = "cpu") -> None:
-    """One case, in as many steps as it takes; from a checkpoint a single one. Ranks compute on `device`."""
+    """One case, in as many steps as it takes; from a checkpoint a single one."""
     count, overrides = CASES[name]
-    config = resolve({"update.learning_rate": 1e-5, "update.micro_batch_tokens": 40} | overrides)
+    sizes = {"update.learning_rate": 1e-5, "update.micro_batch_tokens": 40, "model.device": device}
+    config = resolve(sizes | overrides)
     ranks = None
     if dist.is_initialized():
-        mesh = dist.device_mesh.init_device_mesh(device, (dist.get_world_size(),))
-        offload, each = config.update.cpu_offload, config.update.gradient_sync == "each"
-        ranks = Ranks(dist.get_rank(), dist.get_world_size(), mesh, torch.device(device), offload, each)
+        ranks = _join(config, Place(dist.get_rank(), dist.get_world_size(), dist.get_rank()))
     version = 0 if checkpoint is None else STEPS
     base = next((out.parent / "models" / kind for kind in MODELS if name.startswith(kind)), model_directory("toy"))
     policy = open_policy(config, base, checkpoint, version=version, train=True, ranks=ranks)
