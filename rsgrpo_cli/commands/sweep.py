@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +59,7 @@ def sweep(
 
     Several values make an axis: --beta 0,2,4,8, or --set for what has no flag. Named arms go into a --config file.
     """
-    from rsgrpo_cli.pipeline.own_functions import load_functions
+    from rsgrpo_cli.pipeline.own_functions import with_functions
     from rsgrpo_cli.run_dir import RUNS, RunDir
     from rsgrpo_cli.studies.sweep import Sweep, as_begun
 
@@ -73,8 +74,10 @@ def sweep(
     if RunDir.is_there(place):
         raise UsageError(f"{place} is a run, and a sweep is a folder of runs", "give the sweep another --name")
     kept = keep / chosen if keep else None
-    planned = Sweep(place, as_begun(place, grid.cells(), kept), kept, line=tuple(grid.line))
-    load_functions([cell.config for cell in planned.cells])
+    begun = as_begun(place, grid.cells(), kept)
+    whole = with_functions([cell.config for cell in begun])
+    cells = [replace(cell, config=config) for cell, config in zip(begun, whole, strict=True)]
+    planned = Sweep(place, cells, kept, line=tuple(grid.line))
     if dry_run:
         return _list(out, planned)
     _run(out, planned, jobs, threads, ray)
@@ -100,8 +103,6 @@ def _list(out: Output, planned: Sweep) -> None:
 
 
 def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str | None) -> None:
-    from dataclasses import replace
-
     from rsgrpo_cli.commands.sweep_display import SweepDisplay
     from rsgrpo_cli.studies import canary
     from rsgrpo_cli.studies.jobs import Jobs, Starter, start_here

@@ -300,3 +300,13 @@ def test_a_run_directory_is_no_program(cli: Cli, tmp_path: Path, monkeypatch: py
         refused = cli(*command, "--run", ".")
         assert (refused.code, "a run directory is data" in refused.err) == (2, True), refused.err
     assert not mark.exists()
+
+
+def test_a_cell_has_the_defaults_of_the_function_as_its_run_has(cli: Cli) -> None:
+    settings = [*OWN, "--steps", "1", "-n", "2", "--k", "1", "--eval-every", "1"]
+    assert cli("train", "--run", "runs/s/seed0", *settings).code == 0
+    listed = cli("sweep", "--name", "s", *settings, "--dry-run", "--json")
+    assert listed.code == 0, listed.err
+    assert [cell["done"] for cell in listed.json["cells"]] == [True]
+    other = cli("sweep", "--name", "s", *settings, "--set", "advantage.level=0.25", "--dry-run")
+    assert "cell seed0 of s is there with advantage.level 0.5, not 0.25" in other.err
