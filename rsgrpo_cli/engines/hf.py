@@ -18,6 +18,7 @@ from inspect import signature
 import numpy as np
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from rsgrpo_cli import activity, full_gpu
 from rsgrpo_cli.context_window import require_room, window_of
@@ -58,7 +59,8 @@ class HfEngine:
         language_model.causal.eval()
         with torch.inference_mode():
             self.pads = pads_prompts(language_model, self._draw_for_check)
-            self.way = _Way(self.pads, _cache_bytes(language_model))
+            on_gpu = language_model.device.type == "cuda"
+            self.way = _Way(self.pads, _cache_bytes(language_model) if on_gpu else 0)
         self._may_record: bool | None = None if graphs.can_record(language_model) else False
 
     def encode(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
@@ -125,14 +127,15 @@ class _Way:
 
 
 def _cache_bytes(lm: LanguageModel) -> int:
-    """Memory of one token in the cache of a model on a GPU; 0 elsewhere, and where states do not grow with tokens."""
-    if lm.device.type != "cuda" or lm.causal._is_stateful:
+    """Memory of one token in the cache of a model; of its layers whose states grow with tokens, 0 if it has none."""
+    if lm.causal._is_stateful:
         return 0
     cache, tokens = DynamicCache(config=lm.causal.config), 2
     with lm.autocast():
         ids = torch.zeros(1, tokens, dtype=torch.long, device=lm.device)
         lm.causal(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    states = [state for layer in cache.layers for state in (layer.keys, layer.values)]
+    growing = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+    states = [state for layer in growing for state in (layer.keys, layer.values)]
     return sum(int(state.numel() * state.element_size()) for state in states) // tokens
 
 

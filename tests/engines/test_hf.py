@@ -18,6 +18,7 @@ from rsgrpo_cli.policy.batches import assemble
 from rsgrpo_cli.policy.checkpoints import open_policy
 from rsgrpo_cli.policy.logprobs import token_logprobs
 from tests.architectures import write_model
+from tests.tiny_models import write_tiny
 
 SAMPLING = Sampling(temperature=1.0, top_p=1.0, max_tokens=20)
 PROBLEMS = ["Make 24 from 3 5 7 2.", "Make 6 from 1 2 3 4.", "Compute 3*(7-2)+4."]
@@ -162,3 +163,12 @@ def test_the_size_of_a_batch_on_a_gpu_does_not_depend_on_training(monkeypatch: p
     assert room > hf.BATCH_TOKENS
     trained.lm.causal.requires_grad_(False)  # as a policy is that is only sampled from
     assert hf._room(trained.lm, way, 32) == room
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("llama", 2), ("gemma2", 2), ("lfm2", 1), ("mamba2", 0)])
+def test_the_cache_of_a_token_is_what_attention_keeps_of_it(tmp_path: Path, kind: str, layers: int) -> None:
+    lm = load_model(write_tiny(kind, tmp_path / "model"), ModelConfig())
+    config = lm.causal.config
+    heads = getattr(config, "num_key_value_heads", 0) * (getattr(config, "head_dim", None) or 16)
+    with torch.inference_mode():
+        assert hf._cache_bytes(lm) == layers * 2 * heads * 4
