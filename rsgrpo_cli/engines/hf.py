@@ -34,8 +34,9 @@ from rsgrpo_cli.seeding import uniforms
 
 BATCH_TOKENS = 65536
 """Prompt and completion tokens that a batch may come to hold in its cache; on a GPU at least so many."""
-GPU_SHARE = 0.4
-"""Of the GPU's memory that weights, gradients and moments leave, what a batch may come to take there."""
+GPU_SHARE, GPU_BATCH = 0.4, 2048
+"""What a batch may come to take there of the memory that weights, gradients and moments leave, and how many completions
+it has at most: more would not be faster, and other processes may share the GPU."""
 COMPACT_SHARE, COMPACT_RECORDED = 0.125, 0.5
 """Completions leave the batch when this share of it has ended: each time costs a copy of the cache, and where a token's
 work is recorded, a new recording."""
@@ -171,7 +172,7 @@ def _room(lm: LanguageModel, way: _Way, longest: int) -> int:
     left = torch.cuda.get_device_properties(lm.device).total_memory - _TRAINED_BYTES * trained
     # Of each completion the logits, their log-probabilities, and these summed up in float64.
     completion = longest * way.cache_bytes + 32 * int(lm.causal.get_output_embeddings().weight.shape[0])
-    return max(BATCH_TOKENS, int(GPU_SHARE * left) // completion * longest)
+    return max(BATCH_TOKENS, min(GPU_BATCH, int(GPU_SHARE * left) // completion) * longest)
 
 
 _TRAINED_BYTES = 16

@@ -159,10 +159,10 @@ def test_the_size_of_a_batch_on_a_gpu_does_not_depend_on_training(monkeypatch: p
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
     config, way = resolve({"model.lora_rank": rank}), hf._Way(True, cache_bytes=2304)
     trained = open_policy(config, model_directory("toy"), None, version=0, train=True)
-    room = hf._room(trained.lm, way, 32)
+    room = hf._room(trained.lm, way, 320)
     assert room > hf.BATCH_TOKENS
     trained.lm.causal.requires_grad_(False)  # as a policy is that is only sampled from
-    assert hf._room(trained.lm, way, 32) == room
+    assert hf._room(trained.lm, way, 320) == room
 
 
 @pytest.mark.parametrize(("kind", "layers"), [("llama", 2), ("gemma2", 2), ("lfm2", 1), ("mamba2", 0)])
