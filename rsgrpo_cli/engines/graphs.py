@@ -59,7 +59,9 @@ class Replayed:
         self.lm, self.filled = lm, cache.get_seq_length()
         total = -(-(self.filled + tokens) // WINDOW) * WINDOW
         self.at = torch.tensor([self.filled - 1], device=rows_B.device)
-        self.layers = [_Buffer(layer, rows_B, total, self.at) for layer in cache.layers]
+        # Autocast has keys in float32, and attention cast them at every token.
+        dtype = torch.bfloat16 if torch.is_autocast_enabled(lm.device.type) else cache.layers[0].keys.dtype
+        self.layers = [_Buffer(layer, rows_B, total, self.at, dtype) for layer in cache.layers]
         self.mask = torch.zeros(len(rows_B), 1, 1, total, dtype=torch.bool, device=rows_B.device)
         self.mask[:, 0, 0, : self.filled] = True if mask_BT is None else mask_BT.bool()
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -126,15 +128,17 @@ class Replayed:
 class _Buffer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of a layer in place, for all the positions that there will be."""
 
-    def __init__(self, layer: DynamicLayer, rows_B: torch.Tensor, total: int, at: torch.Tensor) -> None:
+    def __init__(
+        self, layer: DynamicLayer, rows_B: torch.Tensor, total: int, at: torch.Tensor, dtype: torch.dtype
+    ) -> None:
         super().__init__()
-        self.keys, self.values = _spread(layer.keys, rows_B, total), _spread(layer.values, rows_B, total)
-        self.dtype, self.device, self.is_initialized = layer.keys.dtype, layer.keys.device, True
+        self.keys, self.values = (_spread(held.to(dtype), rows_B, total) for held in (layer.keys, layer.values))
+        self.dtype, self.device, self.is_initialized = self.keys.dtype, layer.keys.device, True
         self.window, self.at = total, at
 
     def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        self.keys.index_copy_(2, self.at, keys)
-        self.values.index_copy_(2, self.at, values)
+        self.keys.index_copy_(2, self.at, keys.to(self.keys.dtype))
+        self.values.index_copy_(2, self.at, values.to(self.values.dtype))
         return self.keys[:, :, : self.window], self.values[:, :, : self.window]
 
     def keep(self, stay: torch.Tensor) -> None:
