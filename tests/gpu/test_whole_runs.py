@@ -146,7 +146,6 @@ READING = {
     "verify": ("verify", "runs/there"),
     "score": ("score", "--run", "runs/there", "--step", "0", "--tag", "again"),
     "advantage": ("advantage", "--run", "runs/there", "--step", "0", "--beta", "8", "--tag", "again"),
-    "report": ("report", "runs/there"),
     "merge": ("export", "runs/there", "--merge", "--out", "merged"),
     "train that is done": ("train", "--run", "runs/there"),
 }
