@@ -185,7 +185,7 @@ def about_link(path: Path, *, followed: bool = True) -> tuple[str, str]:
         return f"{path} is a symbolic link to {target}: locks and logs are never written through one", "remove it"
     if not path.exists():
         return f"{path} is a symbolic link to {target}, which is not there", "remove it"
-    known = "put a copy of that in its place, or give the command --trust"
+    known = "put a copy of that in its place, or give the command --trust, a sweep RSGRPO_TRUST=1"
     return f"{path} is a symbolic link out of the run, to {target}", f"if you made it: {known}; if not: remove it"
 
 

@@ -104,8 +104,14 @@ def pinned(run: Path, model: str) -> str:
     return f"{model}@{identity.revision}" if identity and known and on_hub else model
 
 
-def refuse_unasked(run: Path, kind: Function, name: str) -> NoReturn:
+def refuse_unasked(run: Path, kind: Function, name: str, *, has_flag: bool = True) -> NoReturn:
     """Refuse to call a user's function that only a run's configuration names.
+
+    Args:
+        run: The run.
+        kind: What the function is.
+        name: Its name.
+        has_flag: Whether the command has a flag that names such a function.
 
     Raises:
         UsageError: Saying how to have it called.
@@ -113,7 +119,7 @@ def refuse_unasked(run: Path, kind: Function, name: str) -> NoReturn:
     raise UsageError(
         f"run {run.resolve().name} is set to call the {kind} function {name}, and a run directory is data: nothing "
         "that it names is run unasked",
-        f"if you know the function: the same command with --trust, or with --{kind} {name}",
+        "if you know the function: the same command with --trust" + (f", or with --{kind} {name}" if has_flag else ""),
     )
 
 

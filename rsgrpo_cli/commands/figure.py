@@ -40,6 +40,14 @@ def figure(
             help="Of training: running means over this many steps.  \\[default: 10]",
         ),
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            envvar="RSGRPO_TRUST",
+            help="Of weights: call the estimators of your own that the runs' configurations name.",
+        ),
+    ] = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Draw a figure of groups of runs: runs that differ only in their seed are one group.
@@ -48,7 +56,7 @@ def figure(
     pass@k at a small against a large k. transitions: how often problems are solved by the base model and each group.
     weights: what the estimators give to a group of answers.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from rsgrpo_cli.report.figures import check_drawable
     from rsgrpo_cli.studies.figures.kinds import kind_of
@@ -61,6 +69,6 @@ def figure(
     choices = chosen.choose(
         benchmark=benchmark, k=typed.ks(k) if k else None, baseline=baseline, along=along, smooth=smooth
     )
-    found = chosen.collect(find_groups(places), choices)
+    found = chosen.collect(find_groups(places), replace(choices, trust=trust))
     chosen.draw(found, path)
     out.result({"figure": str(path), "kind": kind} | asdict(found), lines=[found.caption, f"figure: {path}"])

@@ -131,7 +131,8 @@ def print_plan(
         config = resume_config(RunDir.open(run), with_file(overrides, config_file))
     else:
         config = resolve(overrides, config_file)
-    config = completed_run(config, None if "advantage.estimator" in overrides or not there else RunDir.open(run).path)
+    if not there or "advantage.estimator" in overrides:  # one that only the run names is not loaded
+        config = completed_run(config)
     if config.update.ranks > 1:
         by_gpus = asked is not None and asked.get("gpus") and not asked.get("ray")  # of a cluster, --gpus is all of it
         together.check(config, here=False, flag="--gpus" if by_gpus else "--ranks")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -121,7 +122,8 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
     left = planned.jobs()
     at_a_time = slots or room
     with SweepDisplay(out, planned, left, at_a_time) as display:
-        environment = {"OMP_NUM_THREADS": str(threads), "RSGRPO_TRUST": "1"}
+        environment = {"OMP_NUM_THREADS": str(threads)}
+        environment |= {name: value for name, value in os.environ.items() if name == "RSGRPO_TRUST"}  # for a cluster
         runner = Jobs(left, at_a_time, environment, display.say, starter)
         runner.run(display.tick)
     failed, skipped = ([job for job in left if job.state == state] for state in ("failed", "skipped"))

@@ -53,11 +53,30 @@ def check_estimator(session: Session, name: str, identity: str, *, before: int |
     Raises:
         StaleError: If it has changed and that is not to be accepted.
     """
-    if f"estimator {identity}" in session.checked:
-        return
-    others = _advantages_of_steps(session.run, before)
-    made = next((advantages for advantages in others if advantages.config.get("estimator") == name), None)
-    _compare_function(session, "estimator", name, identity, made)
+    if f"estimator {identity}" not in session.checked:
+        _compare_function(session, "estimator", name, identity, _made_with(session.run, name, before))
+
+
+def require_same_estimator(run: RunDir, name: str, identity: str) -> None:
+    """Refuse to show what a user's estimator does where it is not the one that a run was made with.
+
+    Raises:
+        StaleError: If it has changed since.
+    """
+    made = _made_with(run, name, None)
+    was = str(made.config.get("identity")) if made else identity
+    if not same_rules(was, identity):
+        raise StaleError(_other_function(run, "estimator", name, was, identity), "put the old one back")
+
+
+def _made_with(run: RunDir, name: str, before: int | None) -> Lineage | None:
+    """The newest advantages that were made with a user's estimator."""
+    others = _advantages_of_steps(run, before)
+    return next((advantages for advantages in others if advantages.config.get("estimator") == name), None)
+
+
+def _other_function(run: RunDir, kind: Function, name: str, was: str, identity: str) -> str:
+    return f"the {kind} {name} is not the one that run {run.name} was made with: {was}, now {identity}"
 
 
 def _compare_function(session: Session, kind: Function, name: str, identity: str, made: Lineage | None) -> None:
@@ -67,7 +86,7 @@ def _compare_function(session: Session, kind: Function, name: str, identity: str
     if not same_rules(was, identity) and not _accepted(recorded, kind, identity):
         if not session.accept_changes:
             raise StaleError(
-                f"the {kind} {name} is not the one that run {run.name} was made with: {was}, now {identity}",
+                _other_function(run, kind, name, was, identity),
                 f"put the old one back; branch off with the new one: rsgrpo fork NEW --run {run.path}; to continue "
                 f"on purpose: {ACCEPT}",
             )

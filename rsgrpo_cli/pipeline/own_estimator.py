@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
 from rsgrpo_cli.config import AdvantageConfig, Overrides, OwnEstimatorConfig, RunConfig
 from rsgrpo_cli.estimators.user import UserEstimator
+from rsgrpo_cli.identity import refuse_unasked
+from rsgrpo_cli.pipeline.identity import require_same_estimator
+from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.stages.advantage import OwnEstimator
 
 
@@ -49,6 +52,27 @@ def without_lost_settings(config: RunConfig, overrides: Overrides) -> RunConfig:
     with closing(UserEstimator(cfg.estimator)) as own:
         kept = {name: value for name, value in cfg.knobs().items() if own.has_setting(name)}
     return config.model_copy(update={"advantage": cfg.with_knobs(kept)})
+
+
+def require_known(cfg: AdvantageConfig, runs: Sequence[Path], *, trust: bool) -> None:
+    """Refuse to show what an estimator of a user's own does that only runs name, or that has changed since.
+
+    Args:
+        cfg: The settings of the estimator.
+        runs: The runs that name it, which may be gone.
+        trust: Whether it is called although nobody named it.
+
+    Raises:
+        UsageError: If it is not to be called, or cannot be loaded.
+        StaleError: If a run was made with another one of the name.
+    """
+    if not isinstance(cfg, OwnEstimatorConfig):
+        return
+    if not trust:
+        refuse_unasked(runs[0], "estimator", cfg.estimator, has_flag=False)
+    for run in (RunDir(path) for path in runs if RunDir.is_there(path)):
+        with closing(UserEstimator(cfg.estimator, keep_out=run.path)) as own:
+            require_same_estimator(run, cfg.estimator, own.identity)
 
 
 @contextmanager

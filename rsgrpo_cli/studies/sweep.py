@@ -21,7 +21,7 @@ from rsgrpo_cli.config import Overrides, RunConfig, difference, override
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import forking
-from rsgrpo_cli.run_commands import command
+from rsgrpo_cli.run_commands import command, trust_of
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import evaluations
 from rsgrpo_cli.studies import other_settings, results
@@ -112,10 +112,10 @@ class Sweep:
         self._require_same(name, results.read(path)[0].config, config)
         return True
 
-    def _require_same(self, name: str, there: RunConfig, wanted: RunConfig) -> None:
+    def _require_same(self, name: str, there: RunConfig, wanted: RunConfig, hint: str = "") -> None:
         for field, (old, new) in other_settings.differences(there, wanted).items():
             told = difference(field, old, new)
-            raise UsageError(f"cell {name} of {self.name} is there with {told}", self._next_step())
+            raise UsageError(f"cell {name} of {self.name} is there with {told}", hint or self._next_step())
 
     def _next_step(self) -> str:
         """What to do about cells with other settings; where one has left nothing but its result, it is made anew."""
@@ -130,9 +130,12 @@ class Sweep:
 
     def _base_job(self, name: str, config: RunConfig) -> Job:
         run = RunDir(self.place / name)
-        where = ["--run", str(run.path)]
-        commands = [["prepare", *where], ["rollout", *where, "--step", "0"], ["score", *where, "--step", "0"]]
-        commands += [["eval", *where, "--policy", "0"]] if is_evaluated(config) else []
+        if RunDir.is_there(run.path):
+            hint = f"choose another --name; or remove it: rsgrpo rm {run.path}"
+            self._require_same(name, base_config(run.config()), config, hint)
+        commands = [_on(run, config, "prepare")]
+        commands += [_on(run, config, stage, "--step", "0") for stage in ("rollout", "score")]
+        commands += [_on(run, config, "eval", "--policy", "0")] if is_evaluated(config) else []
 
         def begin() -> None:
             if not RunDir.is_there(run.path):
@@ -144,10 +147,10 @@ class Sweep:
         run = RunDir(self.place / cell.name)
         base = RunDir(self.place / base_name(cell.config))
         trackers = cell.config.train.tracker  # which a run that is there may not have been made with
-        commands = [["train", "--run", str(run.path), *(["--tracker", ",".join(trackers)] if trackers else [])]]
+        commands = [_on(run, cell.config, "train", *(["--tracker", ",".join(trackers)] if trackers else []))]
         if self.line and is_evaluated(cell.config):
             places = ",".join(f"{place:g}" for place in self.line)
-            commands.append(["eval", "--run", str(run.path), "--interpolate", places])
+            commands.append(_on(run, cell.config, "eval", "--interpolate", places))
 
         def end() -> None:
             self._keep(run, cell.varied)
@@ -215,6 +218,11 @@ def start(run: RunDir, cell: Cell, base: RunDir) -> None:
         forking.fork(base, 0, run.path, settings)
     else:  # a setting that cannot be laid over the base's own
         RunDir.create(run.path, cell.config)
+
+
+def _on(run: RunDir, config: RunConfig, name: str, *flags: str) -> list[str]:
+    """A command on a run, which is to call the functions of the user's own that the sweep names, and no others."""
+    return [name, "--run", str(run.path), *flags, *trust_of(config, name)]
 
 
 def hint_of(job: Job) -> str:

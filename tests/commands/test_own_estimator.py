@@ -296,7 +296,7 @@ def test_a_run_directory_is_no_program(cli: Cli, tmp_path: Path, monkeypatch: py
     run, mark = tmp_path / "runs" / "x", tmp_path / "imported"
     (run / "mine.py").write_text(f"open({str(mark)!r}, 'w').close()\n{FUNCTIONS}")
     monkeypatch.chdir(run)
-    for command in (["train", "--steps", "2"], ["plan"], ["fork", "../y", "--set", "advantage.level=0.1"]):
+    for command in (["train", "--steps", "2"], ["fork", "../y", "--set", "advantage.level=0.1"]):
         refused = cli(*command, "--run", ".")
         assert (refused.code, "a run directory is data" in refused.err) == (2, True), refused.err
     assert not mark.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,23 @@ from pathlib import Path
 
 import pytest
 
+from rsgrpo_cli import app
+from rsgrpo_cli.config import override
 from rsgrpo_cli.console import visible
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.studies.grid import Grid
+from rsgrpo_cli.studies.sweep import Sweep
 from tests.conftest import SMALL, Cli, run_quietly
 from tests.faults.test_damage import follow
 
 ESCAPES = "\x1b]52;c;aGk=\x07\x1b[2J\x9b31m\u202e[bold red]x[/bold red][/nothing]\r"
-OWN = "def length(completions, **columns):\n    return [float(len(text) % 2) for text in completions]\n"
+OWN = """
+def length(completions, **columns):
+    return [float(len(text) % 2) for text in completions]
+
+def middle(rewards, *, level=0.5):
+    return rewards - level
+"""
 
 
 @pytest.fixture
@@ -42,12 +54,33 @@ def own(own_once: Path, tmp_path: Path, cli: Cli, unasked: None) -> Path:
     return tmp_path / "runs" / "x"
 
 
+@pytest.fixture(scope="module")
+def both_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("both")
+    (folder / "mine.py").write_text(OWN)
+    own = ["--reward", "mine:length", "--estimator", "mine:middle"]
+    for name, seed in (("x", "0"), ("y", "1")):
+        run_quietly(folder, "train", "--run", f"runs/{name}", "--steps", "1", "--seed", seed, *own, *SMALL)
+        for policy in ("0", "1"):
+            run_quietly(folder, "eval", "--run", f"runs/{name}", "--policy", policy, "-n", "2", "--k", "1,2")
+    return folder
+
+
+@pytest.fixture
+def both(both_once: Path, tmp_path: Path, cli: Cli, unasked: None) -> Path:
+    """A folder with two runs that have a reward and an estimator, which leave a mark when they are imported."""
+    shutil.copytree(both_once / "runs", tmp_path / "runs")
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w').close()\n{OWN}")
+    return tmp_path
+
+
 COMMANDS = (
     ["train", "--steps", "2"],
     ["score", "--step", "0", "--force"],
     ["rollout", "--step", "1"],
     ["prepare", "--force"],
     ["eval", "-n", "1", "--k", "1"],
+    ["eval", "-n", "1", "--k", "1", "--interpolate", "0.5"],
 )
 
 
@@ -68,15 +101,72 @@ def test_it_is_called_when_asked_for(cli: Cli, own: Path) -> None:
         mark.unlink()
 
 
-def test_looking_calls_nothing(cli: Cli, own: Path) -> None:
-    for command in (
-        ["status", "--run", own],
-        ["report", own],
-        ["show", "--run", own, "--prompt", "0"],
-        ["verify", own],
-    ):
-        cli(*command)
-    assert not (own.parents[1] / "mark").exists()
+LOOKING = (
+    "status --run runs/x",
+    "watch runs/x --once",
+    "report runs/x",
+    "report runs/x --html page.html",
+    "show --run runs/x --prompt toy-train-000000",
+    "verify runs/x",
+    "verify runs/x --no-load",
+    "compare runs/x runs/y",
+    "compare runs/x@0 runs/x@1",
+    "compare x=runs/x y=runs/y",
+    "compare runs",
+    "diff runs/x runs/y",
+    "ls",
+    "du",
+    "plan --run runs/x",
+    "train --run runs/x --dry-run",
+    "sql runs/x 'SELECT step FROM metrics'",
+    "advantage --run runs/x --compare grpo,rs_grpo:beta=8,fade",
+    "fork runs/forked --run runs/x --step 0",
+    "fork runs/otherwise --run runs/x --step 0 --reward auto",
+    "export runs/x --out exported",
+    "update --run runs/x --step 0 --tag again",
+    "gc runs/x --dry-run",
+    *(f"figure {kind} runs" for kind in ("passk", "training", "diversity", "frontier", "transitions", "weights")),
+    "figure weights x=runs/x y=runs/y",
+    "rm runs/x --yes",
+)
+"""Commands that call no function of the user's own, whatever the run says."""
+NO_RUN = {"datasets", "recipes", "doctor", "demo", "bandit"}
+ELSEWHERE = {"eval", "prepare", "rollout", "score", "sweep", "view"}
+"""What `COMMANDS` has, what makes runs, and the page of `report --html` as a server."""
+
+
+def test_looking_calls_nothing(cli: Cli, both: Path) -> None:
+    assert {name for name, *_ in app.COMMANDS} == {line.split()[0] for line in LOOKING} | NO_RUN | ELSEWHERE
+    for line in LOOKING:
+        result = cli(*shlex.split(line))
+        assert result.code == (2 if line.startswith("figure weights") else 0), (line, result.err)
+        assert not (both / "mark").exists(), line
+
+
+def test_what_an_estimator_gives_is_drawn_on_demand_and_as_it_was(cli: Cli, both: Path) -> None:
+    pytest.importorskip("matplotlib")
+    refused = cli("figure", "weights", "runs/x")
+    assert (refused.code, "to call the estimator function mine:middle" in refused.err) == (2, True), refused.err
+    assert refused.err.rstrip().endswith("the same command with --trust")
+    changed = cli("figure", "weights", "runs/x", "--trust")
+    assert (changed.code, "mine:middle is not the one that run x was made with" in changed.err) == (1, True)
+    (both / "mine.py").write_text(OWN)
+    assert cli("figure", "weights", "runs/x", "--trust").code == 0
+    assert cli("figure", "training", "runs/x").code == 0
+
+
+def test_a_sweep_calls_only_what_it_names_itself(cli: Cli, tmp_path: Path, unasked: None) -> None:
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w').close()\n{OWN}")
+    settings = {"train.steps": 1, "rollout.group_size": 4}
+    ((name, config),) = Sweep(tmp_path / "runs/s", Grid(settings).cells()).bases.items()
+    RunDir.create(tmp_path / "runs/s" / name, override(config, {"score.reward": "mine:length"}))
+    result = cli("sweep", "--name", "s", "--steps", "1", "--group-size", "4")
+    assert (result.code, f"{name} of s is there with score.reward mine:length, not auto" in result.err) == (2, True)
+    assert f"rsgrpo rm {Path('runs/s') / name}" in result.err
+    assert not (tmp_path / "mark").exists()
+    for reward, trusts in (("mine:length", True), ("auto", False)):
+        jobs = Sweep(tmp_path / "runs/t", Grid(settings | {"score.reward": reward}).cells()).jobs()
+        assert all(("--trust" in command) == trusts for job in jobs for command in job.commands)
 
 
 def test_modules_in_a_run_directory_are_not_imported(own: Path) -> None:

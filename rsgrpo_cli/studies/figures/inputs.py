@@ -23,6 +23,7 @@ class Choices:
         baseline: Label of the group that others are compared with; the base model unless given.
         along: A setting; groups that differ in it alone are one line.
         smooth: Steps that a running mean is over.
+        trust: Whether functions of the user's own that only the runs name are called.
     """
 
     benchmark: str | None = None
@@ -30,6 +31,7 @@ class Choices:
     baseline: str | None = None
     along: str | None = None
     smooth: int = 10
+    trust: bool = False
 
 
 def one_benchmark(groups: Sequence[Group], asked: str | None, *, of_newest: bool = True) -> str:

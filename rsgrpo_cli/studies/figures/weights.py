@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.config import AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.pipeline.own_estimator import require_known
 from rsgrpo_cli.pipeline.whatif import of_rewards
 from rsgrpo_cli.studies.figures.inputs import Choices, trained
 from rsgrpo_cli.studies.figures.style import beside, canvas, clean, legend, look
@@ -52,12 +53,14 @@ def collect(groups: Sequence[Group], choices: Choices) -> Weights:
 
     Raises:
         MissingError: If a run was not trained.
-        UsageError: If every estimator looks at earlier steps.
+        UsageError: If every estimator looks at earlier steps, or one is the user's own, which needs `choices.trust`.
+        StaleError: If such a one has changed since a run was made with it.
     """
-    del choices  # none of them says anything about estimators
     found: dict[tuple[str, int], list[Group]] = {}
     for group in (shown := _without_history(trained(groups, "weights"))):
         member = group.members[0]
+        runs = [Path(one.place or one.name) for one in group.members]
+        require_known(member.config.advantage, runs, trust=choices.trust)
         found.setdefault((_estimator(member).model_dump_json(), member.config.rollout.group_size), []).append(group)
     methods = [_method(_label(alike), alike[0].members[0], size) for (_, size), alike in found.items()]
     sizes = " or ".join(map(str, sorted({size for _, size in found})))
