@@ -133,6 +133,7 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
         "done": sum(planned.is_done(cell) for cell in planned.cells),
         "failed": {job.name: job.why for job in failed},
         "skipped": {job.name: job.why for job in skipped},
+        "warnings": display.warnings,
     }
     if runner.stopping:
         raise Interrupted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ class SweepDisplay:
         self.before = sum(sweep.is_done(cell) for cell in sweep.cells)
         self.begun = {job.name: steps_done(RunDir(sweep.place / job.name)) for job in left if job.name in self.steps}
         self._drawn, self._live = 0.0, out.live()
+        self._warned: dict[str, tuple[str, list[str]]] = {}  # kind -> the first warning, and the runs that had one
 
     @property
     def lists(self) -> bool:
@@ -57,9 +59,19 @@ class SweepDisplay:
         if self._live:
             self._live.update(self._table(), refresh=True)
             self._live.__exit__(kind, error, trace)
+        for text, names in self._warned.values():
+            if self._live or len(names) > 1:
+                self.out.warn(f"{counted(len(names), 'run')}, {names[0]} first: {text}")
+
+    @property
+    def warnings(self) -> dict[str, list[str]]:
+        """The first warning of each kind, and the runs that had one."""
+        return dict(self._warned.values())
 
     def say(self, job: Job) -> None:
         """A job has started or ended, or waits for another process."""
+        if job.state not in ("waiting", "running"):
+            self._take_warnings(job)
         if self._live:
             return
         if job.state == "waiting":
@@ -69,6 +81,15 @@ class SweepDisplay:
         else:
             more = f": {job.why}" if job.why else ""
             self.out.info(f"{job.name}: {job.state} after {duration(job.seconds)}{more}; {self._progress()}")
+
+    def _take_warnings(self, job: Job) -> None:
+        """Say what is new at once, unless a table is on the screen; how many runs had it comes at the end."""
+        for text in job.warnings:
+            kind = re.sub(r"[0-9]+", "0", text.replace(job.name, ""))
+            _, names = self._warned.setdefault(kind, (text, []))
+            if not names and not self._live:
+                self.out.warn(f"{job.name}: {text}")
+            names += [job.name] if job.name not in names else []
 
     def tick(self) -> None:
         """Draw again if it is time."""

@@ -21,6 +21,7 @@ BUSY_SECONDS = 5.0
 """How often it is looked whether another process has finished with a job."""
 
 
+_WARNING = b"warning: "
 MOST_LOST = 3
 """So often the worker of a command may be lost before its job counts as failed."""
 
@@ -98,6 +99,8 @@ class Job:
     """Why it failed, was skipped, or waits although its turn has come."""
     hint: str = ""
     """What to do about that, where its command says so."""
+    warnings: list[str] = field(default_factory=list)
+    """What its commands warned of."""
     seconds: float = 0.0
     """How long it took."""
     _at: int = 0
@@ -216,6 +219,7 @@ class Jobs:
         if code is None:
             return
         ended, job._process = job._process, None
+        job.warnings += warnings_in(job.log, job._logged)
         if code == 0:
             job._at += 1
             self._next(job)
@@ -226,7 +230,7 @@ class Jobs:
             self._next(job)  # the same command resumes the run
         else:
             told, hint = last_error(job.log, job._logged)
-            why = ended.why or told or f"it ended with exit code {code}"
+            why = ended.why or told or _ended_with(code)
             _, taken, owner = why.partition(f" {IN_USE} ")
             if taken:  # between our look and its start
                 self._hold(job, owner)
@@ -266,6 +270,24 @@ class Jobs:
         for job in self.running:
             if job._process is not None:
                 job._process.send_signal(number)
+
+
+def _ended_with(code: int) -> str:
+    """How a command ended that did not say why."""
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    out_of_memory = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
+    return f"it was ended by signal {-code} ({signal.strsignal(-code)}){out_of_memory}"
+
+
+def warnings_in(log: Path, since: int) -> list[str]:
+    """The warnings in a log, from a byte on, without their "warning: ", each once."""
+    if not log.is_file():
+        return []
+    with open(log, "rb") as file:
+        file.seek(since)
+        found = [line[len(_WARNING) :] for line in file if line.startswith(_WARNING)]
+    return list(dict.fromkeys(line.decode("utf-8", errors="replace").strip() for line in found))
 
 
 def last_error(log: Path, since: int) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from rsgrpo_cli.commands.sweep_display import SweepDisplay
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.grid import Grid
+from rsgrpo_cli.studies.jobs import Job
 from rsgrpo_cli.studies.sweep import Sweep
 from tests.commands.test_stages import artifacts
 from tests.conftest import SMALL, Cli
@@ -151,6 +152,23 @@ def test_how_many_runs_are_done_is_said_in_english(
     monkeypatch.setattr(Sweep, "is_done", lambda _, cell: cell.config.seed < done)
     with SweepDisplay(Output(), planned, [], 1):
         assert told in capsys.readouterr().err
+
+
+def test_a_warning_of_its_runs_is_said_once_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    planned = Sweep(Path("runs/s"), Grid(seeds=(0, 1)).cells())
+    jobs = [Job(f"seed{n}", [], Path("log"), warnings=[f"{n} of 8 prompts of runs/s/seed{n} are odd"]) for n in (0, 1)]
+    jobs[1].warnings.append("the disk is slow")
+    with SweepDisplay(Output(), planned, jobs, 1) as display:
+        for job in jobs:
+            job.state = "done"
+            display.say(job)
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+        assert told == ["warning: seed0: 0 of 8 prompts of runs/s/seed0 are odd", "warning: seed1: the disk is slow"]
+    assert "warning: 2 runs, seed0 first: 0 of 8 prompts of runs/s/seed0 are odd" in capsys.readouterr().err
+    assert display.warnings == {
+        "0 of 8 prompts of runs/s/seed0 are odd": ["seed0", "seed1"],
+        "the disk is slow": ["seed1"],
+    }
 
 
 @pytest.mark.parametrize("form", ["csv", "terminal"])

@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.studies.jobs import Job, Jobs
+from rsgrpo_cli.studies.jobs import Job, Jobs, Process, start_here
 
 FINE, WRONG = [["--version"]], [["status", "--run", "there-is-none"]]
 
@@ -45,7 +46,25 @@ def test_an_error_of_an_earlier_command_is_not_taken_for_this_ones(tmp_path: Pat
             job._process.send_signal(signal.SIGKILL)
 
     Jobs([job], 1, {}, lambda _: None).run(kill)
-    assert (job.state, job.why) == ("failed", f"it ended with exit code {-signal.SIGKILL}")
+    assert job.state == "failed"
+    assert job.why.startswith("it was ended by signal 9 (")
+    assert job.why.endswith("), as the system does when memory runs out")
+
+
+def test_the_warnings_of_a_job_are_those_of_all_its_commands(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("warning: of another day\n")
+    started: list[Sequence[str]] = []
+
+    def start(words: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process:
+        with open(log, "a") as file:
+            file.write(f"warning: {words[0]}\nno warning: x\nwarning: both\nerror: no\n")
+        started.append(words)
+        return start_here(FINE[0], log, environment)
+
+    job = Job("cell", [["first"], ["second"]], log)
+    Jobs([job], 1, {}, lambda _: None, start).run()
+    assert (job.state, job.warnings) == ("done", ["first", "both", "second", "both"])
 
 
 def test_what_comes_first_is_done_first(tmp_path: Path) -> None:
