@@ -1,6 +1,6 @@
 """Speed and peak memory of an update on a GPU at a model's shapes with random weights, beside TRL's GRPOTrainer.
 
-Both take one optimizer step over the same random batch, with the same loss, in micro-batches that suit them: ours of
+Both take one optimizer step over the same random batch, with the same loss, in micro-batches of the same size: ours of
 --micro-batch-tokens, TRL's of --trl-micro-batch completions. The share is 6 x parameters x tokens / seconds over the
 rate of a large bfloat16 matrix product on the same card in the same run; what is computed again for gradient
 checkpointing does not count as work. Each case is a process of its own. Without TRL: --no-trl.
@@ -25,6 +25,7 @@ import torch
 from common import median, show
 from update_memory import CASES, PROMPT, SHAPES, experience, grpo_trainer, opened, trl_batch
 
+from rsgrpo_cli import cuda
 from rsgrpo_cli.policy.optimize import optimizer_step
 
 WARM_UP, STEPS, KERNELS = 1, 3, 15
@@ -77,6 +78,8 @@ def matrix_rate(device: str) -> float:
 
 def ours(options: argparse.Namespace) -> Measured:
     """Our update."""
+    if options.device == "cuda":
+        cuda.settle()
     policy, cfg = opened(options, options.layers)
     cfg = cfg.model_copy(update={"micro_batch_tokens": options.micro_batch_tokens})
     batch = experience(options, options.completions, options.tokens)
@@ -131,7 +134,9 @@ def in_a_process(side: str, case: str, arguments: list[str]) -> Measured | None:
     """One case, in a process of its own; None where it did not get through, the reason then stands above."""
     command = [sys.executable, __file__, "--side", side, "--case", case, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    return Measured(**json.loads(done.stdout.splitlines()[-1])) if done.returncode == 0 else None
+    found = Measured(**json.loads(done.stdout.splitlines()[-1])) if done.returncode == 0 else None
+    print(f"{side}, {case}: {found}", file=sys.stderr)
+    return found
 
 
 def cells(found: Measured | None, tokens: int, rate: float) -> list[str]:
@@ -160,7 +165,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--shape", default="qwen-1.5b", choices=SHAPES)
-    sizes = {"layers": 0, "completions": 16, "tokens": 2048, "micro-batch-tokens": 4096, "trl-micro-batch": 4}
+    sizes = {"layers": 0, "completions": 16, "tokens": 2048, "micro-batch-tokens": 16384, "trl-micro-batch": 8}
     for name, value in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
