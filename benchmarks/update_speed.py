@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from common import median, show
 from update_memory import CASES, PROMPT, SHAPES, experience, grpo_trainer, opened, trl_batch
 
 from rsgrpo_cli import cuda
+from rsgrpo_cli.policy import optimize
 from rsgrpo_cli.policy.optimize import optimizer_step
 
 WARM_UP, STEPS, KERNELS = 1, 3, 15
@@ -80,6 +82,8 @@ def ours(options: argparse.Namespace) -> Measured:
     """Our update."""
     if options.device == "cuda":
         cuda.settle()
+    if options.any_order:
+        optimize.in_one_order = lambda _: nullcontext()
     policy, cfg = opened(options, options.layers)
     cfg = cfg.model_copy(update={"micro_batch_tokens": options.micro_batch_tokens})
     batch = experience(options, options.completions, options.tokens)
@@ -160,6 +164,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--no-trl", action="store_true")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--any-order", action="store_true", help="ours without adding up in one order")
     parser.add_argument("--case", action="append", choices=CASES)
     parser.add_argument("--side", choices=["ours", "theirs"], help=argparse.SUPPRESS)
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
@@ -175,7 +180,7 @@ def parse_options() -> argparse.Namespace:
 
 def passed_on(options: argparse.Namespace) -> list[str]:
     """The same settings for a process of one case."""
-    left_out = ("case", "side", "no_trl", "profile")
+    left_out = ("case", "side", "no_trl", "profile", "any_order")
     named: dict[str, Any] = {name: value for name, value in vars(options).items() if name not in left_out}
     return [f"--{name.replace('_', '-')}={value}" for name, value in named.items()]
 
@@ -191,8 +196,8 @@ def main() -> None:
     tokens = options.completions * options.tokens
     rows = []
     for case in options.case or ["full,checkpoint", "lora,checkpoint", "lora"]:
-        profile = ["--profile"] if options.profile else []
-        our = in_a_process("ours", case, arguments + profile)
+        flags = [f"--{name}" for name in ("profile", "any-order") if vars(options)[name.replace("-", "_")]]
+        our = in_a_process("ours", case, arguments + flags)
         their = None if options.no_trl else in_a_process("theirs", case, arguments)
         rows.append(row(case, (our, their), tokens, rate))
     name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"

@@ -168,7 +168,7 @@ def _clipped(policy: Policy, cfg: UpdateConfig, running: _Running) -> Sums:
     if policy.ranks is None:
         running.add(grad_norm=norm)
         return running.fetch()
-    running.add(grad_norm=policy.ranks.whole(norm))
+    running.add(grad_norm=policy.ranks.whole(norm).to(policy.lm.device))  # of gradients that wait in RAM it is there
     parts = [asdict(sums) for sums in policy.ranks.gather(running.fetch())]
     return Sums(**{name: (max if name in _LARGEST else sum)(part[name] for part in parts) for name in parts[0]})
 
