@@ -74,14 +74,31 @@ def at_work(
     except (Interrupted, LockedError):  # what a polite stop leaves is to be gone on with; the other's is not ours
         raise
     except BaseException as error:
-        if run.take_back():
-            out.info(f"nothing was sampled, so {run.path} was removed again")
-        elif isinstance(error, RsgrpoError):
+        if _is_taken_back(run, out):
+            raise
+        if isinstance(error, RsgrpoError):
             error.hint = _with_the_run(error.hint, run)
         elif isinstance(error, KeyboardInterrupt):  # a second Ctrl-C
             to_resume = f"to resume: run {again(run.path)}"
             raise Interrupted("stopped at once; what was finished is kept", to_resume) from error
         raise
+
+
+@contextmanager
+def begun(run: RunDir, out: Output) -> Iterator[None]:
+    """What comes after a run was created and before the work on it: if it fails, the run is removed again."""
+    try:
+        yield
+    except RsgrpoError:
+        _is_taken_back(run, out)
+        raise
+
+
+def _is_taken_back(run: RunDir, out: Output) -> bool:
+    taken = run.take_back()
+    if taken:
+        out.info(f"nothing was sampled, so {run.path} was removed again")
+    return taken
 
 
 def _refuse_links(run: RunDir) -> None:

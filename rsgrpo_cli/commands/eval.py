@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rsgrpo_cli.commands import disagreements, options, typed
-from rsgrpo_cli.commands.context import at_work, exists, new_run, open_run, say_ks
+from rsgrpo_cli.commands.context import at_work, begun, exists, new_run, open_run, say_ks
 from rsgrpo_cli.commands.spreading import PART_TIMEOUT, DataParallelOption, PartTimeoutOption, RayOption, Spreading
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
@@ -86,12 +86,12 @@ def evaluate(
     fresh = audit_with is None and run is not None and model is not None and not exists(run)
     target, resolved = new_run(run, overrides, None, out) if fresh else open_run(run, overrides)
     say_ks(out, resolved, overrides)
-    target, version = (target, newest(target, out.warn)) if policy is None else with_policy(target, policy)
+    with begun(target, out):
+        target, version = (target, newest(target, out.warn)) if policy is None else with_policy(target, policy)
+        if line and version == 0:
+            told = "policy 0 is the base model, where the line begins"
+            raise UsageError(told, "name a trained policy, or train one first")
     spreading = Spreading(ray, data_parallel, part_timeout)
-    if line and version == 0:
-        raise UsageError(
-            "policy 0 is the base model, where the line begins", "name a trained policy, or train one first"
-        )
     held = at_work(
         target, resolved, out, overrides, trust=trust, own=audit_with, spreading=spreading, evaluating=version
     )

@@ -57,9 +57,9 @@ def _unpacked(tool: str) -> Callable[[Path], str]:
     return lambda path: f"decompress it first: {tool} -dc < {shlex.quote(str(path))} > {_named(path, _ROWS)}"
 
 
-def one_per_line(path: Path) -> str:
-    """What to do with a list in one piece of JSON."""
-    return f"make one object per line of it: jq -c '.[]' {shlex.quote(str(path))} > {_named(path, _ROWS)}"
+def one_per_line(path: Path, rows: str = ".[]") -> str:
+    """What to do with a list in one piece of JSON, or with what `jq` calls `rows` of it."""
+    return f"make one object per line of it: jq -c {shlex.quote(rows)} {shlex.quote(str(path))} > {_named(path, _ROWS)}"
 
 
 def _rows_of_text(path: Path) -> str:

@@ -258,7 +258,8 @@ def _row(line: str, path: Path, number: int) -> dict[str, Any]:
         broken = "\\ud" in line.lower() and not _is_unicode(row)
     except json.JSONDecodeError as error:
         said = error.msg.removesuffix(" at")  # it would go on with the place in the line
-        raise DataError(f"{where} is not JSON: {said}", _explained(line, path)) from error
+        is_cut = error.pos >= len(line.rstrip()) or said.startswith("Unterminated string")
+        raise DataError(f"{where} is not JSON: {said}", _explained(line, path, is_cut=is_cut)) from error
     except _TwiceError as error:
         raise DataError(f"{where} has {error.args[0]!r} twice", _TWO_NAMES) from error
     except RecursionError as error:
@@ -318,12 +319,16 @@ def _is_padded(line: str) -> bool:
     return line.count("\0") * 4 > len(line)
 
 
-def _explained(line: str, path: Path) -> str:
-    """What a line that is no row may be part of."""
+def _explained(line: str, path: Path, *, is_cut: bool = False) -> str:
+    """What a line that is no row may be part of; `is_cut` says that it is JSON up to its end."""
     if "\0" in line:
         return _NO_BYTE_ORDER_MARK if _is_padded(line) else "take the NUL characters out of it"
-    if line.lstrip().startswith(("[", "{")):
+    if line.lstrip().startswith("["):
         return f"a row is one object on one line; of a list, {one_per_line(path)}"
+    if line.strip() == "{":
+        return f"a row is one object on one line; {one_per_line(path, '.')}"
+    if is_cut:
+        return "the line ends too early: write or get the file again, or take the line out"
     return "a row is one JSON object on one line"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from rsgrpo_cli.errors import DataError, DependencyError, MissingError, UsageError
 from rsgrpo_cli.tasks.chats import media_columns
-from rsgrpo_cli.tasks.files import BATCH_ROWS, Rows, no_rows, picked
+from rsgrpo_cli.tasks.files import BATCH_ROWS, Rows, is_data_file, no_rows, picked
 
 _ROWS_WITH_MEDIA = 8
 """Rows that are in memory at a time where a row has images, which may be megabytes each."""
@@ -152,12 +152,20 @@ def _explained(error: Exception, place: Place) -> Exception:
         )
     if isinstance(error, FileNotFoundError):
         return MissingError(f"cannot get dataset {name}: {first}", "check the id; a gated one needs: hf auth login")
-    if isinstance(error, ValueError):  # an unknown configuration or split; the message lists those there are
+    unread = any(type(link).__module__.startswith("pyarrow.") for link in chain)
+    if isinstance(error, ValueError) and not unread:  # an unknown configuration or split; the message lists those
         return UsageError(f"cannot load {name}: {first}", _choice(str(error), place))
-    if isinstance(error, OSError) or type(error).__module__.startswith(("datasets.", "pyarrow.", "huggingface_hub.")):
+    known = isinstance(error, OSError) or type(error).__module__.startswith(("datasets.", "huggingface_hub."))
+    if known or unread:
         deepest = (str(chain[-1]).splitlines() or [first])[0]
-        return DataError(f"cannot read dataset {name}: {deepest}")
+        return DataError(f"cannot read dataset {name}: {deepest}", _single_file(Path(name)))
     return error
+
+
+def _single_file(folder: Path) -> str:
+    """What may help with a folder that cannot be read as a whole: our own reader, which is less strict with JSONL."""
+    files = sorted(str(path) for path in folder.glob("*") if is_data_file(path)) if folder.is_dir() else []
+    return f"give a file instead of its folder: {files[0]}" if files else ""
 
 
 def _choice(message: str, place: Place) -> str:

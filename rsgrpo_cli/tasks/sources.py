@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ _PACKED = (".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".tgz")
 _TEXT = (".json", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".toml")
 _OTHER_FILES = (*_PACKED, *_TEXT, ".xlsx", ".arrow", ".feather", ".pkl", ".npy")
 """Suffixes of files that are not read."""
+MOST_FILES = 10_000
+"""Files of a directory that is read as a dataset; a home directory has more."""
 _SHOWN = 80
 """Characters of an answer that a message shows."""
 _REPOSITORY_FILES = {".parquet", ".jsonl", ".json", ".csv", ".tsv", ".txt", ".arrow", ".gz", ".zst", ".zip", ".tar"}
@@ -183,7 +186,20 @@ def _place(dataset: str) -> Place:
         raise UsageError(f"unknown dataset {dataset!r}", f"{known}; or owner/name on the Hub, or {file}")
     if path.is_dir() and not (path.resolve().name and any(_data_files(path))):
         raise UsageError(f"directory {dataset} has no dataset in it", f"give {file}, or a copy of a repository")
+    if _has_many_files(Path(place.repository)):
+        told = f"directory {dataset} has more than {MOST_FILES:,} files, which would take long to look through"
+        raise UsageError(told, f"give {file}, or a folder that has nothing but the dataset")
     return place
+
+
+def _has_many_files(folder: Path) -> bool:
+    """Whether there are more than `MOST_FILES` below a folder; none are where there is no such folder."""
+    count = 0
+    for _, _, files in os.walk(folder):
+        count += len(files)
+        if count > MOST_FILES:
+            return True
+    return False
 
 
 def _from_disk(path: Path) -> str:

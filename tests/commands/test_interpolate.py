@@ -156,3 +156,8 @@ def test_there_is_no_line_from_the_base_model_to_itself(cli: Cli) -> None:
     result = cli("eval", "--run", "a", "--policy", "0", "--interpolate", "0.5")
     assert (result.code, result.out) == (2, "")
     assert "policy 0 is the base model, where the line begins" in result.err
+    for wrong in (["--interpolate", "0.5"], ["--policy", "3.beta8"]):
+        fresh = cli("eval", "--model", "toy", *wrong)
+        assert fresh.code in (1, 2)
+        assert "runs/eval-toy was removed again" in fresh.err
+        assert not Path("runs/eval-toy").exists()

@@ -42,7 +42,14 @@ def test_text_is_read_by_its_byte_order_mark(tmp_path: Path, encoding: str) -> N
             r"line 1 cannot be read: Exceeds the limit .*\n  write it",
         ),
         (b'[\n{"problem": "x"}\n]', r"line 1 is not JSON.*\n  .*jq -c"),
-        (b'[{"problem": "x"}]', r"line 1 is not a JSON object\n  .*jq -c"),
+        (b'[{"problem": "x"}]', r"line 1 is not a JSON object\n  .*jq -c '\.\[\]'"),
+        (b'{\n"problem": "x"\n}\n{\n"problem": "y"\n}', r"line 1 is not JSON.*\n  .*jq -c \. .*a.jsonl"),
+        (b'{"problem": "x", "answer": "7"', r"line 1 is not JSON.*\n  the line ends too early"),
+        (b'{"problem": "x"}\n{"problem": "y', r"line 2 is not JSON.*\n  the line ends too early"),
+        (
+            b'{"problem": "x"} {"problem": "y"}',
+            r"line 1 is not JSON: Extra data\n  a row is one JSON object on one line",
+        ),
         (b"\n \n", "has no rows"),
     ],
 )
@@ -157,6 +164,16 @@ def test_what_is_no_dataset(
     (tmp_path / "there.jsonl.gz").write_bytes(gzip.compress(b"[]"))
     with pytest.raises(error, match=message):
         load_source(name, "train")
+
+
+def test_a_directory_with_too_many_files_is_not_walked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rsgrpo_cli.tasks.sources.MOST_FILES", 2)
+    (tmp_path / "below").mkdir()
+    for name in ("a.jsonl", "below/b", "below/c"):
+        (tmp_path / name).write_text('{"problem": "1+1?", "answer": "2"}\n')
+    for place in (tmp_path, f"{tmp_path}:default/train"):
+        with pytest.raises(UsageError, match=r"has more than 2 files.*\n  give a .jsonl or .parquet file, or a folder"):
+            load_source(str(place), "train")
 
 
 def test_the_root_directory_is_no_dataset() -> None:

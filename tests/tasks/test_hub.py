@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsgrpo_cli.tasks.hub import Place
+from rsgrpo_cli.tasks.sources import load_source
 from tests.tasks.fake_hub import serving
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +110,16 @@ def test_a_local_copy_of_a_repository_and_what_can_be_wrong_with_a_name(reposito
     assert (split[0], "Should be one of ['train']" in str(split[1])) == ("UsageError", True)
     assert (column[0], "no column 'nothing'" in str(column[1])) == ("UsageError", True)
     assert (streamed[0], "nothing" in str(streamed[1])) == ("DataError", True)
+
+
+def test_a_folder_that_is_not_read_as_a_whole_has_a_file_that_may_be(tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n\n{"question": "1+2?", "answer": 3}\n')
+    ((kind, told),) = read([{"place": str(folder)}], tmp_path / "home", HF_HUB_OFFLINE="1")
+    assert kind == "DataError"
+    assert f"give a file instead of its folder: {folder}/a.jsonl" in str(told)
+    assert [problem.answer for problem in load_source(f"{folder}/a.jsonl", "train").problems] == ["2", "3"]
 
 
 def test_of_a_repository_no_more_is_read_than_is_needed_and_its_images_are_seen(tmp_path: Path) -> None:
