@@ -140,7 +140,8 @@ def print_plan(
     want = Asked(**(asked or {}), measured=Measured(**found) if found else None)
     data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory, asked=want)
     tables = [_settings_table(data), _work_table(data), _memory_table(data), *plan_time.tables(data["many"])]
-    lines = [_logits(data), *_positions(data["positions"]), *_ranks(data["ranks"]), *plan_time.lines(data["many"])]
+    lines = [_logits(data), *_sampler(data["sampled_at_once"]), *_positions(data["positions"])]
+    lines += [*_ranks(data["ranks"]), *plan_time.lines(data["many"])]
     Output(as_json=as_json).result(data, *tables, lines=[*lines, *_verdict(data), FOOTNOTE])
 
 
@@ -202,6 +203,11 @@ def _logits(data: dict[str, Any]) -> str:
     logits, words = data["logits"], data["shape"]["vocabulary"]
     chunk = f"logits: a chunk of {logits['chunk_tokens']:,} tokens x {words:,} words is {size(logits['chunk_bytes'])}"
     return f"{chunk}; of a whole micro-batch, never held, {size(logits['micro_batch_bytes'])}"
+
+
+def _sampler(size: int | None) -> list[str]:
+    """How many completions the hf engine writes at once; nothing of the other engines."""
+    return [] if size is None else [f"sampling: {size:,} {plural(size, 'completion')} at once"]
 
 
 def _ranks(data: dict[str, Any] | None) -> list[str]:

@@ -160,18 +160,35 @@ def _sample(
 
 
 def _room(lm: LanguageModel, way: _Way, longest: int) -> int:
-    """Prompt and completion tokens of one batch: BATCH_TOKENS, on a GPU as many as fit into GPU_SHARE.
-
-    By the size of the GPU and of the model, not by what happens to be free, nor by whether the model is open for
-    training: what is in a batch together changes the last bits of log-probabilities.
-    """
+    """Prompt and completion tokens of one batch."""
     if not way.cache_bytes:
         return BATCH_TOKENS
     names = lm.causal.named_parameters()
-    trained = sum(int(weight.numel()) for name, weight in names if lm.adapter is None or "lora_" in name)
-    left = torch.cuda.get_device_properties(lm.device).total_memory - _TRAINED_BYTES * trained
+    return room_on_gpu(
+        torch.cuda.get_device_properties(lm.device).total_memory,
+        longest,
+        trained=sum(int(weight.numel()) for name, weight in names if lm.adapter is None or "lora_" in name),
+        cache_bytes=way.cache_bytes,
+        vocabulary=int(lm.causal.get_output_embeddings().weight.shape[0]),
+    )
+
+
+def room_on_gpu(memory: int, longest: int, *, trained: int, cache_bytes: int, vocabulary: int) -> int:
+    """Prompt and completion tokens of one batch on a GPU: as many as fit into GPU_SHARE, and at least BATCH_TOKENS.
+
+    By the size of the GPU and of the model, not by what happens to be free, nor by whether the model is open for
+    training: what is in a batch together changes the last bits of log-probabilities.
+
+    Args:
+        memory: Bytes of the GPU.
+        longest: Tokens of a prompt and its completion, at most.
+        trained: Numbers that an update changes.
+        cache_bytes: Of a token in the cache.
+        vocabulary: Rows of the output layer.
+    """
+    left = memory - _TRAINED_BYTES * trained
     # Of each completion the logits, their log-probabilities, and these summed up in float64.
-    completion = longest * way.cache_bytes + 32 * int(lm.causal.get_output_embeddings().weight.shape[0])
+    completion = longest * cache_bytes + 32 * vocabulary
     return max(BATCH_TOKENS, min(GPU_BATCH, int(GPU_SHARE * left) // completion) * longest)
 
 

@@ -1,9 +1,10 @@
-"""What decides the memory that a model needs, from its config.json alone; and the memory that the device has free."""
+"""What decides the memory that a model needs, from its config.json alone; and the memory that there is."""
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,21 @@ from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.model_errors import explained
 from rsgrpo_cli.models import choose_device
 from rsgrpo_cli.planning.footprint import Decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a run is planned for.
+
+    Args:
+        name: What it is called.
+        free: Bytes that it has free.
+        gpu: Bytes that it has in all if it is a GPU, None for a CPU.
+    """
+
+    name: str
+    free: int
+    gpu: int | None = None
 
 
 def decoder_of(directory: Path) -> Decoder:
@@ -37,8 +53,8 @@ def decoder_of(directory: Path) -> Decoder:
     return _count(model, config.get_text_config())
 
 
-def memory_at_hand(device: str) -> tuple[str, int]:
-    """What the device is called, and how many bytes it has free.
+def device_at_hand(device: str) -> Device:
+    """The device that a run would compute on here.
 
     Args:
         device: "auto", "cpu" or "cuda".
@@ -47,9 +63,9 @@ def memory_at_hand(device: str) -> tuple[str, int]:
         EngineError: If there is no such device.
     """
     if choose_device(device) == "cuda":
-        free, _ = torch.cuda.mem_get_info()
-        return torch.cuda.get_device_name(), free
-    return "CPU", min(_available_ram(), _container_limit())
+        free, total = torch.cuda.mem_get_info()
+        return Device(torch.cuda.get_device_name(), free, gpu=total)
+    return Device("CPU", min(_available_ram(), _container_limit()))
 
 
 def _count(model: Any, config: Any) -> Decoder:

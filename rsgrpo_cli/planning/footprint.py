@@ -206,20 +206,19 @@ def update_footprint(
 
 
 def optimizer_footprint(
-    decoder: Decoder, precision: Precision, *, reference: bool, fused: bool, moment_bytes: int = 2 * FLOAT32
+    decoder: Decoder, precision: Precision, *, reference: bool, moment_bytes: int = 2 * FLOAT32
 ) -> Footprint:
-    """AdamW's own step.
+    """AdamW's own step, which takes no copy of all weights: on a GPU one kernel does it, on a CPU weight by weight.
 
     Args:
         decoder: The model.
         precision: Of the computation.
         reference: Whether there is a second, frozen copy of the model.
-        fused: Whether all weights are worked on at once, as torch does on a GPU, which takes a copy of a moment.
         moment_bytes: Optimizer state of one trained number.
     """
     gradients = trained_parameters(decoder, precision) * FLOAT32
     held = _held(decoder, precision, moment_bytes, reference)
-    return Footprint(held | {"gradients": gradients, "workspace": gradients if fused else 0})
+    return Footprint(held | {"gradients": gradients})
 
 
 def rollout_footprint(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, override
 from rsgrpo_cli.engines.registry import choose_engine
@@ -18,6 +18,9 @@ from rsgrpo_cli.tasks.files import is_data_file
 from rsgrpo_cli.tasks.problems import Columns
 from rsgrpo_cli.tasks.registry import REGISTRY, Split, listed
 from rsgrpo_cli.tasks.sources import BUNDLED, load_source
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.planning.decoder import Device
 
 PROMPT_TOKENS = 256
 """Assumed of a prompt: problems are not tokenized here."""
@@ -53,15 +56,16 @@ def make_plan(
         UsageError: If it is to compute in float64, or what was asked for cannot be; as `many.many_of`.
     """
     from rsgrpo_cli.models import config_directory
-    from rsgrpo_cli.planning.decoder import decoder_of, memory_at_hand
+    from rsgrpo_cli.planning.decoder import decoder_of
 
+    asked = asked or Asked()
     directory = config_directory(config.model.name)
     decoder = decoder_of(directory)
-    device, free = ("the machine planned for", memory) if memory else memory_at_hand(config.model.device)
+    device = _device(config, memory, asked)
     load = workload_of(config, prompt_tokens)
-    # A GPU works on all weights at once.
-    phases = phases_of(config, decoder, load, fused=bool(memory) or device != "CPU")
+    phases = phases_of(config, decoder, load, device)
     peak = max(phase.total for phase in phases.values())
+    chunk = _head_tokens(decoder, load, device)
     return {
         "config": config.model_dump(mode="json"),
         "settings": _settings(config),
@@ -70,19 +74,30 @@ def make_plan(
         "positions": _positions(config, directory),
         "checkpoint_bytes": _checkpoint_bytes(config, decoder),
         "logits": {
-            "chunk_tokens": _head_tokens(decoder, load),
-            "chunk_bytes": footprint.logits_bytes(_head_tokens(decoder, load), decoder.vocabulary),
+            "chunk_tokens": chunk,
+            "chunk_bytes": footprint.logits_bytes(chunk, decoder.vocabulary),
             "micro_batch_bytes": footprint.logits_bytes(load.largest_micro_batch, decoder.vocabulary),
         },
+        "sampled_at_once": _sampled_at_once(config, decoder, load, device) if _engine(config) == "hf" else None,
         "phases": {name: {"bytes": dict(phase.items), "total": phase.total} for name, phase in phases.items()},
         "ranks": _ranks(config, decoder, load),
-        "many": _many(config, decoder, load, asked or Asked(), memory),
+        "many": _many(config, decoder, load, asked, memory),
         "peak_bytes": peak,
-        "device": device,
-        "free_bytes": free,
-        "fits": peak <= free,
-        "remedy": None if peak <= free else _remedy(config, decoder, prompt_tokens, free),
+        "device": device.name,
+        "free_bytes": device.free,
+        "fits": peak <= device.free,
+        "remedy": None if peak <= device.free else _remedy(config, decoder, prompt_tokens, device),
     }
+
+
+def _device(config: RunConfig, memory: int | None, asked: Asked) -> Device:
+    """What is planned for: a GPU of the size that was asked about, or the device that is here."""
+    from rsgrpo_cli.planning.decoder import Device, device_at_hand
+
+    if memory:
+        return Device("the machine planned for", memory, gpu=memory)
+    here = device_at_hand(config.model.device)
+    return replace(here, gpu=here.free) if asked.gpus and here.gpu is None else here
 
 
 def _ranks(config: RunConfig, decoder: Decoder, load: Workload) -> dict[str, Any] | None:
@@ -154,26 +169,25 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
     )
 
 
-def phases_of(config: RunConfig, decoder: Decoder, load: Workload, *, fused: bool) -> dict[str, Footprint]:
+def phases_of(config: RunConfig, decoder: Decoder, load: Workload, device: Device) -> dict[str, Footprint]:
     """Bytes by phase: sampling, the backward pass, the optimizer's step."""
     precision, reference = _precision(config), config.update.kl_coef > 0
-    moments = EIGHT_BIT_MOMENTS if config.update.optimizer == "adamw_8bit" else MOMENTS
+    moments, head = _moment_bytes(config), _head_tokens(decoder, load, device)
+    sampling = _sampling(config, decoder, load, _sampled_at_once(config, decoder, load, device))
     backward = footprint.update_footprint(
         decoder,
         precision,
         tokens=load.largest_micro_batch,
-        head_tokens=_head_tokens(decoder, load),
+        head_tokens=head,
         checkpointing=config.update.gradient_checkpointing,
         reference=reference,
         moment_bytes=moments,
     )
     if config.update.ranks > 1:
-        tokens, head = load.largest_micro_batch, _head_tokens(decoder, load)
-        alone = _sampling(_engine(config), decoder, precision, load, reference=False, moments=0)
+        tokens = load.largest_micro_batch
         shared = ranks.rank_footprint(config, decoder, precision, tokens=tokens, head_tokens=head)
-        return {"rollout": alone, "update: a rank": shared}
-    step = footprint.optimizer_footprint(decoder, precision, reference=reference, fused=fused, moment_bytes=moments)
-    sampling = _sampling(_engine(config), decoder, precision, load, reference, moments)
+        return {"rollout": sampling, "update: a rank": shared}
+    step = footprint.optimizer_footprint(decoder, precision, reference=reference, moment_bytes=moments)
     return {"rollout": sampling, "update: backward": backward, "update: optimizer": step}
 
 
@@ -181,42 +195,51 @@ def _engine(config: RunConfig) -> str:
     return choose_engine(config.rollout.engine, config.model.device)
 
 
-def _sampling(
-    engine: str, decoder: Decoder, precision: Precision, load: Workload, reference: bool, moments: int
-) -> Footprint:
+def _moment_bytes(config: RunConfig) -> int:
+    return EIGHT_BIT_MOMENTS if config.update.optimizer == "adamw_8bit" else MOMENTS
+
+
+def _sampling(config: RunConfig, decoder: Decoder, load: Workload, completions: int) -> Footprint:
+    """Bytes while so many completions are written at once; beside ranks, the sampler's process trains nothing."""
+    engine, alone = _engine(config), config.update.ranks == 1
+    beside: dict[str, Any] = {
+        "length": load.length,
+        "reference": alone and config.update.kl_coef > 0,
+        "moment_bytes": _moment_bytes(config) if alone else 0,
+    }
     if engine == "vllm":
-        return footprint.vllm_footprint(
-            decoder,
-            precision,
-            group_size=load.group_size,
-            length=load.length,
-            reference=reference,
-            moment_bytes=moments,
-        )
-    return footprint.rollout_footprint(
-        decoder,
-        precision,
-        completions=0 if engine == "dummy" else _sampled_at_once(load),
-        length=load.length,
-        reference=reference,
-        moment_bytes=moments,
-    )
+        return footprint.vllm_footprint(decoder, _precision(config), group_size=load.group_size, **beside)
+    written = 0 if engine == "dummy" else completions
+    return footprint.rollout_footprint(decoder, _precision(config), completions=written, **beside)
 
 
-def _head_tokens(decoder: Decoder, load: Workload) -> int:
+def _head_tokens(decoder: Decoder, load: Workload, device: Device) -> int:
     """Tokens of a chunk of the output layer."""
-    from rsgrpo_cli.policy.logprobs import CHUNK_LOGITS
+    from rsgrpo_cli.policy.logprobs import CHUNK_LOGITS, GPU_CHUNK_LOGITS
 
-    return min(max(1, CHUNK_LOGITS // decoder.vocabulary), load.largest_micro_batch)
+    numbers = GPU_CHUNK_LOGITS if device.gpu else CHUNK_LOGITS
+    return min(max(1, numbers // decoder.vocabulary), load.largest_micro_batch)
 
 
-def _sampled_at_once(load: Workload) -> int:
-    """Completions in a batch of the hf engine."""
-    from rsgrpo_cli.engines.hf import BATCH_TOKENS
+def _sampled_at_once(config: RunConfig, decoder: Decoder, load: Workload, device: Device) -> int:
+    """Completions in a batch of the hf engine; on a GPU half as many where they do not fit, as it does itself."""
+    from rsgrpo_cli.engines.hf import BATCH_TOKENS, room_on_gpu
     from rsgrpo_cli.stages.rollout import training_parts
 
+    precision, room = _precision(config), BATCH_TOKENS
+    if device.gpu:
+        room = room_on_gpu(
+            device.gpu,
+            load.length,
+            trained=footprint.trained_parameters(decoder, precision),
+            cache_bytes=footprint.kv_cache_bytes(decoder, 1, precision.compute_bytes),
+            vocabulary=decoder.vocabulary,
+        )
     part = len(training_parts(range(load.prompts_per_step), load.group_size)[0].rows) * load.group_size
-    return min(part, max(1, BATCH_TOKENS // load.length))
+    size = min(part, max(1, room // load.length))
+    while device.gpu and size > 1 and _sampling(config, decoder, load, size).total > device.free:
+        size //= 2
+    return size
 
 
 def _precision(config: RunConfig) -> Precision:
@@ -276,14 +299,14 @@ def _count(
 # -- where it does not fit --------------------------------------------------------------------------------------------
 
 
-def _remedy(config: RunConfig, decoder: Decoder, prompt_tokens: int, free: int) -> str | None:
+def _remedy(config: RunConfig, decoder: Decoder, prompt_tokens: int, device: Device) -> str | None:
     """The flags under which it would fit, taken in order of what they cost; None if even all of them are not enough."""
     flags: list[str] = []
     for flag, overrides in _savings(config, prompt_tokens):
         config = override(config, overrides)
         flags.append(flag)
-        phases = phases_of(config, decoder, workload_of(config, prompt_tokens), fused=True)
-        if max(phase.total for phase in phases.values()) <= free:
+        phases = phases_of(config, decoder, workload_of(config, prompt_tokens), device)
+        if max(phase.total for phase in phases.values()) <= device.free:
             return " ".join(flags)
     return None
 

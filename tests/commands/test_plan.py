@@ -50,6 +50,27 @@ def test_a_model_without_weights(cli: Cli, qwen: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["qwen"]
 
 
+def test_a_gpu_is_planned_for_as_it_is_used(cli: Cli, qwen: Path) -> None:
+    flags = ["--lora-rank", "32", "--dtype", "bfloat16", "--engine", "hf", "--gradient-checkpointing"]
+    asked = ["plan", "--model", qwen, "--json", *flags]
+    here, large, small = (cli(*asked, *memory).json for memory in ([], ["--memory", "80"], ["--memory", "5"]))
+    assert here["logits"]["chunk_tokens"] == 2**25 // 151936
+    assert large["logits"]["chunk_tokens"] == cli(*asked, "--gpus", "1").json["logits"]["chunk_tokens"]
+    assert large["logits"]["chunk_tokens"] == 2**27 // 151936
+    assert here["sampled_at_once"] == 65536 // 1280
+    assert large["sampled_at_once"] == 512  # all of a part
+    assert "sampling: 512 completions at once" in cli(*asked[:3], *flags, "--memory", "80").out
+    # The cache of 65,536 tokens beside the weights is too much for it, and half of it is not.
+    assert small["sampled_at_once"] == 65536 // 1280 // 2
+    assert small["phases"]["rollout"]["total"] <= 8e9
+    assert cli(*asked, "--engine", "vllm").json["sampled_at_once"] is None
+
+
+def test_a_step_of_the_optimizer_takes_no_copy_of_the_weights(cli: Cli, qwen: Path) -> None:
+    phases = cli("plan", "--model", qwen, "--memory", "80", "--json").json["phases"]
+    assert phases["update: optimizer"]["total"] == 16 * 1_543_714_304
+
+
 def test_the_remedy_is_one(cli: Cli, qwen: Path) -> None:
     asked = ["plan", "--model", qwen, "--dtype", "bfloat16", "--memory", "40", "--json"]
     plan = cli(*asked).json

@@ -15,7 +15,7 @@ from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.models import LanguageModel, load_model, model_directory
-from rsgrpo_cli.planning.decoder import decoder_of, memory_at_hand
+from rsgrpo_cli.planning.decoder import Device, decoder_of, device_at_hand
 from rsgrpo_cli.planning.footprint import (
     Precision,
     adapter_parameters,
@@ -72,9 +72,16 @@ def test_a_config_that_is_none(tmp_path: Path) -> None:
 
 
 def test_there_is_memory_here() -> None:
-    name, free = memory_at_hand("cpu")
-    assert name == "CPU"
-    assert free > 2**20
+    here = device_at_hand("cpu")
+    assert (here.name, here.gpu) == ("CPU", None)
+    assert here.free > 2**20
+
+
+def test_a_gpu_is_planned_for_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (60, 80))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    assert device_at_hand("auto") == Device("a card", 60, gpu=80)
 
 
 def policy_of(config: PretrainedConfig, run: RunConfig) -> Policy:
