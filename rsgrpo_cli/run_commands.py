@@ -53,13 +53,13 @@ def for_each(name: str, of: Sequence[tuple[str, Sequence[str]]]) -> str:
         name: The command's.
         of: A run as --run takes it, and its flags, each.
     """
-    by_flags: dict[tuple[str, ...], list[str]] = {}
+    by_flags: dict[tuple[str, ...], dict[str, None]] = {}
     for run, flags in of:
-        by_flags.setdefault(tuple(flags), []).append(run)
+        by_flags.setdefault(tuple(flags), {})[run] = None
     parts = []
     for flags, runs in by_flags.items():
         if len(runs) == 1:
-            parts.append(shlex.join(["rsgrpo", name, "--run", runs[0], *flags]))
+            parts.append(shlex.join(["rsgrpo", name, "--run", *runs, *flags]))
         else:
             line = " ".join(["rsgrpo", name, '--run "$run"', *([shlex.join(flags)] if flags else [])])
             parts.append(f"for run in {shlex.join(runs)}; do {line}; done")

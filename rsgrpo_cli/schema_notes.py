@@ -184,6 +184,7 @@ NOTES: dict[str, dict[str, str]] = {
         "metrics": "some columns of [metrics](metrics.md), step by step",
         "evaluations": "per policy and benchmark, problem by problem: samples, right ones, different answers",
         "canary": "what a fixed small run came to with the same code: results whose canaries differ are not compared",
+        "measured": "per evaluation: how it was sampled, as JSON; what graded it; mean rewards where no verifier did",
     },
     "bandit_runs": {
         "beta": "risk sensitivity [1/reward]",

@@ -319,8 +319,20 @@ CELLS = ArtifactSchema(
             )
         ),
         canary=pa.list_(FLOAT64),  # what a fixed small run comes to with this code on this machine
+        measured=(  # one entry per evaluation: how it was sampled, as JSON; what graded it; mean rewards of problems
+            pa.list_(
+                pa.struct(
+                    [
+                        *(("sampling", STRING), ("verifier", STRING), ("graded", pa.bool_())),
+                        ("reward", pa.list_(FLOAT64)),  # null where a verifier judged
+                    ]
+                )
+            ),
+            True,
+        ),
     ),
     keys=("sweep", "cell"),
+    optional=("measured",),
     maker="the sweep with its --keep",
 )
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from rsgrpo_cli.commands import options, typed
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from rsgrpo_cli.studies.groups import Group
 
 SHOWN = 20
 FORMATS = ("terminal", "markdown", "latex", "csv")
@@ -81,25 +78,19 @@ def _compare_groups(
     correction: Any,
 ) -> None:
     from rsgrpo_cli.studies import formats
-    from rsgrpo_cli.studies.comparison import baseline_of, compare_groups
-    from rsgrpo_cli.studies.groups import find_groups, shared_benchmarks
+    from rsgrpo_cli.studies.comparable import shared_benchmarks
+    from rsgrpo_cli.studies.comparison import baseline_of, compare_groups, usual_columns
+    from rsgrpo_cli.studies.groups import find_groups
 
     groups = find_groups(places)
     benchmarks = shared_benchmarks(groups, benchmark)
-    columns = [("pass", float(value)) for value in (typed.ks(k) if k else _usual_ks(groups, benchmarks))]
+    columns = usual_columns(groups, benchmarks, typed.ks(k) if k else None)
     columns += [("cover", share) for share in _shares(cover)]
     found = compare_groups(groups, benchmarks, columns, baseline_of(groups, baseline), correction)
     if out.as_json or form == "terminal":
         out.result(formats.as_data(found), *formats.tables(found), lines=[found.caption()])
     else:
         out.result({}, lines=formats.as_text(found, form, changes=True).splitlines())
-
-
-def _usual_ks(groups: list[Group], benchmarks: list[str]) -> list[int]:
-    """The values of k that the first run was evaluated at, as far as all have the samples."""
-    fewest = min(int(one.n_M.min()) for group in groups for name in benchmarks for one in group.counts(name))
-    asked = [k for k in groups[-1].members[0].config.eval.k if k <= fewest]
-    return asked or [1, fewest]
 
 
 def _shares(text: str | None) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -194,17 +194,33 @@ def _policy(one: Evaluation) -> list[str]:
 
 def unlike(evaluations: Sequence[tuple[str, Evaluation]]) -> list[str]:
     """What beside the policy differs between evaluations, as sentences: they compare that as well."""
-    told = []
-    for name in _SAMPLING:
-        values = [evaluation.sampling.get(name) for _, evaluation in evaluations]
-        if any(value != values[0] for value in values):
-            told.append(_each(name.replace("_", " "), evaluations, values))
-    verifiers = [evaluation.verifier for _, evaluation in evaluations]
-    if len(set(verifiers)) > 1:
-        others = [one for _, one in evaluations if one.verifier != verifiers[0]]
-        again = "; ".join(_command(one, "--rescore") for one in others)
-        told.append(f"{_each('graded by', evaluations, verifiers)}; grade again: {again}")
+    told = unlike_sampling([(label, sampling_of(one)) for label, one in evaluations])
+    graded = unlike_in("graded by", [(label, one.verifier) for label, one in evaluations])
+    if graded:
+        others = [one for _, one in evaluations if one.verifier != evaluations[0][1].verifier]
+        told.append(f"{graded}; grade again: {'; '.join(_command(one, '--rescore') for one in others)}")
     return told
+
+
+def sampling_of(one: Evaluation) -> dict[str, Any]:
+    """The settings of its sampling that tell evaluations apart."""
+    return {name: one.sampling.get(name) for name in SAMPLING}
+
+
+def unlike_sampling(drawn: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """In which settings samples were drawn differently, as sentences; by labels, each as of `sampling_of`."""
+    told = (unlike_in(name.replace("_", " "), [(label, one.get(name)) for label, one in drawn]) for name in SAMPLING)
+    return [sentence for sentence in told if sentence]
+
+
+def unlike_in(what: str, values: Sequence[tuple[str, Any]]) -> str:
+    """That labels have different values, as temperature: 1.0 (a, b), 0.3 (c); empty where all have the same."""
+    labels: dict[str, dict[str, None]] = {}
+    for label, value in values:
+        labels.setdefault(str(value), {})[label] = None
+    if len(labels) < 2:
+        return ""
+    return f"{what}: " + ", ".join(f"{value} ({', '.join(of)})" for value, of in labels.items())
 
 
 def _command(one: Evaluation, *flags: str) -> str:
@@ -224,12 +240,7 @@ def _as_drawn(one: Evaluation, run: RunDir, *, many: bool = True) -> list[str]:
     return sampling_flags(one.run, one.version, one.benchmark, config, one.at, many=many)
 
 
-def _each(what: str, evaluations: Sequence[tuple[str, Evaluation]], values: Sequence[Any]) -> str:
-    pairs = zip(evaluations, values, strict=True)
-    return f"{what}: " + ", ".join(f"{value} ({label})" for (label, _), value in pairs)
-
-
-_SAMPLING = ("temperature", "top_p", "max_tokens", "chat_template", "template_date", "engine", "vllm_dtype")
+SAMPLING = ("temperature", "top_p", "max_tokens", "chat_template", "template_date", "engine", "vllm_dtype")
 """Settings of the sampling that tell two evaluations apart."""
 
 

@@ -114,6 +114,11 @@ class Evaluation:
         """Whether its rewards are grades, of which there is a mean and no pass@k."""
         return self.value("reward") is not None
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether every verdict is a 0 or 1 that a function returned: the share of right answers is the mean reward."""
+        return self.value("status_scored") is not None and self.value("status_skipped") is None
+
     def mean_rewards(self, samples: int) -> list[float | None] | None:
         """The mean reward of each problem over its first so many samples, None for one without.
 
@@ -121,8 +126,7 @@ class Evaluation:
         That was taken as a verdict, and the share of right answers is the mean reward, unless some had no reward and
         were taken as wrong.
         """
-        scored = self.value("status_scored") is not None and self.value("status_skipped") is None
-        if not self.is_graded and not scored:
+        if not self.is_graded and not self.is_scored:
             return None
         rewards = self._rewards(samples).group_by("group_id").aggregate([("reward", "mean")])
         means = dict(zip(rewards["group_id"].to_pylist(), rewards["reward_mean"].to_pylist(), strict=True))

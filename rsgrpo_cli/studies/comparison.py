@@ -11,18 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, crossed_interval
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.studies.changes import changes
-from rsgrpo_cli.studies.groups import FloatArray, Group, require_one_policy, require_samples
+from rsgrpo_cli.studies.comparable import ending, is_graded, require_comparable, unlike
+from rsgrpo_cli.studies.groups import FloatArray, Group, require_samples
 from rsgrpo_cli.wording import counted
 
 Correction = Literal["bonferroni", "none"]
+Column = tuple[str, float | None]
+REWARD: Column = ("reward", None)
+"""The column of the mean reward, of grades."""
 MEAN = "mean"
 """The column of the average over benchmarks."""
 CONFIDENCE = 0.95
@@ -35,8 +41,8 @@ class Entry:
     Args:
         label: The group.
         benchmark: The benchmark, or `MEAN`.
-        metric: "pass", or "cover": the share of problems with a solve rate of at least `at`.
-        at: k, or the solve rate.
+        metric: "pass", or "cover": the share of problems with a solve rate of at least `at`; of grades "reward".
+        at: k, or the solve rate; None of a reward.
         value: The mean over seeds and problems.
         low, high: Its 95% interval.
         difference: To the baseline; None for the baseline itself.
@@ -47,7 +53,7 @@ class Entry:
     label: str
     benchmark: str
     metric: str
-    at: float
+    at: float | None
     value: float
     low: float
     high: float
@@ -76,13 +82,13 @@ class Comparison:
     groups: tuple[Group, ...]
     baseline: Group
     benchmarks: tuple[str, ...]
-    columns: tuple[tuple[str, float], ...]
+    columns: tuple[Column, ...]
     entries: tuple[Entry, ...]
     changes: dict[str, tuple[float, float]]
     changed_by: dict[str, str]
     correction: Correction
 
-    def entry(self, label: str, benchmark: str, column: tuple[str, float]) -> Entry:
+    def entry(self, label: str, benchmark: str, column: Column) -> Entry:
         """A number of the table."""
         return next(
             one
@@ -96,9 +102,8 @@ class Comparison:
 
     def caption(self) -> str:
         """What the numbers are, in words."""
-        group = self.groups[0]
         seeds = sorted({len(one.members) for one in self.groups})
-        counts = [f"{name}: {counted(len(group.counts(name)[0].n_M), 'problem')}" for name in self.benchmarks]
+        counts = [f"{name}: {counted(int(_known(self.groups, name).sum()), 'problem')}" for name in self.benchmarks]
         told = "1 seed" if seeds == [1] else f"{' or '.join(map(str, seeds))} seeds"
         parts = ["; ".join(counts), *([self.samples()] if self.samples() else []), told]
         intervals = "95% intervals over problems and seeds (pigeonhole bootstrap)"
@@ -106,7 +111,11 @@ class Comparison:
             intervals += f", marked * where the interval of the difference to {self.baseline.label}"
             intervals += ", widened for the number of differences (Bonferroni)," if self.correction != "none" else ""
             intervals += " excludes 0"
-        return ". ".join([*parts, intervals]) + "."
+        return ". ".join([*parts, intervals]) + "." + ending(self.groups, self.benchmarks)
+
+    def unlike(self) -> list[str]:
+        """What differs between the evaluations beside the settings of the groups, as sentences."""
+        return unlike(self.groups, self.benchmarks)
 
     def samples(self) -> str:
         """How many samples per problem the groups have, where that differs; pass@k and cover@tau use all of them."""
@@ -125,7 +134,7 @@ class Comparison:
 def compare_groups(
     groups: Sequence[Group],
     benchmarks: Sequence[str],
-    columns: Sequence[tuple[str, float]],
+    columns: Sequence[Column],
     baseline: Group,
     correction: Correction = "bonferroni",
 ) -> Comparison:
@@ -134,29 +143,25 @@ def compare_groups(
     Args:
         groups: The groups.
         benchmarks: On which all of them were evaluated.
-        columns: ("pass", k) or ("cover", solve rate).
+        columns: ("pass", k) or ("cover", solve rate); of grades `REWARD` alone.
         baseline: One of the groups.
         correction: How intervals are widened for the number of differences.
 
     Raises:
-        UsageError: If a k is above the number of samples.
+        UsageError: If the groups do not belong together, as of `comparable`, or a k is above the number of samples.
     """
-    for group in groups:
-        for benchmark in benchmarks:
-            require_one_policy(group, benchmark)
-    require_samples(groups, benchmarks, int(max((at for metric, at in columns if metric == "pass"), default=0)))
+    require_comparable(groups, benchmarks, verdicts=any(column != REWARD for column in columns))
+    require_samples(groups, benchmarks, int(max((at for metric, at in columns if metric == "pass" and at), default=0)))
     places = [*((name,) for name in benchmarks), *([tuple(benchmarks)] if len(benchmarks) > 1 else [])]
     many = max((len(groups) - 1) * len(places) * len(columns), 1) if correction == "bonferroni" else 1
-    values = {(g.label, b, c): _values(g, b, c) for g in groups for b in benchmarks for c in columns}
+    known = {name: _known(groups, name) for name in benchmarks}
+    values = {(g.label, b, c): _values(g, b, c)[:, known[b]] for g in groups for b in benchmarks for c in columns}
     entries = []
-    for group in groups:
-        for place in places:
-            for column in columns:
-                mine = [values[group.label, name, column] for name in place]
-                base = [values[baseline.label, name, column] for name in place]
-                against = None if group is baseline else base
-                entries.append(_entry(group, baseline, place, column, mine, against, many))
-    changed = changes(groups, benchmarks)
+    for group, place, column in product(groups, places, columns):
+        mine, base = ([values[one.label, name, column] for name in place] for one in (group, baseline))
+        against = None if group is baseline else base
+        entries.append(_entry(group, baseline, place, column, mine, against, many))
+    changed = {} if REWARD in columns else changes(groups, benchmarks)
     return Comparison(
         tuple(groups),
         baseline,
@@ -169,19 +174,40 @@ def compare_groups(
     )
 
 
-def _values(group: Group, benchmark: str, column: tuple[str, float]) -> FloatArray:
+def _values(group: Group, benchmark: str, column: Column) -> FloatArray:
     """One value per seed and problem, shape (S, M)."""
     metric, at = column
+    if at is None:
+        return _rewards(group, benchmark)
     if metric == "pass":
         return group.passed(benchmark, int(at))
     return np.stack([(one.correct_M / one.n_M >= at).astype(float) for one in group.counts(benchmark)])
+
+
+def _rewards(group: Group, benchmark: str) -> FloatArray:
+    """The mean reward of each seed and problem, NaN for one without, shape (S, M)."""
+    return np.stack(
+        [one.correct_M / one.n_M if one.reward_M is None else one.reward_M for one in group.counts(benchmark)]
+    )
+
+
+def _known(groups: Sequence[Group], benchmark: str) -> NDArray[np.bool_]:
+    """Whether a problem has a number in all runs, shape (M,): one of which no completion was graded has none.
+
+    Raises:
+        UsageError: If no problem has.
+    """
+    known_M = ~np.isnan(np.concatenate([_rewards(group, benchmark) for group in groups])).any(axis=0)
+    if not known_M.any():
+        raise UsageError(f"no problem of {benchmark} has a reward in all runs", "use a reward that grades them")
+    return np.asarray(known_M)
 
 
 def _entry(
     group: Group,
     baseline: Group,
     place: tuple[str, ...],
-    column: tuple[str, float],
+    column: Column,
     mine: list[FloatArray],
     base: list[FloatArray] | None,
     many: int,
@@ -203,6 +229,26 @@ def _entry(
 def _quantile(confidence: float) -> float:
     """How many standard deviations a normal interval reaches to either side."""
     return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def usual_columns(groups: Sequence[Group], benchmarks: Sequence[str], ks: Sequence[int] | None) -> list[Column]:
+    """The columns of a table: pass@k, or of grades the mean reward.
+
+    Args:
+        groups: The groups.
+        benchmarks: The benchmarks.
+        ks: Values of k; those that the last group was evaluated at unless given, as far as all have the samples.
+
+    Raises:
+        UsageError: If some are of grades and others of verdicts.
+    """
+    if is_graded(groups, benchmarks):
+        return [REWARD]
+    if ks is None:
+        fewest = min(int(one.n_M.min()) for group in groups for name in benchmarks for one in group.counts(name))
+        asked = [k for k in groups[-1].members[0].config.eval.k if k <= fewest]
+        ks = asked or [1, fewest]
+    return [("pass", float(k)) for k in ks]
 
 
 def baseline_of(groups: Sequence[Group], label: str | None) -> Group:

@@ -12,7 +12,7 @@ from rsgrpo_cli.run_commands import for_each, place_by_fraction, to_measure
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.staleness import place_flags
 from rsgrpo_cli.studies.kept import then_keep_anew
-from rsgrpo_cli.studies.results import Result, of_run, read
+from rsgrpo_cli.studies.results import Place, Result, of_run, read
 from rsgrpo_cli.wording import counted
 
 
@@ -82,7 +82,7 @@ def _require_evaluated(found: Sequence[Result], policy: int, at: float) -> None:
     Raises:
         MissingError: Saying what there is, and how to measure all that lack it.
     """
-    lacking = [one for one in found if (policy, at) not in {(had.policy, had.interpolation) for had in one.evaluations}]
+    lacking = [one for one in found if (policy, at) not in {place[:2] for place in _places(one)}]
     if not lacking:
         return
     first, many = lacking[0], f" and {counted(len(lacking) - 1, 'other')}" if len(lacking) > 1 else ""
@@ -99,9 +99,14 @@ def _require_evaluated(found: Sequence[Result], policy: int, at: float) -> None:
     )
 
 
+def _places(result: Result) -> list[Place]:
+    """Where its evaluations are, the stale ones too."""
+    return [*((one.policy, one.interpolation, one.benchmark) for one in result.evaluations), *result.stale]
+
+
 def _evaluated(result: Result) -> str:
     """The policies, and the places on a line, that were evaluated: 0, 2, 4, 4at0.5."""
-    found = sorted({(one.policy, one.interpolation == WHOLE, one.interpolation) for one in result.evaluations})
+    found = sorted({(policy, at == WHOLE, at) for policy, at, _ in _places(result)})
     names = [str(policy) if whole else f"{policy}at{at:g}" for policy, whole, at in found]
     return ", ".join(names) or "none"
 
@@ -113,12 +118,13 @@ def _as_of(result: Result, policy: int, at: float = WHOLE) -> Result:
     which only others were evaluated says nothing of it.
     """
     rows = [row for row in result.metrics if row["step"] < policy]
-    on = {one.benchmark for one in result.evaluations if (one.policy, one.interpolation) == (policy, at)}
+    on = {name for version, where, name in _places(result) if (version, where) == (policy, at)}
     kept = [one for one in result.evaluations if one.policy <= policy and one.benchmark in on]
     if at != WHOLE:
         own = [replace(one, interpolation=WHOLE) for one in kept if (one.policy, one.interpolation) == (policy, at)]
         kept = [one for one in kept if not one.policy] + own
-    return replace(result, evaluations=kept, metrics=rows, steps=policy, policy=policy, at=at)
+    stale = tuple(place for place in result.stale if place[0] <= policy and place[2] in on)
+    return replace(result, evaluations=kept, metrics=rows, steps=policy, policy=policy, at=at, stale=stale)
 
 
 def _at(place: str) -> list[Result]:
@@ -172,5 +178,5 @@ def _runs_in(folder: Path) -> Iterable[Result]:
         if run in trained or left_over:
             continue
         result = of_run(run, sweep=folder.name)
-        if result.evaluations:
+        if result.evaluations or result.stale:
             yield result

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rsgrpo_cli.console import table
-from rsgrpo_cli.studies.comparison import Comparison, Entry
+from rsgrpo_cli.studies.comparison import REWARD, Column, Comparison, Entry
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,12 +35,17 @@ def as_data(found: Comparison) -> dict[str, Any]:
         "baseline": found.baseline.label,
         "benchmarks": list(found.benchmarks),
         "groups": {
-            group.label: {"seeds": list(group.seeds), "runs": [member.name for member in group.members]}
+            group.label: {
+                "seeds": list(group.seeds),
+                "runs": [member.name for member in group.members],
+                "policy": group.counts(found.benchmarks[0])[0].policy,
+            }
             for group in found.groups
         },
         "correction": found.correction,
         "entries": [asdict(entry) for entry in found.entries],
         "newly_solved_and_lost": {label: list(pair) for label, pair in found.changes.items()},
+        "unlike": found.unlike(),
         "caption": found.caption(),
     }
 
@@ -68,9 +73,10 @@ def tables(found: Comparison) -> Iterator[Table]:
         yield changes
 
 
-def heading(column: tuple[str, float]) -> str:
-    """pass@16, cover@0.5."""
-    return f"{column[0]}@{column[1]:g}"
+def heading(column: Column) -> str:
+    """pass@16, cover@0.5; reward."""
+    metric, at = column
+    return metric if at is None else f"{metric}@{at:g}"
 
 
 def difference(entry: Entry) -> str:
@@ -114,10 +120,14 @@ def _markdown(found: Comparison) -> str:
 
 
 def _latex(found: Comparison) -> str:
+    scale, digits, small = (1, 3, " Small:") if REWARD in found.columns else (100, 1, " In percent; small:")
+
     def cell(entry: Entry) -> str:
-        value = f"{100 * entry.value:.1f}"
+        value = f"{scale * entry.value:.{digits}f}"
         value = rf"\textbf{{{value}}}" if entry.differs else value
-        return value if entry.difference is None else rf"{value}\,{{\scriptsize ${100 * entry.difference:+z.1f}$}}"
+        if entry.difference is None:
+            return value
+        return rf"{value}\,{{\scriptsize ${scale * entry.difference:+z.{digits}f}$}}"
 
     columns = len(found.columns)
     places = found.shown_benchmarks()
@@ -127,7 +137,7 @@ def _latex(found: Comparison) -> str:
     names = " & ".join([*headings, *(CHANGES if found.changes else ())])
     width = len(headings) + (len(CHANGES) if found.changes else 0)
     rows = [" & ".join([_escaped(label), *cells]) + r" \\" for label, cells in _rows(found, cell)]
-    caption = _caption(found) + f" In percent; small: minus {found.baseline.label}."
+    caption = _caption(found) + f"{small} minus {found.baseline.label}."
     return "\n".join(
         [
             rf"% {caption}",

@@ -20,14 +20,12 @@ from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import split_label, split_line, split_place
-from rsgrpo_cli.run_commands import for_each, on_the_same, to_measure, trust_of
-from rsgrpo_cli.run_dir import WHOLE, RunDir
-from rsgrpo_cli.staleness import require_own
+from rsgrpo_cli.run_commands import for_each, trust_of
+from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.studies.canary import alike
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.kept import then_keep_anew
 from rsgrpo_cli.studies.results import Counts, Result
-from rsgrpo_cli.wording import verb
 
 FloatArray = NDArray[np.float64]
 _SEED = re.compile(r"[-_.]?seed[-_]?[0-9]+$")
@@ -120,12 +118,12 @@ def find_groups(places: Sequence[str]) -> list[Group]:
         label, where = split_label(place)
         there = find([where])
         several = len({result.is_base for result in there}) > 1 or bool(differing(there))
-        policy = _spelled(*split_line(split_place(where)[1]))
+        policy = spelled_policy(*split_line(split_place(where)[1]))
         found += [(f"{label} {_label(result)}" if label and several else label, policy, result) for result in there]
     return _grouped(_by_policy(found))
 
 
-def _spelled(policy: str, at: float) -> str:
+def spelled_policy(policy: str, at: float) -> str:
     """A policy and a place on the line to it, in one spelling: 4at0.5."""
     return policy if at == WHOLE else f"{policy}at{at:g}"
 
@@ -204,11 +202,11 @@ def _other_lengths(label: str, members: Sequence[Result]) -> UsageError:
     flags = trust_of(last.config, "train")
     rest = for_each("train", [(run, [*steps, *flags]) for run, steps in short])
     shared = {*_evaluated(members[0])}.intersection(*map(_evaluated, members))
-    newest = f"compare the newest policy that all have, {_place_of(members)}@{max(shared)}; or " if shared else ""
+    newest = f"compare the newest policy that all have, {place_of(members)}@{max(shared)}; or " if shared else ""
     return UsageError(told, f"{newest}train the rest: {rest}")
 
 
-def _place_of(members: Sequence[Result]) -> str:
+def place_of(members: Sequence[Result]) -> str:
     """The folder that members are in, as a place to compare; RUN, where each was named by itself."""
     folders = {str(Path(member.file or member.run).parent) for member in members if member.sweep}
     return folders.pop() if len(folders) == 1 else "RUN"
@@ -243,7 +241,7 @@ def _deciding(result: Result) -> dict[str, Any]:
     if result.is_base:  # nothing was trained: the rest of its settings decided nothing
         return {name: value for name, value in settings.items() if name.startswith("model.") and decides_training(name)}
     kept = {name: value for name, value in settings.items() if name != "seed" and decides_training(name)}
-    return kept | {"policy": result.steps if result.at == WHOLE else _spelled(str(result.steps), result.at)}
+    return kept | {"policy": result.steps if result.at == WHOLE else spelled_policy(str(result.steps), result.at)}
 
 
 def _require_alike_code(found: Sequence[Result]) -> None:
@@ -255,86 +253,3 @@ def _require_alike_code(found: Sequence[Result]) -> None:
                 f"{known[0].name} and {other.name} were made by code that behaves differently",
                 "make one of them again with the other's version of rsgrpo",
             )
-
-
-def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
-    """The benchmarks on which every group was evaluated; the one asked for.
-
-    Raises:
-        UsageError: If there is none, or one has other problems in one group than in another.
-    """
-    found = [
-        {one.benchmark: one.benchmark_id for one in member.evaluations if member.is_its_own(one)}
-        for group in groups
-        for member in group.members
-    ]
-    names = [name for name in found[0] if all(name in one for one in found) and asked in (None, name)]
-    if not names:
-        raise _nothing_shared([member for group in groups for member in group.members], asked)
-    for name in names:
-        if len({one[name] for one in found}) > 1:
-            raise _other_problems([member for group in groups for member in group.members], name)
-    return names
-
-
-def _other_problems(members: Sequence[Result], name: str) -> UsageError:
-    """That runs were evaluated on other problems by one name: of several files, or put in other words."""
-    told = f"{name} has other problems in some of these runs, or puts them in other words"
-    given = [tuple(member.benchmark_flags(name)) for member in members]
-    if len(set(given)) == 1:
-        return UsageError(told, "evaluate all of them with the same rsgrpo and template")
-    of = [(member.run, member.eval_flags(None, None, on=())) for member in members]
-    return UsageError(told, on_the_same(of, name, given[0]))
-
-
-def require_one_policy(group: Group, benchmark: str) -> None:
-    """Refuse a group whose newest evaluations are of other policies: a mean over them is of no policy.
-
-    Raises:
-        UsageError: Naming a run that is behind, and a line that evaluates what is missing.
-    """
-    newest = [member.counts(benchmark).policy for member in group.members]
-    last = max(newest)
-    behind = [(member, policy) for member, policy in zip(group.members, newest, strict=True) if policy < last]
-    if behind:
-        shared, (first, policy) = group.policies(benchmark), behind[0]
-        again = for_each("eval", [(one.run, one.eval_flags(last, benchmark)) for one, _ in behind])
-        other = f"; or compare the newest that all have, @{shared[-1]}" if shared else ""
-        raise UsageError(
-            f"{first.name} was evaluated on {benchmark} up to policy {policy}, others of {group.label} up to {last}",
-            then_keep_anew(f"evaluate what is missing: {again}", [one for one, _ in behind]) + other,
-        )
-
-
-def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
-    """That no benchmark is shared: the one that most have, and a line that evaluates the others on it."""
-    having: dict[str, list[Result]] = {}
-    for member in members:
-        for name in dict.fromkeys(one.benchmark for one in member.evaluations if member.is_its_own(one)):
-            having.setdefault(name, []).append(member)
-    wanted = asked or max(having, key=lambda name: len(having[name]), default=None)
-    know = having.get(wanted or "", [])
-    lacking = [member for member in members if member not in know]
-    for member in lacking:
-        _refuse_stale(member, wanted)
-    on = [know[0].benchmark_flags(wanted, one.config) if know else None for one in lacking]
-    each = zip(lacking, on, strict=True)
-    again = for_each("eval", [(one.run, one.eval_flags(None, wanted, on=flags)) for one, flags in each])
-    told = f"{lacking[0].name} has no evaluation"
-    if asked:
-        told += f" on {asked}"
-    elif know:
-        who = f"{len(know)} of {len(members)} runs {verb(len(know), 'has')}"
-        told = f"no benchmark is shared by all: {told} on {wanted}, which {who}"
-    return UsageError(told, then_keep_anew(to_measure(again, "it" if len(lacking) == 1 else "them"), lacking))
-
-
-def _refuse_stale(member: Result, benchmark: str | None) -> None:
-    """Refuse a run that has an evaluation, but of something else: such are left out of results.
-
-    Raises:
-        StaleError: Saying why, and how to measure again.
-    """
-    run = RunDir(Path(member.place))
-    if member.place and benchmark in run.benchmarks_of(member.steps, member.at):
-        require_own(run, member.steps, benchmark, member.at)

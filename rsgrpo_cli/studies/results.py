@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,18 @@ from numpy.typing import NDArray
 from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.report.comparison import sampling_of
 from rsgrpo_cli.report.evaluations import load
 from rsgrpo_cli.run_commands import benchmark_flags, for_each, sampling_flags, to_measure, trust_of
 from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
-from rsgrpo_cli.staleness import evaluations, place_flags, why_stale
+from rsgrpo_cli.staleness import evaluations, place_flags, require_own, why_stale
 from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
 IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+Place = tuple[int, float, str]
+"""Policy, place on the line to it, and benchmark of an evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,10 @@ class Counts:
         correct_M: Right ones among them.
         distinct_M: Different answers among them.
         interpolation: Where on the line from the base model's weights (0) to the policy's (1) these weights are.
+        sampling: How they were drawn, as of `comparison.SAMPLING`; empty where a kept file does not know.
+        verifier: What graded them; empty where that is not known.
+        graded: Whether its rewards are grades, of which there is a mean and no pass@k.
+        reward_M: The mean reward, NaN for a problem without; None where a verifier judged.
     """
 
     policy: int
@@ -53,6 +62,10 @@ class Counts:
     correct_M: IntArray
     distinct_M: IntArray
     interpolation: float = WHOLE
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    verifier: str = ""
+    graded: bool = False
+    reward_M: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,8 @@ class Result:
         file: The file that it was kept in, where it was read from one.
         policy: The policy that was asked for, from `finding.find`; None is its newest.
         at: Where on the line from the base model to that policy the weights are that it is about.
+        stale: Policy, place on the line to it and benchmark of evaluations that are there and stale: none is among
+            `evaluations`.
     """
 
     name: str
@@ -86,6 +101,7 @@ class Result:
     policy: int | None = None
     at: float = WHOLE
     file: str = ""
+    stale: tuple[Place, ...] = ()
 
     @property
     def is_base(self) -> bool:
@@ -101,13 +117,36 @@ class Result:
 
         Raises:
             MissingError: If there is none.
+            StaleError: If it is stale: an older policy's does not stand for it.
         """
+        self.require_fresh(benchmark, policy)
         found = [one for one in self.counts_of(policy) if one.benchmark == benchmark]
         fitting = [one for one in found if policy is not None or self.is_its_own(one)]
         if not fitting:
             hint = to_measure(self.eval_command(policy, benchmark))
             raise MissingError(f"{self.name} was not evaluated on {benchmark}", hint)
         return max(fitting, key=lambda one: one.policy)
+
+    def require_fresh(self, benchmark: str, policy: int | None = None) -> None:
+        """Refuse an evaluation that is stale; arguments as of `counts`.
+
+        Raises:
+            StaleError: Saying why, and how to measure again.
+        """
+        whole = [one for one in self.evaluations if one.benchmark == benchmark and one.interpolation == WHOLE]
+        fresh = [one.policy for one in whole if policy in (None, one.policy)]
+        newest = max((of for of, name in self.own_stale(policy) if name == benchmark), default=-1)
+        if newest > max(fresh, default=-1):
+            require_own(RunDir(Path(self.place)), newest, benchmark, self._at(newest))
+
+    def own_stale(self, policy: int | None = None) -> list[tuple[int, str]]:
+        """Policy and benchmark of stale evaluations: of a policy, or of all that `counts` takes for its own."""
+        own = [(of, name) for of, at, name in self.stale if at == self._at(of)]
+        return [one for one in own if one[0] == policy or (policy is None and (self.is_base or one[0] > 0))]
+
+    def _at(self, version: int) -> float:
+        """Where on the line to a policy its evaluation is."""
+        return self.at if version == self.policy else WHOLE
 
     def counts_of(self, policy: int | None = None) -> list[Counts]:
         """The evaluations of a policy on all benchmarks; of all policies unless told.
@@ -147,30 +186,49 @@ class Result:
         named = self.benchmark_flags(benchmark) if on is None else on
         return [*which, *named, *flags, *trust_of(self.config, "eval")]
 
-    def benchmark_flags(self, benchmark: str | None, of: RunConfig | None = None) -> list[str]:
+    def benchmark_flags(self, benchmark: str | None, of: RunConfig | None = None, *, many: bool = False) -> list[str]:
         """The flags that name a benchmark as it was given and say how it was sampled; without the run, by its settings.
 
         Args:
             benchmark: The name of an evaluation.
             of: The settings of the run that the flags are for, if it is another one.
+            many: Whether they say how often, too, and for which k.
         """
-        own = next((one for one in self.evaluations if one.benchmark == benchmark), None)
-        run = RunDir(Path(self.place))
-        if benchmark is None or not self.place or not RunDir.is_there(run.path):
-            return flags_of_benchmark(self.config, benchmark)
-        if own is not None:
-            at = self.at if own.policy == self.steps else own.interpolation
-            how = sampling_flags(run, own.policy, own.benchmark, of or self.config, at, many=False)
-            return [*benchmark_flags(run, own.policy, own.benchmark, at), *how]
-        if run.benchmark(benchmark).is_file():  # another policy was evaluated on it
+        return [*self.problems_flags(benchmark), *self.drawn_flags(benchmark, of or self.config, many=many)]
+
+    def problems_flags(self, benchmark: str | None) -> list[str]:
+        """Those of `benchmark_flags` that name the benchmark."""
+        run, one = RunDir(Path(self.place)), self._one_on(benchmark)
+        if benchmark and one:
+            return benchmark_flags(run, one.policy, benchmark, self._place_of(one))
+        if benchmark and self._is_there and run.benchmark(benchmark).is_file():  # another policy was evaluated on it
             return benchmark_flags(run, self.steps, benchmark, self.at)
         return flags_of_benchmark(self.config, benchmark)
+
+    def drawn_flags(self, benchmark: str | None, of: RunConfig, *, many: bool) -> list[str]:
+        """Those of `benchmark_flags` that say how it was sampled."""
+        one = self._one_on(benchmark)
+        if one is None:
+            return []
+        return sampling_flags(RunDir(Path(self.place)), one.policy, one.benchmark, of, self._place_of(one), many=many)
+
+    @property
+    def _is_there(self) -> bool:
+        return bool(self.place) and RunDir.is_there(Path(self.place))
+
+    def _one_on(self, benchmark: str | None) -> Counts | None:
+        """An evaluation on a benchmark, where the run is there to say more of it."""
+        found = (one for one in self.evaluations if one.benchmark == benchmark)
+        return next(found, None) if self._is_there else None
+
+    def _place_of(self, one: Counts) -> float:
+        return self.at if one.policy == self.steps else one.interpolation
 
 
 def of_run(
     run: RunDir, *, sweep: str = "", varied: Overrides | None = None, since: int = 0, canary: Sequence[float] = ()
 ) -> Result:
-    """What is kept of a run directory. Evaluations that are stale are left out.
+    """What is kept of a run directory. Of evaluations that are stale it keeps only which they are.
 
     Args:
         run: The run.
@@ -187,27 +245,27 @@ def of_run(
         # Rounded as in the file of a result, so that a figure is the same from either.
         kept = read_table(run.metrics, METRICS, ["step", *CELL_METRICS])
         metrics = kept.cast(pa.schema([("step", pa.int32()), *((n, pa.float32()) for n in CELL_METRICS)])).to_pylist()
-    found = [
-        _counts(run, version, name)
-        for version, name in evaluations(run)
-        if version >= since and why_stale(run, version, name) is None
-    ]
+    whole = [(version, WHOLE, name) for version, name in evaluations(run) if version >= since]
+    there: list[Place] = [*whole, *run.interpolated()]
+    stale = tuple(place for place in there if why_stale(run, place[0], place[2], place[1]) is not None)
+    found = [_counts(run, *place) for place in there if place not in stale]
     done = run.newest_version()
-    found += [
-        _counts_at(run, *place) for place in run.interpolated() if why_stale(run, place[0], place[2], place[1]) is None
-    ]
-    return Result(run.name, sweep, run.config(), varied or {}, metrics, found, done, tuple(canary), str(run.path))
+    return Result(
+        run.name, sweep, run.config(), varied or {}, metrics, found, done, tuple(canary), str(run.path), stale=stale
+    )
 
 
-def _counts(run: RunDir, version: int, name: str) -> Counts:
-    return _counts_at(run, version, WHOLE, name)
-
-
-def _counts_at(run: RunDir, version: int, at: float, name: str) -> Counts:
+def _counts(run: RunDir, version: int, at: float, name: str) -> Counts:
     one = load(run, version, name, at)
     n_M, correct_M, distinct_M = (one.problems[name].to_numpy() for name in ("n", "correct", "distinct_answers"))
     ids = tuple(one.problems["prompt_id"].to_pylist())
-    return Counts(version, name, one.benchmark_id, ids, n_M, correct_M, distinct_M, at)
+    reward_M = None
+    if one.is_graded:
+        reward_M = np.array(one.mean_rewards(one.num_samples), dtype=float)
+    elif one.is_scored:
+        reward_M = correct_M / n_M
+    made = (sampling_of(one), one.verifier, one.is_graded, reward_M)
+    return Counts(version, name, one.benchmark_id, ids, n_M, correct_M, distinct_M, at, *made)
 
 
 def write(path: Path, result: Result) -> None:
@@ -236,7 +294,14 @@ def _as_row(result: Result) -> dict[str, Any]:
         "metrics": result.metrics,
         "evaluations": [_counts_as_row(one) for one in result.evaluations],
         "canary": list(result.canary),
+        "measured": [_measured_as_row(one) for one in result.evaluations],
     }
+
+
+def _measured_as_row(one: Counts) -> dict[str, Any]:
+    reward = None if one.reward_M is None else one.reward_M.tolist()
+    sampling = json.dumps(one.sampling, sort_keys=True)
+    return {"sampling": sampling, "verifier": one.verifier, "graded": one.graded, "reward": reward}
 
 
 def _counts_as_row(one: Counts) -> dict[str, Any]:
@@ -262,10 +327,20 @@ def _as_result(row: dict[str, Any]) -> Result:
             np.array(one["correct"]),
             np.array(one["distinct_answers"]),
             one["interpolation"],
+            **_measured(how),
         )
-        for one in row["evaluations"]
+        for one, how in zip(row["evaluations"], row["measured"] or repeat(None), strict=False)
     ]
     config = parse(json.loads(row["settings"]))
     canary = tuple(row["canary"])
     varied = json.loads(row["varied"])
     return Result(row["cell"], row["sweep"], config, varied, row["metrics"], found, row["steps"], canary)
+
+
+def _measured(row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How an evaluation was made; nothing where an older version kept it."""
+    if row is None:
+        return {}
+    reward_M = None if row["reward"] is None else np.array(row["reward"], dtype=float)
+    told = {name: row[name] for name in ("verifier", "graded")}
+    return told | {"sampling": json.loads(row["sampling"]), "reward_M": reward_M}

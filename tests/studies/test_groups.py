@@ -10,11 +10,12 @@ import pytest
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.comparable import shared_benchmarks
 from rsgrpo_cli.studies.comparison import baseline_of, compare_groups
 from rsgrpo_cli.studies.figures.inputs import baseline_group, with_base
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.formats import as_data, as_text
-from rsgrpo_cli.studies.groups import Group, find_groups, shared_benchmarks
+from rsgrpo_cli.studies.groups import Group, find_groups
 from rsgrpo_cli.studies.results import Counts, Result
 
 IDS = ("p0", "p1", "p2", "p3")
@@ -140,7 +141,7 @@ def test_the_formats_say_the_same(study: str) -> None:
     assert "grpo,toy,newly_solved,,0.0,,,,,,\r\ngrpo,toy,lost,,1.0,,,,,,\r\n" in csv
     assert "lost" not in as_text(found, "markdown")
     data = as_data(found)
-    assert data["groups"]["grpo"] == {"seeds": [0, 1], "runs": ["grpo-seed0", "grpo-seed1"]}
+    assert data["groups"]["grpo"] == {"seeds": [0, 1], "runs": ["grpo-seed0", "grpo-seed1"], "policy": 2}
     assert "Bonferroni" in data["caption"]
 
 
@@ -243,7 +244,7 @@ def test_base_models_that_differ_are_groups_of_their_own(tmp_path: Path) -> None
     with pytest.raises(UsageError, match=r"both: base-seed0-1a2b has model\.name toy, and base-seed0-3c4d toy-hard"):
         find_groups([f"both={tmp_path / name}.parquet" for name in ("base-seed0-1a2b", "base-seed0-3c4d")])
     with pytest.raises(UsageError, match="needs one base model, and these runs started from several"):
-        baseline_group(with_base(find_groups([f"{place}@2"])), None, "transitions")
+        baseline_group(with_base(find_groups([f"{place}@2"])), None, "transitions", "toy")
 
 
 def test_a_mean_over_other_policies_is_refused(tmp_path: Path) -> None:

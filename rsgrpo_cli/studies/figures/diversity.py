@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsgrpo_cli.core.crossed_bootstrap import crossed_intervals
+from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import Choices, about, one_benchmark, require_equal_samples, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
 from rsgrpo_cli.studies.groups import Group
@@ -67,7 +68,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Diversity:
         UsageError: If the groups share no benchmark, or differ in the number of samples, on which the share depends.
     """
     groups = with_base(groups)
-    benchmark = one_benchmark(groups, choices.benchmark)
+    benchmark = one_benchmark(groups, choices.benchmark, verdicts=False)
     samples = require_equal_samples(groups, benchmark, "distinct answers")
     caption = (
         f"{about(groups, benchmark)}; different answers per problem over its "
@@ -76,7 +77,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Diversity:
     )
     shares = tuple(_share(group, benchmark) for group in groups)
     caption += "; right: means over seeds against the step." if _on_the_way(shares) else "."
-    return Diversity(shares, caption)
+    return Diversity(shares, caption + ending(groups, [benchmark], on_the_way=_on_the_way(shares)))
 
 
 def _on_the_way(shares: Sequence[Share]) -> bool:

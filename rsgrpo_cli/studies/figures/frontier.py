@@ -19,6 +19,7 @@ import numpy as np
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run_dir import WHOLE
+from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import Choices, about, fewest_samples, one_benchmark, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, note
 from rsgrpo_cli.studies.grid import spelled
@@ -90,7 +91,8 @@ def collect(groups: Sequence[Group], choices: Choices) -> Frontier:
         UsageError: If there are not two values of k, a run has fewer samples, or no groups differ in `along` alone.
     """
     groups = with_base(groups)
-    benchmark = one_benchmark(groups, choices.benchmark, of_newest=False)
+    newest = choices.along is not None
+    benchmark = one_benchmark(groups, choices.benchmark, newest=newest)
     ks = _two(choices.k, fewest_samples(groups, benchmark))
     base = [_trajectory(group, benchmark, ks) for group in groups if group.is_base]
     others = [group for group in groups if not group.is_base]
@@ -105,6 +107,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Frontier:
     if any(len(group.members) > 1 for group in groups):
         through = f"means over seeds; {through}; smallest, off the lines: single seeds"
     caption = f"{about(groups, benchmark)}; {through}."
+    caption += ending(groups, [benchmark], on_the_way=not newest)
     return Frontier(ks, (*base, *lines), choices.along, caption)
 
 

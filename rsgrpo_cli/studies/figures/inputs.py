@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run_commands import choose_benchmark, to_measure
+from rsgrpo_cli.run_commands import choose_benchmark, for_each, to_measure
 from rsgrpo_cli.run_dir import WHOLE
-from rsgrpo_cli.studies.groups import BASE, Group, differing, require_one_policy, shared_benchmarks
+from rsgrpo_cli.studies.comparable import require_comparable, shared_benchmarks
+from rsgrpo_cli.studies.groups import BASE, Group, differing
 from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
 
@@ -34,17 +35,16 @@ class Choices:
     trust: bool = False
 
 
-def one_benchmark(groups: Sequence[Group], asked: str | None, *, of_newest: bool = True) -> str:
-    """The benchmark of a figure; `of_newest` says that it shows the newest policy of each group.
+def one_benchmark(groups: Sequence[Group], asked: str | None, *, newest: bool = True, verdicts: bool = True) -> str:
+    """The benchmark of a figure; `newest` and `verdicts` as of `comparable.require_comparable`.
 
     Raises:
-        UsageError: If the groups share none, or several and none is asked for, or the newest are other policies.
+        UsageError: If the groups share none, or several and none is asked for, or they do not belong together.
     """
     names = shared_benchmarks(groups, asked)
     if len(names) > 1:
         raise UsageError(f"these runs were evaluated on {', '.join(names)}", choose_benchmark(names))
-    for group in groups if of_newest else ():
-        require_one_policy(group, names[0])
+    require_comparable(groups, names, newest=newest, verdicts=verdicts)
     return names[0]
 
 
@@ -58,16 +58,18 @@ def with_base(groups: Sequence[Group]) -> list[Group]:
     found: list[Result] = []
     for member in (member for group in groups for member in group.members):
         own = [one for one in member.evaluations if one.policy == 0]
-        if own:
+        stale = tuple(place for place in member.stale if place[0] == 0)
+        if own or stale:
             named = replace(member, name=f"{member.name}@0", place=member.run, steps=0, policy=0, at=WHOLE)
-            found.append(replace(named, evaluations=own, metrics=[]))
+            found.append(replace(named, evaluations=own, stale=stale, metrics=[]))
     if not found or differing(found):
         return list(groups)
-    first = {base.config.seed: base for base in reversed(found)}
+    usable = [base for base in found if base.evaluations]
+    first = {base.config.seed: base for base in [*reversed(found), *reversed(usable)]}
     return [Group(BASE, tuple(first[seed] for seed in sorted(first))), *groups]
 
 
-def baseline_group(groups: Sequence[Group], label: str | None, kind: str) -> Group:
+def baseline_group(groups: Sequence[Group], label: str | None, kind: str, benchmark: str) -> Group:
     """The group that a figure compares the others with.
 
     Raises:
@@ -82,10 +84,11 @@ def baseline_group(groups: Sequence[Group], label: str | None, kind: str) -> Gro
         if any(one.policy == 0 for member in members for one in member.evaluations):
             told = f"{kind} needs one base model, and these runs started from several"
             raise UsageError(told, "name runs of one model, or a group to compare with: --baseline LABEL")
-        first = members[0]
+        each = {member.config.seed: member for member in reversed(members)}  # runs of one seed share its samples
+        flags = [(one.run, one.eval_flags(0, on=one.benchmark_flags(benchmark, many=True))) for one in each.values()]
         raise MissingError(
-            f"{kind} needs the base model, and {first.name} has no evaluation of it",
-            f"{to_measure(first.eval_command(0))}; or name a group: --baseline LABEL",
+            f"{kind} needs the base model, and {members[0].name} has no evaluation of it",
+            f"{to_measure(for_each('eval', flags))}; or name a group: --baseline LABEL",
         )
     named = next((group for group in groups if group.label == label), None)
     if named is None:

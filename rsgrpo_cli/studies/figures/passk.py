@@ -14,6 +14,7 @@ import numpy as np
 from rsgrpo_cli.core.crossed_bootstrap import crossed_intervals
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import Evaluation
+from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import Choices, about, one_benchmark, with_base
 from rsgrpo_cli.studies.figures.style import beside, canvas, clean, legend, looks
 from rsgrpo_cli.studies.groups import Group
@@ -63,7 +64,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> PassK:
     groups = with_base(groups)
     benchmark = one_benchmark(groups, choices.benchmark)
     curves = tuple(_curve(group, benchmark, choices.k) for group in groups)
-    return PassK(curves, f"{about(groups, benchmark)}; {BAND}.")
+    return PassK(curves, f"{about(groups, benchmark)}; {BAND}.{ending(groups, [benchmark])}")
 
 
 def _curve(group: Group, benchmark: str, asked: tuple[int, ...]) -> Curve:

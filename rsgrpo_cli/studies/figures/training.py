@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run_commands import choose_benchmark
+from rsgrpo_cli.studies.comparable import ending, require_comparable
 from rsgrpo_cli.studies.figures.inputs import Choices, told_seeds, trained, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
 from rsgrpo_cli.studies.groups import Group
@@ -86,13 +87,18 @@ def collect(groups: Sequence[Group], choices: Choices) -> Training:
     chosen = trained(groups, "training")
     benchmark = _benchmark(chosen, choices.benchmark)
     base = next((group for group in with_base(groups) if group.is_base), None)
+    measured = [group for group in (base, *chosen) if group and group.policies(benchmark)]
+    if measured:
+        require_comparable(measured, [benchmark], newest=False, verdicts=False)
     found = tuple(_trained(group, base, benchmark, choices.smooth) for group in chosen)
     caption = f"{told_seeds(chosen)}; lines: means over seeds, bands: the range of the seeds"
     if choices.smooth > 1:
         caption += f"; all but the upper left: running means over {counted(choices.smooth, 'step')}"
     if any(one.measured for one in found):
         caption += f"; below: evaluated on {benchmark}, bars: the range of the seeds, and pale: on the training batches"
-    return Training(found, caption + ".")
+    if any(one.graded for group in measured for member in group.members for one in member.evaluations):
+        caption += "; grades have no pass@k"
+    return Training(found, f"{caption}.{ending(measured, [benchmark], newest=False, on_the_way=True)}")
 
 
 def _benchmark(groups: Sequence[Group], asked: str | None) -> str:
@@ -152,7 +158,9 @@ def _measured(group: Group, base: Group | None, benchmark: str, k: int) -> Band:
 
 
 def _suits(group: Group, benchmark: str, k: int, policy: int) -> bool:
-    return policy in group.policies(benchmark) and all(one.n_M.min() >= k for one in group.counts(benchmark, policy))
+    if policy not in group.policies(benchmark):
+        return False
+    return all(one.n_M.min() >= k and not one.graded for one in group.counts(benchmark, policy))
 
 
 def _values(group: Group, benchmark: str, k: int, policy: int) -> FloatArray:

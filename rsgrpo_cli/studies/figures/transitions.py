@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import (
     Choices,
     about,
@@ -78,7 +79,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Transitions:
     """
     groups = with_base(groups)
     benchmark = one_benchmark(groups, choices.benchmark)
-    baseline = baseline_group(groups, choices.baseline, "transitions")
+    baseline = baseline_group(groups, choices.baseline, "transitions", benchmark)
     others = [group for group in groups if group is not baseline and (not group.is_base or choices.baseline is None)]
     if not others:
         raise UsageError(f"transitions compares groups, and {baseline.label} is the only one", "name another run")
@@ -90,6 +91,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Transitions:
         "under the group; the bin 0 has none right, (0, 0.4] some and at most 0.4, and so on. In a cell: "
         "problems per seed on average, and their share of all; shade: share of the row."
     )
+    caption += ending([baseline, *others], [benchmark])
     return Transitions(baseline.label, BINS, panels, caption)
 
 

@@ -1,0 +1,292 @@
+"""Whether evaluations of groups belong together: every table and every figure of groups asks here first.
+
+`report.comparison` asks the same of two evaluations, and says in the same words what else differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.report.comparison import SAMPLING, unlike_in
+from rsgrpo_cli.report.evaluations import load
+from rsgrpo_cli.run_commands import for_each, on_the_same, to_measure, trust_of
+from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.studies.groups import Group, place_of, spelled_policy
+from rsgrpo_cli.studies.kept import then_keep_anew
+from rsgrpo_cli.studies.results import Counts, Result
+from rsgrpo_cli.wording import verb
+
+
+def require_comparable(
+    groups: Sequence[Group], benchmarks: Sequence[str], *, newest: bool = True, verdicts: bool = True
+) -> None:
+    """Refuse groups whose evaluations cannot stand beside each other.
+
+    Args:
+        groups: The groups.
+        benchmarks: On which all of them were evaluated.
+        newest: Whether the newest policy of each is shown as what it came to; else policies are told apart.
+        verdicts: Whether right and wrong answers are counted, of which grades have none.
+
+    Raises:
+        StaleError: If the newest evaluation of a run is stale.
+        UsageError: If they are of other problems, of policies on their way, or of grades.
+    """
+    for name in benchmarks:
+        _require_same_problems(_members(groups), name)
+        if newest:
+            _require_one_policy(groups, name)
+        if verdicts:
+            _require_verdicts(groups, name, newest=newest)
+
+
+def is_graded(groups: Sequence[Group], benchmarks: Sequence[str]) -> bool:
+    """Whether some evaluation is of grades; then all are compared by their mean reward.
+
+    Raises:
+        UsageError: If a verifier judged another one.
+    """
+    found = [(member, member.counts(name), name) for name in benchmarks for member in _members(groups)]
+    graded = [(member, name) for member, one, name in found if one.graded]
+    judged = next((member for member, one, _ in found if one.reward_M is None), None)
+    if graded and judged:
+        flags = ("--reward", "auto", "--rescore")
+        again = for_each("eval", [(member.run, member.eval_flags(None, name, *flags)) for member, name in graded])
+        raise UsageError(
+            f"{graded[0][0].name} was graded and {judged.name} judged right or wrong",
+            f"grade all with the same reward, for example: {again}",
+        )
+    return bool(graded)
+
+
+def ending(groups: Sequence[Group], benchmarks: Sequence[str], *, newest: bool = True, on_the_way: bool = False) -> str:
+    """The end of a caption: what differs between the evaluations beside the settings of the groups; "" if nothing does.
+
+    Args:
+        groups: The groups.
+        benchmarks: The benchmarks.
+        newest: As of `require_comparable`.
+        on_the_way: Whether earlier policies are shown, too.
+    """
+    told = unlike(groups, benchmarks, newest=newest, on_the_way=on_the_way)
+    stale = [
+        f"{member.name}@{policy}"
+        for member in _members(groups)
+        for policy, name in member.own_stale()
+        if on_the_way and name in benchmarks
+    ]
+    left_out = f" Left out, as stale: {', '.join(dict.fromkeys(stale))}." if stale else ""
+    return (f" Different: {'; '.join(told)}." if told else "") + left_out
+
+
+def unlike(
+    groups: Sequence[Group], benchmarks: Sequence[str], *, newest: bool = True, on_the_way: bool = False
+) -> list[str]:
+    """What differs between evaluations beside the settings of their groups, as sentences; arguments as of `ending`."""
+    told = []
+    for name in benchmarks:
+        shown = partial(_shown, benchmark=name, on_the_way=on_the_way)
+        told += [unlike_in("policy", _policies(groups, name))] if newest else []
+        for setting in SAMPLING:
+            told.append(unlike_in(setting.replace("_", " "), _labelled(groups, shown, partial(_drawn, setting))))
+        told.append(unlike_in("graded by", _labelled(groups, shown, lambda _, one: one.verifier or None)))
+    return [sentence for sentence in dict.fromkeys(told) if sentence]
+
+
+_Shown = tuple[Result, Counts]
+
+
+def _drawn(setting: str, _: Result, one: Counts) -> str | None:
+    """A setting of the sampling; None where a kept file of an older version does not say it."""
+    return str(one.sampling.get(setting)) if one.sampling else None
+
+
+def _shown(group: Group, benchmark: str, *, on_the_way: bool) -> list[_Shown]:
+    if not on_the_way:
+        return [(member, member.counts(benchmark)) for member in group.members]
+    each = [(member, one) for member in group.members for one in member.evaluations if one.benchmark == benchmark]
+    return [(member, one) for member, one in each if member.is_its_own(one)]
+
+
+def _policies(groups: Sequence[Group], benchmark: str) -> list[tuple[str, Any]]:
+    return _labelled(
+        [group for group in groups if not group.is_base],
+        lambda group: _shown(group, benchmark, on_the_way=False),
+        lambda member, one: spelled_policy(str(one.policy), member.at),
+    )
+
+
+def _labelled(
+    groups: Sequence[Group], shown: Callable[[Group], list[_Shown]], value: Callable[[Result, Counts], Any]
+) -> list[tuple[str, Any]]:
+    """Labels and values: of a group, or of each evaluation where those of one group differ; None is not known."""
+    found = []
+    for group in groups:
+        all_of = [(f"{_run(member)}@{one.policy}", value(member, one)) for member, one in shown(group)]
+        known = [(label, told) for label, told in all_of if told is not None]
+        alike = len({str(told) for _, told in known}) == 1
+        found += [(group.label, known[0][1])] if alike else known
+    return found
+
+
+def _run(member: Result) -> str:
+    """The run's name; a base model may be named after the run that evaluated it."""
+    return member.name.removesuffix("@0")
+
+
+def _members(groups: Sequence[Group]) -> list[Result]:
+    return [member for group in groups for member in group.members]
+
+
+# -- which benchmarks -------------------------------------------------------------------------------------------------
+
+
+def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
+    """The benchmarks on which every group was evaluated; the one asked for.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    found = [list(_benchmarks_of(member)) for member in _members(groups)]
+    names = [name for name in found[0] if all(name in one for one in found) and asked in (None, name)]
+    if not names:
+        raise _nothing_shared(_members(groups), asked)
+    return names
+
+
+def _benchmarks_of(member: Result) -> dict[str, None]:
+    """Those on which it was evaluated itself; with what is stale, which is refused and not passed over."""
+    fresh = [one.benchmark for one in member.evaluations if member.is_its_own(one)]
+    return dict.fromkeys([*fresh, *(name for _, name in member.own_stale())])
+
+
+def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
+    """That no benchmark is shared: the one that most have, and a line that evaluates the others on it."""
+    having: dict[str, list[Result]] = {}
+    for member in members:
+        for name in _benchmarks_of(member):
+            having.setdefault(name, []).append(member)
+    wanted = asked or max(having, key=lambda name: len(having[name]), default=None)
+    know = having.get(wanted or "", [])
+    lacking = [member for member in members if member not in know]
+    on = [know[0].benchmark_flags(wanted, one.config, many=True) if know else None for one in lacking]
+    each = zip(lacking, on, strict=True)
+    again = for_each("eval", [(one.run, one.eval_flags(None, wanted, on=flags)) for one, flags in each])
+    told = f"{lacking[0].name} has no evaluation"
+    if asked:
+        told += f" on {asked}"
+    elif know:
+        who = f"{len(know)} of {len(members)} runs {verb(len(know), 'has')}"
+        told = f"no benchmark is shared by all: {told} on {wanted}, which {who}"
+    return UsageError(told, then_keep_anew(to_measure(again, "it" if len(lacking) == 1 else "them"), lacking))
+
+
+# -- the same problems ------------------------------------------------------------------------------------------------
+
+
+def _require_same_problems(members: Sequence[Result], name: str) -> None:
+    """Refuse runs that were evaluated on other problems by one name: of several files, or put in other words."""
+    first, one = members[0], members[0].counts(name)
+    other = next((member for member in members if member.counts(name).benchmark_id != one.benchmark_id), None)
+    if other is None:
+        return
+    if _in_other_words(first, other, name):
+        raise UsageError(
+            f"{first.name} and {other.name} were evaluated on the same problems in other words",
+            "evaluate all with the same template and instruction",
+        )
+    drawn = [first.drawn_flags(name, member.config, many=True) for member in members]
+    each = zip(members, drawn, strict=True)
+    of = [(member.run, member.eval_flags(None, None, *flags, on=())) for member, flags in each]
+    raise UsageError(
+        f"{first.name} and {other.name} were evaluated on different problems, both called {name}",
+        on_the_same(of, name, first.problems_flags(name)),
+    )
+
+
+def _in_other_words(first: Result, other: Result, name: str) -> bool:
+    """Whether problems differ in their wording alone, as far as the runs are there to tell."""
+    if not (first.place and other.place):
+        return False
+    both = [(RunDir(Path(member.place)), member.counts(name), member.at) for member in (first, other)]
+    asked = [load(run, one.policy, name, at).problems.select(["prompt_id", "ground_truth"]) for run, one, at in both]
+    return bool(asked[0].equals(asked[1]))
+
+
+# -- verdicts ---------------------------------------------------------------------------------------------------------
+
+
+def _require_verdicts(groups: Sequence[Group], name: str, *, newest: bool) -> None:
+    shown = [one for group in groups for one in _shown(group, name, on_the_way=not newest)]
+    graded = next((member for member, one in shown if one.graded), None)
+    if graded is not None:
+        places = " ".join(_places(groups))
+        raise UsageError(
+            f"{graded.name} was graded on {name}, and grades have no pass@k and no solve rates",
+            f"compare their mean rewards: rsgrpo compare {places}",
+        )
+
+
+def _places(groups: Sequence[Group]) -> list[str]:
+    """Places that name the groups' runs: their sweep, or each."""
+    members = [member for member in _members(groups) if not member.name.endswith("@0")]
+    place = place_of(members)
+    return [place] if place != "RUN" else list(dict.fromkeys(member.file or member.run for member in members))
+
+
+# -- the same policy --------------------------------------------------------------------------------------------------
+
+
+_Reached = Sequence[tuple[Result, int]]
+"""Runs, and the policy of the newest evaluation of each."""
+
+
+def _require_one_policy(groups: Sequence[Group], benchmark: str) -> None:
+    """Refuse groups of which one is on its way: what it has come to is not what the others have.
+
+    A policy is as it was asked for where it is named, or where its run ends.
+    """
+    for group in groups:
+        _require_one_policy_of(group, benchmark)
+    reached = [(member, member.counts(benchmark).policy) for member in _members(groups) if not member.is_base]
+    behind = [one for one in reached if one[0].policy is None and one[1] < one[0].config.train.steps]
+    if behind and len({policy for _, policy in reached}) > 1:
+        raise _on_its_way([group for group in groups if not group.is_base], reached, behind, benchmark)
+
+
+def _on_its_way(groups: Sequence[Group], reached: _Reached, behind: _Reached, benchmark: str) -> UsageError:
+    """That groups have come to other policies: how far two are, and what makes them comparable."""
+    first, policy = behind[0]
+    other, others = next(one for one in reached if one[1] != policy)
+    told = f"{first.name} has come to policy {policy} of {first.config.train.steps}, and {other.name} to {others}"
+    newest = max(set.intersection(*(set(group.policies(benchmark)) for group in groups)), default=0)
+    places = " ".join(f"{place}@{newest}" for place in _places(groups))
+    ways = [f"compare the newest that all have, {places}"] if newest else []
+    short = [(one.run, trust_of(one.config, "train")) for one, _ in behind if one.steps < one.config.train.steps]
+    ways += [f"train the rest: {for_each('train', short)}"] if short else []
+    left = [(one.run, one.eval_flags(one.steps, benchmark)) for one, at in behind if at < one.steps]
+    ways += [f"evaluate the newest: {for_each('eval', left)}"] if left and not short else []
+    return UsageError(told, "; or ".join([*ways, "name the policies that are meant: LABEL=RUN@POLICY for each"]))
+
+
+def _require_one_policy_of(group: Group, benchmark: str) -> None:
+    """Refuse a group whose newest evaluations are of other policies: a mean over them is of no policy.
+
+    Raises:
+        UsageError: Naming a run that is behind, and a line that evaluates what is missing.
+    """
+    newest = [member.counts(benchmark).policy for member in group.members]
+    last = max(newest)
+    behind = [(member, policy) for member, policy in zip(group.members, newest, strict=True) if policy < last]
+    if behind:
+        shared, (first, policy) = group.policies(benchmark), behind[0]
+        again = for_each("eval", [(one.run, one.eval_flags(last, benchmark)) for one, _ in behind])
+        other = f"; or compare the newest that all have, @{shared[-1]}" if shared else ""
+        raise UsageError(
+            f"{first.name} was evaluated on {benchmark} up to policy {policy}, others of {group.label} up to {last}",
+            then_keep_anew(f"evaluate what is missing: {again}", [one for one, _ in behind]) + other,
+        )
