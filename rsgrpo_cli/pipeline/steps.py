@@ -315,7 +315,16 @@ def _change_policy(
         keep(update_stage.read_policy_logprobs(rollouts, advantages, policy, cfg, temperature=temperature))
         policy_logprobs = read_table(path, POLICY_LOGPROBS)
     made: dict[str, Any] = {"policy_logprobs": policy_logprobs, "keep": keep}
-    return updating.change_policy(step, policy, cfg, rollouts, advantages, seed=session.config.seed, **made)
+    metrics = updating.change_policy(step, policy, cfg, rollouts, advantages, seed=session.config.seed, **made)
+    if not policy.lm.has_order:
+        session.warn_once(_NO_ORDER)
+    return metrics
+
+
+_NO_ORDER = (
+    "this model's gradient is added up in no fixed order on a GPU: two equal runs may differ in their last bits, and "
+    "so may updates that are made again after a kill (none is with --checkpoint-every 1)"
+)
 
 
 def _kept_logprobs(

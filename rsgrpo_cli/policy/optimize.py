@@ -20,7 +20,7 @@ from rsgrpo_cli import activity, full_gpu
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.core.losses import clipped_surrogate, kl_penalty, token_weights, truncated_importance_ratio
 from rsgrpo_cli.cuda import has_no_order, in_one_order
-from rsgrpo_cli.errors import DivergedError
+from rsgrpo_cli.errors import DivergedError, EngineError
 from rsgrpo_cli.policy.batches import Batch, Ragged, assemble, micro_batches
 from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
@@ -117,9 +117,11 @@ def _in_order(policy: Policy, experience: Experience, rows: list[int], cfg: Upda
         with in_one_order(lm.device.type) if lm.has_order else nullcontext():
             return _gradient(policy, experience, rows, cfg, said)
     except RuntimeError as error:
-        # Ranks that are in the middle of a backward pass cannot begin again.
-        if policy.ranks is not None or not has_no_order(error):
+        if not has_no_order(error):
             raise
+        if policy.ranks is not None:  # in the middle of a backward pass, where they cannot begin again
+            message = "on a GPU this model's gradient is added up in no fixed order, which ranks do not do"
+            raise EngineError(message, "update in one process: --ranks 1") from error
     lm.has_order = False
     if said is not None:
         said.clear()

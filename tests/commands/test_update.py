@@ -12,6 +12,7 @@ import pytest
 
 from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Generation
+from rsgrpo_cli.policy import optimize
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.stages import update as stage
 from rsgrpo_cli.step_dir import Step
@@ -49,6 +50,18 @@ def test_an_update_that_died_resumes_with_its_policy_logprobs(
     assert cli(*train).code == 0
     assert os.stat(logprobs).st_mtime_ns == written
     assert made.read_bytes() == weights
+
+
+def test_a_gradient_in_no_fixed_order_is_warned_of_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_one_order(_: str) -> None:
+        raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set")
+
+    warning = "this model's gradient is added up in no fixed order on a GPU"
+    train = ["train", "--run", "runs/x", "--steps", "2", *SMALL]
+    assert warning not in cli("train", "--run", "runs/ordered", "--steps", "1", *SMALL).err
+    monkeypatch.setattr(optimize, "in_one_order", in_one_order)
+    made = cli(*train)
+    assert (made.code, made.err.count(warning)) == (0, 1), made.err
 
 
 def test_one_step_keeps_what_the_trainer_said_of_each_token(cli: Cli, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from rsgrpo_cli.policy.logprobs import token_logprobs
 from rsgrpo_cli.policy.optimize import Sums, completion_logprobs, logprobs_and_entropies, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.said import Said
+from rsgrpo_cli.policy.sharding import Ranks
 from tests.policy.conftest import OpenPolicy, gradient, logprobs, weights
 
 CFG = UpdateConfig(learning_rate=1e-3, max_grad_norm=100.0)
@@ -300,6 +302,20 @@ def test_what_is_reported_comes_back_from_the_device_once(
     assert optimizer_step(policy, experience, cfg).micro_batches > 2
     assert reads.count("tolist") == 1
     assert not {"item", "__float__"} & set(reads)
+
+
+def test_ranks_say_that_one_process_can_add_up_in_any_order(
+    open_toy: OpenPolicy, experience: Experience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation, but you set")
+
+    monkeypatch.setattr(optimize, "_gradient", refused)
+    policy, ranks = open_toy(), SimpleNamespace(world=2)
+    policy.ranks = cast(Ranks, ranks)
+    with pytest.raises(EngineError, match="no fixed order") as failed:
+        optimizer_step(policy, experience, CFG)
+    assert failed.value.hint == "update in one process: --ranks 1"
 
 
 def test_a_model_that_cannot_be_added_up_in_order_is_in_any(
