@@ -71,9 +71,12 @@ def _require_run(name: str, policy: str) -> None:
 def _with_base(result: Result, bases: Sequence[Result]) -> Result:
     """A result of a sweep with the evaluation of its base model, as a run has that was not forked from another."""
     start = (result.config.seed, result.config.model.name)
-    own = [one for base in bases if (base.config.seed, base.config.model.name) == start for one in base.evaluations]
-    lacks_it = not result.is_base and all(one.policy for one in result.evaluations)
-    return replace(result, evaluations=[*own, *result.evaluations]) if lacks_it else result
+    mine = [base for base in bases if (base.config.seed, base.config.model.name) == start]
+    if result.is_base or not all(one.policy for one in result.evaluations):
+        return result
+    own = [one for base in mine for one in base.evaluations]
+    stale = {place: error for base in mine for place, error in base.stale.items()}
+    return replace(result, evaluations=[*own, *result.evaluations], stale={**stale, **result.stale})
 
 
 def _require_evaluated(found: Sequence[Result], policy: int, at: float) -> None:
@@ -123,7 +126,7 @@ def _as_of(result: Result, policy: int, at: float = WHOLE) -> Result:
     if at != WHOLE:
         own = [replace(one, interpolation=WHOLE) for one in kept if (one.policy, one.interpolation) == (policy, at)]
         kept = [one for one in kept if not one.policy] + own
-    stale = tuple(place for place in result.stale if place[0] <= policy and place[2] in on)
+    stale = {place: error for place, error in result.stale.items() if place[0] <= policy and place[2] in on}
     return replace(result, evaluations=kept, metrics=rows, steps=policy, policy=policy, at=at, stale=stale)
 
 

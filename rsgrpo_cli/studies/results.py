@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from rsgrpo_cli.artifacts import Lineage, read_table, write_table
 from rsgrpo_cli.config import Overrides, RunConfig, parse
-from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.errors import MissingError, StaleError
 from rsgrpo_cli.report.comparison import sampling_of
 from rsgrpo_cli.report.evaluations import load
 from rsgrpo_cli.run_commands import benchmark_flags, for_each, sampling_flags, to_measure, trust_of
 from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
-from rsgrpo_cli.staleness import evaluations, place_flags, require_own, why_stale
+from rsgrpo_cli.staleness import evaluations, place_flags, require_own
 from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
 IntArray = NDArray[np.int64]
@@ -85,8 +85,7 @@ class Result:
         file: The file that it was kept in, where it was read from one.
         policy: The policy that was asked for, from `finding.find`; None is its newest.
         at: Where on the line from the base model to that policy the weights are that it is about.
-        stale: Policy, place on the line to it and benchmark of evaluations that are there and stale: none is among
-            `evaluations`.
+        stale: Evaluations that are there and stale, and what refuses them; none is among `evaluations`.
     """
 
     name: str
@@ -101,7 +100,7 @@ class Result:
     policy: int | None = None
     at: float = WHOLE
     file: str = ""
-    stale: tuple[Place, ...] = ()
+    stale: Mapping[Place, StaleError] = field(default_factory=dict)
 
     @property
     def is_base(self) -> bool:
@@ -137,7 +136,7 @@ class Result:
         fresh = [one.policy for one in whole if policy in (None, one.policy)]
         newest = max((of for of, name in self.own_stale(policy) if name == benchmark), default=-1)
         if newest > max(fresh, default=-1):
-            require_own(RunDir(Path(self.place)), newest, benchmark, self._at(newest))
+            raise self.stale[newest, self._at(newest), benchmark]
 
     def own_stale(self, policy: int | None = None) -> list[tuple[int, str]]:
         """Policy and benchmark of stale evaluations: of a policy, or of all that `counts` takes for its own."""
@@ -247,12 +246,20 @@ def of_run(
         metrics = kept.cast(pa.schema([("step", pa.int32()), *((n, pa.float32()) for n in CELL_METRICS)])).to_pylist()
     whole = [(version, WHOLE, name) for version, name in evaluations(run) if version >= since]
     there: list[Place] = [*whole, *run.interpolated()]
-    stale = tuple(place for place in there if why_stale(run, place[0], place[2], place[1]) is not None)
+    stale = {place: error for place in there if (error := _refused(run, *place))}
     found = [_counts(run, *place) for place in there if place not in stale]
     done = run.newest_version()
     return Result(
         run.name, sweep, run.config(), varied or {}, metrics, found, done, tuple(canary), str(run.path), stale=stale
     )
+
+
+def _refused(run: RunDir, version: int, at: float, name: str) -> StaleError | None:
+    try:
+        require_own(run, version, name, at)
+    except StaleError as error:
+        return error
+    return None
 
 
 def _counts(run: RunDir, version: int, at: float, name: str) -> Counts:

@@ -1,6 +1,7 @@
 """Evaluations that do not belong together are no table of groups and no figure of them."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,26 @@ def test_a_stale_base_model_is_refused_by_the_figure_that_has_it(sweep: Path) ->
         break_rewards(sweep / f"{name}-seed0", 0)
     with pytest.raises(StaleError, match="policy 0 on puzzles"):
         passk.collect(find_groups(["s"]), Choices())
+
+
+def test_a_stale_evaluation_of_a_tagged_policy_is_refused_as_its_own(sweep: Path) -> None:
+    run = RunDir(sweep / "a-seed0").with_update(1, "warm")
+    write_evaluation(run, 2, ASKED, AFTER)
+    (part,) = (run.evaluation(2, "puzzles") / "rewards").glob("*.parquet")
+    part.unlink()
+    with pytest.raises(StaleError, match=r"policy 2\.warm on puzzles was graded again"):
+        results.of_run(run).counts("puzzles")
+
+
+def test_the_stale_base_model_of_a_sweep_is_refused_beside_an_earlier_policy(sweep: Path) -> None:
+    start = sweep / "base-seed0-ab12"
+    write_evaluation(new_run(start, ASKED), 0, ASKED, BEFORE)
+    for name in "ab":
+        shutil.rmtree(sweep / f"{name}-seed0/evals/000000")
+    passk.collect(find_groups(["s@1"]), Choices())
+    break_rewards(start, 0)
+    with pytest.raises(StaleError, match="policy 0 on puzzles"):
+        passk.collect(find_groups(["s@1"]), Choices())
 
 
 def test_an_earlier_stale_policy_is_left_out_of_a_line_and_named(cli: Cli, sweep: Path) -> None:

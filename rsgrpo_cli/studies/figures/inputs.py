@@ -58,7 +58,7 @@ def with_base(groups: Sequence[Group]) -> list[Group]:
     found: list[Result] = []
     for member in (member for group in groups for member in group.members):
         own = [one for one in member.evaluations if one.policy == 0]
-        stale = tuple(place for place in member.stale if place[0] == 0)
+        stale = {place: error for place, error in member.stale.items() if place[0] == 0}
         if own or stale:
             named = replace(member, name=f"{member.name}@0", place=member.run, steps=0, policy=0, at=WHOLE)
             found.append(replace(named, evaluations=own, stale=stale, metrics=[]))
