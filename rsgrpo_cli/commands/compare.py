@@ -79,14 +79,17 @@ def _compare_groups(
 ) -> None:
     from rsgrpo_cli.studies import formats
     from rsgrpo_cli.studies.comparable import shared_benchmarks
-    from rsgrpo_cli.studies.comparison import baseline_of, compare_groups, usual_columns
+    from rsgrpo_cli.studies.comparison import REWARD, baseline_of, compare_groups, left_out, usual_columns
     from rsgrpo_cli.studies.groups import find_groups
 
     groups = find_groups(places)
     benchmarks = shared_benchmarks(groups, benchmark)
     columns = usual_columns(groups, benchmarks, typed.ks(k) if k else None)
+    note = left_out(groups, benchmarks) if k is None and columns != [REWARD] else ""
     columns += [("cover", share) for share in _shares(cover)]
     found = compare_groups(groups, benchmarks, columns, baseline_of(groups, baseline), correction)
+    if note:
+        out.info(note)
     if out.as_json or form == "terminal":
         out.result(formats.as_data(found), *formats.tables(found), lines=[found.caption()])
     else:

@@ -9,6 +9,7 @@ Shape suffixes: S seeds, M problems of a benchmark.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -245,10 +246,31 @@ def usual_columns(groups: Sequence[Group], benchmarks: Sequence[str], ks: Sequen
     if is_graded(groups, benchmarks):
         return [REWARD]
     if ks is None:
-        fewest = min(int(one.n_M.min()) for group in groups for name in benchmarks for one in group.counts(name))
-        asked = [k for k in groups[-1].members[0].config.eval.k if k <= fewest]
-        ks = asked or [1, fewest]
+        fewest = min(_fewest(groups, name) for name in benchmarks)
+        ks = [k for k in _asked(groups) if k <= fewest] or [1, fewest]
     return [("pass", float(k)) for k in ks]
+
+
+def left_out(groups: Sequence[Group], benchmarks: Sequence[str]) -> str:
+    """What `usual_columns` leaves out though some benchmarks have the samples, as a sentence; "" if that is nothing."""
+    samples = {name: _fewest(groups, name) for name in benchmarks}
+    few = min(samples, key=lambda name: samples[name])
+    missing = [k for k in _asked(groups) if samples[few] < k <= max(samples.values())]
+    if not missing:
+        return ""
+    told = ", ".join(f"pass@{k}" for k in missing)
+    having = [f"--benchmark {shlex.quote(name)}" for name in benchmarks if samples[name] >= missing[0]]
+    return f"{told} left out: {few} has {counted(samples[few], 'sample')} per problem; with it: {' or '.join(having)}"
+
+
+def _fewest(groups: Sequence[Group], benchmark: str) -> int:
+    """The smallest number of samples per problem."""
+    return min(int(one.n_M.min()) for group in groups for one in group.counts(benchmark))
+
+
+def _asked(groups: Sequence[Group]) -> Sequence[int]:
+    """The values of k that the last group was evaluated at."""
+    return groups[-1].members[0].config.eval.k
 
 
 def baseline_of(groups: Sequence[Group], label: str | None) -> Group:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Cli, Result
+from tests.conftest import SMALL, Cli, Result
 
 FEW = ["-n", "2", "--k", "1,2", "--max-tokens", "4"]
 
@@ -106,3 +106,14 @@ def test_a_benchmark_that_only_one_of_two_has_is_measured_by_its_file(cli: Cli, 
     apart = cli("compare", run, other)
     assert f"{run} was evaluated on toy.x, and {other} was evaluated on mine, sums" in apart.err
     assert f"measure the same: rsgrpo eval --run {other} --policy 2 --benchmark toy --tag x" in apart.err
+
+
+def test_a_pass_at_k_that_one_benchmark_lacks_is_said_to_be_left_out(cli: Cli) -> None:
+    few, many = problems("few.jsonl", (2, 3)), problems("many.jsonl", (3, 4))
+    sampled = ("-n", "4,few=2", "--k", "1,2,4", "--max-tokens", "4", "--benchmark", f"{few},{many}")
+    assert cli("train", "--run", "runs/mb", "--steps", "1", "--eval-every", "1", *sampled, *SMALL).code == 0
+    shown = cli("compare", "x=runs/mb")
+    assert (shown.code, "pass@4" in shown.out) == (0, False), shown.err
+    assert "pass@4 left out: few has 2 samples per problem; with it: --benchmark many" in shown.err
+    assert "pass@4" in cli("compare", "x=runs/mb", "--benchmark", "many").out
+    assert "left out" not in cli("compare", "x=runs/mb", "--k", "1").err

@@ -11,7 +11,7 @@ from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparable import shared_benchmarks
-from rsgrpo_cli.studies.comparison import baseline_of, compare_groups
+from rsgrpo_cli.studies.comparison import baseline_of, compare_groups, left_out, usual_columns
 from rsgrpo_cli.studies.figures.inputs import baseline_group, with_base
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.formats import as_data, as_text
@@ -304,6 +304,16 @@ def test_problems_newly_solved_by_fewer_samples_than_the_base_model_has(tmp_path
     assert "Newly solved and lost, though: grpo by what is expected of 4 samples of each" in table.caption()
     assert "what is expected" in as_text(table, "markdown", changes=True)
     assert "what is expected" not in as_text(table, "markdown")
+
+
+def test_what_only_some_benchmarks_have_the_samples_for_is_said() -> None:
+    made = result("a", 0, [1, 1], eval__k=[1, 2, 4, 16])
+    few, many = counts(2, [1, 1], n=2, benchmark="sums"), counts(2, [1, 1], n=4, benchmark="toy")
+    groups = [Group("a", (replace(made, evaluations=[many, few]),))]
+    assert usual_columns(groups, ["toy", "sums"], None) == [("pass", 1), ("pass", 2)]
+    told = "pass@4 left out: sums has 2 samples per problem; with it: --benchmark toy"
+    assert left_out(groups, ["toy", "sums"]) == told
+    assert left_out(groups, ["toy"]) == ""
 
 
 def test_one_group_alone_has_no_difference_in_its_caption(study: str) -> None:
