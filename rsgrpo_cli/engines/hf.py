@@ -9,7 +9,8 @@ Shape suffixes: P prompts, B completions still being written, T prompt tokens, V
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -24,6 +25,7 @@ from rsgrpo_cli import activity, full_gpu
 from rsgrpo_cli.context_window import require_room, window_of
 from rsgrpo_cli.engines import graphs
 from rsgrpo_cli.engines.cast_weights import cast_once
+from rsgrpo_cli.engines.hf_batches import Batch, batches_of, cut
 from rsgrpo_cli.engines.hf_check import pads_prompts, samples_right
 from rsgrpo_cli.engines.sampler import sample_tokens
 from rsgrpo_cli.engines.types import Generation, Sampling
@@ -45,7 +47,7 @@ LOOK_EVERY = 8
 
 
 _EXPLAINED = full_gpu.explained(
-    "not enough GPU memory to sample", "lower --max-tokens, use a GPU with more memory, or sample with --engine vllm"
+    "not enough GPU memory to sample", "end what else uses the GPU, take one with more memory, or --device cpu"
 )
 
 
@@ -108,7 +110,8 @@ class HfEngine:
         size = self.lm.causal.get_input_embeddings().weight.shape[0]
         results: list[list[Generation]] = [[] for _ in prompts]
         often = replace(self.lm, stop_ids=tuple(range(0, size, 3)))
-        _sample(often, prompts, seeds, Sampling(1.0, 1.0, max_tokens), results, _Way(pads, records=records))
+        way = _Way(pads, records=records, halves=False)
+        _sample(often, prompts, seeds, Sampling(1.0, 1.0, max_tokens), results, way)
         return results
 
 
@@ -120,11 +123,14 @@ class _Way:
         pads: Whether prompts of different lengths are read together.
         cache_bytes: What a token takes in the cache; 0 where it was not asked.
         records: Whether the work of a token is recorded once and replayed.
+        halves: Whether fewer are written at once where a GPU has no room for all; not where it is tried out what may be
+            written together.
     """
 
     pads: bool
     cache_bytes: int = 0
     records: bool = False
+    halves: bool = True
 
 
 def _cache_bytes(lm: LanguageModel) -> int:
@@ -152,11 +158,42 @@ def _sample(
     longest = max(map(len, prompts), default=0) + sampling.max_tokens
     room = _room(lm, way, longest)
     with activity.doing("", sum(map(len, seeds)), "completions") as bar:
-        for batch in _batches(prompts, seeds, sampling.max_tokens, room, pads=way.pads):
-            decoding = _Decoding(lm, batch, sampling, records=way.records)
-            for owner, generation in zip(batch.owners, decoding.run(), strict=True):
+        batches = batches_of(prompts, seeds, sampling.max_tokens, room, pads=way.pads)
+        for batch, written in _in_turn(lm, prompts, batches, sampling, way):
+            for owner, generation in zip(batch.owners, written, strict=True):
                 results[owner].append(generation)
             bar.advance(len(batch.seeds))
+
+
+def _in_turn(
+    lm: LanguageModel, prompts: Sequence[Sequence[int]], batches: Iterable[Batch], sampling: Sampling, way: _Way
+) -> Iterator[tuple[Batch, list[Generation]]]:
+    """Batches with their completions; where a GPU has no room for one, it and those that follow have half as many.
+
+    A completion's draws are its own, so it is the same in any batch, but for the last bits of log-probabilities.
+    """
+    waiting, most = deque(batches), 0
+    while waiting:
+        batch = waiting.popleft()
+        if 0 < most < len(batch.seeds):
+            jobs = list(zip(batch.owners, batch.seeds, strict=True))
+            waiting.extendleft(reversed([*cut(prompts, jobs, most)]))
+        elif (written := _written(lm, batch, sampling, way)) is None:
+            most = len(batch.seeds) // 2
+            waiting.appendleft(batch)
+        else:
+            yield batch, written
+
+
+def _written(lm: LanguageModel, batch: Batch, sampling: Sampling, way: _Way) -> list[Generation] | None:
+    """The completions of a batch; None where a GPU has no room for more than one of them at once."""
+    try:
+        return _Decoding(lm, batch, sampling, records=way.records).run()
+    except RuntimeError as error:
+        if not (way.halves and len(batch.seeds) > 1 and full_gpu.is_full(error)):
+            raise
+    torch.cuda.empty_cache()  # outside of the handler, where the error keeps what the batch held
+    return None
 
 
 def _room(lm: LanguageModel, way: _Way, longest: int) -> int:
@@ -196,55 +233,10 @@ _TRAINED_BYTES = 16
 """Of a weight that is trained: itself, its gradient and two moments."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    prompts: list[Sequence[int]]  # each once
-    rows: list[int]  # for each completion, which of `prompts` it continues
-    owners: list[int]  # for each completion, the number of its prompt in the caller's list
-    seeds: list[int]
-
-
-def _batches(
-    prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], max_tokens: int, room: int, *, pads: bool
-) -> Iterator[_Batch]:
-    """Completions as many at a time as fit if none ends early: in the order given, or length by length.
-
-    Args:
-        prompts: Token ids of each.
-        seeds: Of the completions of each.
-        max_tokens: Of a completion.
-        room: Tokens of a batch.
-        pads: Whether prompts of different lengths may be in a batch.
-    """
-    jobs = [(owner, seed) for owner, own in enumerate(seeds) for seed in own]
-    lengths = sorted({len(prompts[owner]) for owner, _ in jobs})
-    if pads:
-        yield from _cut(prompts, jobs, max(lengths, default=0) + max_tokens, room)
-        return
-    for length in lengths:
-        yield from _cut(prompts, [job for job in jobs if len(prompts[job[0]]) == length], length + max_tokens, room)
-
-
-def _cut(prompts: Sequence[Sequence[int]], jobs: Sequence[tuple[int, int]], tokens: int, room: int) -> Iterator[_Batch]:
-    """Batches of completions (number of the prompt, seed) that may come to so many tokens each."""
-    size = max(1, room // tokens)
-    for start in range(0, len(jobs), size):
-        chunk = jobs[start : start + size]
-        owners = [owner for owner, _ in chunk]
-        distinct = sorted(set(owners))
-        row = {owner: number for number, owner in enumerate(distinct)}
-        yield _Batch(
-            [prompts[owner] for owner in distinct],
-            [row[owner] for owner in owners],
-            owners,
-            [seed for _, seed in chunk],
-        )
-
-
 class _Decoding:
     """One batch on its way: prefill, then sample, compact and decode until every completion has ended."""
 
-    def __init__(self, lm: LanguageModel, batch: _Batch, sampling: Sampling, *, records: bool = False) -> None:
+    def __init__(self, lm: LanguageModel, batch: Batch, sampling: Sampling, *, records: bool = False) -> None:
         self.lm, self.batch, self.sampling, self.records = lm, batch, sampling, records
         size, device = len(batch.seeds), lm.device
         # Mamba's models have a name of their own for it.

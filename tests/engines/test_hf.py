@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from rsgrpo_cli.config import ModelConfig, resolve
 from rsgrpo_cli.engines import hf
 from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Generation, Sampling
+from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.models import load_model, model_directory
 from rsgrpo_cli.policy.batches import assemble
 from rsgrpo_cli.policy.checkpoints import open_policy
@@ -151,6 +153,42 @@ def test_greedy_decoding_equals_transformers_generate(engine: HfEngine) -> None:
     ours = engine.generate([prompt], [[1]], Sampling(1e-4, 1.0, 20))[0][0].token_ids
     theirs = engine.lm.causal.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20)[0, len(prompt) :]
     assert ours == theirs.tolist()
+
+
+@pytest.mark.parametrize("room", [1, 2, 5], ids=str)
+def test_a_full_gpu_samples_fewer_at_once(engine: HfEngine, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    prompts, seeds = encode(engine), [[1, 2, 3], [4], [5, 6, 7, 8]]
+    expected, tried, run = engine.generate(prompts, seeds, SAMPLING), [], hf._Decoding.run
+
+    def limited(decoding: hf._Decoding) -> list[Generation]:
+        tried.append(len(decoding.batch.seeds))
+        if tried[-1] > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return run(decoding)
+
+    monkeypatch.setattr(hf._Decoding, "run", limited)
+    found = engine.generate(prompts, seeds, SAMPLING)
+    assert tokens(found) == tokens(expected)
+    for one, other in zip(chain(*found), chain(*expected), strict=True):
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
+    halves = {1: [8, 4, 2], 2: [8, 4], 5: [8]}[room]  # what did not fit, each size once
+    assert tried == [*halves, *[halves[-1] // 2] * (8 // (halves[-1] // 2))]
+
+
+def test_a_gpu_too_full_for_one_completion_is_an_error(engine: HfEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def full(decoding: hf._Decoding) -> None:
+        tried.append(len(decoding.batch.seeds))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(hf._Decoding, "run", full)
+    with pytest.raises(EngineError, match="not enough GPU memory to sample"):
+        engine.generate(encode(engine), [[1, 2], [3], [4]], SAMPLING)
+    assert tried == [4, 2, 1]
+    with pytest.raises(EngineError, match="not enough GPU memory to sample"):
+        HfEngine(engine.lm)  # which tries out what may be written together
+    assert tried[3:] == [tried[3]]
 
 
 @pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])
