@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from rsgrpo_cli.commands import demo
 from rsgrpo_cli.planning import checks
@@ -82,7 +83,22 @@ def test_the_doctor_finds_this_installation_sound(cli: Cli) -> None:
         "short run",
     } <= found.keys()
     assert not [check for check in found.values() if check["state"] == "problem"]
-    assert found["short run"]["found"].startswith("one step of the bundled model")
+    device = "GPU" if torch.cuda.is_available() else "CPU"
+    assert found["short run"]["found"].startswith(f"one step of the bundled model on the {device} in ")
+
+
+def test_the_doctor_tries_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = checks._short_run()
+    assert (found.state, "on the GPU in" in found.found) == ("ok", True)
+    assert ran[0][ran[0].index("--device") + 1] == "auto"
 
 
 def test_the_doctor_compares_with_the_pins(monkeypatch: pytest.MonkeyPatch) -> None:
