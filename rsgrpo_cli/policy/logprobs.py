@@ -15,9 +15,11 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
 
 from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel, at_least_float32
 from rsgrpo_cli.policy.batches import Batch
 from rsgrpo_cli.policy.states import completion_states, distance, some_ids
+from rsgrpo_cli.policy.training_mode import update_mode
 
 CHUNK_LOGITS, GPU_CHUNK_LOGITS = 2**25, 2**27
 """Numbers in one chunk of logits: 0.13 GB in float32, and 0.54 GB on a GPU, which small ones leave idle. The backward
@@ -87,18 +89,25 @@ def check_head(lm: LanguageModel) -> None:
 def compile_body(lm: LanguageModel) -> None:
     """Run the model up to its output layer through torch.compile from now on, in the update; sampling does not.
 
+    It is tried out, forward and backward, as an update runs it.
+
     Raises:
         EngineError: If it cannot be compiled here, for example without a C++ compiler.
     """
+    update_mode(lm.causal)
     lm.compiled = torch.compile(lm.causal.base_model, dynamic=True)
     ids_BT = torch.arange(8, device=lm.device).reshape(2, 4) % lm.causal.config.vocab_size
     try:
-        with torch.no_grad(), lm.autocast():
-            lm.compiled(input_ids=ids_BT, use_cache=False)
-    except torch._dynamo.exc.TorchDynamoException as error:
-        reason = str(error).strip().split("\n")[0]
+        with lm.autocast():
+            states = lm.compiled(input_ids=ids_BT, use_cache=False).last_hidden_state
+        states.sum().backward()
+    except Exception as error:  # in the backward pass it is the compiler's own, which may be anything
+        if is_full(error):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         hint = "look for a C++ compiler, empty its cache (TORCHINDUCTOR_CACHE_DIR), or leave model.compile off"
         raise EngineError(f"torch.compile failed: {reason}", hint) from error
+    lm.causal.zero_grad(set_to_none=True)
 
 
 _CAPS = "final_logit_softcapping", "logits_soft_cap"  # Gemma; RecurrentGemma

@@ -1,3 +1,7 @@
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
@@ -88,6 +92,37 @@ def test_an_architecture_that_changes_its_logits_is_refused(
     monkeypatch.setattr(policy.lm.causal, "forward", shifted)
     with pytest.raises(EngineError, match="changes its logits"):
         check_trainable(policy.lm)
+
+
+class Backward(torch.autograd.Function):
+    """Passes its input on; its backward pass cannot be compiled."""
+
+    @staticmethod
+    def forward(_: Any, states: torch.Tensor) -> torch.Tensor:
+        return states.clone()
+
+    @staticmethod
+    def backward(_: Any, *__: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("no kernel for this\nand where")
+
+
+def test_a_backward_pass_that_cannot_be_compiled_is_a_clear_error(
+    open_toy: OpenPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(body: Callable[..., Any], **_: bool) -> Callable[..., Any]:
+        through: Any = Backward.apply
+        return lambda **given: SimpleNamespace(last_hidden_state=through(body(**given).last_hidden_state))
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    with pytest.raises(EngineError) as failed:
+        open_toy(model__compile=True)
+    assert failed.value.message == "torch.compile failed: no kernel for this"
+
+
+def test_trying_out_what_was_compiled_leaves_no_gradient(open_toy: OpenPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda body, **_: body)
+    policy = open_toy(model__compile=True, update__gradient_checkpointing=True)
+    assert all(weight.grad is None for weight in policy.trained().values())
 
 
 @pytest.mark.slow
