@@ -348,8 +348,10 @@ def _changed_since(folder: Path, summary: Lineage, parts: list[Path], lineages: 
     if summary.inputs[SAMPLED] != combined_id(lineage.id for lineage in lineages):
         return "has other samples than were summed up"
     graded = [folder / GRADED / path.name for path in parts]
-    ids = [read_lineage(path, REWARDS).id for path in graded if path.is_file()]
-    return None if summary.inputs[GRADED] == combined_id(ids) else "was graded again since it was summed up"
+    there = [path for path in graded if path.is_file()]
+    if summary.inputs[GRADED] == combined_id(read_lineage(path, REWARDS).id for path in there):
+        return None
+    return "was graded again since it was summed up" if there == graded else "has lost verdicts that were summed up"
 
 
 def stale_evaluation(run: RunDir, version: int, name: str, at: float = WHOLE) -> str | None:

@@ -25,7 +25,9 @@ def ls(
     sort: Annotated[
         str, typer.Option("--sort", metavar="COLUMN", help="name, steps, reward, pass@K, or a setting.")
     ] = "name",
-    k: options.K = None,
+    k: Annotated[
+        str | None, typer.Option("--k", metavar="1,32,...", help="Values of k; by default 1 and the largest one.")
+    ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """List runs: the settings in which they differ, steps done, last reward, newest evaluation, and who is at work.

@@ -215,6 +215,7 @@ def settings(*names: str, defaults: bool = True, axes: bool = False) -> Callable
         def wrapped(**parameters: Any) -> None:
             flags = {setting.name: parameters.pop(name) for name, setting in added.items()}
             if axes:
+                flags = {setting.name: _single(setting, flags[setting.name]) for setting in chosen}
                 flags |= {name: value(text) for name, text in flags.items() if text is not None and name in numbers}
             overrides = given(flags, parameters.pop("settings"))
             command(**parameters, overrides=overrides)
@@ -224,6 +225,25 @@ def settings(*names: str, defaults: bool = True, axes: bool = False) -> Callable
         return wrapped
 
     return decorate
+
+
+def _may_be_repeated(setting: Setting, kind: Any) -> bool:
+    """Whether a sweep's flag is read as often as it is there, so that none of its values is dropped in silence."""
+    return kind is str and setting.flag is not None and setting.flag.env is None
+
+
+def _single(setting: Setting, found: Any) -> Any:
+    """The one value of a sweep's flag.
+
+    Raises:
+        UsageError: If it has several.
+    """
+    if not isinstance(found, list) or setting.name in _REPEATED:
+        return found
+    if len(set(found)) > 1:
+        flag, values = setting.flags[0], " and ".join(found)
+        raise UsageError(f"{flag} is given twice: {values}", f"give it once, with commas: {flag} {','.join(found)}")
+    return found[0] if found else None
 
 
 _NUMBERS = {int: "N", float: "X"}
@@ -250,7 +270,7 @@ def _option(setting: Setting, defaults: bool, axes: bool) -> Any:
     kind: Any = setting.kind if setting.kind in (int, float, bool) and setting.name not in _PARSED else str
     number = _NUMBERS.get(kind) if axes else None
     kind = str if number else kind
-    kind = list[str] if setting.name in _REPEATED else kind
+    kind = list[str] if setting.name in _REPEATED or (axes and _may_be_repeated(setting, kind)) else kind
     option = typer.Option(
         *setting.flags,
         metavar=setting.flag.metavar or "|".join(setting.choices) or number,

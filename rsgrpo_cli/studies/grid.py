@@ -160,8 +160,13 @@ def read_seeds(given: str | Sequence[Any]) -> list[int]:
     for part in parts:
         found = re.fullmatch(r"\s*([0-9]{1,9})(?:\s*-\s*([0-9]{1,9}))?\s*", part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-        if not first <= last <= first + MOST_CELLS:
+        if not first <= last:
             raise UsageError(f"seeds {given!r} cannot be read", "write 0-7, or 0,1,5")
+        if last - first >= MOST_CELLS:
+            count = last - first + 1
+            raise UsageError(
+                f"{given!r} are {count:,} seeds, more than {MOST_CELLS:,} runs", "give fewer: 0-7, or 0,1,5"
+            )
         seeds += range(first, last + 1)
     twice = next((seed for seed in dict.fromkeys(seeds) if seeds.count(seed) > 1), None)
     if twice is not None:

@@ -271,11 +271,11 @@ def test_a_pruned_policys_evaluation_is_read_and_grows(cli: Cli, measured: Path)
     assert cli("report", f"{measured}@2").code == 0
 
 
-def test_regraded_samples_are_summed_up_again(cli: Cli, measured: Path) -> None:
+def test_verdicts_that_are_lost_are_made_again(cli: Cli, measured: Path) -> None:
     folder = measured / "evals/000002/toy"
     part = sorted((folder / "rewards").iterdir())[0]
     part.unlink()
-    assert "was graded again since it was summed up" in cli("report", measured).out
+    assert "has lost verdicts that were summed up" in cli("report", measured).out
     assert cli("eval", "--run", measured, *EVAL, "--json").json["sampled"] == 0
     assert "stale" not in cli("report", measured).out
 

@@ -36,6 +36,12 @@ CELLS = ("--name", "s", "--set", "advantage.beta=0,4", "--steps", "2", "-n", "2"
         (["--name", "s", "--seeds", "0,1,0"], "seed 0 is there twice in '0,1,0'", "give each seed once"),
         (["--name", "s", "--seeds", "0-2,2-3"], "seed 2 is there twice", "give each seed once"),
         (["--name", "s", "--seeds", "x"], "seeds 'x' cannot be read", "0-7"),
+        (["--name", "s", "--seeds", "7-0"], "seeds '7-0' cannot be read", "0-7"),
+        (
+            ["--name", "s", "--seeds", "0-1000000", "--dry-run"],
+            "'0-1000000' are 1,000,001 seeds, more than 10,000 runs",
+            "0-7",
+        ),
         (["--name", "s", "--config", "none.toml"], "no configuration file at none.toml", "check the path given"),
         (
             ["--name", "s", "--set", "advantage.beta=0,x"],
@@ -58,6 +64,16 @@ CELLS = ("--name", "s", "--set", "advantage.beta=0,4", "--steps", "2", "-n", "2"
             "advantage.beta is given twice: 1,2 with --set, and 3 with --set",
             "give it once",
         ),
+        (
+            ["--name", "s", "--beta", "2", "--beta", "4", "--dry-run"],
+            "--beta is given twice: 2 and 4",
+            "once, with commas: --beta 2,4",
+        ),
+        (
+            ["--name", "s", "--estimator", "grpo", "--estimator", "rloo", "--dry-run"],
+            "--estimator is given twice",
+            "grpo,rloo",
+        ),
         (["--name", "s", "--reward", "nowhere:fn"], "nowhere", ""),
         (["--name", "s", "--estimator", "nowhere:fn", "--dry-run"], "nowhere", ""),
     ],
@@ -78,7 +94,9 @@ def test_a_dry_run_lists_the_cells_and_makes_nothing(cli: Cli, tmp_path: Path) -
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("flag", [["--beta", "0,4"], ["--set", "advantage.beta=0,4"]])
+@pytest.mark.parametrize(
+    "flag", [["--beta", "0,4"], ["--beta", "0,4", "--beta", "0,4"], ["--set", "advantage.beta=0,4"]]
+)
 def test_several_values_make_an_axis_with_a_flag_too(cli: Cli, flag: list[str]) -> None:
     listed = cli("sweep", "--name", "s", *flag, "--steps", "3", "--lr", "1e-4", "--dry-run", "--json").json
     assert [cell["cell"] for cell in listed["cells"]] == ["beta0-seed0", "beta4-seed0"]

@@ -155,7 +155,7 @@ def test_seeds(text: str, seeds: list[int]) -> None:
     assert read_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "3-1", "-1", "0..3", "1.5", "0-99999999"])
+@pytest.mark.parametrize("text", ["", "3-1", "-1", "0..3", "1.5"])
 def test_what_is_no_seed(text: str) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read_seeds(text)
