@@ -268,7 +268,7 @@ def _on_its_way(groups: Sequence[Group], reached: _Reached, behind: _Reached, be
     ways = [f"compare the newest that all have, {places}"] if newest else []
     short = [(one.run, trust_of(one.config, "train")) for one, _ in behind if one.steps < one.config.train.steps]
     ways += [f"train the rest: {for_each('train', short)}"] if short else []
-    left = [(one.run, one.eval_flags(one.steps, benchmark)) for one, at in behind if at < one.steps]
+    left = [(one.run, one.as_measured(one.steps, benchmark)) for one, at in behind if at < one.steps]
     ways += [f"evaluate the newest: {for_each('eval', left)}"] if left and not short else []
     return UsageError(told, "; or ".join([*ways, "name the policies that are meant: LABEL=RUN@POLICY for each"]))
 
@@ -284,7 +284,7 @@ def _require_one_policy_of(group: Group, benchmark: str) -> None:
     behind = [(member, policy) for member, policy in zip(group.members, newest, strict=True) if policy < last]
     if behind:
         shared, (first, policy) = group.policies(benchmark), behind[0]
-        again = for_each("eval", [(one.run, one.eval_flags(last, benchmark)) for one, _ in behind])
+        again = for_each("eval", [(one.run, one.as_measured(last, benchmark)) for one, _ in behind])
         other = f"; or compare the newest that all have, @{shared[-1]}" if shared else ""
         raise UsageError(
             f"{first.name} was evaluated on {benchmark} up to policy {policy}, others of {group.label} up to {last}",

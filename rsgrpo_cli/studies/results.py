@@ -122,7 +122,7 @@ class Result:
         found = [one for one in self.counts_of(policy) if one.benchmark == benchmark]
         fitting = [one for one in found if policy is not None or self.is_its_own(one)]
         if not fitting:
-            hint = to_measure(self.eval_command(policy, benchmark))
+            hint = to_measure(for_each("eval", [(self.run, self.as_measured(policy, benchmark))]))
             raise MissingError(f"{self.name} was not evaluated on {benchmark}", hint)
         return max(fitting, key=lambda one: one.policy)
 
@@ -184,6 +184,10 @@ class Result:
         which = [] if policy is None else ["--policy", str(policy), *place_flags(at)]
         named = self.benchmark_flags(benchmark) if on is None else on
         return [*which, *named, *flags, *trust_of(self.config, "eval")]
+
+    def as_measured(self, policy: int | None, benchmark: str) -> list[str]:
+        """The flags that evaluate a policy as others of the run were, by as many samples."""
+        return self.eval_flags(policy, on=self.benchmark_flags(benchmark, many=True))
 
     def benchmark_flags(self, benchmark: str | None, of: RunConfig | None = None, *, many: bool = False) -> list[str]:
         """The flags that name a benchmark as it was given and say how it was sampled; without the run, by its settings.

@@ -157,6 +157,14 @@ def test_an_evaluation_that_lags_behind_is_made_and_nothing_trained(tmp_path: Pa
     assert "evaluate the newest: rsgrpo eval --run runs/s/b-seed0 --policy 2 --benchmark toy; or" in caught.value.hint
 
 
+def test_what_lags_behind_is_evaluated_by_as_many_samples(sweep: Path) -> None:
+    shutil.rmtree(sweep / "a-seed0/evals/000002")
+    with pytest.raises(UsageError, match="a-seed0 has come to policy 1 of 2") as caught:
+        passk.collect(find_groups(["s"]), Choices())
+    line = "rsgrpo eval --run runs/s/a-seed0 --policy 2 --benchmark puzzles --num-samples 4 --k 1,2"
+    assert f"evaluate the newest: {line}; or" in caught.value.hint
+
+
 def test_runs_that_end_at_other_steps_are_compared_and_their_policies_named() -> None:
     found = table([group("long", [1, 2]), group("short", [1, 1], steps=1, train__steps=1)])
     assert found.unlike() == ["policy: 2 (long), 1 (short)"]

@@ -85,7 +85,7 @@ def baseline_group(groups: Sequence[Group], label: str | None, kind: str, benchm
             told = f"{kind} needs one base model, and these runs started from several"
             raise UsageError(told, "name runs of one model, or a group to compare with: --baseline LABEL")
         each = {member.config.seed: member for member in reversed(members)}  # runs of one seed share its samples
-        flags = [(one.run, one.eval_flags(0, on=one.benchmark_flags(benchmark, many=True))) for one in each.values()]
+        flags = [(one.run, one.as_measured(0, benchmark)) for one in each.values()]
         raise MissingError(
             f"{kind} needs the base model, and {members[0].name} has no evaluation of it",
             f"{to_measure(for_each('eval', flags))}; or name a group: --baseline LABEL",
