@@ -47,7 +47,7 @@ LOOK_EVERY = 8
 
 
 _EXPLAINED = full_gpu.explained(
-    "not enough GPU memory to sample", "end what else uses the GPU, take one with more memory, or --device cpu"
+    "not enough GPU memory to sample", "end what else uses the GPU, or use a larger one or --device cpu"
 )
 
 

@@ -206,19 +206,22 @@ def update_footprint(
 
 
 def optimizer_footprint(
-    decoder: Decoder, precision: Precision, *, reference: bool, moment_bytes: int = 2 * FLOAT32
+    decoder: Decoder, precision: Precision, *, reference: bool, fused: bool, moment_bytes: int = 2 * FLOAT32
 ) -> Footprint:
-    """AdamW's own step, which takes no copy of all weights: on a GPU one kernel does it, on a CPU weight by weight.
+    """AdamW's own step.
 
     Args:
         decoder: The model.
         precision: Of the computation.
         reference: Whether there is a second, frozen copy of the model.
+        fused: Whether it is one kernel, as on a GPU. On a CPU it goes weight by weight, with two copies of each; the
+            largest is in the embeddings or in an MLP, and those of an adapter are small.
         moment_bytes: Optimizer state of one trained number.
     """
     gradients = trained_parameters(decoder, precision) * FLOAT32
+    largest = 0 if fused or precision.lora_rank else max(decoder.embedding, decoder.width * decoder.intermediate)
     held = _held(decoder, precision, moment_bytes, reference)
-    return Footprint(held | {"gradients": gradients})
+    return Footprint(held | {"gradients": gradients, "copies of a weight": 2 * largest * FLOAT32})
 
 
 def rollout_footprint(

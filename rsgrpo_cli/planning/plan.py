@@ -187,7 +187,8 @@ def phases_of(config: RunConfig, decoder: Decoder, load: Workload, device: Devic
         tokens = load.largest_micro_batch
         shared = ranks.rank_footprint(config, decoder, precision, tokens=tokens, head_tokens=head)
         return {"rollout": sampling, "update: a rank": shared}
-    step = footprint.optimizer_footprint(decoder, precision, reference=reference, moment_bytes=moments)
+    fused = bool(device.gpu)
+    step = footprint.optimizer_footprint(decoder, precision, reference=reference, fused=fused, moment_bytes=moments)
     return {"rollout": sampling, "update: backward": backward, "update: optimizer": step}
 
 

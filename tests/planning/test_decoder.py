@@ -19,6 +19,7 @@ from rsgrpo_cli.planning.decoder import Device, decoder_of, device_at_hand
 from rsgrpo_cli.planning.footprint import (
     Precision,
     adapter_parameters,
+    optimizer_footprint,
     rollout_footprint,
     trained_parameters,
     update_footprint,
@@ -177,6 +178,22 @@ def test_an_update_takes_what_was_estimated(
     )
     found = measured(policy_of(config, run), run, rows, length, decoder.vocabulary)
     assert estimate.total == pytest.approx(found, rel=0.15), estimate.items
+
+
+def test_a_step_of_the_optimizer_takes_what_was_estimated(tmp_path: Path) -> None:
+    config, run = smol(1, 2), resolve({})
+    config.save_pretrained(tmp_path)
+    policy = policy_of(config, run)
+    assert policy.optimizer is not None
+    for weight in policy.trained().values():
+        weight.grad = torch.ones_like(weight)
+    policy.optimizer.step()  # makes the moments
+    held = [value for slots in policy.optimizer.state.values() for value in slots.values()]
+    held += [part for weight in policy.trained().values() for part in (weight, weight.grad) if part is not None]
+    with LiveBytes([*held, *policy.lm.causal.buffers()]) as live:
+        policy.optimizer.step()
+    estimate = optimizer_footprint(decoder_of(tmp_path), Precision(), reference=False, fused=False)
+    assert estimate.total == pytest.approx(live.peak, rel=0.02), estimate.items
 
 
 def test_sampling_takes_what_was_estimated() -> None:

@@ -78,7 +78,10 @@ def test_the_steps_of_an_update_by_hand() -> None:
     lora = update_footprint(SMALL, LORA, tokens=10, head_tokens=1, checkpointing=False, reference=True).items
     assert lora["reference copy"] == 0  # the base with its adapter off
     assert lora["gradients"] == lora["adapter"] == 384 * 4
-    assert optimizer_footprint(SMALL, FULL, reference=False).total == 16 * 348
+    assert optimizer_footprint(SMALL, FULL, reference=False, fused=True).total == 16 * 348
+    copied = optimizer_footprint(many, FULL, reference=False, fused=False).items["copies of a weight"]
+    assert copied == 2 * 1000 * 4 * 4
+    assert optimizer_footprint(many, LORA, reference=False, fused=False).items["copies of a weight"] == 0
 
 
 def test_sampling_by_hand() -> None:
