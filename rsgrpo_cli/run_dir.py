@@ -267,11 +267,12 @@ class RunDir:
             forked_from: The run and the step that it branches off from.
 
         Raises:
-            UsageError: If there is something else at `path`.
+            UsageError: If there is something else at `path`, or it is called what no run can be called.
         """
         since = disk.mark()
         if path is None:
             path = run_names.claim_fresh_path(RUNS, config)
+        cls.require_name(path)
         if path.exists() and not (path.is_dir() and all(_of_a_killed_start(entry) for entry in path.iterdir())):
             if cls.is_there(path):
                 raise UsageError(f"{path} is a run already", "choose another name")
@@ -304,6 +305,8 @@ class RunDir:
     def change_config(self, config: RunConfig) -> None:
         """Give the run other settings: more steps; others only while `has_results` says that nothing was made."""
         write_json(self.path / "config.json", config_file.content(config, self.origin()))
+
+    require_name = staticmethod(run_names.require_no_pattern)
 
     @classmethod
     def locate(cls, name_or_path: str | None) -> Path:

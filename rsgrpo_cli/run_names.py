@@ -26,6 +26,16 @@ def fresh_path(runs: Path, config: RunConfig) -> Path:
     return runs / f"{stem}-{number:03d}"
 
 
+def require_no_pattern(path: Path) -> None:
+    """Refuse to call a new run what a shell, and whoever looks for files, takes for the names of others.
+
+    Raises:
+        UsageError: If its name is such a pattern.
+    """
+    if set("*?[]") & set(path.name):
+        raise UsageError(f"{path.name!r} is a pattern, and no name for a run", "use letters, digits, dots, _ and -")
+
+
 def _safe(text: str) -> str:
     """A text as part of a file's name."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)

@@ -9,6 +9,7 @@ import pytest
 from rsgrpo_cli.artifacts import Lineage, write_table
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
+from rsgrpo_cli.pipeline.forking import fork
 from rsgrpo_cli.run_dir import RunDir, numbered
 from rsgrpo_cli.schemas import UPDATE_METRICS
 from tests.tables import update_metrics
@@ -51,6 +52,15 @@ def test_a_run_is_created_once_and_only_in_an_empty_place(run: RunDir, tmp_path:
         RunDir.create(tmp_path / "thesis", resolve({}))
     (tmp_path / "empty").mkdir()
     assert RunDir.create(tmp_path / "empty", resolve({})).config() == resolve({})
+
+
+@pytest.mark.parametrize("name", ["x*", "runs/s/x?", "run[1]"])
+def test_no_run_is_called_as_a_pattern(run: RunDir, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="is a pattern, and no name for a run"):
+        RunDir.create(tmp_path / name, resolve({}))
+    with pytest.raises(UsageError, match="is a pattern, and no name for a run"):
+        fork(run, 0, tmp_path / name, {})
+    assert RunDir.create(tmp_path / "in [brackets]" / "x", resolve({})).name == "x"
 
 
 def test_a_checkpoint_counts_once_its_manifest_is_there(run: RunDir) -> None:

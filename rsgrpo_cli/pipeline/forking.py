@@ -166,6 +166,7 @@ def require_whole(run: RunDir) -> None:
 
 
 def _require_free(target: Path) -> None:
+    RunDir.require_name(target)
     if RunDir.is_there(target):
         raise UsageError(f"{target} is a run already", "choose another name")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
