@@ -76,7 +76,7 @@ def test_an_older_policy_does_not_stand_for_a_stale_evaluation(cli: Cli, sweep: 
     break_rewards(sweep / "a-seed0", 2)
     refused = cli(*command, "s")
     assert refused.code == 1
-    assert "run a-seed0: the evaluation of policy 2 on puzzles was graded again" in refused.err
+    assert "run a-seed0: the evaluation of policy 2 on puzzles has lost verdicts" in refused.err
     assert "measure again: rsgrpo eval --run runs/s/a-seed0 --policy 2 --benchmark puzzles --force" in refused.err
 
 
@@ -99,7 +99,7 @@ def test_a_stale_evaluation_of_a_tagged_policy_is_refused_as_its_own(sweep: Path
     write_evaluation(run, 2, ASKED, AFTER)
     (part,) = (run.evaluation(2, "puzzles") / "rewards").glob("*.parquet")
     part.unlink()
-    with pytest.raises(StaleError, match=r"policy 2\.warm on puzzles was graded again"):
+    with pytest.raises(StaleError, match=r"policy 2\.warm on puzzles has lost verdicts"):
         results.of_run(run).counts("puzzles")
 
 
