@@ -25,7 +25,7 @@ AT_MOST = {
     "demo": {"--steps": "2", "--samples": "2"},
     "sweep": {"--seeds": "0", "--steps": "1", "--k": "1,2", "-n": "2", **SIZES},
 }
-"""Sizes that a test cannot have: they are said again, and the last one counts."""
+"""Sizes that a test cannot have: what the page says of them is left out."""
 SURE = ("rm", "gc")
 
 
@@ -42,12 +42,18 @@ def smaller(words: list[str]) -> list[str]:
     if command == "eval" and "--benchmark" not in words:
         audited = "--audit-with" in words  # of what was evaluated before, with that
         added = {"--benchmark": HELD_OUT["--benchmark"]} if audited else missing(words, HELD_OUT)
+    words = without(words, AT_MOST.get(command, {}))
     return [*words, *(part for pair in added.items() for part in pair), *(["--yes"] if command in SURE else [])]
 
 
 def missing(words: list[str], flags: dict[str, str]) -> dict[str, str]:
     """Those of the flags that a command does not have."""
     return {flag: value for flag, value in flags.items() if flag not in words}
+
+
+def without(words: list[str], flags: dict[str, str]) -> list[str]:
+    """The words without these flags and their values."""
+    return [word for before, word in zip(["", *words], words, strict=False) if not {before, word} & set(flags)]
 
 
 def _exists(words: list[str]) -> bool:
