@@ -222,13 +222,30 @@ def _in_other_words(first: Result, other: Result, name: str) -> bool:
 
 def _require_verdicts(groups: Sequence[Group], name: str, *, newest: bool) -> None:
     shown = [one for group in groups for one in _shown(group, name, on_the_way=not newest)]
-    graded = next((member for member, one in shown if one.graded), None)
-    if graded is not None:
-        places = " ".join(_places(groups))
-        raise UsageError(
-            f"{graded.name} was graded on {name}, and grades have no pass@k and no solve rates",
-            f"compare their mean rewards: rsgrpo compare {places}",
-        )
+    graded = [(member, one) for member, one in shown if one.graded]
+    if not graded:
+        return
+    told = f"{graded[0][0].name} was graded on {name}, and grades have no pass@k and no solve rates"
+    if all(one.graded for _, one in shown if one.policy):
+        raise UsageError(told, f"compare their mean rewards: rsgrpo compare {' '.join(_places(groups))}")
+    flags = ("--reward", "auto", "--rescore")
+    again = [(member.run, member.eval_flags(one.policy, name, *flags)) for member, one in graded]
+    raise UsageError(f"{told}; others were judged right or wrong", f"have all judged: {for_each('eval', again)}")
+
+
+def require_answers(groups: Sequence[Group], benchmark: str) -> None:
+    """Refuse evaluations that a function of the user's own graded: it says of no completion what its answer is.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    for group in groups:
+        for member, one in _shown(group, benchmark, on_the_way=True):
+            if one.reward_M is not None:
+                raise UsageError(
+                    f"{member.name} was graded on {benchmark} by a function that extracts no answers to tell apart",
+                    f"compare something else: rsgrpo compare {' '.join(_places(groups))}",
+                )
 
 
 def _places(groups: Sequence[Group]) -> list[str]:

@@ -273,7 +273,6 @@ def test_grades_have_no_solve_rates() -> None:
     found = training.collect(groups, Choices())
     assert found.groups[0].measured == {}
     assert found.caption.endswith("; grades have no pass@k.")
-    diversity.collect(groups, Choices())
 
 
 def test_grades_are_not_compared_with_verdicts() -> None:
@@ -295,3 +294,29 @@ def test_grades_are_kept(tmp_path: Path) -> None:
     (back,) = results.read(Path(keep(tmp_path, one)) / "a-seed0.parquet")
     assert back.evaluations[0].graded
     assert np.array_equal(back.evaluations[0].reward_M, [0.5, np.nan], equal_nan=True)  # type: ignore[arg-type]
+
+
+def test_a_function_that_extracts_no_answers_has_none_to_tell_apart() -> None:
+    with pytest.raises(UsageError, match="a-seed0 was graded on toy by a function that extracts no answers") as caught:
+        diversity.collect([group("b", [1, 2]), grades("a", [0.5, 0.7])], Choices())
+    assert caught.value.hint == "compare something else: rsgrpo compare runs/s"
+
+
+def test_figures_of_grades_and_verdicts_name_every_policy_to_judge() -> None:
+    flags = "--benchmark toy --reward auto --rescore"
+    with pytest.raises(UsageError, match="pass@k and no solve rates; others were judged right or wrong") as caught:
+        passk.collect([grades("a", [0.5, 0.7]), group("b", [1, 2])], Choices())
+    assert caught.value.hint == f"have all judged: rsgrpo eval --run runs/s/a-seed0 --policy 2 {flags}"
+    with pytest.raises(UsageError, match="was graded on toy") as caught:
+        passk.collect([with_each(base([0, 0]), graded=True), group("b", [1, 2])], Choices())
+    assert f"--policy 0 {flags}" in str(caught.value.hint)
+
+
+def test_a_stale_evaluation_that_is_a_groups_only_one_is_not_passed_over(cli: Cli, sweep: Path) -> None:
+    run = sweep / "a-seed0"
+    for version in (0, 1):
+        shutil.rmtree(run / f"evals/{version:06d}")
+    break_rewards(run, 2)
+    refused = cli("figure", "training", "s")
+    assert refused.code == 1
+    assert "run a-seed0: the evaluation of policy 2 on puzzles has lost verdicts" in refused.err

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsgrpo_cli.core.crossed_bootstrap import crossed_intervals
-from rsgrpo_cli.studies.comparable import ending
+from rsgrpo_cli.studies.comparable import ending, require_answers
 from rsgrpo_cli.studies.figures.inputs import Choices, about, one_benchmark, require_equal_samples, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
 from rsgrpo_cli.studies.groups import Group
@@ -65,10 +65,12 @@ def collect(groups: Sequence[Group], choices: Choices) -> Diversity:
     """The shares of groups.
 
     Raises:
-        UsageError: If the groups share no benchmark, or differ in the number of samples, on which the share depends.
+        UsageError: If the groups share no benchmark, differ in the number of samples, on which the share depends, or
+            were graded by what extracts no answers.
     """
     groups = with_base(groups)
     benchmark = one_benchmark(groups, choices.benchmark, verdicts=False)
+    require_answers(groups, benchmark)
     samples = require_equal_samples(groups, benchmark, "distinct answers")
     caption = (
         f"{about(groups, benchmark)}; different answers per problem over its "

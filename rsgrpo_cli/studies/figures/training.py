@@ -87,7 +87,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Training:
     chosen = trained(groups, "training")
     benchmark = _benchmark(chosen, choices.benchmark)
     base = next((group for group in with_base(groups) if group.is_base), None)
-    measured = [group for group in (base, *chosen) if group and group.policies(benchmark)]
+    measured = [group for group in (base, *chosen) if group and benchmark in _evaluated([group])]
     if measured:
         require_comparable(measured, [benchmark], newest=False, verdicts=False)
     found = tuple(_trained(group, base, benchmark, choices.smooth) for group in chosen)
@@ -102,12 +102,19 @@ def collect(groups: Sequence[Group], choices: Choices) -> Training:
 
 
 def _benchmark(groups: Sequence[Group], asked: str | None) -> str:
-    names = sorted({one.benchmark for group in groups for member in group.members for one in member.evaluations})
+    names = sorted(_evaluated(groups))
     if asked is None and len(names) > 1:
         raise UsageError(f"these runs were evaluated on {', '.join(names)}", choose_benchmark(names))
     if asked is not None and asked not in names:
         raise UsageError(f"none of these runs was evaluated on {asked}", f"evaluated: {', '.join(names) or 'nothing'}")
     return asked or (names[0] if names else "")
+
+
+def _evaluated(groups: Sequence[Group]) -> set[str]:
+    """The benchmarks of their evaluations; with those of stale ones, which are refused and not passed over."""
+    members = [member for group in groups for member in group.members]
+    stale = {name for member in members for _, name in member.own_stale()}
+    return stale | {one.benchmark for member in members for one in member.evaluations}
 
 
 def _trained(group: Group, base: Group | None, benchmark: str, smooth: int) -> Trained:
