@@ -19,7 +19,7 @@ from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.part_names import sample_range
 from rsgrpo_cli.run_dir import WHOLE, RunDir, is_on_line
-from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, ROLLOUTS, SUMMARY, ArtifactSchema
+from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY, ArtifactSchema
 
 _CALLS = {
     "prepare": ("score.reward",),
@@ -166,7 +166,7 @@ def given_benchmark(run: RunDir, version: int, name: str, at: float = WHOLE) -> 
 def sampling_flags(
     run: RunDir, version: int, name: str, of: RunConfig, at: float = WHOLE, *, many: bool = True
 ) -> list[str]:
-    """The flags of how an evaluation was sampled, how often, and for which k, where a run's settings say otherwise.
+    """The flags of how an evaluation was sampled and graded, how often, and for which k, where a run's settings differ.
 
     Args:
         run: The run of the evaluation.
@@ -174,7 +174,7 @@ def sampling_flags(
         name: Of the evaluation.
         of: The settings of the run that the flags are for.
         at: Where on the line to the policy it is.
-        many: Whether the flags say how often and for which k; without, only how.
+        many: Whether the flags say how often and for which k; without, only how it was sampled and graded.
     """
     folder = run.evaluation(version, name, at)
     named = [(path, sample_range(path.stem)) for path in sorted((folder / "rollouts").glob("*.parquet"))]
@@ -186,7 +186,10 @@ def sampling_flags(
     own = of.eval.for_benchmark(_dataset(run, name)).model_dump(mode="json", include=set(_ASKED))
     asked = _ASKED if many else _DRAWN
     changed = [setting for setting in asked if setting in made and made[setting] != own[setting]]
-    return [word for setting in changed for word in (_flag(setting), _typed(made[setting]))]
+    words = [word for setting in changed for word in (_flag(setting), _typed(made[setting]))]
+    graded = (lineage for path in held if (lineage := _readable(folder / "rewards" / path.name, REWARDS)))
+    reward = next((lineage.config.get("reward") for lineage in graded), None)
+    return words if reward in (None, of.score.reward) else [*words, "--reward", str(reward)]
 
 
 _DRAWN = ("temperature", "top_p", "max_tokens")

@@ -182,7 +182,9 @@ class Result:
         policy = self.policy if policy is None else policy
         at = self.at if policy == self.policy else WHOLE
         which = [] if policy is None else ["--policy", str(policy), *place_flags(at)]
-        named = self.benchmark_flags(benchmark) if on is None else on
+        named = list(self.benchmark_flags(benchmark) if on is None else on)
+        if "--reward" in flags and "--reward" in named:  # another one is asked for
+            del named[named.index("--reward") : named.index("--reward") + 2]
         return [*which, *named, *flags, *trust_of(self.config, "eval")]
 
     def as_measured(self, policy: int | None, benchmark: str) -> list[str]:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rsgrpo_cli.artifacts import combined_id, read_lineage, read_table, write_table
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import REWARDS, SUMMARY
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparison import Comparison, compare_groups, usual_columns
 from rsgrpo_cli.studies.figures import diversity, frontier, passk, training, transitions
@@ -320,3 +322,19 @@ def test_a_stale_evaluation_that_is_a_groups_only_one_is_not_passed_over(cli: Cl
     refused = cli("figure", "training", "s")
     assert refused.code == 1
     assert "run a-seed0: the evaluation of policy 2 on puzzles has lost verdicts" in refused.err
+
+
+def test_what_is_measured_to_be_beside_others_is_graded_as_they_were(sweep: Path) -> None:
+    for part in (sweep / "a-seed0").glob("evals/*/puzzles/rewards/*.parquet"):
+        own = read_lineage(part, REWARDS)
+        graded = replace(own, config={**own.config, "reward": "mine:graded"})
+        summary = part.parents[1] / "summary.parquet"
+        write_table(part, read_table(part, REWARDS), REWARDS, graded)
+        ids = {"rewards": combined_id([read_lineage(part, REWARDS).id])}
+        before = read_lineage(summary, SUMMARY)
+        write_table(summary, read_table(summary, SUMMARY), SUMMARY, replace(before, inputs={**before.inputs, **ids}))
+    (group,) = find_groups([str(sweep / "a-seed0")])
+    member = group.members[0]
+    assert member.as_measured(1, "puzzles")[-2:] == ["--reward", "mine:graded"]
+    flags = member.eval_flags(1, "puzzles", "--reward", "auto", "--rescore")
+    assert flags.count("--reward") == 1
