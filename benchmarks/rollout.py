@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from common import median, show, times
 from transformers import LlamaConfig, LlamaForCausalLM
-from update_memory import SHAPES
+from update_memory import SHAPES, random_model
 
 from rsgrpo_cli.config import ModelConfig
 from rsgrpo_cli.engines.hf import HfEngine
@@ -63,23 +63,11 @@ def compare(name: str, lm: LanguageModel) -> list[str]:
 
 def on_gpu(shape: str, device: str, tokens: int) -> list[list[str]]:
     """Rows of the table for a GPU."""
-    vocabulary, width, feed_forward, layers, heads, kv_heads = SHAPES[shape]
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=feed_forward,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        eos_token_id=None,
-    )
-    with torch.device(device):
-        model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
+    wanted = argparse.Namespace(shape=shape, device=device, dtype="bfloat16", case="lora")  # weights in bfloat16, too
+    model = random_model(wanted, SHAPES[shape][3]).eval()
+    model.generation_config.eos_token_id = None
     lm = LanguageModel(model, None, (), {}, "bfloat16")
-    ids = torch.randint(0, vocabulary, (PROMPTS, GPU_PROMPT), device=device)
+    ids = torch.randint(0, SHAPES[shape][0], (PROMPTS, GPU_PROMPT), device=device)
     seeds = [[row * GROUP + sample for sample in range(GROUP)] for row in range(PROMPTS)]
     engine, plain = HfEngine(lm), HfEngine(lm)
     plain._may_record = False

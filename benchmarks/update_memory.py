@@ -33,6 +33,7 @@ from common import show
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from rsgrpo_cli import cuda
 from rsgrpo_cli.config import ModelConfig, UpdateConfig
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy import logprobs
@@ -148,6 +149,8 @@ def random_model(options: argparse.Namespace, layers: int) -> LlamaForCausalLM:
 
 def opened(options: argparse.Namespace, layers: int) -> tuple[Policy, UpdateConfig]:
     """A policy as `open_policy` would make it."""
+    if options.device == "cuda":
+        cuda.settle()
     lm = LanguageModel(random_model(options, layers), None, (0,), {}, options.dtype)
     cfg = UpdateConfig(learning_rate=1e-6, gradient_checkpointing="checkpoint" in options.case)
     if "lora" in options.case:
@@ -191,7 +194,7 @@ def ours(options: argparse.Namespace) -> Measured:
         weights,
         sum(weight.numel() * weight.element_size() for weight in trained),
         moments,
-        4 * min(logits, logprobs.CHUNK_LOGITS),
+        4 * min(logits, logprobs.chunk_logits(on_gpu=options.device == "cuda")),
         activations(options, policy),
         rss,
         seconds,
@@ -223,8 +226,13 @@ def forward_bytes(options: argparse.Namespace, policy: Policy) -> int:
 # -- TRL --------------------------------------------------------------------------------------------------------------
 
 
-def theirs(options: argparse.Namespace) -> Measured:
-    """The same step by TRL's GRPOTrainer, with its own defaults for everything that the case does not say."""
+def trl_update(
+    options: argparse.Namespace,
+) -> tuple[torch.nn.Module, torch.optim.Optimizer, Callable[[Sequence[dict[str, Any]]], None]]:
+    """The model, the optimizer, and an optimizer step over micro-batches: TRL's GRPOTrainer, where its rollout is done.
+
+    It has its own defaults for everything that the case does not say.
+    """
     trainer = grpo_trainer(options)
     if "checkpoint" in options.case:  # train() would do it
         trainer.model.gradient_checkpointing_enable(trainer.args.gradient_checkpointing_kwargs)
@@ -232,19 +240,26 @@ def theirs(options: argparse.Namespace) -> Measured:
     optimizer = trainer.create_optimizer()
     model.train()
 
-    def update(batch: dict[str, Any]) -> None:
-        trainer._prepare_inputs = lambda _: batch
-        trainer.training_step(model, {}, None)
+    def update(batches: Sequence[dict[str, Any]]) -> None:
+        trainer.current_gradient_accumulation_steps = len(batches)
+        for batch in batches:
+            trainer._prepare_inputs = lambda _, batch=batch: batch
+            trainer.training_step(model, {}, None)
         torch.nn.utils.clip_grad_norm_((weight for weight in model.parameters() if weight.requires_grad), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    trainer.current_gradient_accumulation_steps = 1
-    update(trl_batch(options, 1, PROMPT + 2))
+    return model, optimizer, update
+
+
+def theirs(options: argparse.Namespace) -> Measured:
+    """The same step by TRL."""
+    model, optimizer, update = trl_update(options)
+    update([trl_batch(options, 1, PROMPT + 2)])
     before = storage_bytes([*model.parameters(), *optimizer_tensors(optimizer)])
     batch = trl_batch(options, options.completions, options.tokens)
     started = time.perf_counter()
-    peak, _ = allocated(lambda: update(batch), options.device)
+    peak, _ = allocated(lambda: update([batch]), options.device)
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Measured(peak + before, rss=rss, seconds=time.perf_counter() - started)
 

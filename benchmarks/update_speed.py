@@ -18,16 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from common import median, show
-from update_memory import CASES, PROMPT, SHAPES, experience, grpo_trainer, opened, trl_batch
+from update_memory import CASES, PROMPT, SHAPES, experience, opened, trl_batch, trl_update
 
-from rsgrpo_cli import cuda
-from rsgrpo_cli.policy import optimize
 from rsgrpo_cli.policy.optimize import optimizer_step
 
 WARM_UP, STEPS, KERNELS = 1, 3, 15
@@ -80,11 +77,8 @@ def matrix_rate(device: str) -> float:
 
 def ours(options: argparse.Namespace) -> Measured:
     """Our update."""
-    if options.device == "cuda":
-        cuda.settle()
-    if options.any_order:
-        vars(optimize)["in_one_order"] = lambda _: nullcontext()
     policy, cfg = opened(options, options.layers)
+    policy.lm.has_order = not options.any_order
     cfg = cfg.model_copy(update={"micro_batch_tokens": options.micro_batch_tokens})
     batch = experience(options, options.completions, options.tokens)
     found = measured(lambda: optimizer_step(policy, batch, cfg), policy.lm.causal, options.device)
@@ -108,30 +102,15 @@ def profiled(step: Callable[[], object], case: str) -> None:
 
 
 def theirs(options: argparse.Namespace) -> Measured:
-    """TRL's, with its own defaults for everything that the case does not say."""
-    trainer = grpo_trainer(options)
-    if "checkpoint" in options.case:  # train() would do it
-        trainer.model.gradient_checkpointing_enable(trainer.args.gradient_checkpointing_kwargs)
-    model = trainer.model_wrapped = trainer.accelerator.prepare(trainer.model)
-    optimizer = trainer.create_optimizer()
-    model.train()
+    """TRL's."""
+    model, _, update = trl_update(options)
     batch = trl_batch(options, options.completions, options.tokens)
     size = options.trl_micro_batch
     pieces = [
         {name: value[start : start + size] if value.dim() else value for name, value in batch.items()}
         for start in range(0, options.completions, size)
     ]
-    trainer.current_gradient_accumulation_steps = len(pieces)
-
-    def update() -> None:
-        for piece in pieces:
-            trainer._prepare_inputs = lambda _, piece=piece: piece
-            trainer.training_step(model, {}, None)
-        torch.nn.utils.clip_grad_norm_((weight for weight in model.parameters() if weight.requires_grad), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return measured(update, model, options.device)
+    return measured(lambda: update(pieces), model, options.device)
 
 
 def in_a_process(side: str, case: str, arguments: list[str]) -> Measured | None:

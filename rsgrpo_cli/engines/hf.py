@@ -43,7 +43,7 @@ COMPACT_SHARE, COMPACT_RECORDED = 0.125, 0.5
 """Completions leave the batch when this share of it has ended: each time costs a copy of the cache, and where a token's
 work is recorded, a new recording."""
 LOOK_EVERY = 8
-"""On a GPU it is seen every so many tokens which completions have ended: to look, Python has to wait for the GPU."""
+"""On a GPU, Python looks every so many tokens which completions have ended: to look, it has to wait for the GPU."""
 
 
 _EXPLAINED = full_gpu.explained(

@@ -181,6 +181,8 @@ def _short_run() -> Check:
     import subprocess
     import tempfile
 
+    from rsgrpo_cli.models import choose_device
+
     sizes = ("--prompts-per-step", "4", "--group-size", "4", "--workers", "1", "--steps", "1")
     with tempfile.TemporaryDirectory() as folder:
         train = ["train", "--run", f"{folder}/run", "--device", "auto", *sizes]
@@ -192,13 +194,7 @@ def _short_run() -> Check:
     if done.returncode:
         why = done.stderr.strip().splitlines()
         return Check("short run", "problem", why[-1] if why else f"ended with {done.returncode}", " ".join(command))
-    device = "GPU" if _has_gpu() else "CPU"
+    device = "GPU" if choose_device("auto") == "cuda" else "CPU"
     slow = f"the disk or the {device} is slow, or busy" if seconds > SLOW_SECONDS else ""
     found = f"one step of the bundled model on the {device} in {seconds:.1f} s"
     return Check("short run", "warning" if slow else "ok", found, slow)
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()

@@ -216,10 +216,9 @@ def _sampling(config: RunConfig, decoder: Decoder, load: Workload, completions: 
 
 def _head_tokens(decoder: Decoder, load: Workload, device: Device) -> int:
     """Tokens of a chunk of the output layer."""
-    from rsgrpo_cli.policy.logprobs import CHUNK_LOGITS, GPU_CHUNK_LOGITS
+    from rsgrpo_cli.policy.logprobs import chunk_logits
 
-    numbers = GPU_CHUNK_LOGITS if device.gpu else CHUNK_LOGITS
-    return min(max(1, numbers // decoder.vocabulary), load.largest_micro_batch)
+    return min(max(1, chunk_logits(on_gpu=bool(device.gpu)) // decoder.vocabulary), load.largest_micro_batch)
 
 
 def _sampled_at_once(config: RunConfig, decoder: Decoder, load: Workload, device: Device) -> int:

@@ -26,6 +26,11 @@ CHUNK_LOGITS, GPU_CHUNK_LOGITS = 2**25, 2**27
 pass of a chunk holds about five buffers of its size, with or without a gradient of the entropy."""
 
 
+def chunk_logits(*, on_gpu: bool) -> int:
+    """Numbers in one chunk of logits."""
+    return GPU_CHUNK_LOGITS if on_gpu else CHUNK_LOGITS
+
+
 def token_logprobs(
     lm: LanguageModel, batch: Batch, *, temperature: float, entropy_gradient: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,7 +59,7 @@ def _token_logprobs(
     hidden_ND = completion_states(lm, batch)
     targets_N = batch.ids_BT[batch.completion_BT]
     head = _Head(lm, temperature, entropy_gradient=entropy_gradient)
-    size = max(1, (GPU_CHUNK_LOGITS if lm.device.type == "cuda" else CHUNK_LOGITS) // head.vocabulary)
+    size = max(1, chunk_logits(on_gpu=lm.device.type == "cuda") // head.vocabulary)
     if len(targets_N) <= size or not torch.is_grad_enabled():
         parts = [head(hidden_ND[i : i + size], targets_N[i : i + size]) for i in range(0, len(targets_N), size)]
     else:

@@ -29,7 +29,7 @@ def require_comparable(
     Args:
         groups: The groups.
         benchmarks: On which all of them were evaluated.
-        newest: Whether the newest policy of each is shown as what it came to; else policies are told apart.
+        newest: Whether only the newest policy of each group is shown; otherwise there are several, told apart.
         verdicts: Whether right and wrong answers are counted, of which grades have none.
 
     Raises:
@@ -226,7 +226,7 @@ def _require_verdicts(groups: Sequence[Group], name: str, *, newest: bool) -> No
     if not graded:
         return
     told = f"{graded[0][0].name} was graded on {name}, and grades have no pass@k and no solve rates"
-    if all(one.graded for _, one in shown if one.policy):
+    if all(one.graded for _, one in shown if one.policy):  # another command may have measured the base model
         raise UsageError(told, f"compare their mean rewards: rsgrpo compare {' '.join(_places(groups))}")
     flags = ("--reward", "auto", "--rescore")
     again = [(member.run, member.eval_flags(one.policy, name, *flags)) for member, one in graded]

@@ -67,7 +67,7 @@ class Source:
         return self.table.place(problem.index)
 
     def written(self, problem: Problem) -> str:
-        """The reference answer of a problem as it stands in the source, as JSON; of a long one the beginning."""
+        """The reference answer of a problem as the source has it, as JSON; only its beginning if it is long."""
         value: Any = problem.stored or problem.answer
         if self.table is not None and self.answers is not None:
             value = value_of(self.table.row(problem.index), self.answers)
