@@ -81,12 +81,30 @@ def _print_help(command: Any, context: Any) -> None:
     show(help_text(command, context))
 
 
+def _is_list(option: Any) -> bool:
+    """Whether an option's one value is a list, as its help shows it: 1,32,... or 0-7."""
+    return not option.multiple and any(mark in (option.metavar or "") for mark in (",", "-"))
+
+
 class Helping(TyperCommand):
     """A command whose help is whole at any width."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
         _print_help(self, ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line.
+
+        Raises:
+            UsageError: If a list is given twice: the last one alone would count, and the other be dropped in silence.
+        """
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        for option in given:
+            if given.count(option) > 1 and _is_list(option):
+                flag = option.opts[0]
+                raise UsageError(f"{flag} is given twice", f"give it once, with commas: {flag} {option.metavar}")
+        return super().parse_args(ctx, args)
 
 
 class OnDemand(TyperGroup):

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.comparison import SAMPLING, unlike_in
 from rsgrpo_cli.report.evaluations import load
 from rsgrpo_cli.run_commands import for_each, on_the_same, to_measure, trust_of
@@ -36,8 +37,9 @@ def require_comparable(
         StaleError: If the newest evaluation of a run is stale.
         UsageError: If they are of other problems, of policies on their way, or of grades.
     """
+    of_same = [name for name in benchmarks if _other_problems(_members(groups), name) is None]
     for name in benchmarks:
-        _require_same_problems(_members(groups), name)
+        _require_same_problems(_members(groups), name, of_same)
         if newest:
             _require_one_policy(groups, name)
         if verdicts:
@@ -149,7 +151,7 @@ def shared_benchmarks(groups: Sequence[Group], asked: str | None) -> list[str]:
     """The benchmarks on which every group was evaluated; the one asked for.
 
     Raises:
-        UsageError: If there is none.
+        MissingError: If there is none.
     """
     found = [list(_benchmarks_of(member)) for member in _members(groups)]
     names = [name for name in found[0] if all(name in one for one in found) and asked in (None, name)]
@@ -164,7 +166,7 @@ def _benchmarks_of(member: Result) -> dict[str, None]:
     return dict.fromkeys([*fresh, *(name for _, name in member.own_stale())])
 
 
-def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
+def _nothing_shared(members: Sequence[Result], asked: str | None) -> MissingError:
     """That no benchmark is shared: the one that most have, and a line that evaluates the others on it."""
     having: dict[str, list[Result]] = {}
     for member in members:
@@ -182,29 +184,35 @@ def _nothing_shared(members: Sequence[Result], asked: str | None) -> UsageError:
     elif know:
         who = f"{len(know)} of {len(members)} runs {verb(len(know), 'has')}"
         told = f"no benchmark is shared by all: {told} on {wanted}, which {who}"
-    return UsageError(told, then_keep_anew(to_measure(again, "it" if len(lacking) == 1 else "them"), lacking))
+    return MissingError(told, then_keep_anew(to_measure(again, "it" if len(lacking) == 1 else "them"), lacking))
 
 
 # -- the same problems ------------------------------------------------------------------------------------------------
 
 
-def _require_same_problems(members: Sequence[Result], name: str) -> None:
-    """Refuse runs that were evaluated on other problems by one name: of several files, or put in other words."""
-    first, one = members[0], members[0].counts(name)
-    other = next((member for member in members if member.counts(name).benchmark_id != one.benchmark_id), None)
+def _other_problems(members: Sequence[Result], name: str) -> Result | None:
+    """A run that was evaluated on other problems than the first, by one name: of another file, or in other words."""
+    expected = members[0].counts(name).benchmark_id
+    return next((member for member in members if member.counts(name).benchmark_id != expected), None)
+
+
+def _require_same_problems(members: Sequence[Result], name: str, others: Sequence[str]) -> None:
+    """Refuse runs that were evaluated on other problems by one name; on the other benchmarks all may have the same."""
+    first, other = members[0], _other_problems(members, name)
     if other is None:
         return
+    leave_out = f"; or compare on others alone: --benchmark {shlex.quote(others[0])}" if others else ""
     if _in_other_words(first, other, name):
         raise UsageError(
             f"{first.name} and {other.name} were evaluated on the same problems in other words",
-            "evaluate all with the same template and instruction",
+            f"evaluate all with the same template and instruction{leave_out}",
         )
     drawn = [first.drawn_flags(name, member.config, many=True) for member in members]
     each = zip(members, drawn, strict=True)
     of = [(member.run, member.eval_flags(None, None, *flags, on=())) for member, flags in each]
     raise UsageError(
         f"{first.name} and {other.name} were evaluated on different problems, both called {name}",
-        on_the_same(of, name, first.problems_flags(name)),
+        on_the_same(of, name, first.problems_flags(name)) + leave_out,
     )
 
 

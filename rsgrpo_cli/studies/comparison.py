@@ -23,7 +23,7 @@ from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, cross
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.studies.changes import changes
 from rsgrpo_cli.studies.comparable import ending, is_graded, require_comparable, unlike
-from rsgrpo_cli.studies.groups import FloatArray, Group, require_samples
+from rsgrpo_cli.studies.groups import FloatArray, Group, intervals_over, require_samples
 from rsgrpo_cli.wording import counted
 
 Correction = Literal["bonferroni", "none"]
@@ -107,7 +107,7 @@ class Comparison:
         counts = [f"{name}: {counted(int(_known(self.groups, name).sum()), 'problem')}" for name in self.benchmarks]
         told = "1 seed" if seeds == [1] else f"{' or '.join(map(str, seeds))} seeds"
         parts = ["; ".join(counts), *([self.samples()] if self.samples() else []), told]
-        intervals = "95% intervals over problems and seeds (pigeonhole bootstrap)"
+        intervals = intervals_over(self.groups)
         if len(self.groups) > 1:
             intervals += f", marked * where the interval of the difference to {self.baseline.label}"
             intervals += ", widened for the number of differences (Bonferroni)," if self.correction != "none" else ""

@@ -77,6 +77,17 @@ class Group:
         return np.stack([pass_at_k(one.n_M, one.correct_M, k) for one in counts])
 
 
+def of_one_seed(groups: Sequence[Group]) -> bool:
+    """Whether no group has several seeds."""
+    return all(len(group.members) == 1 for group in groups)
+
+
+def intervals_over(groups: Sequence[Group]) -> str:
+    """What the intervals of groups are over, in words."""
+    over = "problems (bootstrap)" if of_one_seed(groups) else "problems and seeds (pigeonhole bootstrap)"
+    return f"95% intervals over {over}"
+
+
 def require_samples(groups: Sequence[Group], benchmarks: Sequence[str], k: int, policy: int | None = None) -> None:
     """Refuse groups that have too few samples for pass@k.
 

@@ -46,6 +46,27 @@ def test_an_unknown_setting_is_answered_with_the_real_ones(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["compare", "a", "b", "--k", "1", "--k", "4"], "--k 1,32,..."),
+        (["sweep", "--name", "s", "--seeds", "0", "--seeds", "1"], "--seeds 0-7"),
+        (["eval", "--benchmark", "toy", "--benchmark", "toy-hard"], "--benchmark NAME,..."),
+    ],
+)
+def test_of_a_list_that_is_given_twice_nothing_is_dropped(cli: Cli, command: list[str], hint: str) -> None:
+    result = cli(*command)
+    assert (result.code, result.err) == (
+        2,
+        f"error: {command[-2]} is given twice\n  give it once, with commas: {hint}\n",
+    )
+
+
+def test_of_a_number_that_is_given_twice_the_last_counts(cli: Cli, tmp_path: Path) -> None:
+    assert cli("prepare", "--run", "runs/a", "--seed", "3", "--seed", "4").code == 0
+    assert '"seed":4' in (tmp_path / "runs" / "a" / "config.json").read_text().replace(" ", "")
+
+
+@pytest.mark.parametrize(
     ("name", "limits", "choices", "flags"),
     [
         ("rollout.group_size", "2 to 65536", (), ("--group-size",)),

@@ -22,7 +22,7 @@ from rsgrpo_cli.studies.groups import Group, find_groups
 from rsgrpo_cli.studies.results import Result
 from tests.conftest import Cli
 from tests.report.html.written import AFTER, ASKED, BEFORE, new_run, write_evaluation
-from tests.studies.figures.made import base, group
+from tests.studies.figures.made import also, base, group
 from tests.studies.test_groups import counts, keep, result
 
 PASS: tuple[str, float] = ("pass", 1.0)
@@ -222,6 +222,15 @@ def test_other_problems_by_one_name_name_the_runs_and_a_command() -> None:
             "evaluate all on the same: for run in runs/s/a-seed0 runs/s/c-seed0; do rsgrpo eval "
             '--run "$run" --benchmark toy --tag same; done; then choose it: --benchmark toy.same'
         )
+
+
+def test_other_problems_of_one_benchmark_leave_the_others_to_compare_on() -> None:
+    sums = counts(2, [1, 1], benchmark="sums")
+    ones, other = also(group("a", [1, 2]), sums), also(with_each(group("c", [1, 2]), benchmark_id="cut"), sums)
+    with pytest.raises(UsageError, match="both called toy") as caught:
+        compare_groups([ones, other], ["toy", "sums"], [("pass", 1)], ones)
+    assert caught.value.hint.endswith("--benchmark toy.same; or compare on others alone: --benchmark sums")
+    assert compare_groups([ones, other], ["sums"], [("pass", 1)], ones).entries
 
 
 def test_the_base_model_is_measured_as_the_runs_were(cli: Cli, sweep: Path) -> None:

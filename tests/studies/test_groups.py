@@ -204,7 +204,7 @@ def test_benchmarks_that_are_not_shared_are_named_with_the_command(tmp_path: Pat
     one = result("a", 0, [1, 1])
     other = replace(result("b", 1, [1, 1]), evaluations=[counts(2, [1, 1], benchmark="sums")])
     groups = [Group("a", (one,)), Group("b", (other,))]
-    with pytest.raises(UsageError, match="b has no evaluation on toy") as caught:
+    with pytest.raises(MissingError, match="b has no evaluation on toy") as caught:
         shared_benchmarks(groups, "toy")
     assert caught.value.hint == "measure it: rsgrpo eval --run runs/s/b --benchmark toy"
     with pytest.raises(UsageError, match="pass@5 needs 5 samples per problem; a has 4"):
@@ -275,10 +275,10 @@ def test_what_several_runs_lack_is_made_by_one_line(tmp_path: Path) -> None:
         compare_groups(groups, ["toy.warm"], [("pass", 1), ("pass", 5)], groups[0])
     assert few.value.hint == f"draw more: {loop} --policy 2 --benchmark toy --tag warm -n 5; done"
     other = Group("c", (replace(result("c", 2, [1, 1]), evaluations=[counts(2, [1, 1], benchmark="sums")]),))
-    with pytest.raises(UsageError, match=r"shared by all: c .* on toy\.warm, which 2 of 3 runs have") as none:
+    with pytest.raises(MissingError, match=r"shared by all: c .* on toy\.warm, which 2 of 3 runs have") as none:
         shared_benchmarks([*groups, other], None)
     assert none.value.hint == "measure it: rsgrpo eval --run runs/s/c --benchmark toy --tag warm"
-    with pytest.raises(UsageError, match="a has no evaluation on sums") as unshared:
+    with pytest.raises(MissingError, match="a has no evaluation on sums") as unshared:
         shared_benchmarks([*groups, other], "sums")
     assert unshared.value.hint == f"measure them: {loop} --benchmark sums; done"
 
@@ -319,7 +319,10 @@ def test_what_only_some_benchmarks_have_the_samples_for_is_said() -> None:
 def test_one_group_alone_has_no_difference_in_its_caption(study: str) -> None:
     found = [group for group in find_groups([study]) if group.label == "grpo"]
     caption = compare_groups(found, ["toy"], [("pass", 1)], found[0]).caption()
-    assert caption.endswith("95% intervals over problems and seeds (pigeonhole bootstrap).")
+    assert caption.endswith("2 seeds. 95% intervals over problems and seeds (pigeonhole bootstrap).")
+    one = [Group("grpo", found[0].members[:1])]
+    caption = compare_groups(one, ["toy"], [("pass", 1)], one[0]).caption()
+    assert caption.endswith("1 seed. 95% intervals over problems (bootstrap).")
 
 
 def test_each_run_is_compared_with_the_base_model_of_its_own_seed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from rsgrpo_cli.core.crossed_bootstrap import crossed_intervals
 from rsgrpo_cli.studies.comparable import ending, require_answers
 from rsgrpo_cli.studies.figures.inputs import Choices, about, one_benchmark, require_equal_samples, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
-from rsgrpo_cli.studies.groups import Group
+from rsgrpo_cli.studies.groups import Group, intervals_over, of_one_seed
 from rsgrpo_cli.studies.results import Counts
 from rsgrpo_cli.wording import counted
 
@@ -65,21 +65,26 @@ def collect(groups: Sequence[Group], choices: Choices) -> Diversity:
     """The shares of groups.
 
     Raises:
-        UsageError: If the groups share no benchmark, differ in the number of samples, on which the share depends, or
-            were graded by what extracts no answers.
+        MissingError: If the groups share no benchmark.
+        UsageError: If they differ in the number of samples, on which the share depends, or were graded by what
+            extracts no answers.
     """
     groups = with_base(groups)
     benchmark = one_benchmark(groups, choices.benchmark, verdicts=False)
     require_answers(groups, benchmark)
     samples = require_equal_samples(groups, benchmark, "distinct answers")
-    caption = (
-        f"{about(groups, benchmark)}; different answers per problem over its "
-        f"{counted(samples, 'sample')}; bars: 95% intervals "
-        "over problems and seeds (pigeonhole bootstrap); hollow: single seeds"
-    )
     shares = tuple(_share(group, benchmark) for group in groups)
-    caption += "; right: means over seeds against the step." if _on_the_way(shares) else "."
+    caption = _caption(groups, shares, benchmark, samples)
     return Diversity(shares, caption + ending(groups, [benchmark], on_the_way=_on_the_way(shares)))
+
+
+def _caption(groups: Sequence[Group], shares: Sequence[Share], benchmark: str, samples: int) -> str:
+    parts = [about(groups, benchmark), f"different answers per problem over its {counted(samples, 'sample')}"]
+    parts += [f"bars: {intervals_over(groups)}"]
+    means = "" if of_one_seed(groups) else "means over seeds "
+    parts += ["hollow: single seeds"] if means else []
+    parts += [f"right: {means}against the step"] if _on_the_way(shares) else []
+    return f"{'; '.join(parts)}."
 
 
 def _on_the_way(shares: Sequence[Share]) -> bool:

@@ -23,7 +23,7 @@ from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import Choices, about, fewest_samples, one_benchmark, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, note
 from rsgrpo_cli.studies.grid import spelled
-from rsgrpo_cli.studies.groups import Group, differing
+from rsgrpo_cli.studies.groups import Group, differing, of_one_seed
 from rsgrpo_cli.studies.results import Counts, Result
 
 LARGEST = 256
@@ -104,7 +104,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Frontier:
         through = f"lines: through the values of {choices.along}, written at the points"
     if any(line.pulled_back for line in lines):
         through += "; dotted: weights between the base model's and the policy's"
-    if any(len(group.members) > 1 for group in groups):
+    if not of_one_seed(groups):
         through = f"means over seeds; {through}; smallest, off the lines: single seeds"
     caption = f"{about(groups, benchmark)}; {through}."
     caption += ending(groups, [benchmark], on_the_way=not newest)

@@ -39,7 +39,8 @@ def one_benchmark(groups: Sequence[Group], asked: str | None, *, newest: bool = 
     """The benchmark of a figure; `newest` and `verdicts` as of `comparable.require_comparable`.
 
     Raises:
-        UsageError: If the groups share none, or several and none is asked for, or they do not belong together.
+        MissingError: If the groups share none.
+        UsageError: If they share several and none is asked for, or they do not belong together.
     """
     names = shared_benchmarks(groups, asked)
     if len(names) > 1:

@@ -17,9 +17,7 @@ from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import Choices, about, one_benchmark, with_base
 from rsgrpo_cli.studies.figures.style import beside, canvas, clean, legend, looks
-from rsgrpo_cli.studies.groups import Group
-
-BAND = "bands: 95% intervals over problems and seeds (pigeonhole bootstrap)"
+from rsgrpo_cli.studies.groups import Group, intervals_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +57,13 @@ def collect(groups: Sequence[Group], choices: Choices) -> PassK:
     """The curves of groups, each up to its own number of samples unless values of k are given.
 
     Raises:
-        UsageError: If the groups share no benchmark, or a run has fewer samples than k.
+        MissingError: If the groups share no benchmark.
+        UsageError: If a run has fewer samples than k.
     """
     groups = with_base(groups)
     benchmark = one_benchmark(groups, choices.benchmark)
     curves = tuple(_curve(group, benchmark, choices.k) for group in groups)
-    return PassK(curves, f"{about(groups, benchmark)}; {BAND}.{ending(groups, [benchmark])}")
+    return PassK(curves, f"{about(groups, benchmark)}; bands: {intervals_over(groups)}.{ending(groups, [benchmark])}")
 
 
 def _curve(group: Group, benchmark: str, asked: tuple[int, ...]) -> Curve:

@@ -18,7 +18,7 @@ from rsgrpo_cli.run_commands import choose_benchmark
 from rsgrpo_cli.studies.comparable import ending, require_comparable
 from rsgrpo_cli.studies.figures.inputs import Choices, told_seeds, trained, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
-from rsgrpo_cli.studies.groups import Group
+from rsgrpo_cli.studies.groups import Group, of_one_seed
 from rsgrpo_cli.wording import counted
 
 FloatArray = NDArray[np.float64]
@@ -91,11 +91,13 @@ def collect(groups: Sequence[Group], choices: Choices) -> Training:
     if measured:
         require_comparable(measured, [benchmark], newest=False, verdicts=False)
     found = tuple(_trained(group, base, benchmark, choices.smooth) for group in chosen)
-    caption = f"{told_seeds(chosen)}; lines: means over seeds, bands: the range of the seeds"
+    one_seed = of_one_seed(chosen)
+    caption = told_seeds(chosen) + ("" if one_seed else "; lines: means over seeds, bands: the range of the seeds")
     if choices.smooth > 1:
         caption += f"; all but the upper left: running means over {counted(choices.smooth, 'step')}"
     if any(one.measured for one in found):
-        caption += f"; below: evaluated on {benchmark}, bars: the range of the seeds, and pale: on the training batches"
+        bars = "" if one_seed else ", bars: the range of the seeds"
+        caption += f"; below: evaluated on {benchmark}{bars}, and pale: on the training batches"
     if any(one.graded for group in measured for member in group.members for one in member.evaluations):
         caption += "; grades have no pass@k"
     return Training(found, f"{caption}.{ending(measured, [benchmark], newest=False, on_the_way=True)}")

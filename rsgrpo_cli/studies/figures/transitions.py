@@ -74,8 +74,8 @@ def collect(groups: Sequence[Group], choices: Choices) -> Transitions:
     A seed that the baseline lacks is compared with the baseline's first.
 
     Raises:
-        UsageError: If the groups share no benchmark or differ in the number of samples, or there is nothing to compare.
-        MissingError: If nobody evaluated the base model and no baseline is named.
+        MissingError: If the groups share no benchmark, or nobody evaluated the base model and no baseline is named.
+        UsageError: If they differ in the number of samples, or there is nothing to compare.
     """
     groups = with_base(groups)
     benchmark = one_benchmark(groups, choices.benchmark)

@@ -38,13 +38,21 @@ def test_a_share_is_over_samples_and_a_mean_over_problems_and_seeds() -> None:
     assert (second.policies, second.by_policy) == ((1, 2), (0.25, 0.625))
 
 
+def test_one_seed_has_no_mean_over_seeds_and_no_interval_over_them() -> None:
+    way = counts(1, [2, 0])
+    several = diversity.collect([also(group("grpo", [4, 4], [4, 0]), way)], Choices()).caption
+    assert "over problems and seeds (pigeonhole bootstrap); hollow: single seeds; right: means over seeds" in several
+    one = diversity.collect([also(group("grpo", [4, 4]), way)], Choices()).caption
+    assert one.endswith("bars: 95% intervals over problems (bootstrap); right: against the step.")
+
+
 def test_policies_on_the_way_have_a_legend_and_whole_steps(tmp_path: Path) -> None:
     grpo = also(group("grpo", [4, 4]), counts(1, [2, 0]))
     for name, groups, count in (("alone", [group("grpo", [4, 4])], 0), ("way", [base([1, 1]), grpo], 1)):
         found = diversity.collect(groups, Choices())
         diversity.draw(found, tmp_path / f"{name}.svg")
         texts = re.findall(r"<!-- (.*?) -->", (tmp_path / f"{name}.svg").read_text())
-        assert ("right: means over seeds against the step" in found.caption) == bool(count)
+        assert ("right: against the step" in found.caption) == bool(count)
         assert texts.count("grpo") == 1 + count  # the row's label; the legend's
         # Steps run from 0 to 2: without a care for whole ones there are ticks at 0.5 and 1.5, too.
         assert [text for text in texts if text in ("0", "1", "2")] == ["0", "1", "2"] * count

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.errors import RsgrpoError, UsageError
 from rsgrpo_cli.studies.figures import frontier
 from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.groups import Group
@@ -75,5 +75,5 @@ def test_weights_between_the_base_model_and_the_policy_are_a_line_of_their_own()
     ],
 )
 def test_what_cannot_be_drawn_is_refused(choices: Choices, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(RsgrpoError, match=told):
         frontier.collect([group("grpo", [4, 4])], choices)

@@ -33,6 +33,10 @@ def test_a_single_problem_has_no_band() -> None:
     assert (curve.lows, curve.highs) == ((), ())
 
 
+def test_the_interval_of_one_seed_is_over_problems_alone() -> None:
+    assert passk.collect([group("one", [2, 1])], Choices()).caption.endswith("intervals over problems (bootstrap).")
+
+
 def test_each_curve_goes_up_to_its_own_samples_unless_k_is_given() -> None:
     groups = [group("few", [1, 2]), group("many", [1, 2], n=8)]
     assert [curve.ks[-1] for curve in passk.collect(groups, Choices()).curves] == [4, 8]

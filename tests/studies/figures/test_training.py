@@ -34,6 +34,17 @@ def test_a_line_is_the_mean_of_the_seeds_and_a_band_their_range() -> None:
     assert line.highs == pytest.approx((0.2, 0.4))
 
 
+def test_only_several_seeds_have_a_mean_and_a_range() -> None:
+    several = with_metrics(group("grpo", [4, 4], [4, 0]), metrics(0.0), metrics(0.0))
+    assert training.collect([several], Choices(smooth=1)).caption == (
+        "2 seeds; lines: means over seeds, bands: the range of the seeds; below: evaluated on toy, bars: the range of "
+        "the seeds, and pale: on the training batches."
+    )
+    one = with_metrics(group("grpo", [4, 4]), metrics(0.0))
+    told = training.collect([one], Choices(smooth=1)).caption
+    assert told == "1 seed; below: evaluated on toy, and pale: on the training batches."
+
+
 def test_running_means_leave_out_what_is_not_known() -> None:
     found = training.running_mean(np.array([1.0, np.nan, 3.0, 5.0]), 2)
     assert found == pytest.approx([1.0, 1.0, 3.0, 4.0])
