@@ -143,9 +143,22 @@ SetOption = Annotated[
         help="Any other setting (docs/settings.md), for example update.weight_decay=0.1.",
     ),
 ]
+
+
+def _evaluated_name(given: str | None) -> str | None:
+    from rsgrpo_cli.report.measuring import evaluated_name
+
+    return evaluated_name(given) if given else given
+
+
 EvaluatedOn = Annotated[
     str | None,
-    typer.Option("--benchmark", metavar="NAME", help="Which benchmark, if there are several; by default the only one."),
+    typer.Option(
+        "--benchmark",
+        metavar="NAME",
+        callback=_evaluated_name,
+        help="Which benchmark, if there are several; by default the only one.",
+    ),
 ]
 Places = Annotated[
     list[str],
@@ -242,7 +255,11 @@ def _single(setting: Setting, found: Any) -> Any:
         return found
     if len(set(found)) > 1:
         flag, values = setting.flags[0], " and ".join(found)
-        raise UsageError(f"{flag} is given twice: {values}", f"give it once, with commas: {flag} {','.join(found)}")
+        each = dict.fromkeys(value for text in found for value in text.split(","))
+        once = "give it once" + (
+            f", with commas: {flag} {','.join(each)}" if setting.name != "eval.num_samples" else ""
+        )
+        raise UsageError(f"{flag} is given twice: {values}", once)
     return found[0] if found else None
 
 

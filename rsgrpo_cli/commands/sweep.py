@@ -74,6 +74,8 @@ def sweep(
     place = RUNS / options.file_name(chosen, "--name")
     if RunDir.is_there(place):
         raise UsageError(f"{place} is a run, and a sweep is a folder of runs", "give the sweep another --name")
+    if keep is not None and keep.exists() and not keep.is_dir():
+        raise UsageError(f"--keep {keep} is a file", "give a directory")
     kept = keep / chosen if keep else None
     begun = as_begun(place, grid.cells(), kept)
     whole = with_functions([cell.config for cell in begun])

@@ -1,11 +1,11 @@
-"""The command that makes an evaluation that is asked for and not there."""
+"""The name of an evaluation that is asked for, and the command that makes one that is not there."""
 
 from __future__ import annotations
 
 from rsgrpo_cli.run_commands import benchmark_flags, command, eval_command, sampling_flags
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import evaluations
-from rsgrpo_cli.tasks.sources import flags_of_benchmark
+from rsgrpo_cli.tasks.sources import flags_of_benchmark, source_name
 
 Made = tuple[RunDir, int, str]
 """An evaluation: its run, its policy, its name."""
@@ -29,3 +29,12 @@ def measure_command(run: RunDir, version: int | None, benchmark: str | None = No
     else:
         on = flags_of_benchmark(run.config(), benchmark)
     return command(run, "eval", *on) if version is None else eval_command(run, version, None, *on)
+
+
+def evaluated_name(benchmark: str) -> str:
+    """The name that evaluations on a benchmark have, also where it is given as `eval` takes it: a file, one on the Hub.
+
+    Args:
+        benchmark: The benchmark, or the name of an evaluation.
+    """
+    return source_name(benchmark)

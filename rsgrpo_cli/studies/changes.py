@@ -10,7 +10,7 @@ Shape suffixes: M problems of a benchmark.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.report.evaluations import load
 from rsgrpo_cli.run_dir import WHOLE, RunDir
-from rsgrpo_cli.studies.groups import FloatArray, Group
+from rsgrpo_cli.studies.groups import FloatArray, Group, by_seed
 from rsgrpo_cli.studies.results import Counts, Result
 
 
@@ -30,11 +30,13 @@ class Changes:
         new: Problems that it solves and the base model does not.
         lost: The reverse.
         by: Which samples count, in words; empty where both have the same number and all do.
+        seeds: Which seeds count, in words; empty where each has a base model of its own.
     """
 
     new: float
     lost: float
     by: str = ""
+    seeds: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +51,16 @@ class _Pair:
 
 
 def changes(groups: Sequence[Group], benchmarks: Sequence[str]) -> dict[str, Changes]:
-    """Those of each group whose runs all have a base model among the groups."""
+    """Those of each group whose base model is among the groups."""
     bases = [member for group in groups if group.is_base for member in group.members]
     found = {}
-    for group in groups:
-        pairs = [(member, base) for member in group.members if (base := _base_of(member, bases))]
-        if not group.is_base and len(pairs) == len(group.members):
-            found[group.label] = _added([_pair(*pair, name) for pair in pairs for name in benchmarks], len(pairs))
+    for group in (one for one in groups if not one.is_base):
+        of_model = [base for base in bases if base.config.model.name == group.members[0].config.model.name]
+        if of_model:
+            pairs, told = by_seed(group, of_model, "the base model")
+            added = _added([_pair(*pair, name) for pair in pairs for name in benchmarks], len(pairs))
+            found[group.label] = replace(added, seeds=told)
     return found
-
-
-def _base_of(member: Result, bases: Sequence[Result]) -> Result | None:
-    """The evaluated base model of a run: of the same model, and of the same seed where there is one."""
-    same = [base for base in bases if base.config.model.name == member.config.model.name]
-    return next((base for base in same if base.config.seed == member.config.seed), same[0] if same else None)
 
 
 def _added(pairs: Sequence[_Pair], seeds: int) -> Changes:

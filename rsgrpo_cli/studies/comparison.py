@@ -23,7 +23,7 @@ from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, cross
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.studies.changes import changes
 from rsgrpo_cli.studies.comparable import ending, is_graded, require_comparable, unlike
-from rsgrpo_cli.studies.groups import FloatArray, Group, intervals_over, require_samples
+from rsgrpo_cli.studies.groups import FloatArray, Group, intervals_over, require_samples, told_seeds
 from rsgrpo_cli.wording import counted
 
 Correction = Literal["bonferroni", "none"]
@@ -77,6 +77,7 @@ class Comparison:
         changes: Group -> problems that it solves and the base model does not, and the reverse, per seed on average
             and by as many samples of each; empty without a base model.
         changed_by: Group -> which samples those are, where it and its base model have other numbers.
+        changed_over: Group -> which seeds those are over, where some have no base model of their own.
         correction: How the intervals were widened that `differs` goes by.
     """
 
@@ -87,6 +88,7 @@ class Comparison:
     entries: tuple[Entry, ...]
     changes: dict[str, tuple[float, float]]
     changed_by: dict[str, str]
+    changed_over: dict[str, str]
     correction: Correction
 
     def entry(self, label: str, benchmark: str, column: Column) -> Entry:
@@ -103,16 +105,16 @@ class Comparison:
 
     def caption(self) -> str:
         """What the numbers are, in words."""
-        seeds = sorted({len(one.members) for one in self.groups})
         counts = [f"{name}: {counted(int(_known(self.groups, name).sum()), 'problem')}" for name in self.benchmarks]
-        told = "1 seed" if seeds == [1] else f"{' or '.join(map(str, seeds))} seeds"
-        parts = ["; ".join(counts), *([self.samples()] if self.samples() else []), told]
+        over = ", ".join(f"{label} {which}" for label, which in self.changed_over.items() if label in self.changes)
+        parts = ["; ".join(counts), self.samples(), told_seeds(self.groups)]
+        parts += [f"Newly solved and lost: {over}"] if over else []
         intervals = intervals_over(self.groups)
         if len(self.groups) > 1:
             intervals += f", marked * where the interval of the difference to {self.baseline.label}"
             intervals += ", widened for the number of differences (Bonferroni)," if self.correction != "none" else ""
             intervals += " excludes 0"
-        return ". ".join([*parts, intervals]) + "." + ending(self.groups, self.benchmarks)
+        return ". ".join(part for part in [*parts, intervals] if part) + "." + ending(self.groups, self.benchmarks)
 
     def unlike(self) -> list[str]:
         """What differs between the evaluations beside the settings of the groups, as sentences."""
@@ -171,6 +173,7 @@ def compare_groups(
         tuple(entries),
         {label: (one.new, one.lost) for label, one in changed.items()},
         {label: one.by for label, one in changed.items() if one.by},
+        {label: one.seeds for label, one in changed.items() if one.seeds},
         correction,
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.report.evaluations import require_line, split_line, split_on_line, split_place
+from rsgrpo_cli.report.evaluations import require_line, split_label, split_line, split_on_line, split_place
 from rsgrpo_cli.run_commands import for_each, place_by_fraction, to_measure
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.staleness import place_flags
@@ -152,6 +153,19 @@ def _in_folder(folder: Path) -> list[Result]:
     if not found:
         raise MissingError(f"{folder} has no runs and no results in it", "rsgrpo ls lists what is there")
     return found
+
+
+def left_out(places: Sequence[str]) -> str:
+    """Which runs of sweeps `find` passes over, as they are not trained, as a sentence; "" if there are none."""
+    folders = [RunDir.locate_folder(split_place(split_label(place)[1])[0]) for place in places]
+    sweeps = [folder for folder in folders if folder.is_dir() and not RunDir.is_there(folder)]
+    runs = [RunDir(path.parent) for folder in sweeps for path in sorted(folder.glob("[!.]*/config.json"))]
+    begun = [str(run.path) for run in runs if run.origin() is not None and not run.newest_version()]
+    if not begun:
+        return ""
+    more = f" and {counted(len(begun) - 1, 'other')}" if len(begun) > 1 else ""
+    folder = Path(begun[0]).parent
+    return f"{begun[0]}{more} left out: nothing was trained there yet; rsgrpo ls {shlex.quote(str(folder))} tells more"
 
 
 def _each_once(found: Sequence[Result]) -> list[Result]:

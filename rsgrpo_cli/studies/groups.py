@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from rsgrpo_cli.studies.canary import alike
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.kept import then_keep_anew
 from rsgrpo_cli.studies.results import Counts, Result
+from rsgrpo_cli.wording import counted, plural
 
 FloatArray = NDArray[np.float64]
 _SEED = re.compile(r"[-_.]?seed[-_]?[0-9]+$")
@@ -75,6 +77,38 @@ class Group:
         require_samples([self], [benchmark], k, policy)
         counts = self.counts(benchmark, policy)
         return np.stack([pass_at_k(one.n_M, one.correct_M, k) for one in counts])
+
+
+def told_seeds(groups: Sequence[Group]) -> str:
+    """How many seeds groups have: 8 seeds; and which have fewer: 8 seeds (grpo 7)."""
+    numbers = {group.label: len(group.members) for group in groups}
+    most = max(numbers.values())
+    fewer = ", ".join(f"{label} {number}" for label, number in numbers.items() if number < most)
+    return counted(most, "seed") + (f" ({fewer})" if fewer else "")
+
+
+Pair = tuple[Result, Result]
+
+
+def by_seed(group: Group, others: Sequence[Result], name: str) -> tuple[list[Pair], str]:
+    """Each member beside the one of its own seed among others, whose samples are drawn with the same random numbers.
+
+    Args:
+        group: The group.
+        others: Those that it is compared with, at least one.
+        name: What they are called.
+
+    Returns:
+        The pairs of the seeds that both have, or with the first of the others where that is none; and in words how
+        they are not all seeds with their own, empty where they are.
+    """
+    known = {other.config.seed: other for other in reversed(others)}
+    pairs = [(member, known[member.config.seed]) for member in group.members if member.config.seed in known]
+    lacking = [seed for seed in group.seeds if seed not in known]
+    if not pairs:
+        return [(member, others[0]) for member in group.members], f"against seed {others[0].config.seed} of {name}"
+    told = f"without {plural(len(lacking), 'seed')} {', '.join(map(str, lacking))}, which {name} lacks"
+    return pairs, told if lacking else ""
 
 
 def of_one_seed(groups: Sequence[Group]) -> bool:
@@ -162,19 +196,41 @@ def group_results(found: Sequence[Result]) -> list[Group]:
 def _grouped(found: Sequence[tuple[str, Result]]) -> list[Group]:
     made: dict[str, list[Result]] = {}
     apart = differing([result for label, result in found if not label and result.is_base])
+    together = _together([result for label, result in found if not label and not result.is_base])
     for label, result in found:
-        made.setdefault(label or _label(result, apart), []).append(result)
+        name = label or _label(result, apart)
+        made.setdefault(name if label else together.get(name, name), []).append(result)
     groups = [_group(label, members) for label, members in made.items()]
     _require_alike_code([member for group in groups for member in group.members])
     return sorted(groups, key=lambda group: not group.is_base)
 
 
+def _together(found: Sequence[Result]) -> dict[str, str]:
+    """Labels of runs of the same settings and other seeds -> what all of these are called: what their names share."""
+    kinds: dict[str, dict[str, list[int]]] = {}
+    for result in found:
+        of_kind = kinds.setdefault(json.dumps(_deciding(result), sort_keys=True), {})
+        of_kind.setdefault(_label(result), []).append(result.config.seed)
+    shared: dict[str, str] = {}
+    for labels in kinds.values():
+        seeds = [seed for each in labels.values() for seed in each]
+        if len(labels) > 1 and len(seeds) == len({*seeds}):
+            alike = takewhile(lambda letters: len({*letters}) == 1, zip(*labels, strict=False))
+            start = "".join(letters[0] for letters in alike).rstrip("0123456789-_. ")
+            others = {_label(result) for result in found} - {*labels}
+            shared |= dict.fromkeys(labels, " / ".join(labels) if start in ("", *others) else start)
+    return shared
+
+
 def _label(result: Result, apart: Iterable[str] = ()) -> str:
-    """What its group is called; of a base model, with the settings in which base models of several kinds differ."""
+    """What its group is called: as its runs are, without their seeds; as its sweep, where they have nothing else.
+
+    A base model's has the settings in which base models of several kinds differ.
+    """
     if result.is_base:
         own = _deciding(result)
         return " ".join([BASE, *(f"{name.rpartition('.')[2]}={own.get(name)}" for name in apart)])
-    return _SEED.sub("", result.name) or result.name
+    return _SEED.sub("", result.name) or result.sweep or result.name
 
 
 def _group(label: str, found: Sequence[Result]) -> Group:

@@ -9,9 +9,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.config import RunConfig, changed_fields
 from rsgrpo_cli.run_commands import for_each, settings_flags, trust_of
 from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import SUMMARY
+from rsgrpo_cli.tasks.sources import source_name
 
 ANEW = "to go on with the sweep, leave its settings as they were; for others, choose another --name"
 _EVALUATION = ("eval.benchmark", "eval.num_samples", "eval.k")
@@ -36,6 +39,25 @@ def differences(there: RunConfig, wanted: RunConfig) -> dict[str, tuple[Any, Any
     return changed
 
 
+def as_measured(run: RunDir, wanted: RunConfig) -> RunConfig:
+    """The settings of a run; those of the evaluations that are asked for, where it was given these later."""
+    there = run.config()
+    if not wanted.benchmarks or not all(_is_measured(run, wanted, name) for name in wanted.benchmarks):
+        return there
+    given = {name: getattr(wanted.eval, name) for name in ("benchmark", "num_samples", "k")}
+    return there.model_copy(update={"eval": there.eval.model_copy(update=given)})
+
+
+def _is_measured(run: RunDir, wanted: RunConfig, benchmark: str) -> bool:
+    """Whether the last policy of a cell was evaluated with as many samples as are asked for, and for each k."""
+    name = source_name(benchmark)
+    path = run.evaluation(wanted.train.steps, name) / "summary.parquet"
+    if not path.is_file():
+        return False
+    made, asked = read_lineage(path, SUMMARY).config, wanted.eval.for_benchmark(name)
+    return bool(made["num_samples"] >= asked.samples and {*asked.k} <= {*made["k"]})
+
+
 def next_step(runs: Sequence[tuple[RunDir, RunConfig]], *, keeps: bool = False) -> str:
     """What to do where runs are there with other settings than are asked for; nothing that is there is lost by it.
 
@@ -47,7 +69,7 @@ def next_step(runs: Sequence[tuple[RunDir, RunConfig]], *, keeps: bool = False) 
         return ANEW
     made: dict[Command, None] = {}
     for run, wanted in runs:
-        changed = differences(run.config(), wanted)
+        changed = differences(as_measured(run, wanted), wanted)
         if not _can_be_added(wanted, changed):
             return ANEW
         made |= dict.fromkeys(_commands(run, wanted, changed))

@@ -92,7 +92,7 @@ class Sweep:
         run = RunDir(self.place / cell.name)
         if not RunDir.is_there(run.path):
             return False
-        self._require_same(cell.name, run.config(), cell.config)
+        self._require_same(cell.name, other_settings.as_measured(run, cell.config), cell.config)
         return (
             self.kept is None
             and run.newest_version() >= cell.config.train.steps

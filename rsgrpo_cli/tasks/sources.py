@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -151,10 +152,12 @@ def source_name(dataset: str) -> str:
     """The short name of a dataset: of a file, its own without folder and suffix."""
     if is_known_by_name(dataset):
         return dataset
-    stem = Path(dataset).stem if is_data_file(Path(dataset)) else dataset
+    stem = unicodedata.normalize("NFC", Path(dataset).stem if is_data_file(Path(dataset)) else dataset)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.")
-    # A name in another script still needs one that files and directories can have.
-    return name or f"dataset-{hashlib.sha256(stem.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    if name and not any(letter.isalnum() for letter in stem if not letter.isascii()):
+        return name
+    # Letters that no file's name should need are left out, and what tells it from another name is put behind the rest.
+    return f"{name or 'dataset'}-{hashlib.sha256(stem.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
 def _refuse_columns(dataset: str, *columns: str | None) -> None:

@@ -63,6 +63,16 @@ def test_two_runs_are_compared_on_the_benchmark_that_both_have(cli: Cli, two: tu
     assert (compared.code, compared.json["benchmark"]) == (0, "more")
 
 
+def test_a_benchmark_is_named_as_it_was_given(cli: Cli, two: tuple[Path, Path]) -> None:
+    run, other = two
+    file = problems("p/épreuves.jsonl", (3, 3), (3, 4))
+    for one in two:
+        assert cli("eval", "--run", one, "--benchmark", file, *FEW).code == 0
+    compared = cli("compare", run, other, "--benchmark", file, "--json")
+    assert (compared.code, compared.json["benchmark"][:8]) == (0, "preuves-"), compared.err
+    assert cli("compare", f"a={run}", f"b={other}", "--benchmark", "épreuves").code == 0
+
+
 def test_a_policy_is_not_told_by_the_evaluation_of_another(cli: Cli, two: tuple[Path, Path]) -> None:
     run, other = two
     file = problems("base.jsonl", (3, 3), (3, 4))

@@ -70,6 +70,12 @@ CELLS = ("--name", "s", "--set", "advantage.beta=0,4", "--steps", "2", "-n", "2"
             "once, with commas: --beta 2,4",
         ),
         (
+            ["--name", "s", "--steps", "2", "--steps", "1,2", "--dry-run"],
+            "--steps is given twice: 2 and 1,2",
+            "give it once, with commas: --steps 2,1\n",
+        ),
+        (["--name", "s", "-n", "8", "-n", "4", "--dry-run"], "--num-samples is given twice: 8 and 4", "give it once\n"),
+        (
             ["--name", "s", "--estimator", "grpo", "--estimator", "rloo", "--dry-run"],
             "--estimator is given twice",
             "grpo,rloo",

@@ -243,8 +243,28 @@ def test_base_models_that_differ_are_groups_of_their_own(tmp_path: Path) -> None
     assert table.changes == {"name-toy-hard": (1.0, 0.0), "name-toy": (1.0, 0.0)}
     with pytest.raises(UsageError, match=r"both: base-seed0-1a2b has model\.name toy, and base-seed0-3c4d toy-hard"):
         find_groups([f"both={tmp_path / name}.parquet" for name in ("base-seed0-1a2b", "base-seed0-3c4d")])
-    with pytest.raises(UsageError, match="needs one base model, and these runs started from several"):
-        baseline_group(with_base(find_groups([f"{place}@2"])), None, "transitions", "toy")
+    for groups in (found, with_base(find_groups([f"{place}@2"]))):
+        with pytest.raises(UsageError, match="needs one base model, and these runs started from several"):
+            baseline_group(groups, None, "transitions", "toy")
+
+
+def test_runs_of_the_same_settings_are_a_group_whatever_their_names(tmp_path: Path) -> None:
+    names = [("mine_0", 0), ("mine_1", 1), ("other", 2), ("again", 0)]
+    made = {name: keep(tmp_path / name, result(name, seed, [1, 0])) for name, seed in names}
+    beta: dict[str, Any] = {"advantage__beta": 8}
+    made |= {name: keep(tmp_path / name, result(name, seed, [1, 1], **beta)) for name, seed in (("x", 0), ("y", 1))}
+
+    def labels(*wanted: str) -> dict[str, tuple[int, ...]]:
+        return {group.label: group.seeds for group in find_groups([made[name] for name in wanted])}
+
+    assert labels("mine_0", "mine_1", "x", "y") == {"mine": (0, 1), "x / y": (0, 1)}
+    assert labels("mine_0", "other", "x") == {"mine_0 / other": (0, 2), "x": (0,)}
+    assert labels("mine_0", "again") == {"mine_0": (0,), "again": (0,)}  # one seed twice: these are two things
+
+
+def test_runs_that_have_nothing_but_a_seed_in_their_names_are_called_after_their_sweep(tmp_path: Path) -> None:
+    place = keep(tmp_path, *(replace(result(f"seed{seed}", seed, [1, 0]), sweep="mine") for seed in (0, 1)))
+    assert {group.label: group.seeds for group in find_groups([place])} == {"mine": (0, 1)}
 
 
 def test_a_mean_over_other_policies_is_refused(tmp_path: Path) -> None:
@@ -339,3 +359,21 @@ def test_each_run_is_compared_with_the_base_model_of_its_own_seed(tmp_path: Path
     found = find_groups([f"one={one}", f"two={two}"])
     table = compare_groups(found, ["toy"], [("pass", 1)], found[0])
     assert table.changes == {"one grpo": (1.0, 0.0), "two grpo": (0.0, 1.0)}
+    assert "Newly solved and lost: " not in table.caption()
+
+
+def test_a_seed_without_a_base_model_counts_for_no_problem_solved_or_lost(tmp_path: Path) -> None:
+    """Another seed's base model has other samples: what differs would be chance."""
+    place = keep(
+        tmp_path / "s",
+        result("base-seed0-1a2b", 0, [0, 0, 1, 1], steps=0),
+        result("grpo-seed0", 0, [1, 0, 1, 0], advantage__estimator="grpo"),
+        result("grpo-seed1", 1, [1, 1, 0, 0], advantage__estimator="grpo"),
+        result("beta4-seed3", 3, [1, 1, 1, 1], advantage__beta=4),
+    )
+    groups = find_groups([place])
+    table = compare_groups(groups, ["toy"], [("pass", 1)], groups[0])
+    assert table.changes == {"grpo": (1.0, 1.0), "beta4": (2.0, 0.0)}
+    assert ". 2 seeds (base 1, beta4 1). Newly solved and lost: " in table.caption()
+    assert "grpo without seed 1, which the base model lacks" in table.caption()
+    assert "beta4 against seed 0 of the base model" in table.caption()

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from rsgrpo_cli.artifacts import Lineage, write_table
 from rsgrpo_cli.config import Overrides, difference, override
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import SUMMARY
 from rsgrpo_cli.studies.grid import Grid
 from rsgrpo_cli.studies.sweep import Sweep
 from tests.studies.test_groups import keep, result
@@ -86,6 +88,21 @@ def test_a_sweep_that_keeps_results_names_the_same_command(place: Path, kept: Ca
         "another --keep; or choose another --name"
     )
     assert hint(place, {"eval.temperature": 0.5}, folder) == LEAVE
+
+
+def test_a_cell_that_was_given_the_evaluation_later_is_done(place: Path) -> None:
+    planned = Sweep(place, Grid(MADE | {"eval.num_samples": 8, "eval.k": [1, 8]}, seeds=(0, 1)).cells())
+    lineage = Lineage("eval", {"num_samples": 8, "k": [1, 2, 8]}, {}, policy_version=2)
+    for cell in planned.cells:
+        folder = RunDir(place / cell.name).evaluation(2, cell.config.benchmarks[0])
+        folder.mkdir(parents=True)
+        with pytest.raises(UsageError, match="is there with eval"):
+            planned.is_done(cell)
+        write_table(folder / "summary.parquet", SUMMARY.schema.empty_table(), SUMMARY, lineage)
+        planned.is_done(cell)  # without the other files it may be stale, but it is what was asked for
+    more = Sweep(place, Grid(MADE | {"eval.num_samples": 8, "eval.k": [1, 4]}, seeds=(0, 1)).cells())
+    with pytest.raises(UsageError, match="is there with eval"):
+        more.is_done(more.cells[0])
 
 
 def test_a_result_whose_run_is_gone_cannot_be_given_more(place: Path) -> None:

@@ -195,6 +195,16 @@ def test_a_name_in_another_script_is_still_a_name() -> None:
     assert source_name("a.JSONL") == "a"
 
 
+def test_names_that_differ_in_letters_with_accents_stay_apart() -> None:
+    names = [source_name(f"d/{stem}.jsonl") for stem in ("a", "aä", "aö", "épreuves", "épreuve s")]
+    assert names[0] == "a"
+    assert len({*names}) == len(names)
+    assert names[3].startswith("preuves-")
+    # The same letter in two pieces, as other systems write it into a file's name.
+    assert source_name("a\u0308.jsonl") == source_name("\u00e4.jsonl")
+    assert source_name("a – b.jsonl") == "a-b"  # a dash is no letter
+
+
 def test_large_rows_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, sizes = tmp_path / "a.parquet", list[tuple[int, int]]()
     pictures = [{"bytes": bytes([number]) * 1000, "path": None} for number in range(100)]

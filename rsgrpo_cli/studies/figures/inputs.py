@@ -9,7 +9,7 @@ from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run_commands import choose_benchmark, for_each, to_measure
 from rsgrpo_cli.run_dir import WHOLE
 from rsgrpo_cli.studies.comparable import require_comparable, shared_benchmarks
-from rsgrpo_cli.studies.groups import BASE, Group, differing
+from rsgrpo_cli.studies.groups import BASE, Group, differing, told_seeds
 from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
 
@@ -78,9 +78,9 @@ def baseline_group(groups: Sequence[Group], label: str | None, kind: str, benchm
         MissingError: If none is named, and nobody evaluated the base model.
     """
     if label is None:
-        base = next((group for group in groups if group.is_base), None)
-        if base is not None:
-            return base
+        bases = [group for group in groups if group.is_base]
+        if len(bases) == 1:
+            return bases[0]
         members = [member for group in groups for member in group.members]
         if any(one.policy == 0 for member in members for one in member.evaluations):
             told = f"{kind} needs one base model, and these runs started from several"
@@ -147,11 +147,3 @@ def about(groups: Sequence[Group], benchmark: str) -> str:
     """The benchmark, its problems and the seeds, in words."""
     problems = len(groups[0].counts(benchmark)[0].n_M)
     return f"{benchmark}, {counted(problems, 'problem')}, {told_seeds(groups)}"
-
-
-def told_seeds(groups: Sequence[Group]) -> str:
-    """For instance: 1 seed, 2 to 8 seeds."""
-    numbers = sorted({len(group.members) for group in groups})
-    if numbers == [1]:
-        return "1 seed"
-    return f"{counted(numbers[0], 'seed')}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run_commands import choose_benchmark
 from rsgrpo_cli.studies.comparable import ending, require_comparable
-from rsgrpo_cli.studies.figures.inputs import Choices, told_seeds, trained, with_base
+from rsgrpo_cli.studies.figures.inputs import Choices, trained, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
-from rsgrpo_cli.studies.groups import Group, of_one_seed
+from rsgrpo_cli.studies.groups import Group, of_one_seed, told_seeds
 from rsgrpo_cli.wording import counted
 
 FloatArray = NDArray[np.float64]

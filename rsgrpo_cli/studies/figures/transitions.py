@@ -25,7 +25,7 @@ from rsgrpo_cli.studies.figures.inputs import (
     with_base,
 )
 from rsgrpo_cli.studies.figures.style import canvas
-from rsgrpo_cli.studies.groups import Group
+from rsgrpo_cli.studies.groups import Group, Pair, by_seed
 from rsgrpo_cli.studies.results import Counts
 from rsgrpo_cli.wording import counted
 
@@ -71,7 +71,7 @@ class Transitions:
 def collect(groups: Sequence[Group], choices: Choices) -> Transitions:
     """The transitions from the baseline to every other group, seed by seed.
 
-    A seed that the baseline lacks is compared with the baseline's first.
+    Seeds that the baseline lacks are left out; a group that has no seed of it is compared with the baseline's first.
 
     Raises:
         MissingError: If the groups share no benchmark, or nobody evaluated the base model and no baseline is named.
@@ -84,25 +84,26 @@ def collect(groups: Sequence[Group], choices: Choices) -> Transitions:
     if not others:
         raise UsageError(f"transitions compares groups, and {baseline.label} is the only one", "name another run")
     samples = require_equal_samples([baseline, *others], benchmark, "accuracies")
-    panels = tuple(_heat(group, baseline, benchmark) for group in others)
+    paired = {group.label: by_seed(group, baseline.members, baseline.label) for group in others}
+    panels = tuple(_heat(label, pairs, benchmark) for label, (pairs, _) in paired.items())
     caption = (
         f"{about([baseline, *others], benchmark)}. Accuracy: the share of a problem's {counted(samples, 'sample')} "
         f"that is right. Each problem is in the row of its accuracy under {baseline.label} and in the column of that "
         "under the group; the bin 0 has none right, (0, 0.4] some and at most 0.4, and so on. In a cell: "
         "problems per seed on average, and their share of all; shade: share of the row."
     )
+    caption += "".join(f" {label} {told}." for label, (_, told) in paired.items() if told)
     caption += ending([baseline, *others], [benchmark])
     return Transitions(baseline.label, BINS, panels, caption)
 
 
-def _heat(group: Group, baseline: Group, benchmark: str) -> Heat:
-    before = dict(zip(baseline.seeds, baseline.counts(benchmark), strict=True))
-    first = next(iter(before.values()))
+def _heat(label: str, pairs: Sequence[Pair], benchmark: str) -> Heat:
+    counts = [(before.counts(benchmark), after.counts(benchmark)) for after, before in pairs]
     total = np.zeros((len(BINS), len(BINS)))
-    for seed, after in zip(group.seeds, group.counts(benchmark), strict=True):
-        np.add.at(total, (bins(before.get(seed, first)), bins(after)), 1)
-    mean = total / len(group.members)
-    return Heat(group.label, tuple(map(tuple, mean.tolist())), len(first.n_M))
+    for before, after in counts:
+        np.add.at(total, (bins(before), bins(after)), 1)
+    mean = total / len(pairs)
+    return Heat(label, tuple(map(tuple, mean.tolist())), len(counts[0][0].n_M))
 
 
 def bins(counts: Counts) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ def test_a_curve_is_the_mean_over_seeds_and_problems() -> None:
     assert found.curves[0].ks == (1, 2, 4)
     # 2 of 4 samples right: pass@2 = 1 - C(2,2) / C(4,2) = 5/6. Means of (1, 5/6, 0, 0) and (1, 0, 0, 0).
     assert found.curves[1].values == pytest.approx((2.5 / 8, (2 + 5 / 6) / 8, 3 / 8))
-    assert "toy, 4 problems, 1 to 2 seeds; bands: 95% intervals over problems and seeds" in found.caption
+    assert "toy, 4 problems, 2 seeds (base 1); bands: 95% intervals over problems and seeds" in found.caption
 
 
 def test_the_band_is_the_interval_of_the_table() -> None:

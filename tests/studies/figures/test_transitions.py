@@ -33,9 +33,19 @@ def test_problems_are_counted_seed_by_seed() -> None:
     assert heat.problems == 4
 
 
-def test_a_seed_that_the_base_lacks_is_compared_with_its_first() -> None:
-    (heat,) = transitions.collect([base([0, 4]), group("grpo", [0, 4], [0, 4])], Choices()).panels
+def test_a_seed_that_the_base_lacks_is_left_out_and_named() -> None:
+    found = transitions.collect([base([0, 4]), group("grpo", [0, 4], [4, 0])], Choices())
+    (heat,) = found.panels
+    assert (heat.counts[0][0], heat.counts[3][3]) == (1.0, 1.0)  # seed 1, with 0 -> 1 and 1 -> 0, does not count
+    assert found.caption.endswith(" grpo without seed 1, which base lacks.")
+
+
+def test_a_group_that_has_no_seed_of_the_base_is_compared_with_its_first() -> None:
+    grpo = group("grpo", [4, 4], [0, 4])
+    found = transitions.collect([base([0, 4]), Group("grpo", grpo.members[1:])], Choices())
+    (heat,) = found.panels
     assert (heat.counts[0][0], heat.counts[3][3]) == (1.0, 1.0)
+    assert found.caption.endswith(" grpo against seed 0 of base.")
 
 
 def test_a_policy_of_a_sweep_is_drawn_from_the_base_models_of_the_sweep(study: str) -> None:
