@@ -13,7 +13,7 @@ from rsgrpo_cli.commands import options
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError
-from rsgrpo_cli.wording import AGAIN, counted, verb
+from rsgrpo_cli.wording import AGAIN, counted
 
 if TYPE_CHECKING:
     from rsgrpo_cli.studies.grid import Grid
@@ -126,7 +126,7 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
     with SweepDisplay(out, planned, left, at_a_time) as display:
         environment = {"OMP_NUM_THREADS": str(threads)}
         environment |= {name: value for name, value in os.environ.items() if name == "RSGRPO_TRUST"}  # for a cluster
-        runner = Jobs(left, at_a_time, environment, display.say, starter)
+        runner = Jobs(left, at_a_time, environment, display.say, starter, display.say_stopping)
         runner.run(display.tick)
     failed, skipped = ([job for job in left if job.state == state] for state in ("failed", "skipped"))
     data: dict[str, Any] = {
@@ -139,7 +139,7 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
     }
     if runner.stopping:
         raise Interrupted(
-            f"stopped; {data['done']} of {counted(data['cells'], 'run')} {verb(data['done'], 'is')} done",
+            f"stopped with {data['done']} of {counted(data['cells'], 'run')} done",
             "the same command again does what is left",
         )
     lines = _summary(planned, data, told=display.lists)

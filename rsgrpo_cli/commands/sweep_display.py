@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,11 @@ class SweepDisplay:
     def warnings(self) -> dict[str, list[str]]:
         """The first warning of each kind, and the runs that had one."""
         return dict(self._warned.values())
+
+    def say_stopping(self, at_work: Sequence[Job]) -> None:
+        """The jobs at work have been asked to stop."""
+        names = ", ".join(job.name for job in at_work)
+        self.out.info(f"stopping {names} after the part at work; press Ctrl-C again to stop at once")
 
     def say(self, job: Job) -> None:
         """A job has started or ended, or waits for another process."""

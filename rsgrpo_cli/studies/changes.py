@@ -18,7 +18,7 @@ import numpy as np
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.report.evaluations import load
 from rsgrpo_cli.run_dir import WHOLE, RunDir
-from rsgrpo_cli.studies.groups import FloatArray, Group, by_seed
+from rsgrpo_cli.studies.groups import FloatArray, Group, bases_of, by_seed
 from rsgrpo_cli.studies.results import Counts, Result
 
 
@@ -52,12 +52,11 @@ class _Pair:
 
 def changes(groups: Sequence[Group], benchmarks: Sequence[str]) -> dict[str, Changes]:
     """Those of each group whose base model is among the groups."""
-    bases = [member for group in groups if group.is_base for member in group.members]
     found = {}
     for group in (one for one in groups if not one.is_base):
-        of_model = [base for base in bases if base.config.model.name == group.members[0].config.model.name]
-        if of_model:
-            pairs, told = by_seed(group, of_model, "the base model")
+        bases = [member for base in bases_of(group, groups) for member in base.members]
+        if bases:
+            pairs, told = by_seed(group, bases, "the base model")
             added = _added([_pair(*pair, name) for pair in pairs for name in benchmarks], len(pairs))
             found[group.label] = replace(added, seeds=told)
     return found

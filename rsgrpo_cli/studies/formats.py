@@ -56,7 +56,8 @@ def tables(found: Comparison) -> Iterator[Table]:
         values = table("", *map(heading, found.columns), title=benchmark)
         for group in found.groups:
             entries = [found.entry(group.label, benchmark, column) for column in found.columns]
-            values.add_row(group.label, *(f"{one.value:z.3f}" for one in entries))
+            shown = map(_with_interval, entries) if len(found.groups) == 1 else (f"{one.value:z.3f}" for one in entries)
+            values.add_row(group.label, *shown)
         yield values
         if len(found.groups) == 1:
             continue
@@ -109,6 +110,8 @@ def _headings(found: Comparison) -> list[str]:
 
 def _markdown(found: Comparison) -> str:
     def cell(entry: Entry) -> str:
+        if len(found.groups) == 1:
+            return _with_interval(entry)
         value = f"{entry.value:z.3f}"
         value = f"**{value}**" if entry.differs else value
         return value if entry.difference is None else f"{value} ({_bare(entry)})"
@@ -125,6 +128,9 @@ def _latex(found: Comparison) -> str:
     def cell(entry: Entry) -> str:
         value = f"{scale * entry.value:.{digits}f}"
         value = rf"\textbf{{{value}}}" if entry.differs else value
+        if len(found.groups) == 1 and not math.isnan(entry.low):
+            ends = ", ".join(f"{scale * end:.{digits}f}" for end in (entry.low, entry.high))
+            return rf"{value}\,{{\scriptsize $[{ends}]$}}"
         if entry.difference is None:
             return value
         return rf"{value}\,{{\scriptsize ${scale * entry.difference:+z.{digits}f}$}}"
@@ -137,7 +143,8 @@ def _latex(found: Comparison) -> str:
     names = " & ".join([*headings, *(CHANGES if found.changes else ())])
     width = len(headings) + (len(CHANGES) if found.changes else 0)
     rows = [" & ".join([_escaped(label), *cells]) + r" \\" for label, cells in _rows(found, cell)]
-    caption = _caption(found) + f"{small} minus {found.baseline.label}."
+    of_small = "the interval" if len(found.groups) == 1 else f"minus {found.baseline.label}"
+    caption = _caption(found) + f"{small} {of_small}."
     return "\n".join(
         [
             rf"% {caption}",
@@ -165,6 +172,12 @@ def _csv(found: Comparison) -> str:
             named = {"label": label, "benchmark": everything, "metric": metric.replace(" ", "_")}
             writer.writerow(named | {"value": number})
     return text.getvalue()
+
+
+def _with_interval(entry: Entry) -> str:
+    """A value that is compared with nothing, and its own interval; of a single problem there is none."""
+    known = not math.isnan(entry.low)
+    return f"{entry.value:z.3f}" + (f" [{entry.low:z.3f}, {entry.high:z.3f}]" if known else "")
 
 
 def _bare(entry: Entry) -> str:

@@ -232,7 +232,7 @@ def _refuse_twins(cells: Iterable[Cell]) -> None:
         if cell.name in names:
             raise UsageError(
                 f"two cells are called {cell.name}",
-                "their values differ in characters that a file name cannot have: give them as named arms in a "
-                "--config file",
+                "names of runs keep a-z, A-Z, 0-9 and . _ + - alone: give them as arms in a --config file, under names "
+                "that differ in these",
             )
         names[cell.name] = made

@@ -79,6 +79,13 @@ class Group:
         return np.stack([pass_at_k(one.n_M, one.correct_M, k) for one in counts])
 
 
+def bases_of(group: Group, groups: Sequence[Group]) -> list[Group]:
+    """The base models among groups that a group's runs may have started from: those of its seeds first."""
+    model = group.members[0].config.model.name
+    found = [one for one in groups if one.is_base and one.members[0].config.model.name == model]
+    return sorted(found, key=lambda base: -len({*base.seeds} & {*group.seeds}))
+
+
 def told_seeds(groups: Sequence[Group]) -> str:
     """How many seeds groups have: 8 seeds; and which have fewer: 8 seeds (grpo 7)."""
     numbers = {group.label: len(group.members) for group in groups}

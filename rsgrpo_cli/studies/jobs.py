@@ -128,6 +128,7 @@ class Jobs:
         environment: Environment variables of their commands.
         say: Called with a job whenever it starts or ends, or has to wait for another process.
         starter: What starts them.
+        say_stopping: Called with the jobs at work once they are asked to stop.
     """
 
     def __init__(
@@ -137,10 +138,12 @@ class Jobs:
         environment: Mapping[str, str],
         say: Callable[[Job], None],
         starter: Starter = start_here,
+        say_stopping: Callable[[Sequence[Job]], None] = lambda _: None,
     ) -> None:
-        self.jobs, self.slots, self.say = jobs, slots, say
+        self.jobs, self.slots, self.say, self.say_stopping = jobs, slots, say, say_stopping
         self.environment, self.starter = environment, starter
         self.stopping = False
+        self._told_stopping = False
         self._looked = 0.0
 
     def run(self, tick: Callable[[], None] = lambda: None) -> None:
@@ -155,6 +158,9 @@ class Jobs:
                 for job in self.running:
                     self._look_after(job)
                 self._give_up_some()
+                if self.stopping and self.running and not self._told_stopping:
+                    self._told_stopping = True
+                    self.say_stopping(self.running)
                 tick()
                 if not self.running and (self.stopping or not self.waiting):
                     return
@@ -222,9 +228,10 @@ class Jobs:
         job.warnings += warnings_in(job.log, job._logged)
         if code == 0:
             job._at += 1
+        if self.stopping and job._at < len(job.commands):
+            self._end(job, "stopped")  # also where a command had its last part at work, and others would follow
+        elif code == 0:
             self._next(job)
-        elif self.stopping:
-            self._end(job, "stopped")
         elif ended.lost and job._lost + 1 < MOST_LOST:
             job._lost += 1
             self._next(job)  # the same command resumes the run

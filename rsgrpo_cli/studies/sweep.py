@@ -229,7 +229,8 @@ def hint_of(job: Job) -> str:
     """What to do about a job that failed, for who called the sweep: that has no --run, nor --accept-changes."""
     name, _, path = job.command[:3]
     own = command(RunDir(Path(path)), name)
-    return _ACCEPTS.sub(lambda flag: f"{own} {flag[0]}", job.hint.replace(again(path), AGAIN))
+    hint = job.hint.replace(again(path), AGAIN).replace("keep both: --tag NAME; ", "")
+    return _ACCEPTS.sub(lambda flag: f"{own} {flag[0]}", hint.replace("the same command with --force", "--force"))
 
 
 def held_by(run: RunDir) -> str:

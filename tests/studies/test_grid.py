@@ -190,6 +190,10 @@ def test_places_on_the_line_are_between_the_ends(tmp_path: Path) -> None:
             "measure again: rsgrpo eval --run runs/s/cell --force",
             "measure again: rsgrpo eval --run runs/s/cell --force",
         ),
+        (
+            "keep both: --tag NAME; make it again: the same command with --force",
+            "make it again: rsgrpo train --run runs/s/cell --force",
+        ),
     ],
 )
 def test_the_hint_of_a_run_that_failed_is_one_for_the_sweep(hint: str, told: str) -> None:

@@ -14,7 +14,7 @@ from rsgrpo_cli.studies.comparable import shared_benchmarks
 from rsgrpo_cli.studies.comparison import baseline_of, compare_groups, left_out, usual_columns
 from rsgrpo_cli.studies.figures.inputs import baseline_group, with_base
 from rsgrpo_cli.studies.finding import find
-from rsgrpo_cli.studies.formats import as_data, as_text
+from rsgrpo_cli.studies.formats import as_data, as_text, tables
 from rsgrpo_cli.studies.groups import Group, find_groups
 from rsgrpo_cli.studies.results import Counts, Result
 
@@ -343,6 +343,19 @@ def test_one_group_alone_has_no_difference_in_its_caption(study: str) -> None:
     one = [Group("grpo", found[0].members[:1])]
     caption = compare_groups(one, ["toy"], [("pass", 1)], one[0]).caption()
     assert caption.endswith("1 seed. 95% intervals over problems (bootstrap).")
+
+
+def test_one_group_alone_is_shown_with_its_own_interval(study: str) -> None:
+    found = [group for group in find_groups([study]) if group.label == "grpo"]
+    table = compare_groups(found, ["toy"], [("pass", 1)], found[0])
+    (entry,) = table.entries
+    own = f"{entry.value:.3f} [{entry.low:.3f}, {entry.high:.3f}]"
+    assert f"| grpo | {own} |" in as_text(table, "markdown")
+    assert own in [cell for column in next(tables(table)).columns for cell in column._cells]
+    percent = [f"{100 * number:.1f}" for number in (entry.value, entry.low, entry.high)]
+    latex = as_text(table, "latex")
+    assert rf"{percent[0]}\,{{\scriptsize $[{percent[1]}, {percent[2]}]$}}" in latex
+    assert "In percent; small: the interval." in latex
 
 
 def test_each_run_is_compared_with_the_base_model_of_its_own_seed(tmp_path: Path) -> None:

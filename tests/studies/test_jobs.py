@@ -137,3 +137,42 @@ def test_a_ctrl_c_stops_what_is_at_work_and_starts_no_more(tmp_path: Path) -> No
     assert runner.stopping
     assert [job.state for job in jobs[1:]] == ["waiting", "waiting"]
     assert jobs[0].state == "stopped"
+
+
+class _PoliteCommand:
+    """A stand-in for a command that ends well when it is asked to stop, as it had its last part at work."""
+
+    why, lost = "", False
+
+    def __init__(self) -> None:
+        self.polls_left: int | None = None
+
+    def poll(self) -> int | None:
+        if self.polls_left is None:
+            return None
+        self.polls_left -= 1
+        return 0 if self.polls_left < 0 else None
+
+    def send_signal(self, number: int) -> None:
+        self.polls_left = 1
+
+    def terminate(self) -> None:
+        self.polls_left = 0
+
+
+def test_after_a_ctrl_c_no_further_command_of_a_job_is_started(tmp_path: Path) -> None:
+    started: list[Sequence[str]] = []
+    told: list[list[str]] = []
+
+    def start(words: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process:
+        started.append(words)
+        return _PoliteCommand()
+
+    def stop() -> None:
+        if started and not runner.stopping:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    job = Job("base", [["rollout"], ["eval"]], tmp_path / "log")
+    runner = Jobs([job], 1, {}, lambda _: None, start, lambda jobs: told.append([each.name for each in jobs]))
+    runner.run(stop)
+    assert (job.state, started, told) == ("stopped", [["rollout"]], [["base"]])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import Choices, about, fewest_samples, one_benchmark, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, note
 from rsgrpo_cli.studies.grid import spelled
-from rsgrpo_cli.studies.groups import Group, differing, of_one_seed
+from rsgrpo_cli.studies.groups import Group, bases_of, differing, of_one_seed
 from rsgrpo_cli.studies.results import Counts, Result
 
 LARGEST = 256
@@ -59,12 +59,14 @@ class Line:
         is_base: Whether it is the base model, a single point.
         points: In the order of the line.
         pulled_back: Weights between the base model's and the newest policy's, from the base model on.
+        start: The base model that it started from, where that is there.
     """
 
     label: str
     is_base: bool
     points: tuple[Point, ...]
     pulled_back: tuple[Point, ...] = ()
+    start: Point | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Frontier:
     base = [_trajectory(group, benchmark, ks) for group in groups if group.is_base]
     others = [group for group in groups if not group.is_base]
     if choices.along is None:
-        lines = [_trajectory(group, benchmark, ks) for group in others]
+        lines = [_from_base(group, groups, benchmark, ks) for group in others]
         through = "lines: from the base model through the evaluated policies; large: the newest"
     else:
         lines = _through_a_setting(others, benchmark, ks, choices.along)
@@ -130,6 +132,12 @@ def _trajectory(group: Group, benchmark: str, ks: tuple[int, int]) -> Line:
     chosen: list[int | None] = [*policies] or [None]
     points = (_point(group, benchmark, ks, one, "newest" if one is None else str(one)) for one in chosen)
     return Line(group.label, group.is_base, tuple(points), _pulled_back(group, benchmark, ks))
+
+
+def _from_base(group: Group, groups: Sequence[Group], benchmark: str, ks: tuple[int, int]) -> Line:
+    """The same of a group that was trained, with the base model among the groups that it started from."""
+    line, bases = _trajectory(group, benchmark, ks), bases_of(group, groups)
+    return replace(line, start=_trajectory(bases[0], benchmark, ks).points[-1]) if bases else line
 
 
 def _pulled_back(group: Group, benchmark: str, ks: tuple[int, int]) -> tuple[Point, ...]:
@@ -187,12 +195,11 @@ def draw(found: Frontier, path: Path) -> None:
         ((panel,),),
     ):
         chosen = looks([line.is_base for line in found.lines])
-        start = next((line.points[-1].mean for line in found.lines if line.is_base), None)
         for line, look in zip(found.lines, chosen, strict=True):
             if line.is_base:
                 _draw_base(panel, line, look)
             else:
-                _draw_line(panel, line, look, start, found.along)
+                _draw_line(panel, line, look, found.along)
         small, large = found.ks
         panel.set(xlabel=f"pass@{small}", ylabel=f"pass@{large}")
         clean(panel)
@@ -205,9 +212,9 @@ def _draw_base(panel: Any, line: Line, look: Look) -> None:
     panel.plot(*point.mean, **look.line(label=line.label, linestyle="none", markersize=13), zorder=4)
 
 
-def _draw_line(panel: Any, line: Line, look: Look, start: tuple[float, float] | None, along: str | None) -> None:
+def _draw_line(panel: Any, line: Line, look: Look, along: str | None) -> None:
     means = [point.mean for point in line.points]
-    shown = [start, *means] if start and along is None else means
+    shown = [line.start.mean, *means] if line.start else means
     panel.plot(*zip(*shown, strict=True), color=look.colour, linestyle=look.style, linewidth=1.3)
     *before, last = line.points
     if before:
@@ -222,7 +229,7 @@ def _draw_line(panel: Any, line: Line, look: Look, start: tuple[float, float] | 
             note(panel, point.at, point.mean, look.colour)
     if line.pulled_back:
         back = [*(point.mean for point in line.pulled_back), last.mean]
-        back = [start, *back] if start and line.pulled_back[0].at != "0" else back
+        back = [line.start.mean, *back] if line.start and line.pulled_back[0].at != "0" else back
         panel.plot(*zip(*back, strict=True), color=look.colour, linestyle=":", linewidth=1.2, marker=".", markersize=4)
 
 

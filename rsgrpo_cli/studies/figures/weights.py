@@ -20,7 +20,7 @@ from rsgrpo_cli.pipeline.own_estimator import require_known
 from rsgrpo_cli.pipeline.whatif import of_rewards
 from rsgrpo_cli.studies.figures.inputs import Choices, trained
 from rsgrpo_cli.studies.figures.style import beside, canvas, clean, legend, look
-from rsgrpo_cli.studies.groups import Group
+from rsgrpo_cli.studies.groups import Group, of_one_seed
 from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
 
@@ -65,6 +65,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Weights:
     methods = [_method(_label(alike), alike[0].members[0], size) for (_, size), alike in found.items()]
     sizes = " or ".join(map(str, sorted({size for _, size in found})))
     caption = f"Groups of {sizes} with every number of right answers, rewards 0 and 1, before any scaling of a step."
+    caption += _told_moving(shown)
     left_out = [group.label for group in groups if not group.is_base and group not in shown]
     if left_out:
         caption += f" Left out, since they depend on the steps before: {', '.join(left_out)}."
@@ -86,11 +87,26 @@ def _without_history(groups: Sequence[Group]) -> list[Group]:
 
 def _estimator(member: Result) -> AdvantageConfig:
     """The settings of a run's estimator, without a scale, which depends on the other groups of a step."""
-    cfg = member.config.advantage
-    if isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant":
-        beta = member.metrics[-1]["beta"] if member.metrics else cfg.beta
+    cfg, beta = member.config.advantage, _last_beta(member)
+    if isinstance(cfg, RsGrpoConfig) and beta is not None:
         cfg = RsGrpoConfig(beta=beta, denominator=cfg.denominator)
     return cfg.model_copy(update={"scale": "none"})
+
+
+def _last_beta(member: Result) -> float | None:
+    """The beta of the last step, where it has a schedule."""
+    cfg = member.config.advantage
+    if not isinstance(cfg, RsGrpoConfig) or cfg.schedule == "constant":
+        return None
+    return float(member.metrics[-1]["beta"]) if member.metrics else cfg.beta
+
+
+def _told_moving(groups: Sequence[Group]) -> str:
+    """Which beta stands for one that moves, as a sentence; "" where none does."""
+    betas = {group.label: _last_beta(group.members[0]) for group in groups}
+    told = ", ".join(f"{label} {beta:g}" for label, beta in betas.items() if beta is not None)
+    of = "" if of_one_seed(groups) else " of the first seed"
+    return f" A beta that moves is that of the last step{of}: {told}." if told else ""
 
 
 def _label(alike: Sequence[Group]) -> str:

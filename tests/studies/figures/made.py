@@ -18,9 +18,9 @@ def group(label: str, *seeds: list[int], steps: int = 2, n: int = 4, **settings:
     return Group(label, tuple(made))
 
 
-def base(*seeds: list[int], n: int = 4) -> Group:
+def base(*seeds: list[int], n: int = 4, **settings: object) -> Group:
     """The base model."""
-    return group("base", *seeds, steps=0, n=n)
+    return group("base", *seeds, steps=0, n=n, **settings)
 
 
 def also(one: Group, *more: Counts) -> Group:

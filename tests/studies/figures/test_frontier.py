@@ -1,5 +1,6 @@
 """pass@k at a small k against a large one."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,6 +64,14 @@ def test_weights_between_the_base_model_and_the_policy_are_a_line_of_their_own()
     (line,) = frontier.collect([grpo], Choices()).lines
     assert [(point.at, point.x_S) for point in line.pulled_back] == [("0.25", near(0.25)), ("0.5", near(0.375))]
     assert [point.at for point in line.points] == ["2"]
+
+
+def test_each_line_starts_at_the_base_model_of_its_own_kind() -> None:
+    hard: dict[str, Any] = {"model__name": "toy-hard"}
+    bases = [base([1, 3]), replace(base([0, 0], **hard), label="base hard")]
+    found = frontier.collect([*bases, group("a", [4, 4]), group("b", [4, 4], **hard)], Choices())
+    starts = {line.label: line.start.mean for line in found.lines if line.start}
+    assert starts == {"a": near(0.5, 1.0), "b": near(0.0, 0.0)}
 
 
 @pytest.mark.parametrize(

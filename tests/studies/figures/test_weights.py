@@ -37,8 +37,9 @@ def test_groups_of_one_estimator_are_one_line_whatever_the_learning_rate() -> No
 def test_a_schedule_has_the_beta_of_the_last_step() -> None:
     one = group("rising", [4, 4], advantage__schedule="linear", advantage__beta=2, advantage__beta_end=6)
     moved = Group("rising", tuple(replace(member, metrics=[{"beta": 3.0}]) for member in one.members))
-    (method,) = weights.collect([moved], Choices()).methods
-    assert method["beta"] == 3.0
+    found = weights.collect([moved, group("still", [4, 4], advantage__beta=2)], Choices())
+    assert found.methods[0]["beta"] == 3.0
+    assert found.caption.endswith(" A beta that moves is that of the last step: rising 3.")
 
 
 def test_what_depends_on_earlier_steps_is_refused_with_a_way_out() -> None:
