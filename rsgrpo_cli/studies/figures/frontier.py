@@ -95,7 +95,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Frontier:
     groups = with_base(groups)
     newest = choices.along is not None
     benchmark = one_benchmark(groups, choices.benchmark, newest=newest)
-    ks = _two(choices.k, fewest_samples(groups, benchmark))
+    ks = _two(choices.k, fewest_samples(groups, benchmark, newest=newest))
     base = [_trajectory(group, benchmark, ks) for group in groups if group.is_base]
     others = [group for group in groups if not group.is_base]
     if choices.along is None:

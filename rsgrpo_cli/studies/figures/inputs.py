@@ -110,9 +110,12 @@ def trained(groups: Sequence[Group], kind: str) -> list[Group]:
     return found
 
 
-def fewest_samples(groups: Sequence[Group], benchmark: str) -> int:
-    """The smallest number of samples per problem."""
-    return min(int(one.n_M.min()) for group in groups for one in group.counts(benchmark))
+def fewest_samples(groups: Sequence[Group], benchmark: str, *, newest: bool) -> int:
+    """The smallest number of samples per problem: of the newest policies, or of all that were evaluated."""
+    if newest:
+        return min(int(one.n_M.min()) for group in groups for one in group.counts(benchmark))
+    each = (one for group in groups for member in group.members for one in member.evaluations)
+    return min(int(one.n_M.min()) for one in each if one.benchmark == benchmark)
 
 
 def require_equal_samples(groups: Sequence[Group], benchmark: str, what: str) -> int:

@@ -30,6 +30,11 @@ def test_a_line_goes_through_the_policies_of_all_seeds() -> None:
     assert second.points[1].mean == (0.75, 0.75)
 
 
+def test_k_is_what_all_policies_on_the_way_have_the_samples_for() -> None:
+    grpo = also(group("grpo", [4, 4], n=8), counts(1, [2, 0], n=4))
+    assert frontier.collect([grpo], Choices()).ks == (1, 4)
+
+
 def test_seeds_without_a_policy_in_common_have_their_newest() -> None:
     one, other = group("a", [4, 4], steps=2).members[0], group("a", [0, 0], [4, 0], steps=3).members[1]
     (line,) = frontier.collect([Group("a", (one, other))], Choices()).lines
