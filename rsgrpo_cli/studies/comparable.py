@@ -184,7 +184,9 @@ def _nothing_shared(members: Sequence[Result], asked: str | None) -> MissingErro
     elif know:
         who = f"{len(know)} of {len(members)} runs {verb(len(know), 'has')}"
         told = f"no benchmark is shared by all: {told} on {wanted}, which {who}"
-    return MissingError(told, then_keep_anew(to_measure(again, "it" if len(lacking) == 1 else "them"), lacking))
+    measure = then_keep_anew(to_measure(again, "it" if len(lacking) == 1 else "them"), lacking)
+    short = [(one.run, trust_of(one.config, "train")) for one in lacking if one.is_on_its_way]
+    return MissingError(told, f"train the rest: {for_each('train', short)}; or {measure}" if short else measure)
 
 
 # -- the same problems ------------------------------------------------------------------------------------------------

@@ -107,6 +107,12 @@ class Result:
         """Whether it is a base model's: nothing was trained."""
         return self.steps == 0
 
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether a run was stopped before its end, where it is evaluated."""
+        train = self.config.train
+        return bool(self.place) and 0 < self.steps < train.steps and train.eval_every > 0
+
     def is_its_own(self, one: Counts) -> bool:
         """Whether one of its evaluations is of what it is about: of a trained policy, unless it is a base model's."""
         return self.is_base or one.policy > 0

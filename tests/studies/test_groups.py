@@ -211,6 +211,15 @@ def test_benchmarks_that_are_not_shared_are_named_with_the_command(tmp_path: Pat
         groups[0].passed("toy", 5)
 
 
+def test_a_run_that_was_stopped_is_trained_to_its_end_or_measured_where_it_is() -> None:
+    stopped = replace(result("b", 1, [1, 1], train__eval_every=5, train__steps=5), evaluations=[], place="runs/s/b")
+    groups = [Group("a", (result("a", 0, [1, 1]),)), Group("b", (stopped,))]
+    with pytest.raises(MissingError, match="b has no evaluation on toy") as caught:
+        shared_benchmarks(groups, None)
+    measure = "measure it: rsgrpo eval --run runs/s/b --benchmark toy"
+    assert caught.value.hint == f"train the rest: rsgrpo train --run runs/s/b; or {measure}"
+
+
 def test_the_label_of_a_whole_sweep_stands_before_its_groups(study: str) -> None:
     groups = find_groups([f"mine={study}"])
     assert {group.label: group.seeds for group in groups} == dict.fromkeys(
