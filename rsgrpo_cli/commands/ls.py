@@ -23,7 +23,7 @@ def ls(
         str | None, typer.Argument(metavar="[SWEEP|FOLDER]", help="Where to look.  \\[default: runs]")
     ] = None,
     sort: Annotated[
-        str, typer.Option("--sort", metavar="COLUMN", help="name, steps, reward, pass@K, or a setting.")
+        str, typer.Option("--sort", metavar="COLUMN", help="name, steps, reward, eval_reward, pass@K, or a setting.")
     ] = "name",
     k: Annotated[
         str | None, typer.Option("--k", metavar="1,32,...", help="Values of k; by default 1 and the largest one.")
@@ -52,18 +52,22 @@ def _data(found: Listing, rows: list[Row]) -> dict[str, Any]:
 
 
 def _tables(found: Listing, rows: list[Row], ks: list[int]) -> list[Table]:
+    from rsgrpo_cli.studies.listing import EVALUATED
+
     if not rows:
         return []
     names = _shown(found)
     headings = [found.headings()[name] for name in names]
     mixed = len(_benchmarks(rows)) > 1
     passed = [f"pass@{k}" for k in ks] or (["pass@1", "pass@k"] if any(row.passed for row in rows) else [])
-    made = table("run", "steps", "reward", *passed, *(["on"] if mixed else []), *headings)
+    graded = [EVALUATED] if any(row.eval_reward is not None for row in rows) else []
+    made = table("run", "steps", "reward", *graded, *passed, *(["on"] if mixed else []), *headings)
     for row in rows:
         made.add_row(
             f"{row.name} *" if row.holder else row.name,
             f"{row.steps}/{row.wanted}" if row.wanted else "base",
             number(row.reward),
+            *(number(row.eval_reward) for _ in graded),
             *([number(row.passed.get(k)) for k in ks] or _passed(row)[: len(passed)]),
             *([row.benchmark] if mixed else []),
             *(_told(row.settings.get(name)) for name in names),
@@ -97,15 +101,26 @@ def _told(value: Any) -> str:
     return "" if value is None else typed.shown(value)
 
 
+def _about_evaluations(rows: list[Row]) -> list[str]:
+    """What the columns of evaluations are on, and of."""
+    from rsgrpo_cli.studies.listing import EVALUATED
+
+    there = {EVALUATED: any(row.eval_reward is not None for row in rows), "pass@k": any(row.passed for row in rows)}
+    columns = [name for name, is_there in there.items() if is_there]
+    what, benchmarks = " and ".join(columns), _benchmarks(rows)
+    is_or_are = verb(len(columns), "is")
+    lines = [f"{what} {is_or_are} on {', '.join(benchmarks)}"] if columns and len(benchmarks) == 1 else []
+    if columns and any(row.policy not in (None, row.steps) for row in rows):
+        lines.append(f"{what} {is_or_are} of the newest policy that was evaluated, not always of the last step")
+    return lines
+
+
 def _lines(found: Listing, rows: list[Row], ks: list[int]) -> list[str]:
     hidden = len(found.differing()) - len(_shown(found))
-    policies = {row.policy for row in rows if row.policy is not None and row.policy != row.steps}
     lines = [f"* {row.name} is in use by {row.holder}" for row in rows if row.holder]
     lines += [f"{row.name} cannot be read: {row.damage}" for row in rows if row.damage]
     lines += [f"no run was evaluated for pass@{k}" for k in ks if not any(k in row.passed for row in rows)]
-    benchmarks = _benchmarks(rows)
-    lines += [f"pass@k is on {', '.join(benchmarks)}"] if len(benchmarks) == 1 else []
-    lines += ["pass@k is of the newest policy that was evaluated, not always of the last step"] if policies else []
+    lines += _about_evaluations(rows)
     lines += (
         [f"{hidden} more {plural(hidden, 'setting')} {verb(hidden, 'differs')}: rsgrpo ls --json lists them"]
         if hidden > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,7 @@ from rsgrpo_cli.rewards.rules import rules_for
 from rsgrpo_cli.run_commands import choose_benchmark, eval_command, to_measure
 from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
-from rsgrpo_cli.staleness import (
-    GRADED,
-    SAMPLED,
-    evaluation_parts,
-    place_flags,
-    policy_at,
-    require_own,
-    why_stale,
-)
+from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts, place_flags, policy_at, require_own, why_stale
 from rsgrpo_cli.step_dir import POLICY, with_policy
 
 IntArray = NDArray[np.int64]
@@ -117,7 +109,7 @@ class Evaluation:
     @property
     def is_scored(self) -> bool:
         """Whether every verdict is a 0 or 1 that a function returned: the share of right answers is the mean reward."""
-        return self.value("status_scored") is not None and self.value("status_skipped") is None
+        return are_scored(self.summary["metric"].to_pylist())
 
     def mean_rewards(self, samples: int) -> list[float | None] | None:
         """The mean reward of each problem over its first so many samples, None for one without.
@@ -140,6 +132,11 @@ class Evaluation:
         """The values of k that were asked for, where a vote says which; else all points of the curve."""
         voted = [row["k"] for row in self.summary.to_pylist() if row["metric"] == "maj"]
         return tuple(voted or (row["k"] for row in self.curve()))
+
+
+def are_scored(metrics: Collection[str]) -> bool:
+    """Whether every verdict of an evaluation is as `Evaluation.is_scored` says, by the metrics of its summary."""
+    return "status_scored" in metrics and "status_skipped" not in metrics
 
 
 Column = tuple[str, str, int | None]

@@ -6,10 +6,12 @@ Only configurations, metrics and summaries are read, so that hundreds of runs ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.config import RunConfig, decides_training
@@ -17,14 +19,17 @@ from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import MissingError, RsgrpoError, UsageError
 from rsgrpo_cli.locks import LOCKS, holder
+from rsgrpo_cli.report.evaluations import are_scored
 from rsgrpo_cli.run_dir import RUNS, RunDir
 from rsgrpo_cli.schemas import METRICS, SUMMARY
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.results import Result
 
-COLUMNS = ("name", "run", "steps", "reward", "on")
+EVALUATED = "eval_reward"
+"""The column of the mean reward of evaluations."""
+COLUMNS = ("name", "run", "steps", "reward", EVALUATED, "on")
 """What columns beside the settings are called."""
-BEST_FIRST = ("steps", "reward", "pass@")
+BEST_FIRST = ("steps", "reward", EVALUATED, "pass@")
 """Columns that are sorted from the largest value down."""
 
 
@@ -40,7 +45,8 @@ class Row:
         reward: Mean reward of the last step; None before the first.
         policy: The newest that was evaluated; None where none was.
         benchmark: On what; the first by name of several.
-        passed: k -> pass@k of that evaluation.
+        passed: k -> pass@k of that evaluation; of grades there is none.
+        eval_reward: Its mean reward, of grades; None of verdicts.
         holder: The process that works on it; "" if none does.
         damage: Why it cannot be read; "" if it can.
     """
@@ -53,6 +59,7 @@ class Row:
     policy: int | None = None
     benchmark: str = ""
     passed: dict[int, float] = field(default_factory=dict)
+    eval_reward: float | None = None
     holder: str = ""
     damage: str = ""
 
@@ -132,25 +139,44 @@ def _row(path: Path) -> Row:
 
 
 def _of_run(run: RunDir) -> Row:
-    config, steps, reward = run.config(), run.newest_version(), None
+    config, steps, metrics = run.config(), run.newest_version(), []
     if run.metrics.is_file():
-        rewards = read_table(run.metrics, METRICS, ["step", "reward_mean"])["reward_mean"].to_pylist()
-        reward = rewards[-1] if rewards else None
-    policy, benchmark, passed = _evaluation(run)
+        metrics = read_table(run.metrics, METRICS, ["step", "reward_mean", "pass@1"]).to_pylist()
     trains = run.prompts.is_file() and not run.name.startswith("base-seed")
     wanted = max(config.train.steps, steps, run.steps_begun()) if trains or steps else 0
-    return Row(
-        run.name, _settings(config, wanted), steps, wanted, reward, policy, benchmark, passed, holder=_holder(run)
-    )
-
-
-def _evaluation(run: RunDir) -> tuple[int | None, str, dict[int, float]]:
+    reward = metrics[-1]["reward_mean"] if metrics else None
+    row = Row(run.name, _settings(config, wanted), steps, wanted, reward, holder=_holder(run))
     evaluated = [version for version in run.evaluated() if run.benchmarks_of(version)]
-    if not evaluated:
-        return None, "", {}
-    name = run.benchmarks_of(max(evaluated))[0]
-    summary = read_table(run.evaluation(max(evaluated), name) / "summary.parquet", SUMMARY, ["metric", "k", "value"])
-    return max(evaluated), name, {row["k"]: row["value"] for row in summary.to_pylist() if row["metric"] == "pass"}
+    return _with_evaluation(row, run, max(evaluated), metrics) if evaluated else row
+
+
+def _with_evaluation(row: Row, run: RunDir, policy: int, metrics: Sequence[Mapping[str, Any]]) -> Row:
+    name = run.benchmarks_of(policy)[0]
+    summary = read_table(run.evaluation(policy, name) / "summary.parquet", SUMMARY, ["metric", "k", "value"])
+    values = {(one["metric"], one["k"]): one["value"] for one in summary.to_pylist()}
+    passed = {k: value for (metric, k), value in values.items() if metric == "pass"}
+    reward = values.get(("reward", None))
+    if reward is None and are_scored({metric for metric, _ in values}) and _grades(passed[1], metrics):
+        reward = passed[1]
+    return _evaluated(row, policy, name, passed, reward)
+
+
+def _evaluated(row: Row, policy: int, benchmark: str, passed: dict[int, float], reward: float | None) -> Row:
+    """A row with its newest evaluation; the mean reward is None of verdicts."""
+    passed = passed if reward is None else {}
+    return replace(row, policy=policy, benchmark=benchmark, passed=passed, eval_reward=reward)
+
+
+def _grades(right: float, metrics: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a function that returned only 0 and 1 in an evaluation gives grades: where the training has others.
+
+    Where it never returned anything but 0, nothing says that 1 would mean right.
+
+    Args:
+        right: The share of 1.
+        metrics: Of the steps of training.
+    """
+    return results.has_grades(metrics) or not (right or any(row["pass@1"] for row in metrics))
 
 
 def _of_result(result: Result) -> Row:
@@ -164,7 +190,10 @@ def _of_result(result: Result) -> Row:
     newest, fewest = whole[0], int(whole[0].n_M.min())
     ks = [1 << power for power in range(fewest.bit_length())]
     passed = {k: float(pass_at_k(newest.n_M, newest.correct_M, k).mean()) for k in ks}
-    return Row(row.name, row.settings, row.steps, row.wanted, row.reward, newest.policy, newest.benchmark, passed)
+    scored_M, reward = newest.reward_M, None
+    if scored_M is not None and (newest.graded or _grades(passed[1], result.metrics)):
+        reward = float(np.nanmean(scored_M))
+    return _evaluated(row, newest.policy, newest.benchmark, passed, reward)
 
 
 def _settings(config: RunConfig, wanted: int) -> dict[str, Any]:
@@ -186,11 +215,12 @@ def _columns(found: Listing) -> str:
     if not found.rows:
         return f"list one of the sweeps in it: rsgrpo ls {found.place / next(iter(found.sweeps))}"
     passed = [f"pass@{k}" for k in sorted({k for row in found.rows for k in row.passed})]
-    return f"columns: {', '.join(['name', 'steps', 'reward', *passed, *found.headings().values()])}"
+    graded = [EVALUATED] if any(row.eval_reward is not None for row in found.rows) else []
+    return f"columns: {', '.join(['name', 'steps', 'reward', *graded, *passed, *found.headings().values()])}"
 
 
 def ordered(found: Listing, column: str) -> list[Row]:
-    """The rows by a column: name, steps, reward, pass@K, a setting by its name or the last part of it.
+    """The rows by a column: name, steps, reward, eval_reward, pass@K, a setting by its name or the last part of it.
 
     What was measured is sorted from the best down, settings and names from the smallest up; rows without come last.
 
@@ -200,16 +230,16 @@ def ordered(found: Listing, column: str) -> list[Row]:
     settings = found.differing()
     named = {heading: name for name, heading in found.headings().items()}
     kept = settings.get(named.get(column, column))
-    if column in ("name", "steps", "reward"):
+    if column in ("name", "steps", "reward", EVALUATED):
         keys = [getattr(row, column) for row in found.rows]
     elif column.startswith("pass@") and column[5:].isdigit():
         keys = [row.passed.get(int(column[5:])) for row in found.rows]
-        if not any(key is not None for key in keys):
-            raise UsageError(f"no run in {found.place} was evaluated for {column}", _columns(found))
     elif kept is not None:
         keys = kept
     else:
         raise UsageError(f"no column is called {column}", _columns(found))
+    if column.startswith((EVALUATED, "pass@")) and not any(key is not None for key in keys):
+        raise UsageError(f"no run in {found.place} was evaluated for {column}", _columns(found))
     best_first = column.startswith(BEST_FIRST)
     there = [pair for pair in zip(keys, found.rows, strict=True) if pair[0] is not None]
     there.sort(key=lambda pair: (isinstance(pair[0], str), pair[0]), reverse=best_first)

@@ -287,6 +287,11 @@ def _counts(run: RunDir, version: int, at: float, name: str) -> Counts:
     return Counts(version, name, one.benchmark_id, ids, n_M, correct_M, distinct_M, at, *made)
 
 
+def has_grades(metrics: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether some step of a training was graded: it has a mean reward and no pass@1."""
+    return any(row["pass@1"] is None and row["reward_mean"] is not None for row in metrics)
+
+
 def write(path: Path, result: Result) -> None:
     """Write a result, whole or not at all."""
     table = pa.Table.from_pylist([_as_row(result)], schema=CELLS.schema)

@@ -2,14 +2,18 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.schemas import CELL_METRICS
 from rsgrpo_cli.studies import removal
+from rsgrpo_cli.studies.results import Result
 from tests.conftest import Cli
 from tests.run_on_disk import new_run, write_step
 from tests.studies.test_groups import keep, result
@@ -84,6 +88,32 @@ def test_small_results_are_listed_and_sorted(cli: Cli, tmp_path: Path) -> None:
     assert (refused.code, "no column is called colour" in refused.err) == (2, True)
     assert "columns: name, steps, reward, pass@1, pass@2, pass@4, beta\n" in cli("ls", "./kept", "--sort", "pass@5").err
     assert "no run was evaluated for pass@5" in cli("ls", "./kept", "--k", "1,5").out
+
+
+def test_grades_are_listed_by_their_mean_reward(cli: Cli, tmp_path: Path) -> None:
+    def measured(name: str, means: list[float] | None, *metrics: dict[str, Any], **how: Any) -> Result:
+        one = result(name, 0, [0, 0], advantage__beta=len(name))
+        rewards = how | {"reward_M": None if means is None else np.array(means)}
+        return replace(one, metrics=[*metrics], evaluations=[replace(each, **rewards) for each in one.evaluations])
+
+    empty = dict.fromkeys(CELL_METRICS)
+    kept = [measured("low", [0.25, np.nan], graded=True), measured("high", [0.5, 0.75], graded=True)]
+    fell = measured("collapsed", [0.0, 0.0], empty | {"step": 0, "reward_mean": 0.5})
+    failed = measured("failed", [0.0, 0.0], empty | {"step": 0, "reward_mean": 0.5, "pass@1": 0.5})
+    keep(tmp_path / "grades", *kept, fell, measured("zero", [0.0, 0.0]))
+    listed = cli("ls", "./grades", "--sort", "eval_reward", "--json").json["runs"]
+    assert [(run["name"], run["eval_reward"], run["passed"]) for run in listed] == [
+        *(("high", 0.625, {}), ("low", 0.25, {}), ("collapsed", 0.0, {}), ("zero", 0.0, {}))
+    ]
+    assert "pass@" not in (shown := cli("ls", "./grades").out)
+    assert "eval_reward is on toy\n" in shown
+    keep(tmp_path / "both", kept[1], failed, measured("judged", None))
+    listed = cli("ls", "./both", "--json").json["runs"]
+    assert [(run["eval_reward"], run["passed"].get("1")) for run in listed] == [(None, 0.0), (0.625, None), (None, 0.0)]
+    assert "eval_reward and pass@k are on toy\n" in cli("ls", "./both").out
+    keep(tmp_path / "verdicts", failed)
+    refused = cli("ls", "./verdicts", "--sort", "eval_reward")
+    assert (refused.code, "no run in verdicts was evaluated for eval_reward" in refused.err) == (2, True)
 
 
 @pytest.mark.parametrize("column", ["pass@16", "colour"])
