@@ -282,7 +282,7 @@ def test_grades_have_no_solve_rates() -> None:
             collect([base([0, 0]), *groups], Choices())
         assert caught.value.hint == "compare their mean rewards: rsgrpo compare runs/s"
     found = training.collect(groups, Choices())
-    assert found.groups[0].measured == {}
+    assert [*found.groups[0].measured] == ["reward_mean"]
     assert found.caption.endswith("; grades have no pass@k.")
 
 

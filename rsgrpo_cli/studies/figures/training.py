@@ -1,5 +1,7 @@
 """What training did step by step: cumulative solve rate, reward, pass@1 and pass@G (figures 5 and 6 of the paper).
 
+Grades have a reward alone: a panel that no group has anything for is left out.
+
 Shape suffixes: S seeds, T steps.
 """
 
@@ -19,6 +21,7 @@ from rsgrpo_cli.studies.comparable import ending, require_comparable
 from rsgrpo_cli.studies.figures.inputs import Choices, trained, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
 from rsgrpo_cli.studies.groups import Group, of_one_seed, told_seeds
+from rsgrpo_cli.studies.results import has_grades
 from rsgrpo_cli.wording import counted
 
 FloatArray = NDArray[np.float64]
@@ -28,6 +31,13 @@ PANELS = {
     "pass@1": "pass@1",
     "pass@G": "pass@G",
 }
+_PLACES = {
+    "cumulative_solve_rate": "upper left",
+    "reward_mean": "upper right",
+    "pass@1": "below",
+    "pass@G": "below",
+}
+"""Where the panels are, if none is left out."""
 _NOT_SMOOTHED = ("cumulative_solve_rate",)
 
 
@@ -55,7 +65,8 @@ class Trained:
         label: What it is called.
         group_size: Its G.
         lines: Metric -> its line.
-        measured: Metric -> evaluated pass@k by policy, for pass@1 and pass@G; empty where there are no evaluations.
+        measured: Metric -> evaluated by policy: pass@1 and pass@G, of grades the mean reward; empty where there are no
+            evaluations.
     """
 
     label: str
@@ -90,17 +101,38 @@ def collect(groups: Sequence[Group], choices: Choices) -> Training:
     measured = [group for group in (base, *chosen) if group and benchmark in _evaluated([group])]
     if measured:
         require_comparable(measured, [benchmark], newest=False, verdicts=False)
-    found = tuple(_trained(group, base, benchmark, choices.smooth) for group in chosen)
-    one_seed = of_one_seed(chosen)
-    caption = told_seeds(chosen) + ("" if one_seed else "; lines: means over seeds, bands: the range of the seeds")
-    if choices.smooth > 1:
-        caption += f"; all but the upper left: running means over {counted(choices.smooth, 'step')}"
-    if any(one.measured for one in found):
-        bars = "" if one_seed else ", bars: the range of the seeds"
-        caption += f"; below: evaluated on {benchmark}{bars}, and pale: on the training batches"
-    if any(one.graded for group in measured for member in group.members for one in member.evaluations):
-        caption += "; grades have no pass@k"
+    graded = any(_has_grades(group, benchmark) for group in measured)
+    found = tuple(_trained(group, base, benchmark, choices.smooth, graded=graded) for group in chosen)
+    caption = _caption(found, benchmark, choices.smooth, told_seeds(chosen), one_seed=of_one_seed(chosen))
+    caption += "; grades have no pass@k" if graded or "pass@1" not in _shown(found) else ""
     return Training(found, f"{caption}.{ending(measured, [benchmark], newest=False, on_the_way=True)}")
+
+
+def _caption(found: Sequence[Trained], benchmark: str, smooth: int, seeds: str, *, one_seed: bool) -> str:
+    shown = _shown(found)
+    places = _PLACES if len(shown) == len(PANELS) else {name: _title(name, found) for name in shown}
+    caption = seeds + ("" if one_seed else "; lines: means over seeds, bands: the range of the seeds")
+    if smooth > 1:
+        raw = [places[name] for name in _NOT_SMOOTHED if name in shown]
+        caption += f"; {''.join(f'all but the {place}: ' for place in raw)}running means over {counted(smooth, 'step')}"
+    measured = dict.fromkeys(places[name] for name in shown if any(name in one.measured for one in found))
+    if measured:
+        where = f"{' and '.join(measured)}: " if len(shown) > 1 else ""
+        bars = "" if one_seed else ", bars: the range of the seeds"
+        caption += f"; {where}evaluated on {benchmark}{bars}, and pale: on the training batches"
+    return caption
+
+
+def _shown(found: Sequence[Trained]) -> list[str]:
+    """The panels in which some group has something; all of them where no group has anything."""
+    shown = [name for name in PANELS if any(one.lines[name].steps or name in one.measured for one in found)]
+    return shown or list(PANELS)
+
+
+def _has_grades(group: Group, benchmark: str) -> bool:
+    """Whether evaluations are of grades; those of a run that was trained on grades may have come to 0 and 1 alone."""
+    evaluated = [(member, one) for member in group.members for one in member.evaluations if one.benchmark == benchmark]
+    return any(one.graded or (one.reward_M is not None and has_grades(member.metrics)) for member, one in evaluated)
 
 
 def _benchmark(groups: Sequence[Group], asked: str | None) -> str:
@@ -119,10 +151,19 @@ def _evaluated(groups: Sequence[Group]) -> set[str]:
     return stale | {one.benchmark for member in members for one in member.evaluations}
 
 
-def _trained(group: Group, base: Group | None, benchmark: str, smooth: int) -> Trained:
+def _graders(group: Group, benchmark: str) -> set[str]:
+    """What its evaluations were graded by: a mean reward by another function is on another scale."""
+    return {one.verifier for member in group.members for one in member.evaluations if one.benchmark == benchmark}
+
+
+def _trained(group: Group, base: Group | None, benchmark: str, smooth: int, *, graded: bool) -> Trained:
     lines = {name: _line(group, name, 1 if name in _NOT_SMOOTHED else smooth) for name in PANELS}
     size = group.members[0].config.rollout.group_size
-    measured = {name: _measured(group, base, benchmark, k) for name, k in (("pass@1", 1), ("pass@G", size))}
+    ks = {} if _has_grades(group, benchmark) else {"pass@1": 1, "pass@G": size}
+    measured = {name: _measured(group, base, benchmark, k) for name, k in ks.items()}
+    if graded:
+        start = base if base and _graders(base, benchmark) <= _graders(group, benchmark) else None
+        measured["reward_mean"] = _measured(group, start, benchmark, None)
     return Trained(group.label, size, lines, {name: one for name, one in measured.items() if one.steps})
 
 
@@ -154,8 +195,15 @@ def running_mean(values_T: FloatArray, steps: int) -> FloatArray:
     return means_T
 
 
-def _measured(group: Group, base: Group | None, benchmark: str, k: int) -> Band:
-    """Evaluated pass@k of the policies that every seed has with as many samples, from the base model on."""
+def _measured(group: Group, base: Group | None, benchmark: str, k: int | None) -> Band:
+    """What the policies that every seed has with as many samples came to, from the base model on.
+
+    Args:
+        group: The group.
+        base: The base model.
+        benchmark: On what.
+        k: Of pass@k; None is the mean reward.
+    """
     parts = [_band([0], _values(base, benchmark, k, 0))] if base and _suits(base, benchmark, k, 0) else []
     policies = [policy for policy in group.policies(benchmark) if policy and _suits(group, benchmark, k, policy)]
     if not policies:
@@ -166,14 +214,20 @@ def _measured(group: Group, base: Group | None, benchmark: str, k: int) -> Band:
     return Band(steps, means, lows, highs)
 
 
-def _suits(group: Group, benchmark: str, k: int, policy: int) -> bool:
+def _suits(group: Group, benchmark: str, k: int | None, policy: int) -> bool:
     if policy not in group.policies(benchmark):
         return False
-    return all(one.n_M.min() >= k and not one.graded for one in group.counts(benchmark, policy))
+    found = group.counts(benchmark, policy)
+    if k is None:
+        return all(one.reward_M is not None for one in found)
+    return all(one.n_M.min() >= k and not one.graded for one in found)
 
 
-def _values(group: Group, benchmark: str, k: int, policy: int) -> FloatArray:
-    """pass@k of each seed, shape (S, 1)."""
+def _values(group: Group, benchmark: str, k: int | None, policy: int) -> FloatArray:
+    """pass@k, or the mean reward without k, of each seed, shape (S, 1)."""
+    if k is None:
+        known = [one.reward_M for one in group.counts(benchmark, policy) if one.reward_M is not None]
+        return np.array([[np.nanmean(reward_M)] for reward_M in known])
     means: FloatArray = group.passed(benchmark, k, policy).mean(axis=1, keepdims=True)
     return means
 
@@ -186,24 +240,32 @@ def _band(steps: Sequence[int], values_ST: FloatArray) -> Band:
 
 
 def draw(found: Training, path: Path) -> None:
-    """Four panels, a line per group."""
-    size = (8.2 + beside([one.label for one in found.groups]), 6.2)
-    with canvas(path, found.caption, 2, 2, size=size, sharex=True) as (figure, panels):
-        for number, (name, title) in enumerate(PANELS.items()):
-            panel = panels.flat[number]
+    """A panel for each metric that there is, a line per group."""
+    shown = _shown(found.groups)
+    columns, rows = (2, 2) if len(shown) == len(PANELS) else (len(shown), 1)
+    size = (4.1 * columns + beside([one.label for one in found.groups]), 3.1 * rows)
+    with canvas(path, found.caption, rows, columns, size=size, sharex=True) as (figure, panels):
+        for name, panel in zip(shown, panels.flat, strict=True):
             for group, look in zip(found.groups, looks([False] * len(found.groups)), strict=True):
                 if name in group.measured:
                     panel.plot(group.lines[name].steps, group.lines[name].means, color=look.colour, alpha=0.3, lw=0.8)
-                    _draw_points(panel, group.measured[name], look)
+                    _draw_points(panel, group.measured[name], look, group.label)
                 else:
                     _draw_line(panel, group.lines[name], look, group.label)
-            sizes = {group.group_size for group in found.groups}
-            panel.set_ylabel(f"pass@{sizes.pop()}" if name == "pass@G" and len(sizes) == 1 else title)
+            panel.set_ylabel(_title(name, found.groups))
             clean(panel)
         for panel in panels[-1]:
             panel.set_xlabel("step")
             whole_steps(panel)
         legend(figure, panels[0][0])
+
+
+def _title(name: str, groups: Sequence[Trained]) -> str:
+    sizes = {group.group_size for group in groups}
+    if name == "pass@G" and len(sizes) == 1:
+        return f"pass@{sizes.pop()}"
+    measured = any(name in group.measured for group in groups)
+    return "reward" if name == "reward_mean" and measured else PANELS[name]
 
 
 def _draw_line(panel: Any, line: Band, look: Look, label: str) -> None:
@@ -212,6 +274,6 @@ def _draw_line(panel: Any, line: Band, look: Look, label: str) -> None:
     panel.fill_between(line.steps, line.lows, line.highs, color=look.colour, alpha=0.10, linewidth=0)
 
 
-def _draw_points(panel: Any, points: Band, look: Look) -> None:
-    bars = [np.subtract(points.means, points.lows), np.subtract(points.highs, points.means)]
-    panel.errorbar(points.steps, points.means, yerr=bars, capsize=2, elinewidth=0.9, **look.line(zorder=4))
+def _draw_points(panel: Any, points: Band, look: Look, label: str) -> None:
+    bars = np.stack([np.subtract(points.means, points.lows), np.subtract(points.highs, points.means)])
+    panel.errorbar(points.steps, points.means, yerr=bars, capsize=2, elinewidth=0.9, **look.line(label=label, zorder=4))

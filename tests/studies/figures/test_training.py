@@ -1,6 +1,8 @@
 """What training did step by step."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +60,72 @@ def test_evaluations_start_at_the_base_model() -> None:
     assert found.measured["pass@1"].means == pytest.approx((0.375, 0.25, 0.75))
     assert found.measured["pass@1"].lows == pytest.approx((0.25, 0.25, 0.5))
     assert "pass@G" not in found.measured  # 16 samples, of which there are 4
+
+
+def graded(label: str, *means: float, policy: int = 2, verifier: str = "user mine:f 1a") -> Group:
+    """A group of one seed that was graded in training and in its evaluation."""
+    one = with_metrics(group(label, [0] * len(means), steps=policy), grades(0.2, 0.4))
+    (member,) = one.members
+    rewards: dict[str, Any] = {"graded": True, "reward_M": np.array(means), "verifier": verifier}
+    return Group(label, (replace(member, evaluations=[replace(each, **rewards) for each in member.evaluations]),))
+
+
+def grades(*rewards: float) -> list[dict[str, float | None]]:
+    return [row | dict.fromkeys(("cumulative_solve_rate", "pass@1", "pass@G")) for row in metrics(*rewards)]
+
+
+def panels(found: training.Training, path: Path) -> list[str]:
+    """The labels of the panels that are drawn."""
+    training.draw(found, path)
+    drawn = path.read_text()
+    labels = ("problems solved so far", "training reward", "reward", "pass@1", "pass@16")
+    return [label for label in labels if f"<!-- {label} -->" in drawn]
+
+
+def test_grades_are_drawn_by_their_mean_reward_and_nothing_else_is(tmp_path: Path) -> None:
+    found = training.collect([graded("base", 0.1, 0.2, policy=0), graded("a", 0.5, np.nan, 0.7)], Choices(smooth=2))
+    (one,) = found.groups
+    assert one.measured["reward_mean"].steps == (0, 2)
+    assert one.measured["reward_mean"].means == pytest.approx((0.15, 0.6))
+    assert [*one.measured] == ["reward_mean"]
+    assert found.caption == (
+        "1 seed; running means over 2 steps; evaluated on toy, and pale: on the training batches; "
+        "grades have no pass@k."
+    )
+    assert panels(found, tmp_path / "x.svg") == ["reward"]
+    assert "<!-- a -->" in (tmp_path / "x.svg").read_text()  # in the legend
+
+
+def test_a_line_of_grades_does_not_start_at_a_base_model_that_another_function_graded() -> None:
+    groups = [graded("base", 0.1, policy=0, verifier="user mine:g 1a"), graded("a", 0.5)]
+    (one,) = training.collect(groups, Choices()).groups
+    assert one.measured["reward_mean"].steps == (2,)
+
+
+def test_grades_that_came_to_zero_have_no_pass_at_k() -> None:
+    zero = graded("a", 0.0, 0.0)
+    members = (
+        replace(one, evaluations=[replace(each, graded=False) for each in one.evaluations]) for one in zero.members
+    )
+    (one,) = training.collect([Group("a", tuple(members))], Choices()).groups
+    assert {name: line.means for name, line in one.measured.items()} == {"reward_mean": (0.0,)}
+
+
+def test_grades_and_verdicts_each_have_their_panels(tmp_path: Path) -> None:
+    verdicts = with_metrics(group("b", [4, 4, 1]), metrics(0.0, 0.2))
+    found = training.collect([graded("a", 0.5, 0.7, 0.1), verdicts], Choices(smooth=1))
+    assert [[*one.measured] for one in found.groups] == [["reward_mean"], ["pass@1"]]
+    assert "; upper right and below: evaluated on toy, and pale" in found.caption
+    assert len(panels(found, tmp_path / "x.svg")) == 4
+
+
+def test_what_was_trained_on_grades_and_judged_has_no_panel_of_what_was_solved(tmp_path: Path) -> None:
+    judged = with_metrics(group("b", [4, 4, 1]), grades(0.0, 0.2))
+    found = training.collect([judged], Choices(smooth=2))
+    assert panels(found, tmp_path / "x.svg") == ["training reward", "pass@1"]
+    assert found.caption == (
+        "1 seed; running means over 2 steps; pass@1: evaluated on toy, and pale: on the training batches."
+    )
 
 
 def test_what_was_not_trained_is_named_with_the_command() -> None:
