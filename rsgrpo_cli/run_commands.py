@@ -192,6 +192,17 @@ def sampling_flags(
     return words if reward in (None, of.score.reward) else [*words, "--reward", str(reward)]
 
 
+def regrading_flags(drawn: Sequence[str], reward: str) -> list[str]:
+    """The flags that grade the samples of an evaluation by another reward, and draw no others.
+
+    Args:
+        drawn: How they are, as of `sampling_flags`.
+        reward: What --reward takes.
+    """
+    at = drawn.index("--reward") if "--reward" in drawn else len(drawn)
+    return [*drawn[:at], *drawn[at + 2 :], "--reward", reward, "--rescore"]
+
+
 _DRAWN = ("temperature", "top_p", "max_tokens")
 _ASKED = (*_DRAWN, "num_samples", "k")
 

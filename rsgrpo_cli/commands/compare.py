@@ -78,7 +78,7 @@ def _compare_groups(
     correction: Any,
 ) -> None:
     from rsgrpo_cli.studies import formats
-    from rsgrpo_cli.studies.comparable import shared_benchmarks
+    from rsgrpo_cli.studies.comparable import shared_benchmarks, to_grade_alike
     from rsgrpo_cli.studies.comparison import REWARD, baseline_of, compare_groups, left_out, usual_columns
     from rsgrpo_cli.studies.finding import left_out as runs_left_out
     from rsgrpo_cli.studies.groups import find_groups
@@ -92,7 +92,8 @@ def _compare_groups(
     for told in filter(None, (note, runs_left_out(places))):
         out.info(told)
     if out.as_json or form == "terminal":
-        out.result(formats.as_data(found), *formats.tables(found), lines=[found.caption()])
+        again = to_grade_alike(groups, benchmarks)
+        out.result(formats.as_data(found), *formats.tables(found), lines=[found.caption(), *([again] if again else [])])
     else:
         out.result({}, lines=formats.as_text(found, form, changes=True).splitlines())
 
@@ -115,7 +116,7 @@ def _compare_two(out: Output, places: list[str], benchmark: str | None, k: str |
     result = comparison.compare(before, after, list(typed.ks(k)) if k else None)
     equal = comparison.equal_results(result)
     lines = ["the two are equal on every problem"] if equal else [f"p: {result['test']}"]
-    lines += [_named(result, "newly_solved"), _named(result, "newly_lost")]
+    lines += [_named(result, name) for name in ("newly_solved", "newly_lost") if result[name] is not None]
     lines += comparison.fewer_samples(result) + [f"different: {told}" for told in result["unlike"]]
     out.result(result, comparison_table(result), lines=lines)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,14 @@ from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import RsgrpoError, UsageError
 from rsgrpo_cli.report.evaluations import Evaluation, evaluated_at, find
 from rsgrpo_cli.report.measuring import measure_command
+from rsgrpo_cli.rewards.rules import reward_of
 from rsgrpo_cli.run_commands import (
     benchmark_flags,
     benchmark_id,
     choose_benchmark,
     eval_command,
     on_the_same,
+    regrading_flags,
     sampling_flags,
     to_measure,
     trust,
@@ -67,8 +69,9 @@ def compare(before: Evaluation, after: Evaluation, ks: list[int] | None) -> dict
         ks: Values of k; those that both summaries have unless given.
 
     Returns:
-        "differences", a row per k, and the prompt_ids "newly_solved" and "newly_lost"; all of them over as many samples
-        of each, "compared_samples". "unlike" says what else differs between the two, as sentences.
+        "differences", a row per k, and the prompt_ids "newly_solved" and "newly_lost", None where grades solve nothing;
+        all of them over as many samples of each, "compared_samples". "unlike" says what else differs between the two,
+        as sentences.
 
     Raises:
         UsageError: If the problems differ, or there are too few samples for a k.
@@ -102,9 +105,10 @@ def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     rewards = [one.mean_rewards(samples) for one in (before, after)]
     if None in rewards:
         graded, judged = (before, after) if before.is_graded else (after, before)
+        reward = reward_for_all([judged.verifier], [graded.verifier])
         raise UsageError(
             f"{graded.label} was graded and {judged.label} judged right or wrong",
-            f"grade both with the same reward, for example: {_command(graded, '--reward', 'auto', '--rescore')}",
+            f"grade both with the same reward, for example: {grade_again([graded], reward)}",
         )
     pairs = zip(*(means for means in rewards if means is not None), strict=True)
     known = np.array([pair for pair in pairs if None not in pair], dtype=float).reshape(-1, 2)
@@ -112,8 +116,8 @@ def _compare_grades(before: Evaluation, after: Evaluation) -> dict[str, Any]:
         raise UsageError("no problem has a reward in both evaluations", "use a reward that grades them")
     return _heading(before, after, len(known)) | {
         "differences": [_paired("reward", None, [known[:, 0], known[:, 1]])],
-        "newly_solved": [],
-        "newly_lost": [],
+        "newly_solved": None,
+        "newly_lost": None,
     }
 
 
@@ -195,11 +199,42 @@ def _policy(one: Evaluation) -> list[str]:
 def unlike(evaluations: Sequence[tuple[str, Evaluation]]) -> list[str]:
     """What beside the policy differs between evaluations, as sentences: they compare that as well."""
     told = unlike_sampling([(label, sampling_of(one)) for label, one in evaluations])
-    graded = unlike_in("graded by", [(label, one.verifier) for label, one in evaluations])
+    by = [(label, one.verifier) for label, one in evaluations]
+    graded = unlike_in("graded by", by)
     if graded:
-        others = [one for _, one in evaluations if one.verifier != evaluations[0][1].verifier]
-        told.append(f"{graded}; grade again: {'; '.join(_command(one, '--rescore') for one in others)}")
+        reward, others = graded_otherwise([verifier for _, verifier in by])
+        told.append(f"{graded}; grade again: {grade_again([evaluations[at][1] for at in others], reward)}")
     return told
+
+
+def reward_for_all(wanted: Iterable[str], others: Iterable[str] = ()) -> str:
+    """What --reward takes for evaluations to have one reward: the first of some that none of the others has; else auto.
+
+    Args:
+        wanted: What graded evaluations that are as the others should be.
+        others: What graded the others.
+    """
+    taken = {"", *map(reward_of, others)}
+    return next((name for name in map(reward_of, wanted) if name not in taken), "auto")
+
+
+def graded_otherwise(verifiers: Sequence[str]) -> tuple[str, list[int]]:
+    """The reward that evaluations can all have, that of the first, and which of them have another.
+
+    Of a reward that was edited, or whose rules have changed since, nobody but who calls it knows which version is
+    there now: those of every version have another.
+
+    Args:
+        verifiers: What graded each.
+    """
+    reward, first = reward_for_all(verifiers), verifiers[0]
+    edited = len({one for one in verifiers if reward_of(one) == reward}) > 1
+    return reward, [at for at, one in enumerate(verifiers) if edited or one != first]
+
+
+def grade_again(evaluations: Sequence[Evaluation], reward: str) -> str:
+    """One line that grades the samples of evaluations by a reward; it asks for no others than there are."""
+    return "; ".join(_command(one, *regrading_flags(_as_drawn(one, one.run), reward)) for one in evaluations)
 
 
 def sampling_of(one: Evaluation) -> dict[str, Any]:

@@ -97,9 +97,19 @@ def _source(found: Evaluation) -> Source:
 
 
 def newly_solved(before: str, after: str, benchmark: str | None) -> tuple[Source, set[str], list[str]]:
-    """The completions of an evaluation, the problems that it solves and another one never did, and notes on that."""
+    """The completions of an evaluation, the problems that it solves and another one never did, and notes on that.
+
+    Raises:
+        UsageError: If they are graded, and as `comparison.compare`.
+    """
     one, other = find(before, benchmark), find(after, benchmark)
     found = compare(one, other, None)
+    if found["newly_solved"] is None:
+        on = ["--benchmark", benchmark] if benchmark else []
+        raise UsageError(
+            f"{found['before']} and {found['after']} were graded, and grades solve no problem",
+            f"compare their mean rewards: {shlex.join(['rsgrpo', 'compare', before, after, *on])}",
+        )
     notes, (_, samples) = fewer_samples(found), found["samples"]
     if samples > found["compared_samples"]:
         notes.append(f"what is right is counted over all {samples} of {found['after']}")

@@ -10,6 +10,13 @@ import re
 from collections.abc import Collection
 
 _AUTO, _NEXT = "auto ", re.compile(r"; (?=[a-z_]+: )")
+_USER = "user"
+
+
+def reward_of(identity: str) -> str:
+    """What --reward takes to mean the reward with an identity, of any version of it; "" if there is no identity."""
+    kind, _, rest = identity.partition(" ")
+    return rest.partition(" ")[0] if kind == _USER else kind
 
 
 def rules_for(identity: str, tasks: Collection[str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.report.comparison import SAMPLING, unlike_in
+from rsgrpo_cli.report.comparison import SAMPLING, graded_otherwise, reward_for_all, unlike_in
 from rsgrpo_cli.report.evaluations import load
 from rsgrpo_cli.run_commands import for_each, on_the_same, to_measure, trust_of
 from rsgrpo_cli.run_dir import RunDir
@@ -20,6 +20,8 @@ from rsgrpo_cli.studies.groups import Group, place_of, spelled_policy
 from rsgrpo_cli.studies.kept import then_keep_anew
 from rsgrpo_cli.studies.results import Counts, Result
 from rsgrpo_cli.wording import verb
+
+_Shown = tuple[Result, Counts]
 
 
 def require_comparable(
@@ -52,17 +54,26 @@ def is_graded(groups: Sequence[Group], benchmarks: Sequence[str]) -> bool:
     Raises:
         UsageError: If a verifier judged another one.
     """
-    found = [(member, member.counts(name), name) for name in benchmarks for member in _members(groups)]
-    graded = [(member, name) for member, one, name in found if one.graded]
-    judged = next((member for member, one, _ in found if one.reward_M is None), None)
+    found = [(member, member.counts(name)) for name in benchmarks for member in _members(groups)]
+    graded = [(member, one) for member, one in found if one.graded]
+    judged = [(member, one) for member, one in found if one.reward_M is None]
     if graded and judged:
-        flags = ("--reward", "auto", "--rescore")
-        again = for_each("eval", [(member.run, member.eval_flags(None, name, *flags)) for member, name in graded])
         raise UsageError(
-            f"{graded[0][0].name} was graded and {judged.name} judged right or wrong",
-            f"grade all with the same reward, for example: {again}",
+            f"{graded[0][0].name} was graded and {judged[0][0].name} judged right or wrong",
+            _graded_by(_reward_of(judged, graded), graded, "grade all with the same reward, for example"),
         )
     return bool(graded)
+
+
+def to_grade_alike(groups: Sequence[Group], benchmarks: Sequence[str]) -> str:
+    """The hint to grade newest evaluations by one reward, where they were by several; "" where they were not."""
+    parts = []
+    for name in benchmarks:
+        shown = [one for group in groups for one in _shown(group, name, on_the_way=False) if one[1].verifier]
+        if len({one.verifier for _, one in shown}) > 1:
+            reward, others = graded_otherwise([one.verifier for _, one in shown])
+            parts.append(_graded_by(reward, [shown[at] for at in others], f"grade again on {name}"))
+    return "; ".join(parts)
 
 
 def ending(groups: Sequence[Group], benchmarks: Sequence[str], *, newest: bool = True, on_the_way: bool = False) -> str:
@@ -97,9 +108,6 @@ def unlike(
             told.append(unlike_in(setting.replace("_", " "), _labelled(groups, shown, partial(_drawn, setting))))
         told.append(unlike_in("graded by", _labelled(groups, shown, lambda _, one: one.verifier or None)))
     return [sentence for sentence in dict.fromkeys(told) if sentence]
-
-
-_Shown = tuple[Result, Counts]
 
 
 def _drawn(setting: str, _: Result, one: Counts) -> str | None:
@@ -236,11 +244,22 @@ def _require_verdicts(groups: Sequence[Group], name: str, *, newest: bool) -> No
     if not graded:
         return
     told = f"{graded[0][0].name} was graded on {name}, and grades have no pass@k and no solve rates"
-    if all(one.graded for _, one in shown if one.policy):  # another command may have measured the base model
+    judged = [(member, one) for member, one in shown if one.reward_M is None and not one.graded]
+    if not any(one.policy for _, one in judged):  # another command may have measured the base model
         raise UsageError(told, f"compare their mean rewards: rsgrpo compare {' '.join(_places(groups))}")
-    flags = ("--reward", "auto", "--rescore")
-    again = [(member.run, member.eval_flags(one.policy, name, *flags)) for member, one in graded]
-    raise UsageError(f"{told}; others were judged right or wrong", f"have all judged: {for_each('eval', again)}")
+    again = _graded_by(_reward_of(judged, graded), graded, "have all judged")
+    raise UsageError(f"{told}; others were judged right or wrong", again)
+
+
+def _reward_of(wanted: Sequence[_Shown], others: Sequence[_Shown]) -> str:
+    """The reward that evaluations were graded by, for others to have the same."""
+    return reward_for_all([one.verifier for _, one in wanted], [one.verifier for _, one in others])
+
+
+def _graded_by(reward: str, found: Sequence[_Shown], what: str) -> str:
+    """The hint to grade evaluations by a reward."""
+    again = for_each("eval", [(member.run, member.regraded(one, reward)) for member, one in found])
+    return then_keep_anew(f"{what}: {again}", [member for member, _ in found])
 
 
 def require_answers(groups: Sequence[Group], benchmark: str) -> None:

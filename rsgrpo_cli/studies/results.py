@@ -23,7 +23,7 @@ from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError, StaleError
 from rsgrpo_cli.report.comparison import sampling_of
 from rsgrpo_cli.report.evaluations import load
-from rsgrpo_cli.run_commands import benchmark_flags, for_each, sampling_flags, to_measure, trust_of
+from rsgrpo_cli.run_commands import benchmark_flags, for_each, regrading_flags, sampling_flags, to_measure, trust_of
 from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
 from rsgrpo_cli.staleness import evaluations, place_flags, require_own
@@ -188,14 +188,19 @@ class Result:
         policy = self.policy if policy is None else policy
         at = self.at if policy == self.policy else WHOLE
         which = [] if policy is None else ["--policy", str(policy), *place_flags(at)]
-        named = list(self.benchmark_flags(benchmark) if on is None else on)
-        if "--reward" in flags and "--reward" in named:  # another one is asked for
-            del named[named.index("--reward") : named.index("--reward") + 2]
+        named = self.benchmark_flags(benchmark) if on is None else on
         return [*which, *named, *flags, *trust_of(self.config, "eval")]
 
     def as_measured(self, policy: int | None, benchmark: str) -> list[str]:
         """The flags that evaluate a policy as others of the run were, by as many samples."""
         return self.eval_flags(policy, on=self.benchmark_flags(benchmark, many=True))
+
+    def regraded(self, one: Counts, reward: str) -> list[str]:
+        """The flags that grade the samples of one of its evaluations by another reward, and draw no others."""
+        drawn = self._drawn_flags(one, self.config, many=True) if self._is_there else []
+        which = ["--policy", str(one.policy), *place_flags(self._place_of(one))]
+        again = [*self.problems_flags(one.benchmark), *regrading_flags(drawn, reward)]
+        return [*which, *again, *trust_of(self.config, "eval")]
 
     def benchmark_flags(self, benchmark: str | None, of: RunConfig | None = None, *, many: bool = False) -> list[str]:
         """The flags that name a benchmark as it was given and say how it was sampled; without the run, by its settings.
@@ -219,8 +224,9 @@ class Result:
     def drawn_flags(self, benchmark: str | None, of: RunConfig, *, many: bool) -> list[str]:
         """Those of `benchmark_flags` that say how it was sampled."""
         one = self._one_on(benchmark)
-        if one is None:
-            return []
+        return self._drawn_flags(one, of, many=many) if one else []
+
+    def _drawn_flags(self, one: Counts, of: RunConfig, *, many: bool) -> list[str]:
         return sampling_flags(RunDir(Path(self.place)), one.policy, one.benchmark, of, self._place_of(one), many=many)
 
     @property
@@ -233,7 +239,7 @@ class Result:
         return next(found, None) if self._is_there else None
 
     def _place_of(self, one: Counts) -> float:
-        return self.at if one.policy == self.steps else one.interpolation
+        return self.at if one.policy == self.steps and one.interpolation == WHOLE else one.interpolation
 
 
 def of_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ FUNCTIONS = textwrap.dedent("""
 
     def verdict(completions, **columns):
         return [mark(text) % 3 == 0 for text in completions]
+
+    def long(completions, **columns):
+        return [len(text) / 100 for text in completions]
 
     def nothing(completions, **columns):
         return [None for _ in completions]
@@ -132,6 +136,42 @@ def test_grades_that_were_all_zero_once_are_still_compared(cli: Cli, module: Pat
     assert cli("eval", "--run", "runs/z", "--policy", "1", "--reward", "auto", "--k", "1", "-n", "2").code == 0
     refused = cli("compare", "runs/z@1", "runs/z@2")
     assert (refused.code, "with the same reward" in refused.err) == (2, True)
+    page = cli("report", "runs/z@1", "runs/z@2", "--html", "x.html")
+    assert (page.code, "rsgrpo eval --run runs/z --policy 2 " in page.err) == (2, True), page.err
+    assert "--num-samples 2 --k 1 --reward auto --rescore" in page.err
+
+
+GRADE = re.compile(r"rsgrpo (eval .* --rescore( --trust)?)")
+
+
+def test_runs_of_other_functions_are_graded_alike_by_the_command_that_is_named(cli: Cli) -> None:
+    for run, function in (("a", "graded"), ("b", "long")):
+        assert cli("train", "--run", f"runs/{run}", "--reward", f"mine:{function}", *SMALL).code == 0
+        assert cli("eval", "--run", f"runs/{run}", "--reward", f"mine:{function}", "--k", "1", "-n", "2").code == 0
+    compared = cli("compare", "a", "b")
+    assert (compared.code, "newly" in compared.out) == (0, False)
+    assert cli("compare", "a", "b", "--json").json["newly_solved"] is None
+    refused = cli("show", "--newly-solved", "a", "b")
+    assert (refused.code, "rsgrpo compare a b" in refused.err) == (2, True)
+    assert (command := GRADE.search(compared.out)), compared.out
+    assert "--reward mine:graded" in command[1]
+    assert cli(*command[1].split()).code == 0
+    found = cli("compare", "a", "b", "--json").json
+    assert (found["unlike"], found["samples"]) == ([], [2, 2])
+    for row in cli("ls", "--json").json["runs"]:
+        assert (row["passed"], 0 < row["eval_reward"] < 1) == ({}, True)
+
+
+def test_an_edited_function_grades_all_again(cli: Cli, module: Path) -> None:
+    assert cli("train", "--run", "runs/a", "--reward", "mine:graded", *SMALL).code == 0
+    assert cli("eval", "--run", "runs/a", "--policy", "1", "--k", "1", "-n", "2").code == 0
+    module.write_text(FUNCTIONS + "\n# edited\n")
+    assert cli("eval", "--run", "runs/a", "--policy", "2", "--k", "1", "-n", "2", "--accept-changes").code == 0
+    for places in (("a@1", "a@2"), ("a@2", "a@1")):
+        told = cli("compare", *places).out
+        for command in GRADE.findall(told.replace("; ", "\n")):
+            assert cli(*command[0].split()).code == 0
+        assert cli("compare", *places, "--json").json["unlike"] == []
 
 
 def test_an_evaluation_without_any_reward_does_not_end_the_run(cli: Cli) -> None:

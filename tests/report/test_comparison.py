@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.report.comparison import compare, equal_results, require_same_problems, unlike
+from rsgrpo_cli.report.comparison import (
+    compare,
+    equal_results,
+    graded_otherwise,
+    require_same_problems,
+    reward_for_all,
+    unlike,
+)
 from tests.report.test_evaluations import FIRST, SAMPLING, SECOND, evaluation
 
 
@@ -51,3 +58,17 @@ def test_what_else_differs_is_said() -> None:
     told = unlike([("first", FIRST), ("second", colder)])
     assert told[0] == "temperature: 1.0 (first), 0.6 (second)"
     assert told[1].startswith("graded by: math 1 (first), math 2 (second); grade again")
+
+
+def test_the_reward_that_grades_again_is_the_one_that_the_others_have() -> None:
+    assert graded_otherwise(["user mine:f 1a", "user mine:g 1a", "user mine:f 1a"]) == ("mine:f", [1])
+    assert graded_otherwise(["auto math: math policy-30", "user mine:g 1a"]) == ("auto", [1])
+    # Which version of a function is there now, nobody knows: graded by it again, they are alike.
+    assert graded_otherwise(["user mine:f 1a", "user mine:f 2b"]) == ("mine:f", [0, 1])
+    assert graded_otherwise(["user mine:f 1a", "user mine:f 2b", "user mine:g 1a"]) == ("mine:f", [0, 1, 2])
+
+
+def test_what_gave_the_grades_gives_no_verdicts() -> None:
+    assert reward_for_all(["math policy-30"], ["user mine:f 1a"]) == "math"
+    assert reward_for_all(["user mine:f 2b"], ["user mine:f 1a"]) == "auto"
+    assert reward_for_all([""]) == "auto"

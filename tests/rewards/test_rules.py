@@ -3,10 +3,18 @@
 import pytest
 
 from rsgrpo_cli.rewards.registry import open_reward
-from rsgrpo_cli.rewards.rules import can_be_compared, rules_for, same_rules
+from rsgrpo_cli.rewards.rules import can_be_compared, reward_of, rules_for, same_rules
 
 OLD = "auto math: math policy-18 sympy-1.14.0; countdown: countdown policy-3"
 NEW = OLD.replace("policy-18", "policy-19")
+
+
+def test_an_identity_names_what_the_flag_takes() -> None:
+    assert [reward_of(one) for one in (OLD, "math policy-30 sympy", "user mine:f.g 1f2e", "user mine:f", "")] == [
+        *("auto", "math", "mine:f.g", "mine:f", "")
+    ]
+    for name in ("auto", "math", "countdown"):
+        assert reward_of(open_reward(name, workers=1, deadline=1.0).identity) == name
 
 
 def test_of_auto_only_the_rules_of_the_tasks_count() -> None:

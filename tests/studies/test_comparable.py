@@ -14,6 +14,7 @@ from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import REWARDS, SUMMARY
 from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.comparable import to_grade_alike
 from rsgrpo_cli.studies.comparison import Comparison, compare_groups, usual_columns
 from rsgrpo_cli.studies.figures import diversity, frontier, passk, training, transitions
 from rsgrpo_cli.studies.figures.inputs import Choices
@@ -289,8 +290,24 @@ def test_grades_have_no_solve_rates() -> None:
 def test_grades_are_not_compared_with_verdicts() -> None:
     with pytest.raises(UsageError, match="a-seed0 was graded and b-seed0 judged right or wrong") as caught:
         usual_columns([grades("a", [0.5, 0.7]), group("b", [1, 2])], ["toy"], [1])
-    line = "rsgrpo eval --run runs/s/a-seed0 --benchmark toy --reward auto --rescore"
+    line = "rsgrpo eval --run runs/s/a-seed0 --policy 2 --benchmark toy --reward auto --rescore"
     assert caught.value.hint == f"grade all with the same reward, for example: {line}"
+    judged = with_each(group("b", [1, 2]), verifier="math policy-30 sympy-1.14.0")
+    with pytest.raises(UsageError) as caught:
+        usual_columns([grades("a", [0.5, 0.7]), judged], ["toy"], [1])
+    assert caught.value.hint.endswith("--reward math --rescore")
+
+
+def test_grades_of_several_functions_name_the_line_that_has_all_graded_by_one() -> None:
+    first = with_each(grades("a", [0.5, 0.7]), verifier="user mine:grade 1f2e")
+    others = [with_each(grades(name, [0.5, 0.7]), verifier="user mine:exact 1f2e") for name in "bc"]
+    line = 'do rsgrpo eval --run "$run" --policy 2 --benchmark toy --reward mine:grade --rescore; done'
+    told = f"grade again on toy: for run in runs/s/b-seed0 runs/s/c-seed0; {line}"
+    assert to_grade_alike([first, *others], ["toy"]) == told
+    assert to_grade_alike(others, ["toy"]) == ""
+    # Of a function that was edited, nobody knows which version is there now.
+    edited = [with_each(one, verifier=f"user mine:grade {source}") for one, source in ((first, 1), (others[0], 2))]
+    assert "for run in runs/s/a-seed0 runs/s/b-seed0; do" in to_grade_alike(edited, ["toy"])
 
 
 def test_a_function_that_gave_only_zeros_and_ones_goes_by_its_mean() -> None:
@@ -311,6 +328,13 @@ def test_a_function_that_extracts_no_answers_has_none_to_tell_apart() -> None:
     with pytest.raises(UsageError, match="a-seed0 was graded on toy by a function that extracts no answers") as caught:
         diversity.collect([group("b", [1, 2]), grades("a", [0.5, 0.7])], Choices())
     assert caught.value.hint == "compare something else: rsgrpo compare runs/s"
+
+
+def test_a_function_of_zeros_and_ones_beside_grades_is_compared_by_the_mean() -> None:
+    scored = with_each(group("b", [1, 4]), reward_M=np.array([0.25, 1.0]))
+    with pytest.raises(UsageError, match="grades have no pass@k") as caught:
+        passk.collect([grades("a", [0.5, 0.7]), scored], Choices())
+    assert caught.value.hint == "compare their mean rewards: rsgrpo compare runs/s"
 
 
 def test_figures_of_grades_and_verdicts_name_every_policy_to_judge() -> None:
@@ -345,5 +369,6 @@ def test_what_is_measured_to_be_beside_others_is_graded_as_they_were(sweep: Path
     (group,) = find_groups([str(sweep / "a-seed0")])
     member = group.members[0]
     assert member.as_measured(1, "puzzles")[-2:] == ["--reward", "mine:graded"]
-    flags = member.eval_flags(1, "puzzles", "--reward", "auto", "--rescore")
-    assert flags.count("--reward") == 1
+    flags = member.regraded(member.counts("puzzles", 1), "auto")
+    drawn = ["--num-samples", "4", "--k", "1,2"]
+    assert flags == ["--policy", "1", "--benchmark", "puzzles", *drawn, "--reward", "auto", "--rescore"]

@@ -13,7 +13,7 @@ from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, cross
 from rsgrpo_cli.core.intervals import Interval, paired_difference
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.report.comparison import require_same_problems, unlike
+from rsgrpo_cli.report.comparison import grade_again, require_same_problems, reward_for_all, unlike
 from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.report.html.places import Arm
 
@@ -35,13 +35,15 @@ class Measured:
         self.arms = list(arms)
         every = [one for arm in arms for one in arm.evaluations]
         require_same_problems(every)
-        graded = [one.is_graded for one in every]
-        if any(graded) and not all(graded):
+        graded = [one for one in every if one.is_graded]
+        if graded and len(graded) < len(every):
+            judged = [one.verifier for one in every if not one.is_graded]
+            again = grade_again(graded, reward_for_all(judged, [one.verifier for one in graded]))
             raise UsageError(
                 "some of these were graded, others judged right or wrong",
-                "evaluate all with the same reward: rsgrpo eval --reward ... --rescore",
+                f"grade all with the same reward, for example: {again}",
             )
-        self.graded = any(graded)
+        self.graded = bool(graded)
         self.first = every[0]
         self.samples = min(one.num_samples for one in every)
         self.seeds = min(len(arm.evaluations) for arm in arms)
