@@ -195,6 +195,8 @@ def draw(found: Frontier, path: Path) -> None:
         ((panel,),),
     ):
         chosen = looks([line.is_base for line in found.lines])
+        if any(line.pulled_back for line in found.lines):  # dots are for these alone
+            chosen = [replace(look, style="-") for look in chosen]
         for line, look in zip(found.lines, chosen, strict=True):
             if line.is_base:
                 _draw_base(panel, line, look)

@@ -1,6 +1,8 @@
 """pass@k at a small k against a large one."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +79,13 @@ def test_each_line_starts_at_the_base_model_of_its_own_kind() -> None:
     found = frontier.collect([*bases, group("a", [4, 4]), group("b", [4, 4], **hard)], Choices())
     starts = {line.label: line.start.mean for line in found.lines if line.start}
     assert starts == {"a": near(0.5, 1.0), "b": near(0.0, 0.0)}
+
+
+def test_only_what_is_pulled_back_is_dotted(tmp_path: Path) -> None:
+    groups = [also(group(name, [4, 4]), at(0.5, 2, [2, 1])) for name in "abcd"]
+    frontier.draw(frontier.collect([base([1, 1]), *groups], Choices()), tmp_path / "f.svg")
+    dashes = re.findall(r"stroke-dasharray: ([^;\"]*)", (tmp_path / "f.svg").read_text())
+    assert (len(dashes), len(set(dashes))) == (4, 1)
 
 
 @pytest.mark.parametrize(
