@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
+from study_how import on_which_problems, what_changes
 from study_methods import REPEATS, Repeat, confirmed, other_methods, other_settings, own_rates, repeated
 from study_parts import (
     NAMES,
@@ -20,10 +20,11 @@ from study_parts import (
     difference,
     groups_in,
     in_order,
-    last_entropy,
+    joined,
     mean,
     named,
     sampled_ks,
+    uncut,
 )
 
 from rsgrpo_cli.studies.comparison import Comparison, compare_groups
@@ -94,20 +95,28 @@ def main() -> None:
             parts += [f"## {tier.title}", ""]
         for section, folder in there:
             parts += section(tier, groups_in(folder), figures)
-        further = (
-            (tier.rates, own_rates),
-            (tier.methods, other_methods),
-            (tier.confirm, confirmed),
-            (tier.settings, other_settings),
-        )
-        for name, more in further:
-            if name and (arguments.results / name).is_dir():
-                sweeps = [groups_in(arguments.results / sweep) for sweep in (tier.test[0], name)]
-                parts += more(tier.test[1], *sweeps)
+        parts += further(tier, arguments.results)
         for repeat in tier.repeats:
             if (arguments.results / repeat.sweep).is_dir():
                 parts += repeated(repeat, tier.test[1], groups_in(arguments.results / repeat.sweep))
     arguments.out.write_text("\n".join([*parts, *(ROOT / "docs" / "study" / "notes.md").read_text().splitlines(), ""]))
+
+
+def further(tier: Tier, results: Path) -> Iterator[str]:
+    """The sections of the sweeps that stand beside the main comparison; each has the seeds that all of its have."""
+    names = (tier.test[0], tier.rates, tier.methods, tier.confirm, tier.settings)
+    found = {name: uncut(results / name) for name in names if name and (results / name).is_dir()}
+    main, benchmark = tier.test
+    if tier.rates in found:
+        same_rate = joined(*(found[name] for name in (main, tier.methods, tier.confirm) if name in found))
+        yield from own_rates(benchmark, same_rate, found[tier.rates])
+    for name, section in (
+        (tier.methods, other_methods),
+        (tier.confirm, confirmed),
+        (tier.settings, other_settings),
+    ):
+        if name in found:
+            yield from section(benchmark, found[main], found[name])
 
 
 def introduction() -> Iterator[str]:
@@ -221,7 +230,8 @@ def comparison(tier: Tier, groups: Sequence[Group], figures: Path) -> Iterator[s
         yield from figure("frontier", f"{tier.prefix}frontier-{k}", shown, figures, chosen, alt)
     yield from equal_section(benchmark, ordered, grpo, base, ks[1:])
     yield from line_section(benchmark, ordered, base, ks)
-    yield from how_section(benchmark, ordered, to_base)
+    yield from what_changes(benchmark, ordered, to_base)
+    yield from on_which_problems(benchmark, ordered, base, (1, CHOOSE_BY, ks[-1]))
 
 
 def verdicts(found: Comparison, benchmark: str, label: str, other: str) -> str:
@@ -300,23 +310,6 @@ def places_on_line(group: Group, benchmark: str) -> list[float]:
         for member in group.members
     ]
     return sorted(set.intersection(*found))
-
-
-def how_section(benchmark: str, groups: Sequence[Group], to_base: Comparison) -> Iterator[str]:
-    """Entropy, distinct answers, problems won and lost."""
-    yield "#### How it comes about"
-    yield ""
-    yield "| method | entropy at the end (nats per token) | distinct answers of 256 | newly solved | lost |"
-    yield "|---|---|---|---|---|"
-    for group in groups:
-        distinct = np.mean([one.distinct_M.mean() for one in group.counts(benchmark)])
-        entropy = "" if group.is_base else f"{last_entropy(group):.2f}"
-        new, lost = to_base.changes.get(named(group.label), (None, None))
-        cells = ("", "") if new is None else (f"{new:.1f}", f"{lost:.1f}")
-        yield f"| {named(group.label)} | {entropy} | {distinct:.1f} | {cells[0]} | {cells[1]} |"
-    yield ""
-    yield "Newly solved and lost: problems per seed, against the base model with as many samples."
-    yield ""
 
 
 if __name__ == "__main__":

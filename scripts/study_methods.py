@@ -10,10 +10,12 @@ from study_parts import above, counted, cut, difference, in_order, named, sample
 from rsgrpo_cli.studies.comparison import compare_groups
 from rsgrpo_cli.studies.equal import at_equal, points
 from rsgrpo_cli.studies.formats import as_text
-from rsgrpo_cli.studies.groups import Group
+from rsgrpo_cli.studies.groups import BASE, Group
 
 REFERENCES = ("grpo", "beta8")
 """What the other methods are compared with at equal pass@1: the usual method, and the best fixed beta."""
+CHOSEN = ("beta4", "beta8", "asym_grpo", "fade", "w_reinforce")
+"""The methods for which the validation puzzles chose the rate of the main comparison."""
 SETTINGS = {
     "group4": "groups of 4, 128 prompts a step",
     "group64": "groups of 64, 8 prompts a step",
@@ -140,20 +142,27 @@ def confirmed(benchmark: str, main: Sequence[Group], others: Sequence[Group]) ->
     yield from halfway(benchmark, main, groups)
 
 
-def own_rates(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
-    """Each method at the rate that the validation puzzles chose for it; arguments as of `other_methods`."""
-    main, groups = of_shared_seeds(main, others)
-    chosen = [group for group in main if group.label in ("beta4", "beta8")]
+def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
+    """Each method at the rate that the validation puzzles chose for it.
+
+    Args:
+        benchmark: What all were evaluated on.
+        same_rate: The groups at the rate of the main comparison, the base model among them.
+        others: Those at rates of their own.
+    """
+    wanted = {BASE, *REFERENCES, *CHOSEN}
+    main, groups = of_shared_seeds([group for group in same_rate if group.label in wanted], others)
+    base, chosen = ([group for group in main if group.is_base], [group for group in main if group.label in CHOSEN])
     yield "### Each method at its own learning rate"
     yield ""
     yield (
-        "The rates that the validation puzzles chose: 3e-5 for beta 4 and 8, and as they are named for the others. "
+        "The rates that the validation puzzles chose, 3e-5 where no other is named. "
         f"{counted(groups[0].seeds).capitalize()}."
     )
     yield ""
-    base = [group for group in main if group.is_base]
-    yield table_against("grpo_own", benchmark, in_order([*base, *chosen, *groups]))
-    yield from equal_tables(benchmark, main, groups)
+    methods = in_order([*chosen, *groups])
+    yield table_against("grpo_own", benchmark, [*base, *methods])
+    yield from equal_tables(benchmark, main, [group for group in methods if group.label not in REFERENCES])
 
 
 def repeated(repeat: Repeat, benchmark: str, groups: Sequence[Group]) -> Iterator[str]:

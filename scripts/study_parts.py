@@ -13,39 +13,49 @@ from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.studies.equal import AtEqual
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.groups import BASE, Group, group_results
+from rsgrpo_cli.studies.results import Result
 
 KS = (1, 16, 64, 256, 1024)
 NAMES = {
     BASE: "base model",
     "grpo": "GRPO",
+    "grpo_own": "GRPO, 1e-5",
     "dr_grpo": "Dr. GRPO (beta 0)",
+    "dr_grpo_own": "Dr. GRPO (beta 0), 1e-5",
+    "beta1": "RS-GRPO, beta 1",
+    "beta1_own": "RS-GRPO, beta 1, 1e-5",
     "beta2": "RS-GRPO, beta 2",
+    "beta2_own": "RS-GRPO, beta 2, 1e-5",
     "beta4": "RS-GRPO, beta 4",
     "beta8": "RS-GRPO, beta 8",
+    "beta16": "RS-GRPO, beta 16",
     "grpo_small": "GRPO, half the learning rate",
     "grpo_kl": "GRPO, KL penalty 0.1",
     "grpo_entropy": "GRPO, entropy bonus 0.01",
     "grpo_entropy_kept": "GRPO, entropy kept at 0.6",
     "max_rl": "MaxRL",
+    "max_rl_own": "MaxRL, 1e-4",
     "chen_passk": "Chen et al., k 4",
+    "chen_own": "Chen et al., k 4, 1e-5",
     "pkpo": "PKPO (Walder & Karkhanis), k 4",
+    "pkpo_own": "PKPO (Walder & Karkhanis), k 4, 1e-5",
     "mahdavi_passk": "Mahdavi et al., k 4",
+    "mahdavi_own": "Mahdavi et al., k 4, 1e-5",
     "f_grpo": "F-GRPO, gamma 1",
+    "f_grpo_own": "F-GRPO, gamma 1, 1e-5",
     "bbg": "BBG, k 4",
+    "bbg_own": "BBG, k 4, 1e-5",
     "w_reinforce": "W-REINFORCE",
     "asym_grpo": "AsymGRPO",
     "fade": "FADE",
     "curve_rl": "CurveRL",
+    "curve_rl_own": "CurveRL, 1e-4",
     "frontier": "beta by the frontier",
     "frontier_sign": "beta by the frontier, FADE's signs",
     "solve_rate": "beta by the solve rate, 8 to 0",
     "entropy": "beta by the entropy, from 4",
     "per_prompt": "beta per prompt",
     "shrunk": "beta 4, earlier visits counted",
-    "grpo_own": "GRPO, 1e-5",
-    "beta2_own": "RS-GRPO, beta 2, 1e-5",
-    "max_rl_own": "MaxRL, 1e-4",
-    "curve_rl_own": "CurveRL, 1e-4",
 }
 """Labels of the sweeps' groups, in the order of the tables."""
 
@@ -57,16 +67,35 @@ def in_order(groups: Sequence[Group]) -> list[Group]:
 
 def groups_in(folder: Path) -> list[Group]:
     """The groups of a sweep, cut to the seeds that all of its methods have."""
-    groups = group_results(find([str(folder)]))
-    shared = shared_seeds(groups)
-    if not shared:
-        raise RsgrpoError(f"{folder}: no seed is complete", "let the sweep go on")
-    return cut(groups, shared)
+    groups = uncut(folder)
+    return cut(groups, shared_seeds(groups))
+
+
+def uncut(folder: Path) -> list[Group]:
+    """The groups of a sweep, each with all of its seeds."""
+    return group_results(find([str(folder)]))
+
+
+def joined(*sweeps: Sequence[Group]) -> list[Group]:
+    """The groups of several sweeps; those of one label as one, which has each seed once."""
+    members: dict[str, dict[int, Result]] = {}
+    for group in (group for groups in sweeps for group in groups):
+        known = members.setdefault(group.label, {})
+        members[group.label] = {member.config.seed: member for member in group.members} | known
+    return [Group(label, tuple(found[seed] for seed in sorted(found))) for label, found in members.items()]
 
 
 def shared_seeds(groups: Sequence[Group]) -> set[int]:
-    """The seeds that all groups have."""
-    return set.intersection(*(set(group.seeds) for group in groups))
+    """The seeds that all groups have.
+
+    Raises:
+        RsgrpoError: If there is none.
+    """
+    shared = set.intersection(*(set(group.seeds) for group in groups))
+    if not shared:
+        sweeps = dict.fromkeys(member.sweep for group in groups for member in group.members)
+        raise RsgrpoError(f"no seed is complete: {', '.join(sweeps)}", "let the sweep go on")
+    return shared
 
 
 def cut(groups: Sequence[Group], seeds: Container[int]) -> list[Group]:

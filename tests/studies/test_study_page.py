@@ -75,6 +75,11 @@ def test_the_page_says_what_the_results_say(study: Path) -> None:
     assert "* RS-GRPO, beta 4 minus GRPO: +0.000 [+0.000, +0.000] at k = 1" in page
     # Of two methods that are the same, nothing is left at equal pass@1.
     assert "| RS-GRPO, beta 4 | 0.188 | way | +0.000 [+0.000, +0.000] |" in page
+    # GRPO weights a group of solve rate p with sqrt(p (1 - p)), and here each problem's samples are one group. The base
+    # has 1/16 twice, 1/8 twice and 1/4, and 1/2: .484, 1.094 and .5 of 2.079. Of the second part's 48, 8 become 14.
+    assert "| 0.01 to 0.1 | 2 | GRPO | 23% |" in page
+    assert "| 0.1 to 0.3 | 3 | GRPO | 53% | 0.292 (+0.125 [" in page
+    assert "| 0.3 to 0.6 | 1 | GRPO | 24% |" in page
     # (6 + 16) / 128 halfway, against (2 + 16) / 128.
     assert "| GRPO | 0.5 | 0.172 (+0.031 [" in page
 
@@ -114,3 +119,12 @@ def test_further_sweeps_of_a_tier_are_compared_with_its_own(study: Path) -> None
     assert "| as above | GRPO | 0.188 |" in page
     assert "| groups of 4, 128 prompts a step | GRPO | 0.164 |" in page
     assert "| | RS-GRPO, beta 8 | 0.180 (+0.016 [" in page
+
+
+def test_how_many_of_a_group_are_right_is_as_for_a_draw_without_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from study_how import right_of
+
+    # Two of four are drawn, of which one is right: it is among them in 3 of 6 draws.
+    assert right_of(2, 4, 1).tolist() == [0.5, 0.5, 0.0]
+    assert right_of(2, 4, 2).tolist() == [1 / 6, 4 / 6, 1 / 6]
