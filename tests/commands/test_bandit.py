@@ -12,6 +12,12 @@ from tests.conftest import Cli
 SMALL = ["--arms", "20", "--betas", "8,0,8", "--seeds", "2,1", "--samples", "3200"]
 
 
+def small(*other: str) -> list[str]:
+    """SMALL, with other values of some flags or further ones."""
+    flags = dict(zip(SMALL[::2], SMALL[1::2], strict=True)) | dict(zip(other[::2], other[1::2], strict=True))
+    return [word for flag in flags.items() for word in flag]
+
+
 def test_tables_and_figure(cli: Cli, tmp_path: Path) -> None:
     result = cli("bandit", *SMALL, "--out", "b", "--figure", "figures/b.png", "--json")
     assert result.code == 0, result.err
@@ -64,12 +70,12 @@ def test_equal_settings_leave_equal_bytes_and_are_not_played_again(
 def test_runs_with_other_settings_are_not_lost(cli: Cli, tmp_path: Path) -> None:
     assert cli("bandit", *SMALL, "--out", "b").code == 0
     before = (tmp_path / "b/runs.parquet").read_bytes()
-    result = cli("bandit", *SMALL, "--seeds", "3", "--out", "b")
+    result = cli("bandit", *small("--seeds", "3", "--out", "b"))
     assert result.code == 1
     assert "b holds runs with other settings: seeds 1,2" in result.err
     assert "--force" in result.err
     assert (tmp_path / "b/runs.parquet").read_bytes() == before
-    assert cli("bandit", *SMALL, "--seeds", "3", "--out", "b", "--force").code == 0
+    assert cli("bandit", *small("--seeds", "3", "--out", "b"), "--force").code == 0
     assert read_table(tmp_path / "b/runs.parquet", schemas.BANDIT_RUNS)["seed"].to_pylist() == [3, 3]
 
 
@@ -92,7 +98,7 @@ def test_runs_with_other_settings_are_not_lost(cli: Cli, tmp_path: Path) -> None
     ],
 )
 def test_bad_input(cli: Cli, tmp_path: Path, arguments: list[str], text: str) -> None:
-    result = cli("bandit", *SMALL, *arguments)
+    result = cli("bandit", *small(*arguments))
     assert (result.code, result.out) == (2, "")
     assert text in " ".join(result.err.replace("│", " ").split())
     assert not list(tmp_path.iterdir())
