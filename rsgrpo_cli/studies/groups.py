@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -116,6 +116,14 @@ def by_seed(group: Group, others: Sequence[Result], name: str) -> tuple[list[Pai
         return [(member, others[0]) for member in group.members], f"against seed {others[0].config.seed} of {name}"
     told = f"without {plural(len(lacking), 'seed')} {', '.join(map(str, lacking))}, which {name} lacks"
     return pairs, told if lacking else ""
+
+
+def told_of(told: Mapping[str, str]) -> str:
+    """What is told of groups, by label, with those of which the same is told named together; "" of nothing."""
+    alike: dict[str, list[str]] = {}
+    for label, words in told.items():
+        alike.setdefault(words, []).append(label)
+    return "; ".join(f"{', '.join(labels)} {words}" for words, labels in alike.items() if words)
 
 
 def of_one_seed(groups: Sequence[Group]) -> bool:
