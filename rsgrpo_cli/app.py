@@ -100,10 +100,10 @@ class Helping(TyperCommand):
             UsageError: If a list is given twice: the last one alone would count, and the other be dropped in silence.
         """
         _, _, given = self.make_parser(ctx).parse_args(list(args))
-        for option in given:
-            if given.count(option) > 1 and _is_list(option):
-                flag = option.opts[0]
-                raise UsageError(f"{flag} is given twice", f"give it once, with commas: {flag} {option.metavar}")
+        twice = next((option for option in given if given.count(option) > 1 and _is_list(option)), None)
+        if twice is not None and not ctx.resilient_parsing:  # Tab completes what is not finished yet
+            flag = twice.opts[0]
+            raise UsageError(f"{flag} is given twice", f"give it once, with commas: {flag} {twice.metavar}")
         return super().parse_args(ctx, args)
 
 

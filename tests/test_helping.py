@@ -74,6 +74,7 @@ def test_the_list_of_commands_is_whole(cli: Cli, monkeypatch: pytest.MonkeyPatch
         ("rsgrpo report base=o", ["base=other"]),
         ("rsgrpo train --dtype b", ["bfloat16"]),
         ("rsgrpo train --learn", ["--learning-rate"]),
+        ("rsgrpo compare --k 1 --k 4 --basel", ["--baseline"]),  # the line is not finished: nothing is refused yet
     ],
 )
 def test_the_shell_completes(cli: Cli, monkeypatch: pytest.MonkeyPatch, typed: str, found: list[str]) -> None:

@@ -80,7 +80,7 @@ def _compare_groups(
     from rsgrpo_cli.studies import formats
     from rsgrpo_cli.studies.comparable import shared_benchmarks, to_grade_alike
     from rsgrpo_cli.studies.comparison import REWARD, baseline_of, compare_groups, left_out, usual_columns
-    from rsgrpo_cli.studies.finding import left_out as runs_left_out
+    from rsgrpo_cli.studies.finding import not_trained
     from rsgrpo_cli.studies.groups import find_groups
 
     groups = find_groups(places)
@@ -89,7 +89,7 @@ def _compare_groups(
     note = left_out(groups, benchmarks) if k is None and columns != [REWARD] else ""
     columns += [("cover", share) for share in _shares(cover)]
     found = compare_groups(groups, benchmarks, columns, baseline_of(groups, baseline), correction)
-    for told in filter(None, (note, runs_left_out(places))):
+    for told in filter(None, (note, not_trained(places))):
         out.info(told)
     if out.as_json or form == "terminal":
         again = to_grade_alike(groups, benchmarks)

@@ -60,7 +60,7 @@ def figure(
 
     from rsgrpo_cli.report.figures import check_drawable
     from rsgrpo_cli.studies.figures.kinds import kind_of
-    from rsgrpo_cli.studies.finding import left_out
+    from rsgrpo_cli.studies.finding import not_trained
     from rsgrpo_cli.studies.groups import find_groups
 
     out = Output(as_json=as_json)
@@ -72,6 +72,6 @@ def figure(
     )
     found = chosen.collect(find_groups(places), replace(choices, trust=trust))
     chosen.draw(found, path)
-    if told := left_out(places):
+    if told := not_trained(places):
         out.info(told)
     out.result({"figure": str(path), "kind": kind} | asdict(found), lines=[found.caption, f"figure: {path}"])

@@ -255,10 +255,10 @@ def _single(setting: Setting, found: Any) -> Any:
         return found
     if len(set(found)) > 1:
         flag, values = setting.flags[0], " and ".join(found)
-        each = dict.fromkeys(value for text in found for value in text.split(","))
-        once = "give it once" + (
-            f", with commas: {flag} {','.join(each)}" if setting.name != "eval.num_samples" else ""
-        )
+        once = "give it once"
+        if setting.name != "eval.num_samples":  # whose commas stand between numbers of different benchmarks
+            each = dict.fromkeys(value for text in found for value in text.split(","))
+            once += f", with commas: {flag} {','.join(each)}"
         raise UsageError(f"{flag} is given twice: {values}", once)
     return found[0] if found else None
 

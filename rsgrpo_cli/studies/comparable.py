@@ -32,7 +32,7 @@ def require_comparable(
     Args:
         groups: The groups.
         benchmarks: On which all of them were evaluated.
-        newest: Whether only the newest policy of each group is shown; otherwise there are several, told apart.
+        newest: Whether each group is shown by its newest policy alone. If not, several of its policies are labelled.
         verdicts: Whether right and wrong answers are counted, of which grades have none.
 
     Raises:

@@ -23,7 +23,7 @@ from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, cross
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.studies.changes import changes
 from rsgrpo_cli.studies.comparable import ending, is_graded, require_comparable, unlike
-from rsgrpo_cli.studies.groups import FloatArray, Group, intervals_over, require_samples, told_of, told_seeds
+from rsgrpo_cli.studies.groups import FloatArray, Group, intervals_over, require_samples, told_seeds, told_together
 from rsgrpo_cli.wording import counted
 
 Correction = Literal["bonferroni", "none"]
@@ -106,7 +106,7 @@ class Comparison:
     def caption(self) -> str:
         """What the numbers are, in words."""
         counts = [f"{name}: {counted(int(_known(self.groups, name).sum()), 'problem')}" for name in self.benchmarks]
-        over = told_of({label: which for label, which in self.changed_over.items() if label in self.changes})
+        over = told_together({label: which for label, which in self.changed_over.items() if label in self.changes})
         parts = ["; ".join(counts), self.samples(), told_seeds(self.groups)]
         parts += [f"Newly solved and lost: {over}"] if over else []
         intervals = intervals_over(self.groups)

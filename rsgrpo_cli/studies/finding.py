@@ -155,8 +155,8 @@ def _in_folder(folder: Path) -> list[Result]:
     return found
 
 
-def left_out(places: Sequence[str]) -> str:
-    """Which runs of sweeps `find` passes over, as they are not trained, as a sentence; "" if there are none."""
+def not_trained(places: Sequence[str]) -> str:
+    """A sentence that names the runs of sweeps that `find` leaves out, as nothing was trained; "" if there are none."""
     folders = [RunDir.locate_folder(split_place(split_label(place)[1])[0]) for place in places]
     sweeps = [folder for folder in folders if folder.is_dir() and not RunDir.is_there(folder)]
     runs = [RunDir(path.parent) for folder in sweeps for path in sorted(folder.glob("[!.]*/config.json"))]

@@ -118,8 +118,8 @@ def by_seed(group: Group, others: Sequence[Result], name: str) -> tuple[list[Pai
     return pairs, told if lacking else ""
 
 
-def told_of(told: Mapping[str, str]) -> str:
-    """What is told of groups, by label, with those of which the same is told named together; "" of nothing."""
+def told_together(told: Mapping[str, str]) -> str:
+    """What is said of each label, in one sentence that names the labels with equal words together; "" of nothing."""
     alike: dict[str, list[str]] = {}
     for label, words in told.items():
         alike.setdefault(words, []).append(label)

@@ -256,16 +256,20 @@ def flags_of_benchmark(config: RunConfig, name: str | None = None) -> list[str]:
             by itself unless given.
     """
     if name is None:
-        dataset = config.prepare.dataset
-        found = dataset not in config.benchmarks or has_held_out_problems(dataset)
-        return [] if found else ["--benchmark", "FILE"]
+        return [] if len(_measurable(config)) == len(config.benchmarks) else ["--benchmark", "FILE"]
     parts = name.split(".")
     for length in range(len(parts), 0, -1):  # a short name may have a dot in it, too
         short, tag = ".".join(parts[:length]), ".".join(parts[length:])
-        given = next((given for given in config.benchmarks if source_name(given) == short), None)
+        given = next((given for given in _measurable(config) if source_name(given) == short), None)
         if given or is_known_by_name(short):
             return ["--benchmark", given or short, *(["--tag", tag] if tag else [])]
     return ["--benchmark", "FILE"]
+
+
+def _measurable(config: RunConfig) -> list[str]:
+    """The benchmarks of a run but a data set that it trains on and that has no held-out problems."""
+    trained_on = config.prepare.dataset
+    return [name for name in config.benchmarks if name != trained_on or has_held_out_problems(name)]
 
 
 def _from_file(

@@ -155,7 +155,9 @@ def test_a_run_on_a_file_is_evaluated_on_another(cli: Cli) -> None:
     )
     own = ["--dataset", "mine.jsonl", "--prompt-column", "quest", "--answer-column", "gold", "--max-tokens", "8"]
     assert cli("train", "--run", "runs/x", "--steps", "1", *SMALL, *own, "--prompts-per-step", "2").code == 0
-    for command in (["compare", "runs/x@0", "runs/x@1"], ["show", "--policy", "1"], ["figure", "passk", "runs/x"]):
+    pair = ["compare", "runs/x@0", "runs/x@1"]
+    asked = [*pair, "--benchmark", "mine.jsonl"]  # on which it was trained
+    for command in (pair, asked, ["show", "--policy", "1"], ["figure", "passk", "runs/x"]):
         result = cli(*command, *(["--run", "runs/x"] if "show" in command else []))
         assert re.search(r"rsgrpo eval --run runs/x (--policy \d )?--benchmark FILE", result.err), result.err
     # Its columns are called as those that the run was trained on.

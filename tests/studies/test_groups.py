@@ -15,7 +15,7 @@ from rsgrpo_cli.studies.comparison import baseline_of, compare_groups, left_out,
 from rsgrpo_cli.studies.figures.inputs import baseline_group, with_base
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.formats import as_data, as_text, tables
-from rsgrpo_cli.studies.groups import Group, find_groups, told_of
+from rsgrpo_cli.studies.groups import Group, find_groups, told_together
 from rsgrpo_cli.studies.results import Counts, Result
 
 IDS = ("p0", "p1", "p2", "p3")
@@ -398,5 +398,5 @@ def test_a_seed_without_a_base_model_counts_for_no_problem_solved_or_lost(tmp_pa
     assert table.changes == {"grpo": (1.0, 1.0), "beta4": (2.0, 0.0)}
     assert ". 2 seeds (base 1, beta4 1). Newly solved and lost: " in table.caption()
     assert "grpo without seed 1, which the base model lacks" in table.caption()
-    assert told_of({"a": "x", "b": "", "c": "x", "d": "y"}) == "a, c x; d y"
+    assert told_together({"a": "x", "b": "", "c": "x", "d": "y"}) == "a, c x; d y"
     assert "beta4 against seed 0 of the base model" in table.caption()

@@ -25,7 +25,7 @@ from rsgrpo_cli.studies.figures.inputs import (
     with_base,
 )
 from rsgrpo_cli.studies.figures.style import canvas
-from rsgrpo_cli.studies.groups import Group, Pair, by_seed, told_of
+from rsgrpo_cli.studies.groups import Group, Pair, by_seed, told_together
 from rsgrpo_cli.studies.results import Counts
 from rsgrpo_cli.wording import counted
 
@@ -92,7 +92,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Transitions:
         "under the group; the bin 0 has none right, (0, 0.4] some and at most 0.4, and so on. In a cell: "
         "problems per seed on average, and their share of all; shade: share of the row."
     )
-    unpaired = told_of({label: told for label, (_, told) in paired.items()})
+    unpaired = told_together({label: told for label, (_, told) in paired.items()})
     caption += f" {unpaired}." if unpaired else ""
     caption += ending([baseline, *others], [benchmark])
     return Transitions(baseline.label, BINS, panels, caption)
