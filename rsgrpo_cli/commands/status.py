@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 from typing import Any
 
 from rsgrpo_cli.commands import options
@@ -45,12 +46,20 @@ def _lines(data: dict[str, Any]) -> list[str]:
         there = [name for name in ("rollouts", "rewards", "advantages", "update") if step[name]]
         parts = "" if step["rollouts"] else f" ({counted(step['rollout_parts'], 'part')} of the rollouts)"
         lines.append(f"step {step['step']} has {', '.join(there) or 'nothing complete yet'}{parts}")
+    lines += _gone(data)
     lines += [f"stale: {problem}" for problem in data["stale"][:STALE_SHOWN]] or ["nothing is stale"]
     lines += _more(data["stale"])
     lines += [f"other settings: {told}" for told in data["departures"][:STALE_SHOWN]] + _more(data["departures"])
     for entry in data["evaluations"]:
         lines.append(f"evaluated: {_evaluated(entry)}")
     return lines
+
+
+def _gone(data: dict[str, Any]) -> list[str]:
+    """Steps that are done and have no directory any more; one command tells how to make each again."""
+    gone = data["steps_gone"]
+    named = f"step {gone[0]} is" if len(gone) == 1 else f"{len(gone)} steps from {gone[0]} on are" if gone else ""
+    return [f"{named} gone; what to do: {shlex.join(['rsgrpo', 'verify', data['run']])}"] if gone else []
 
 
 def _evaluated(entry: dict[str, Any]) -> str:

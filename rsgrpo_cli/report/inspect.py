@@ -138,6 +138,7 @@ def state(run_name: str | None) -> dict[str, Any]:
         "steps_done": newest,
         "steps_wanted": max(config.train.steps, run.steps_begun()),
         "checkpoints": run.versions(),
+        "steps_gone": sorted({*range(origin["step"] if origin else 0, newest)} - {*steps}),
         "at_work": [step_state(run, step) for step in steps if step >= newest],
         "stale": damaged
         + [problem for step in to_check for problem in stale_parts(run, step)]

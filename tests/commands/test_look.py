@@ -1,5 +1,6 @@
 """show and status: what a person looks at."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -41,3 +42,10 @@ def test_status_says_what_is_done(cli: Cli) -> None:
     assert "nothing is stale" in out
     for stage in ("prepare", "rollout", "score"):
         assert stage in out.partition("time")[2]
+
+
+def test_status_misses_a_step_that_was_removed(cli: Cli, trained: Path) -> None:
+    assert cli("status", "--run", trained, "--json").json["steps_gone"] == []
+    shutil.rmtree(trained / "steps/000000")
+    assert cli("status", "--run", trained, "--json").json["steps_gone"] == [0]
+    assert f"step 0 is gone; what to do: rsgrpo verify {trained}" in cli("status", "--run", trained).out
