@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study_how import on_which_problems, what_changes
-from study_methods import REPEATS, Repeat, confirmed, other_methods, other_settings, own_rates, repeated
+from study_methods import REPEATS, Repeat, confirmed, moving, other_methods, other_settings, own_rates, repeated
 from study_parts import (
     NAMES,
     above,
@@ -107,16 +107,15 @@ def further(tier: Tier, results: Path) -> Iterator[str]:
     names = (tier.test[0], tier.rates, tier.methods, tier.confirm, tier.settings)
     found = {name: uncut(results / name) for name in names if name and (results / name).is_dir()}
     main, benchmark = tier.test
+    same_rate = joined(*(found[name] for name in (main, tier.methods, tier.confirm) if name in found))
     if tier.rates in found:
-        same_rate = joined(*(found[name] for name in (main, tier.methods, tier.confirm) if name in found))
         yield from own_rates(benchmark, same_rate, found[tier.rates])
-    for name, section in (
-        (tier.methods, other_methods),
-        (tier.confirm, confirmed),
-        (tier.settings, other_settings),
-    ):
+    for name, section in ((tier.methods, other_methods), (tier.confirm, confirmed)):
         if name in found:
             yield from section(benchmark, found[main], found[name])
+    yield from moving(benchmark, same_rate)
+    if tier.settings in found:
+        yield from other_settings(benchmark, found[main], found[tier.settings])
 
 
 def introduction() -> Iterator[str]:

@@ -16,6 +16,8 @@ REFERENCES = ("grpo", "beta8")
 """What the other methods are compared with at equal pass@1: the usual method, and the best fixed beta."""
 CHOSEN = ("beta4", "beta8", "asym_grpo", "fade", "w_reinforce")
 """The methods for which the validation puzzles chose the rate of the main comparison."""
+MOVING = ("frontier", "solve_rate", "entropy", "per_prompt", "shrunk", "fade", "curve_rl")
+"""The methods that look back: the laws of beta, FADE and CurveRL."""
 SETTINGS = {
     "group4": "groups of 4, 128 prompts a step",
     "group64": "groups of 64, 8 prompts a step",
@@ -142,6 +144,28 @@ def confirmed(benchmark: str, main: Sequence[Group], others: Sequence[Group]) ->
     yield from halfway(benchmark, main, groups)
 
 
+def moving(benchmark: str, groups: Sequence[Group]) -> Iterator[str]:
+    """What moves with the training against the best fixed beta, on every seed that all of these have.
+
+    Args:
+        benchmark: What all were evaluated on.
+        groups: All groups at the rate of the main comparison, the base model among them.
+    """
+    moved = [group for group in groups if group.label in MOVING]
+    if not moved:
+        return
+    main, moved = of_shared_seeds([group for group in groups if group.label in {BASE, *REFERENCES}], moved)
+    yield "### Is a beta that moves better than the best fixed one?"
+    yield ""
+    yield (
+        f"{counted(moved[0].seeds).capitalize()}, those of the two sections above among them; the same learning rate "
+        "and size of step for all."
+    )
+    yield ""
+    yield table_against("beta8", benchmark, [*in_order(main), *moved])
+    yield from equal_tables(benchmark, main, moved)
+
+
 def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
     """Each method at the rate that the validation puzzles chose for it.
 
@@ -184,18 +208,16 @@ def other_settings(benchmark: str, main: Sequence[Group], others: Sequence[Group
         main: The groups of the usual setting.
         others: The groups of the other settings, SETTING-METHOD, and the base model.
     """
-    seeds = shared_seeds([*main, *others])
-    main, others = cut(main, seeds), cut(others, seeds)
     yield "### Other group sizes, more steps, other scales"
     yield ""
     yield (
-        f"The learning rate is the same. {counted(others[0].seeds).capitalize()}. In brackets: the difference to GRPO "
-        "at the same setting, and its 95% interval over problems and seeds, paired."
+        "The learning rate is the same. In brackets: the difference to GRPO at the same setting, and its 95% interval "
+        "over problems and seeds, paired."
     )
     yield ""
     ks = sampled_ks([*main, *others], benchmark)
-    yield "| setting | method | " + " | ".join(f"pass@{k}" for k in ks) + " |"
-    yield "|---" * (2 + len(ks)) + "|"
+    yield "| setting | seeds | method | " + " | ".join(f"pass@{k}" for k in ks) + " |"
+    yield "|---" * (3 + len(ks)) + "|"
     usual = {group.label: group for group in main}
     yield from rows_of_setting("as above", {name: usual[name] for name in ("grpo", "beta4", "beta8")}, benchmark, ks)
     for start, told in SETTINGS.items():
@@ -208,13 +230,15 @@ def other_settings(benchmark: str, main: Sequence[Group], others: Sequence[Group
 
 
 def rows_of_setting(told: str, methods: Mapping[str, Group], benchmark: str, ks: Sequence[int]) -> Iterator[str]:
-    """Table rows of one setting: GRPO's, then each method's and its difference to GRPO."""
+    """Table rows of one setting, on the seeds that its methods share: GRPO's, and each one's difference to it."""
+    seeds = shared_seeds(list(methods.values()))
+    methods = dict(zip(methods, cut(list(methods.values()), seeds), strict=True))
     grpo = [methods["grpo"].passed(benchmark, k) for k in ks]
-    yield f"| {told} | {named('grpo')} | {' | '.join(f'{one.mean():.3f}' for one in grpo)} |"
+    yield f"| {told} | {len(seeds)} | {named('grpo')} | {' | '.join(f'{one.mean():.3f}' for one in grpo)} |"
     for label, group in methods.items():
         if label != "grpo":
             cells = [above(group.passed(benchmark, k), other) for k, other in zip(ks, grpo, strict=True)]
-            yield f"| | {named(label)} | {' | '.join(cells)} |"
+            yield f"| | | {named(label)} | {' | '.join(cells)} |"
 
 
 def of_shared_seeds(main: Sequence[Group], others: Sequence[Group]) -> tuple[list[Group], list[Group]]:

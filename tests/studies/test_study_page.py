@@ -38,9 +38,11 @@ def study(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def two_sweeps(folder: Path, validation: tuple[str, str], test: tuple[str, str]) -> None:
+def two_sweeps(
+    folder: Path, validation: tuple[str, str], test: tuple[str, str], seeds: tuple[int, ...] = (0, 1)
+) -> None:
     """The results of one tier: the folder of each sweep under `folder`, and its benchmark."""
-    for seed in (0, 1):
+    for seed in seeds:
         for place, benchmark in (validation, test):
             keep(folder / place, f"base-seed{seed}-0000", {"seed": seed}, [counts(0, 2, benchmark)], steps=0)
         for number, (arm, own) in enumerate(ARMS.items()):
@@ -116,9 +118,22 @@ def test_further_sweeps_of_a_tier_are_compared_with_its_own(study: Path) -> None
     # (12 + 16) / 128 against (8 + 16) / 128 of GRPO; halfway (7 + 16) / 128 against (2 + 16) / 128 of the base model.
     assert "| MaxRL | 0.219 (+0.031 [" in page
     assert "| MaxRL | 0.180 (+0.039 [" in page
-    assert "| as above | GRPO | 0.188 |" in page
-    assert "| groups of 4, 128 prompts a step | GRPO | 0.164 |" in page
-    assert "| | RS-GRPO, beta 8 | 0.180 (+0.016 [" in page
+    assert "| as above | 2 | GRPO | 0.188 |" in page
+    assert "| groups of 4, 128 prompts a step | 2 | GRPO | 0.164 |" in page
+    assert "| | | RS-GRPO, beta 8 | 0.180 (+0.016 [" in page
+
+
+def test_a_beta_that_moves_is_compared_on_the_seeds_of_both_sweeps(study: Path) -> None:
+    two_sweeps(study, ("hard-validation", "toy-hard-validation"), ("hard", "toy-hard"), seeds=(0, 1, 2))
+    law: Overrides = {"advantage.estimator": "rs_grpo_moving", "advantage.law": "shrunk"}
+    for seed, sweep in enumerate(("hard-methods", "hard-confirm", "hard-confirm")):
+        keep(study / sweep, f"base-seed{seed}-0000", {"seed": seed}, [counts(0, 2, "toy-hard")], steps=0)
+        path = [counts(4, 8 + 2 * seed, "toy-hard"), counts(4, 6, "toy-hard", at=0.5)]
+        keep(study / sweep, f"shrunk-seed{seed}", law | {"seed": seed}, path)
+    section = write_page(study).partition("### Is a beta that moves better than the best fixed one?")[2]
+    assert "\n3 seeds, " in section
+    # (8 + 10 + 12 + 3 * 16) / (3 * 128) against (8 + 16) / 128 of beta 8.
+    assert "| beta 4, earlier visits counted | 0.203 (+0.016 [" in section
 
 
 def test_how_many_of_a_group_are_right_is_as_for_a_draw_without_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
