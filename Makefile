@@ -28,7 +28,7 @@ VERL_NEEDS := cachetools fastapi msgspec pyzmq TransferQueue uvicorn
 # vLLM pins much of what it needs, so it gets an environment of its own. On a GPU: pip install '.[vllm]'.
 VLLM := .venv-vllm
 
-.PHONY: audit demo docs faults study study-small test test-browser test-day test-gpu test-ranks test-ray test-trackers test-trl test-verl test-vllm lint slow rebuild clean
+.PHONY: audit demo docs faults study study-real study-small test test-browser test-day test-gpu test-ranks test-ray test-trackers test-trl test-verl test-vllm lint slow rebuild clean
 
 demo: $(INSTALLED)
 	PATH="$(abspath $(BIN)):$$PATH" sh scripts/demo.sh
@@ -42,6 +42,13 @@ study: $(INSTALLED) runs/larger runs/spread
 
 runs/larger runs/spread: runs/%: | $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python data/toy/build.py --$* $@.part && mv $@.part $@
+
+# Its part on a real language model, through vLLM on the CPU: about an hour and a half.
+study-real: $(VLLM)/installed
+	$(VLLM)/bin/python scripts/smollm2.py runs/models/smollm2
+	$(VLLM)/bin/python scripts/word_problems.py runs/data/words
+	$(VLLM)/bin/rsgrpo sweep --config docs/study/smollm2.toml --keep docs/study/results
+	$(VLLM)/bin/python scripts/study.py
 
 # The same in little, a quarter of an hour: runs/study-small/study.md. Its numbers are too noisy to conclude from.
 SMALL = --keep results --jobs $(JOBS) --set rollout.prompts_per_step=16 --steps 40 -n 32 --k 1,16,32

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study_how import on_which_problems, what_changes
-from study_methods import REPEATS, Repeat, confirmed, moving, other_methods, other_settings, own_rates, repeated
+from study_methods import REAL, REPEATS, Repeat, confirmed, moving, other_methods, other_settings, own_rates, repeated
 from study_parts import (
     NAMES,
     above,
@@ -98,7 +98,9 @@ def main() -> None:
         parts += further(tier, arguments.results)
         for repeat in tier.repeats:
             if (arguments.results / repeat.sweep).is_dir():
-                parts += repeated(repeat, tier.test[1], groups_in(arguments.results / repeat.sweep))
+                parts += repeated(repeat, groups_in(arguments.results / repeat.sweep))
+    if (arguments.results / REAL.sweep).is_dir():
+        parts += repeated(REAL, groups_in(arguments.results / REAL.sweep), heading="##")
     arguments.out.write_text("\n".join([*parts, *(ROOT / "docs" / "study" / "notes.md").read_text().splitlines(), ""]))
 
 

@@ -107,9 +107,9 @@ def cut(groups: Sequence[Group], seeds: Container[int]) -> list[Group]:
 
 
 def sampled_ks(groups: Sequence[Group], benchmark: str) -> list[int]:
-    """The values of k for which every run has the samples."""
+    """The values of k for which every run has the samples, and as many as the one with the fewest has."""
     fewest = min(int(one.n_M.min()) for group in groups for one in group.counts(benchmark))
-    return [k for k in KS if k <= fewest]
+    return sorted({*(k for k in KS if k <= fewest), fewest})
 
 
 def counted(seeds: Sequence[int]) -> str:

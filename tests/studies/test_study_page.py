@@ -136,6 +136,18 @@ def test_a_beta_that_moves_is_compared_on_the_seeds_of_both_sweeps(study: Path) 
     assert "| beta 4, earlier visits counted | 0.203 (+0.016 [" in section
 
 
+def test_a_real_language_model_has_a_part_of_its_own(study: Path) -> None:
+    for seed in (0, 1):
+        keep(study / "smollm2", f"base-seed{seed}-0000", {"seed": seed}, [counts(0, 2, "test")], steps=0)
+        for (arm, settings), right in zip(ARMS.items(), (5, 6, 7), strict=True):
+            keep(study / "smollm2", f"{arm}-seed{seed}", settings | {"seed": seed}, [counts(4, right, "test")])
+    part = write_page(study).partition("## One-step word problems: a real language model")[2]
+    # (5 + 16) / 128 for GRPO, (7 + 16) / 128 for beta 8.
+    assert "| GRPO | 0.164 |" in part
+    assert "| RS-GRPO, beta 8 | 0.180 (+0.016 [" in part
+    assert "test: 8 problems. 2 seeds." in part
+
+
 def test_how_many_of_a_group_are_right_is_as_for_a_draw_without_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     from study_how import right_of
