@@ -176,6 +176,8 @@ def sampling_flags(
         at: Where on the line to the policy it is.
         many: Whether the flags say how often and for which k; without, only how it was sampled and graded.
     """
+    from rsgrpo_cli.tasks.sample_counts import for_benchmark  # here: most commands need no data sets
+
     folder = run.evaluation(version, name, at)
     named = [(path, sample_range(path.stem)) for path in sorted((folder / "rollouts").glob("*.parquet"))]
     held = {path: samples for path, samples in named if samples}
@@ -183,7 +185,7 @@ def sampling_flags(
     parts = (lineage for path in held if (lineage := _readable(path, ROLLOUTS)))
     for lineage in [*islice(parts, 1), *_summed_up(folder)]:
         made |= lineage.config
-    own = of.eval.for_benchmark(_dataset(run, name)).model_dump(mode="json", include=set(_ASKED))
+    own = for_benchmark(of.eval, _dataset(run, name)).model_dump(mode="json", include=set(_ASKED))
     asked = _ASKED if many else _DRAWN
     changed = [setting for setting in asked if setting in made and made[setting] != own[setting]]
     words = [word for setting in changed for word in (_flag(setting), _typed(made[setting]))]

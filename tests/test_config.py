@@ -4,6 +4,7 @@ import pytest
 
 from rsgrpo_cli import config
 from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.tasks.sample_counts import for_benchmark
 
 
 def test_learning_rate_depends_on_what_is_trained() -> None:
@@ -151,21 +152,21 @@ def test_the_recipes_of_the_papers_models(model: str, dataset: str, role: str) -
     assert (made.prepare.dataset, made.prepare.instruction_role) == (dataset, role)
     assert (made.rollout.group_size, made.advantage.model_dump()["beta"]) == (16, 2.0)
     assert set(made.eval.benchmarks) == {"aime24", "aime25", "hmmt_feb24", "hmmt_feb25", "cmimc25", "math500"}
-    assert made.eval.for_benchmark("aime24").num_samples == 1024
-    assert made.eval.for_benchmark("math500").num_samples == 32
+    assert for_benchmark(made.eval, "aime24").num_samples == 1024
+    assert for_benchmark(made.eval, "math500").num_samples == 32
 
 
 def test_a_large_k_under_a_recipe_asks_for_samples_of_every_benchmark() -> None:
     flags = {"model.name": "Qwen/Qwen2.5-Math-1.5B", "eval.k": (1, 32, 1024)}
     made = config.resolve(flags)
-    assert {made.eval.for_benchmark(name).num_samples for name in made.eval.benchmarks} == {1024}
+    assert {for_benchmark(made.eval, name).num_samples for name in made.eval.benchmarks} == {1024}
 
 
 def test_a_benchmark_with_fewer_samples_reports_the_ks_that_these_allow() -> None:
     flags = {"model.name": "Qwen/Qwen2.5-Math-1.5B", "eval.k": (1, 32, 1024), "eval.num_samples": 1024}
     made = config.resolve(flags | {"eval.num_samples": {"default": 1024, "math500": 64}})
-    assert made.eval.for_benchmark("math500").k == (1, 32)
-    assert made.eval.for_benchmark("aime24").k == (1, 32, 1024)
+    assert for_benchmark(made.eval, "math500").k == (1, 32)
+    assert for_benchmark(made.eval, "aime24").k == (1, 32, 1024)
     few = flags | {"eval.k": (128, 1024), "eval.num_samples": {"default": 1024, "math500": 64}}
     with pytest.raises(UsageError, match="pass@128 needs at least 128 samples per problem of math500, not 64"):
         config.resolve(few)

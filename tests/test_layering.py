@@ -98,7 +98,7 @@ ALLOWED: dict[str, set[str]] = {
     "run_dir": {"errors", "schemas", "artifacts", "config", "disk", "locks", "events", "run_names"} | {"config_file"},
     "checkpoint_checks": {"errors", "schemas", "artifacts", "manifests", "run_dir"},
     "identity": {"errors", "artifacts"},
-    "run_commands": {"errors", "part_names", "schemas", "artifacts", "config", "run_dir"},
+    "run_commands": {"errors", "part_names", "schemas", "artifacts", "config", "run_dir", "tasks"},
     "step_dir": {"errors", "wording", "schemas", "artifacts", "run_dir", "run_commands"},
     "staleness": {
         "errors",

@@ -10,6 +10,7 @@ from rsgrpo_cli import config
 from rsgrpo_cli.config.removed import REMOVED, REMOVED_FROM_ESTIMATORS
 from rsgrpo_cli.core.estimators import settings_of
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.tasks.sample_counts import for_benchmark
 from tests.conftest import Cli
 
 OLD: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "settings-0.2.0.json").read_text())
@@ -76,8 +77,8 @@ def test_numbers_of_samples_were_in_two_settings_once() -> None:
     old = OLD["config"] | {"eval": OLD["config"]["eval"] | {"num_samples": 1024, "num_samples_of": {"math500": 64}}}
     read = config.parse(old)
     assert read.eval.num_samples == {"default": 1024, "math500": 64}
-    assert read.eval.for_benchmark("math500").samples == 64
-    assert read.eval.for_benchmark("aime24").samples == 1024
+    assert for_benchmark(read.eval, "math500").samples == 64
+    assert for_benchmark(read.eval, "aime24").samples == 1024
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from rsgrpo_cli.commands import disagreements, options, typed
 from rsgrpo_cli.commands.context import at_work, begun, exists, new_run, open_run, say_ks
 from rsgrpo_cli.commands.spreading import PART_TIMEOUT, DataParallelOption, PartTimeoutOption, RayOption, Spreading
 from rsgrpo_cli.config import Overrides
+from rsgrpo_cli.config.samples import named_benchmarks
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DataError, UsageError
 from rsgrpo_cli.wording import counted, verb
@@ -97,8 +98,7 @@ def evaluate(
     )
     with held as session:
         session.accept_changes, session.accept_inexact = accept_changes, accept_inexact
-        names = evaluation.benchmarks_of(session)
-        evaluation.check_names(names, options.named_benchmarks(overrides))
+        names = evaluation.benchmarks_of(session, named_benchmarks(overrides))
         columns = evaluation.columns_for(names, prompt_column, answer_column)
         requests = [evaluation.Request(name, *columns[name], tag, rescore, force) for name in names]
         if audit_with is not None:
@@ -196,7 +196,9 @@ def _print(out: Output, cfg: EvalConfig, outcomes: list[Outcome], found: list[Ev
 
 def _more_than_asked(cfg: EvalConfig, one: Evaluation) -> str:
     """An evaluation only grows: what was sampled before stays in it."""
-    asked = cfg.for_benchmark(one.dataset).samples
+    from rsgrpo_cli.report.measuring import asked_samples
+
+    asked = asked_samples(cfg, one.dataset)
     if one.num_samples <= asked:
         return ""
     return (

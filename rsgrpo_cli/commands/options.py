@@ -16,7 +16,6 @@ from rich.markup import escape
 from rsgrpo_cli.commands.typed import ks, num_samples, shown, text_of
 from rsgrpo_cli.config import Overrides, reference
 from rsgrpo_cli.config.reference import Setting
-from rsgrpo_cli.config.stages import DEFAULT
 from rsgrpo_cli.config.typed import value
 from rsgrpo_cli.errors import UsageError
 
@@ -365,12 +364,6 @@ def _refuse_dropped_list(before: Overrides, after: Overrides, where: str) -> Non
             raise UsageError(
                 f"{name} is given twice: {shown(old)} with --set, and {shown(new)} with {where}", "give it once"
             )
-
-
-def named_benchmarks(overrides: Overrides) -> list[str]:
-    """The benchmarks that were given a number of samples of their own."""
-    given = overrides.get("eval.num_samples")
-    return [name for name in given if name != DEFAULT] if isinstance(given, Mapping) else []
 
 
 _REPEATED = frozenset({"train.tracker"})

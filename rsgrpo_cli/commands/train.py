@@ -11,6 +11,7 @@ from rsgrpo_cli.commands.context import at_work, exists, new_run, say_ks
 from rsgrpo_cli.commands.plan import print_plan
 from rsgrpo_cli.commands.spreading import PART_TIMEOUT, DataParallelOption, PartTimeoutOption, RayOption, Spreading
 from rsgrpo_cli.config import Overrides, with_file
+from rsgrpo_cli.config.samples import named_benchmarks
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.wording import counted
 
@@ -63,7 +64,7 @@ def train(
         session.accept_changes = accept_changes
         if resolved.train.eval_every:
             say_ks(out, resolved, overrides)
-            evaluation.check_names(evaluation.benchmarks_of(session), options.named_benchmarks(overrides))
+            evaluation.benchmarks_of(session, named_benchmarks(overrides))
         with tracked(target, resolved.train.tracker, out.warn) as look:
 
             def report(row: dict[str, Any]) -> None:

@@ -19,6 +19,12 @@ def with_general(table: Mapping[str, Any], before: Any) -> dict[str, Any]:
     return {**({DEFAULT: general} if general is not None and DEFAULT not in table else {}), **table}
 
 
+def named_benchmarks(settings: Mapping[str, Any]) -> list[str]:
+    """The benchmarks that settings, SECTION.FIELD to value, give a number of samples of their own."""
+    given = settings.get("eval.num_samples")
+    return [name for name in given if name != DEFAULT] if isinstance(given, Mapping) else []
+
+
 def at_least(samples: Any, k: Sequence[int], given: Any) -> Any:
     """The numbers, raised to the largest k where the user gave none: `--k 1,32,1024` alone asks for 1,024 samples.
 

@@ -291,9 +291,8 @@ class EvalConfig(StageConfig):
         table = self.num_samples
         return {name: n for name, n in table.items() if name != DEFAULT} if isinstance(table, dict) else {}
 
-    def for_benchmark(self, name: str) -> EvalConfig:
-        """The settings for one benchmark: its own number of samples, and the values of k that these allow."""
-        samples = self.special.get(name, self.samples)
+    def with_samples(self, samples: int) -> EvalConfig:
+        """The settings with one number of samples, and the values of k that these allow."""
         return self.model_copy(update={"num_samples": samples, "k": tuple(k for k in self.k if k <= samples)})
 
     @field_validator("num_samples", mode="before")

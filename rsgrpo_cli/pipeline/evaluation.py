@@ -24,12 +24,14 @@ from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, carry_out
 from rsgrpo_cli.pipeline.waiting import waiting_for
 from rsgrpo_cli.prompt_tokens import chat_template_id
-from rsgrpo_cli.run_commands import eval_command
-from rsgrpo_cli.run_dir import WHOLE
+from rsgrpo_cli.run_commands import benchmark_flags, command, eval_command
+from rsgrpo_cli.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.staleness import GRADED, SAMPLED, Freshness, evaluation_parts, freshness, place_flags, policy_at
+from rsgrpo_cli.tasks.files import is_data_file
+from rsgrpo_cli.tasks.sample_counts import check_names, for_benchmark
 from rsgrpo_cli.tasks.sources import has_held_out_problems, is_known_by_name, source_name
 from rsgrpo_cli.wording import plural
 
@@ -61,11 +63,16 @@ class Request:
         return f"{name}.{self.tag}" if self.tag else name
 
 
-def benchmarks_of(session: Session) -> tuple[str, ...]:
+def benchmarks_of(session: Session, named: Iterable[str] = ()) -> tuple[str, ...]:
     """The benchmarks of a run; of one that names none, the held-out problems of its own dataset.
 
+    Args:
+        session: The run.
+        named: Those that were given a number of samples of their own.
+
     Raises:
-        UsageError: If its dataset has none, or two benchmarks have the same short name.
+        UsageError: If its dataset has none, two benchmarks have the same short name, a number is for another one, or
+            one is named as its evaluations are, and cannot be read by that name.
     """
     dataset = session.config.prepare.dataset
     names = session.config.benchmarks
@@ -78,21 +85,22 @@ def benchmarks_of(session: Session) -> tuple[str, ...]:
     twice = next((name for name in short if short.count(name) > 1), None)
     if twice:
         raise UsageError(f"two benchmarks are called {twice}", "give each file a name of its own")
+    check_names(names, named)
+    for name in names:
+        _refuse_short(session.run, name)
     return names
 
 
-def check_names(names: Sequence[str], named: Iterable[str]) -> None:
-    """Numbers of samples are for benchmarks that are evaluated.
-
-    Raises:
-        UsageError: If one is for another.
-    """
-    known = {*names, *(source_name(name) for name in names)}
-    for name in named:
-        if name not in known:
-            raise UsageError(
-                f"--num-samples names {name}, which is not evaluated", f"benchmarks here: {', '.join(names)}"
-            )
+def _refuse_short(run: RunDir, name: str) -> None:
+    """Refuse the name of evaluations on a file or on a dataset of the Hub: tell what it is short for."""
+    if is_known_by_name(name) or Path(name).exists() or is_data_file(Path(name)):
+        return
+    version = next((version for version in reversed(run.evaluated()) if name in run.benchmarks_of(version)), None)
+    flags = benchmark_flags(run, version, name) if version is not None else []
+    if flags and flags[1] != name:
+        raise UsageError(
+            f"{name} is what the evaluations on {flags[1]} are called", f"name that: {command(run, 'eval', *flags)}"
+        )
 
 
 def columns_for(
@@ -123,7 +131,7 @@ def evaluate(session: Session, version: int, cfg: EvalConfig, request: Request) 
     Raises:
         StaleError: If samples are there that were drawn with other settings.
     """
-    cfg = cfg.for_benchmark(source_name(request.benchmark))
+    cfg = for_benchmark(cfg, request.benchmark)
     prompts = benchmark_prompts(session, request)
     folder = session.run.evaluation(version, request.name, session.at)
     settings = session.sampling_settings(session.config.rollout.engine)

@@ -17,6 +17,7 @@ from rsgrpo_cli.planning.workload import Workload
 from rsgrpo_cli.tasks.files import is_data_file
 from rsgrpo_cli.tasks.problems import Columns
 from rsgrpo_cli.tasks.registry import REGISTRY, Split, listed
+from rsgrpo_cli.tasks.sample_counts import for_benchmark
 from rsgrpo_cli.tasks.sources import BUNDLED, load_source
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def workload_of(config: RunConfig, prompt_tokens: int) -> Workload:
         problems=problems,
         eval_every=config.train.eval_every,
         benchmarks=tuple(
-            (_count(name, "test", first=columns), config.eval.for_benchmark(name).samples) for name in held_out
+            (_count(name, "test", first=columns), for_benchmark(config.eval, name).samples) for name in held_out
         ),
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from rsgrpo_cli.config import EvalConfig
 from rsgrpo_cli.run_commands import benchmark_flags, command, eval_command, sampling_flags
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.staleness import evaluations
+from rsgrpo_cli.tasks.sample_counts import for_benchmark
 from rsgrpo_cli.tasks.sources import flags_of_benchmark, source_name
 
 Made = tuple[RunDir, int, str]
@@ -29,6 +31,11 @@ def measure_command(run: RunDir, version: int | None, benchmark: str | None = No
     else:
         on = flags_of_benchmark(run.config(), benchmark)
     return command(run, "eval", *on) if version is None else eval_command(run, version, None, *on)
+
+
+def asked_samples(config: EvalConfig, benchmark: str) -> int:
+    """How many samples of each problem of a benchmark are asked for; arguments as of `sample_counts.for_benchmark`."""
+    return for_benchmark(config, benchmark).samples
 
 
 def evaluated_name(benchmark: str) -> str:

@@ -73,7 +73,9 @@ class Clock:
 
     def _evaluation_seconds(self, dataset: str, row: Mapping[str, Any]) -> float:
         """What an evaluation took; before the first one, what as many completions take in training."""
-        from rsgrpo_cli.tasks.sources import source_name  # here: status is asked often, and needs it seldom
+        # Here: status is asked often, and needs it seldom.
+        from rsgrpo_cli.tasks.sample_counts import for_benchmark
+        from rsgrpo_cli.tasks.sources import source_name
 
         name = source_name(dataset)
         taken = self.evaluated.get(name)
@@ -82,7 +84,7 @@ class Clock:
         problems, sampling = self.run.benchmark(name), row["seconds_rollout"]
         if not problems.is_file() or not sampling:
             return 0.0
-        completions = count_rows(problems) * self.config.eval.for_benchmark(name).samples
+        completions = count_rows(problems) * for_benchmark(self.config.eval, name).samples
         rollout = self.config.rollout
         return float(sampling * completions / (rollout.group_size * rollout.prompts_per_step))
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.config import Overrides, RunConfig, resolve
+from rsgrpo_cli.config.samples import named_benchmarks
 from rsgrpo_cli.config.sources import flat, load_toml
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run_dir import WHOLE, is_on_line
 from rsgrpo_cli.studies.groups import BASE
+from rsgrpo_cli.tasks.sample_counts import check_names
 from rsgrpo_cli.tasks.sources import has_held_out_problems
 
 MOST_CELLS = 10_000
@@ -102,6 +104,7 @@ class Grid:
             config = resolve(self.settings | varied | {"seed": seed})
             if not config.train.eval_every and is_evaluated(config):
                 config = resolve(self.settings | varied | {"seed": seed, "train.eval_every": config.train.steps})
+            check_names(config.benchmarks, named_benchmarks(self.settings | varied))
         except UsageError as error:
             raise UsageError(f"cell {name}: {error.message}", error.hint) from error
         return Cell(name, config, varied, former)

@@ -14,6 +14,7 @@ from rsgrpo_cli.config import RunConfig, changed_fields
 from rsgrpo_cli.run_commands import for_each, settings_flags, trust_of
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import SUMMARY
+from rsgrpo_cli.tasks.sample_counts import for_benchmark
 from rsgrpo_cli.tasks.sources import source_name
 
 ANEW = "to go on with the sweep, leave its settings as they were; for others, choose another --name"
@@ -54,7 +55,7 @@ def _is_measured(run: RunDir, wanted: RunConfig, benchmark: str) -> bool:
     path = run.evaluation(wanted.train.steps, name) / "summary.parquet"
     if not path.is_file():
         return False
-    made, asked = read_lineage(path, SUMMARY).config, wanted.eval.for_benchmark(name)
+    made, asked = read_lineage(path, SUMMARY).config, for_benchmark(wanted.eval, name)
     return bool(made["num_samples"] >= asked.samples and {*asked.k} <= {*made["k"]})
 
 

@@ -34,6 +34,23 @@ def test_topping_up_samples_only_what_is_missing(cli: Cli, trained: Path) -> Non
     assert "2 samples per problem were asked for, and 4 are there: the numbers are of all of them" in said
 
 
+def test_a_file_has_its_number_of_samples_by_each_of_its_names(cli: Cli, trained: Path) -> None:
+    rows = [{"problem": f"What is {number} + 1?", "answer": str(number + 1)} for number in range(2)]
+    for name in ("kurz", "groß"):
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    on = ("eval", "--run", trained, "--benchmark", "./kurz.jsonl,groß.jsonl", "--k", "1")
+    made = cli(*on, "-n", "1,kurz.jsonl=2,groß=3", "--json").json["benchmarks"]
+    assert [one["num_samples"] for one in made] == [2, 3]
+    for numbers, told in (("kurze=2", "names kurze, which is not evaluated"), ("kurz=2,kurz.jsonl=3", "two numbers")):
+        refused = cli(*on, "-n", f"1,{numbers}")
+        assert (refused.code, told in refused.err) == (2, True)
+    # Its evaluations are called kurz; what they are read from is told, as a command that works.
+    refused = cli("eval", "--run", trained, "--benchmark", "kurz", "-n", "2", "--k", "1")
+    assert (refused.code, "kurz is what the evaluations on ./kurz.jsonl are called" in refused.err) == (2, True)
+    hint = refused.err.partition("name that: rsgrpo ")[2].split()
+    assert cli(*hint, "-n", "2", "--k", "1").code == 0
+
+
 def test_an_evaluation_in_two_goes_equals_one_in_one(cli: Cli, trained: Path) -> None:
     for samples in ("1", "4"):
         assert cli("eval", "--run", trained, "-n", samples, "--k", "1").code == 0

@@ -92,6 +92,10 @@ def test_the_last_policy_is_evaluated_unless_told_otherwise() -> None:
     [
         (Grid({}, {"advantage.betta": [1, 2]}), "cell betta1-seed0: advantage.betta is not a setting"),
         (Grid({}, {"advantage.beta": [1, "x"]}), "cell beta-x-seed0: advantage.beta"),
+        (
+            Grid({"eval.benchmark": "a.jsonl", "eval.num_samples": {"b": 2}}),
+            "cell seed0: --num-samples names b, which is not evaluated",
+        ),
         (Grid({}, {"advantage.beta": [2, 2.0]}), "cell beta2-seed0 is there twice"),
         (Grid({}, {"prepare.instruction": ["a?", "a!"]}), "two cells are called instruction-a_-seed0"),
         (Grid({}, {}, {"a": {"advantage.beta": 2}, "b": {"advantage.beta": 2.0}}), "do not differ in any setting"),
