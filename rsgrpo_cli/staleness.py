@@ -40,9 +40,13 @@ def freshness(path: Path, kind: ArtifactSchema, wanted: Lineage) -> Freshness:
     if not path.is_file():
         return Freshness.MISSING
     found = read_lineage(path, kind)
-    if dict(found.inputs) != dict(wanted.inputs):
+    same = found.config_hash == wanted.config_hash
+    if any(found.inputs[role] != wanted.inputs[role] for role in found.inputs.keys() & wanted.inputs.keys()):
         return Freshness.STALE
-    return Freshness.CURRENT if found.config_hash == wanted.config_hash else Freshness.OTHER_SETTINGS
+    if found.inputs.keys() != wanted.inputs.keys() and same:
+        return Freshness.STALE
+    # Other settings may have other inputs: an estimator that looks back is given the steps before.
+    return Freshness.CURRENT if same else Freshness.OTHER_SETTINGS
 
 
 # -- steps ------------------------------------------------------------------------------------------------------------

@@ -45,6 +45,16 @@ def test_run_again_alone_and_resumed_it_is_the_same(cli: Cli, flags: list[str]) 
     assert weights("parts") == weights("whole")
 
 
+def test_an_estimator_that_does_not_look_back_is_another_setting(cli: Cli) -> None:
+    assert cli("train", "--run", "runs/a", "--steps", "2", *FRONTIER, *SMALL).code == 0
+    on = ("advantage", "--run", "runs/a", "--step", "1")
+    for other in (("--estimator", "grpo"), ("--estimator", "fade")):
+        refused = cli(*on, *other)
+        assert "was made with other settings, and update_metrics.parquet was made from it" in refused.err
+    assert cli(*on, "--estimator", "grpo", "--force").code == 0
+    assert "was made with other settings" in cli(*on).err
+
+
 def test_the_beta_that_was_used_is_recorded(cli: Cli) -> None:
     assert cli("train", "--run", "runs/a", "--steps", "3", *FRONTIER, *SMALL).code == 0
     betas = pq.read_table("runs/a/metrics.parquet")["beta"].to_pylist()
