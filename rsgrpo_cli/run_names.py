@@ -33,7 +33,7 @@ def require_no_pattern(path: Path) -> None:
         UsageError: If its name is such a pattern.
     """
     if set("*?[]") & set(path.name):
-        raise UsageError(f"{path.name!r} is a pattern, and no name for a run", "use letters, digits, dots, _ and -")
+        raise UsageError(f"{path.name!r} is a pattern, and no name for a run", "use A-Z, a-z, 0-9, dots, _ and -")
 
 
 def _safe(text: str) -> str:

@@ -81,7 +81,7 @@ def file_name(text: str, flag: str) -> str:
         UsageError: If it cannot.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
-        raise UsageError(f"{flag} {text!r} cannot be part of a file name", "use letters, digits, dots, _ and -")
+        raise UsageError(f"{flag} {text!r} cannot be part of a file name", "use A-Z, a-z, 0-9, dots, _ and -")
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ from rsgrpo_cli.errors import Interrupted, UsageError
 from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rsgrpo_cli.studies.removal import Removal
 
 SHOWN = 10
@@ -73,5 +76,13 @@ def _told(planned: Removal) -> str:
 
 
 def _kept(planned: Removal) -> list[str]:
-    lines = [f"kept {path}, which is not rsgrpo's" for path in planned.kept[:SHOWN]]
+    lines = [f"kept {path}, {_why_kept(path)}" for path in planned.kept[:SHOWN]]
     return lines + ([f"and {len(planned.kept) - SHOWN} more"] if len(planned.kept) > SHOWN else [])
+
+
+def _why_kept(path: Path) -> str:
+    from rsgrpo_cli.run_dir import RunDir
+
+    if RunDir.is_there(path):
+        return f"a run that no cell is called; to remove it: {shlex.join(['rsgrpo', 'rm', str(path)])}"
+    return "which is not rsgrpo's"

@@ -62,7 +62,7 @@ class SweepDisplay:
             self._live.__exit__(kind, error, trace)
         for text, names in self._warned.values():
             if self._live or len(names) > 1:
-                self.out.warn(f"{counted(len(names), 'run')}, {names[0]} first: {text}")
+                self.out.warn(f"{counted(len(names), 'run')} with a warning like that of {names[0]}: {text}")
 
     @property
     def warnings(self) -> dict[str, list[str]]:

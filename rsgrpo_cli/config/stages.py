@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from rsgrpo_cli.config.base import Finite, Flag, Fraction, NonNegative, Positive, StageConfig, Temperature
+from rsgrpo_cli.config.base import MOST, Finite, Flag, Fraction, NonNegative, Positive, StageConfig, Temperature
 
 MOST_SAMPLES = 65_536
 """What the names of an evaluation's parts have room for, and more than anybody can wait for."""
@@ -302,6 +302,8 @@ class EvalConfig(StageConfig):
             of = f" for {name}" if name else ""
             if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
                 raise ValueError(f"must be a whole number of 1 or more{of}, not {samples!r}")
+            if samples > MOST:
+                raise ValueError(f"must be at most {MOST:,}{of}, not {samples:,}")
         if not isinstance(given, Mapping):
             return given
         table = {DEFAULT: cls.model_fields["num_samples"].default, **given}

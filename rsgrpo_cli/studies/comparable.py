@@ -187,7 +187,9 @@ def _nothing_shared(members: Sequence[Result], asked: str | None) -> MissingErro
     each = zip(lacking, on, strict=True)
     again = for_each("eval", [(one.run, one.eval_flags(None, wanted, on=flags)) for one, flags in each])
     told = f"{lacking[0].name} has no evaluation"
-    if asked:
+    if asked and having and not know:
+        told = f"no run has an evaluation on {asked}; there are some on {', '.join(having)}"
+    elif asked:
         told += f" on {asked}"
     elif know:
         who = f"{len(know)} of {len(members)} runs {verb(len(know), 'has')}"

@@ -131,6 +131,8 @@ def load_source(
     if dataset in REGISTRY:
         return _from_registry(dataset, split, data_dir)
     if is_data_file(Path(dataset)):
+        if Path(dataset).is_dir():
+            raise UsageError(f"{dataset} is a directory with the name of a file", "give a file in it, or rename it")
         if not Path(dataset).is_file():
             raise MissingError(f"no dataset file at {dataset}", "check the path given with --dataset or --benchmark")
         return _from_file(source_name(dataset), Path(dataset), "math", split, columns, first, most=most)

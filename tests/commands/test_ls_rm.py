@@ -208,6 +208,13 @@ def test_what_is_not_ours_stays(cli: Cli, sweep: Path, tmp_path: Path) -> None:
     assert (outside / "part-00000.parquet").read_text() == "mine"
 
 
+def test_a_run_that_no_cell_is_called_stays_and_is_called_a_run(cli: Cli, sweep: Path) -> None:
+    shutil.copytree(sweep / "beta2-seed0", sweep / "renamed")
+    told = cli("rm", "s", "--yes").out
+    assert "kept runs/s/renamed, a run that no cell is called; to remove it: rsgrpo rm runs/s/renamed" in told
+    assert cli("rm", "runs/s/renamed", "--yes").code == 0
+
+
 def test_a_name_that_nothing_has_is_told_what_there_is(cli: Cli, sweep: Path) -> None:
     result = cli("rm", "none", "--yes")
     assert result.err.splitlines()[-1] == "  sweeps here: s; rsgrpo ls s lists the runs of s"  # and may go whole

@@ -310,6 +310,8 @@ def test_what_several_runs_lack_is_made_by_one_line(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="a has no evaluation on sums") as unshared:
         shared_benchmarks([*groups, other], "sums")
     assert unshared.value.hint == f"measure them: {loop} --benchmark sums; done"
+    with pytest.raises(MissingError, match=r"no run has an evaluation on hums; there are some on toy\.warm, sums"):
+        shared_benchmarks([*groups, other], "hums")
 
 
 def test_problems_newly_solved_by_fewer_samples_than_the_base_model_has(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_columns_may_come_up_in_later_rows(tmp_path: Path) -> None:
             r"was written by save_to_disk.*\n.*load_from_disk\('saved'\)\.to_parquet\('rows.parquet'\)\"",
         ),
         ("splits", UsageError, r"load_from_disk\('splits'\)\['train'\]\.to_parquet"),
-        ("folder.jsonl", MissingError, "no dataset file at folder.jsonl"),
+        ("folder.jsonl", UsageError, "folder.jsonl is a directory with the name of a file"),
         ("nothing", UsageError, "unknown dataset 'nothing'"),
     ],
 )

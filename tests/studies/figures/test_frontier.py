@@ -94,7 +94,7 @@ def test_only_what_is_pulled_back_is_dotted(tmp_path: Path) -> None:
         (Choices(k=(1, 2, 4)), "it needs two, not 1,2,4"),
         (Choices(k=(1,)), "it needs two, not one"),
         (Choices(k=(1, 8)), "pass@8 needs 8 samples per problem; grpo-seed0 has 4"),
-        (Choices("sums"), "grpo-seed0 has no evaluation on sums"),
+        (Choices("sums"), "no run has an evaluation on sums; there are some on toy"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(choices: Choices, told: str) -> None:
