@@ -27,7 +27,8 @@ MOST = 999_999_999
 """No setting that counts something is larger: the numbers of steps in names of directories have nine digits."""
 Finite = Annotated[float, AfterValidator(_finite)]
 NonNegative = Annotated[Finite, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1), AfterValidator(_countable)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Positive = Annotated[AtLeastOne, AfterValidator(_countable)]
 Temperature = Annotated[float, Field(ge=1e-6), AfterValidator(_finite)]
 """What divides the logits; below this it divides by nothing in float32."""
 Fraction = Annotated[float, Field(gt=0, le=1)]

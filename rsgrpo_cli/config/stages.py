@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from rsgrpo_cli.config.base import MOST, Finite, Flag, Fraction, NonNegative, Positive, StageConfig, Temperature
+from rsgrpo_cli.config.base import AtLeastOne, Finite, Flag, Fraction, NonNegative, Positive, StageConfig, Temperature
 
 MOST_SAMPLES = 65_536
 """What the names of an evaluation's parts have room for, and more than anybody can wait for."""
@@ -263,9 +263,9 @@ class EvalConfig(StageConfig):
 
     benchmark: Annotated[str, Flag(metavar="NAME,...")] = ""
     """Held-out problems: data sets, several with commas; by default those of the training data set."""
-    k: Annotated[tuple[Positive, ...], Flag(metavar="1,32,...")] = (1, 8, 32)
+    k: Annotated[tuple[AtLeastOne, ...], Flag(metavar="1,32,...")] = (1, 8, 32)
     """Values of k for pass@k."""
-    num_samples: Annotated[Positive | dict[str, Positive], Flag(("--num-samples", "-n"), "N,NAME=N,...")] = 32
+    num_samples: Annotated[AtLeastOne | dict[str, AtLeastOne], Flag(("--num-samples", "-n"), "N,NAME=N,...")] = 32
     """Completions per problem. The flag takes 1024,math500=64 for other numbers of single benchmarks, a file a table:
     { default = 1024, math500 = 64 }. --k alone raises them to the largest k; they alone lower k to what they allow."""
     temperature: Annotated[Temperature, Flag()] = 1.0
@@ -302,8 +302,6 @@ class EvalConfig(StageConfig):
             of = f" for {name}" if name else ""
             if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
                 raise ValueError(f"must be a whole number of 1 or more{of}, not {samples!r}")
-            if samples > MOST:
-                raise ValueError(f"must be at most {MOST:,}{of}, not {samples:,}")
         if not isinstance(given, Mapping):
             return given
         table = {DEFAULT: cls.model_fields["num_samples"].default, **given}

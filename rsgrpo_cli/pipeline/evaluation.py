@@ -71,8 +71,7 @@ def benchmarks_of(session: Session, named: Iterable[str] = ()) -> tuple[str, ...
         named: Those that were given a number of samples of their own.
 
     Raises:
-        UsageError: If its dataset has none, two benchmarks have the same short name, a number is for another one, or
-            one is named as its evaluations are, and cannot be read by that name.
+        UsageError: If its dataset has none, two benchmarks have the same short name, or a number is for another one.
     """
     dataset = session.config.prepare.dataset
     names = session.config.benchmarks
@@ -86,8 +85,6 @@ def benchmarks_of(session: Session, named: Iterable[str] = ()) -> tuple[str, ...
     if twice:
         raise UsageError(f"two benchmarks are called {twice}", "give each file a name of its own")
     check_names(names, named)
-    for name in names:
-        _refuse_short(session.run, name)
     return names
 
 
@@ -164,9 +161,11 @@ def prepare_benchmarks(session: Session, requests: Iterable[Request]) -> None:
     """Get the problems of all benchmarks, so that what is wrong with one comes out before anything is sampled.
 
     Raises:
-        EngineError, DataError, UsageError: If the model cannot read them, or not answer in full.
+        EngineError, DataError, UsageError: If the model cannot read them, or not answer in full; or if a benchmark is
+            named as its evaluations are, and cannot be read by that name.
     """
     for request in requests:
+        _refuse_short(session.run, request.benchmark)
         prompts = benchmark_prompts(session, request)
         prompt_checks.check_prompts(session, session.config.prepare, prompts, "eval.max_tokens")
 
