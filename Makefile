@@ -43,12 +43,12 @@ study: $(INSTALLED) runs/larger runs/spread
 runs/larger runs/spread: runs/%: | $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python data/toy/build.py --$* $@.part && mv $@.part $@
 
-# Its part on a real language model, through vLLM on the CPU: about an hour and a half.
-study-real: $(VLLM)/installed
+# Its part on a real language model, through vLLM on the CPU: 100 minutes beside two other sweeps on two cores.
+study-real: $(VLLM)/installed $(INSTALLED)
 	$(VLLM)/bin/python scripts/smollm2.py runs/models/smollm2
 	$(VLLM)/bin/python scripts/word_problems.py runs/data/words
 	$(VLLM)/bin/rsgrpo sweep --config docs/study/smollm2.toml --keep docs/study/results
-	$(VLLM)/bin/python scripts/study.py
+	$(BIN)/python scripts/study.py
 
 # The same in little, a quarter of an hour: runs/study-small/study.md. Its numbers are too noisy to conclude from.
 SMALL = --keep results --jobs $(JOBS) --set rollout.prompts_per_step=16 --steps 40 -n 32 --k 1,16,32

@@ -41,11 +41,10 @@ def freshness(path: Path, kind: ArtifactSchema, wanted: Lineage) -> Freshness:
         return Freshness.MISSING
     found = read_lineage(path, kind)
     same = found.config_hash == wanted.config_hash
-    if any(found.inputs[role] != wanted.inputs[role] for role in found.inputs.keys() & wanted.inputs.keys()):
-        return Freshness.STALE
-    if found.inputs.keys() != wanted.inputs.keys() and same:
-        return Freshness.STALE
     # Other settings may have other inputs: an estimator that looks back is given the steps before.
+    roles = found.inputs.keys() | wanted.inputs.keys() if same else found.inputs.keys() & wanted.inputs.keys()
+    if any(found.inputs.get(role) != wanted.inputs.get(role) for role in roles):
+        return Freshness.STALE
     return Freshness.CURRENT if same else Freshness.OTHER_SETTINGS
 
 
@@ -229,8 +228,6 @@ def decide(state: Freshness, path: Path, *, dependents: Sequence[Path], force: b
         return True
     beside = "write beside it: --tag NAME; " if tagged else ""
     match state:
-        case Freshness.MISSING:
-            return True
         case Freshness.CURRENT:
             return False
         case Freshness.STALE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 AGAIN = "the same command again"
@@ -37,6 +37,11 @@ def raised(kind: str, message: object) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 1 sample, 12 samples."""
     return f"{number} {plural(number, noun)}"
+
+
+def steps_told(steps: Sequence[int]) -> str:
+    """Steps in order, of which there may be many: step 3, 12 steps from 3 on."""
+    return f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} steps from {steps[0]} on"
 
 
 PART_OF = {

@@ -71,8 +71,8 @@ REPEATS = (
 REAL = Repeat(
     "smollm2",
     "One-step word problems: a real language model",
-    "SmolLM2-135M-Instruct through vLLM on the CPU, in float32; no rate was chosen for it, it is 2e-5. 12 steps of 8 "
-    "prompts with 16 completions of up to 32 tokens; 50 held-out problems, 32 samples each (`make study-real`).",
+    "SmolLM2-135M-Instruct through vLLM on the CPU, in float32, at a learning rate of 2e-5, which was not tuned. 12 "
+    "steps of 8 prompts with 16 completions of up to 32 tokens; 50 held-out problems, 32 samples each (`make study-real`).",
     benchmark="test",
 )
 

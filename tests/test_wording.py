@@ -7,7 +7,7 @@ import pytest
 from rsgrpo_cli.commands.context import say
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.pipeline.stage import Outcome
-from rsgrpo_cli.wording import counted, counts_told, plural, raised, verb
+from rsgrpo_cli.wording import counted, counts_told, plural, raised, steps_told, verb
 from tests.conftest import Cli
 
 
@@ -16,6 +16,7 @@ def test_words_go_with_their_numbers() -> None:
     nouns = ("query", "day", "batch", "process")
     assert [plural(2, noun) for noun in nouns] == ["queries", "days", "batches", "processes"]
     assert [verb(1, word) for word in ("has", "is", "needs")] == ["has", "is", "needs"]
+    assert [steps_told(steps) for steps in ([3], [3, 5])] == ["step 3", "2 steps from 3 on"]
     assert [verb(2, word) for word in ("has", "is", "needs")] == ["have", "are", "need"]
 
 

@@ -84,5 +84,5 @@ def _why_kept(path: Path) -> str:
     from rsgrpo_cli.run_dir import RunDir
 
     if RunDir.is_there(path):
-        return f"a run that no cell is called; to remove it: {shlex.join(['rsgrpo', 'rm', str(path)])}"
+        return f"a run, but no cell of the sweep; to remove it: {shlex.join(['rsgrpo', 'rm', str(path)])}"
     return "which is not rsgrpo's"

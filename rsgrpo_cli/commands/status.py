@@ -8,7 +8,7 @@ from typing import Any
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output, duration, number, size, table
-from rsgrpo_cli.wording import counted
+from rsgrpo_cli.wording import counted, steps_told, verb
 
 STALE_SHOWN = 5
 
@@ -58,8 +58,10 @@ def _lines(data: dict[str, Any]) -> list[str]:
 def _gone(data: dict[str, Any]) -> list[str]:
     """Steps that are done and have no directory any more; one command tells how to make each again."""
     gone = data["steps_gone"]
-    named = f"step {gone[0]} is" if len(gone) == 1 else f"{len(gone)} steps from {gone[0]} on are" if gone else ""
-    return [f"{named} gone; what to do: {shlex.join(['rsgrpo', 'verify', data['run']])}"] if gone else []
+    if not gone:
+        return []
+    told = f"{steps_told(gone)} {verb(len(gone), 'is')} gone"
+    return [f"{told}; what to do: {shlex.join(['rsgrpo', 'verify', data['run']])}"]
 
 
 def _evaluated(entry: dict[str, Any]) -> str:

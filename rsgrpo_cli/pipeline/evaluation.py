@@ -96,7 +96,7 @@ def _refuse_short(run: RunDir, name: str) -> None:
     flags = benchmark_flags(run, version, name) if version is not None else []
     if flags and flags[1] != name:
         raise UsageError(
-            f"{name} is what the evaluations on {flags[1]} are called", f"name that: {command(run, 'eval', *flags)}"
+            f"{name} is what the evaluations on {flags[1]} are called", f"give that: {command(run, 'eval', *flags)}"
         )
 
 

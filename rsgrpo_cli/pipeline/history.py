@@ -26,6 +26,7 @@ from rsgrpo_cli.pipeline.updating import counted_limit
 from rsgrpo_cli.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS, SOLVED, ArtifactSchema
 from rsgrpo_cli.step_dir import Step
+from rsgrpo_cli.wording import steps_told
 
 WRITE_SECONDS = 2.0
 """How old metrics.parquet may become while steps go by faster than that."""
@@ -82,9 +83,8 @@ class History:
         self.written = 0.0
         lost = self._recall_all(upto)
         if lost:
-            steps_named = f"step {lost[0]}" if len(lost) == 1 else f"{len(lost)} steps from {lost[0]} on"
             session.out.warn(
-                f"the artifacts of {steps_named} are gone or damaged: "
+                f"the artifacts of {steps_told(lost)} are gone or damaged: "
                 "cumulative_solve_rate stays empty from there on; nothing else depends on them"
             )
         if len(self.metrics) or self.new_rows:

@@ -41,5 +41,6 @@ def check_names(benchmarks: Sequence[str], named: Iterable[str]) -> None:
                 f"--num-samples names {name}, which is not evaluated", f"benchmarks here: {', '.join(benchmarks)}"
             )
         if short in seen:
-            raise UsageError(f"--num-samples has two numbers for {seen[short]}, also as {name}", "give one of them")
+            told = f"--num-samples has two numbers for one benchmark, {seen[short]} and {name}"
+            raise UsageError(told, "give one of them")
         seen[short] = name

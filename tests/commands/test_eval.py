@@ -47,7 +47,7 @@ def test_a_file_has_its_number_of_samples_by_each_of_its_names(cli: Cli, trained
     # Its evaluations are called kurz; what they are read from is told, as a command that works.
     refused = cli("eval", "--run", trained, "--benchmark", "kurz", "-n", "2", "--k", "1")
     assert (refused.code, "kurz is what the evaluations on ./kurz.jsonl are called" in refused.err) == (2, True)
-    hint = refused.err.partition("name that: rsgrpo ")[2].split()
+    hint = refused.err.partition("give that: rsgrpo ")[2].split()
     assert cli(*hint, "-n", "2", "--k", "1").code == 0
 
 

@@ -208,10 +208,10 @@ def test_what_is_not_ours_stays(cli: Cli, sweep: Path, tmp_path: Path) -> None:
     assert (outside / "part-00000.parquet").read_text() == "mine"
 
 
-def test_a_run_that_no_cell_is_called_stays_and_is_called_a_run(cli: Cli, sweep: Path) -> None:
+def test_a_run_that_is_no_cell_stays_and_is_called_a_run(cli: Cli, sweep: Path) -> None:
     shutil.copytree(sweep / "beta2-seed0", sweep / "renamed")
     told = cli("rm", "s", "--yes").out
-    assert "kept runs/s/renamed, a run that no cell is called; to remove it: rsgrpo rm runs/s/renamed" in told
+    assert "kept runs/s/renamed, a run, but no cell of the sweep; to remove it: rsgrpo rm runs/s/renamed" in told
     assert cli("rm", "runs/s/renamed", "--yes").code == 0
 
 
