@@ -72,7 +72,8 @@ REAL = Repeat(
     "smollm2",
     "One-step word problems: a real language model",
     "SmolLM2-135M-Instruct through vLLM on the CPU, in float32, at a learning rate of 2e-5, which was not tuned. 12 "
-    "steps of 8 prompts with 16 completions of up to 32 tokens; 50 held-out problems, 32 samples each (`make study-real`).",
+    "steps of 8 prompts with 16 completions of up to 32 tokens; 50 held-out problems, 32 samples each (`make "
+    "study-real`).",
     benchmark="test",
 )
 
