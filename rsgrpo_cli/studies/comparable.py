@@ -248,7 +248,7 @@ def _require_verdicts(groups: Sequence[Group], name: str, *, newest: bool) -> No
     told = f"{graded[0][0].name} was graded on {name}, and grades have no pass@k and no solve rates"
     judged = [(member, one) for member, one in shown if one.reward_M is None and not one.graded]
     if not any(one.policy for _, one in judged):  # another command may have measured the base model
-        raise UsageError(told, f"compare their mean rewards: rsgrpo compare {' '.join(_places(groups))}")
+        raise UsageError(told, f"compare their mean rewards: {_compare(groups)}")
     again = _graded_by(_reward_of(judged, graded), graded, "have all judged")
     raise UsageError(f"{told}; others were judged right or wrong", again)
 
@@ -275,13 +275,29 @@ def require_answers(groups: Sequence[Group], benchmark: str) -> None:
             if one.reward_M is not None:
                 raise UsageError(
                     f"{member.name} was graded on {benchmark} by a function that extracts no answers to tell apart",
-                    f"compare something else: rsgrpo compare {' '.join(_places(groups))}",
+                    f"compare something else: {_compare(groups)}",
                 )
 
 
-def _places(groups: Sequence[Group]) -> list[str]:
-    """Places that name the groups' runs: their sweep, or each."""
-    members = [member for member in _members(groups) if not member.name.endswith("@0")]
+def _compare(groups: Sequence[Group]) -> str:
+    """The command that compares the groups' runs, as of the policy that was asked for."""
+    asked: dict[str, list[Result]] = {}
+    for member in _named(groups):
+        policy = "" if member.policy is None else f"@{spelled_policy(str(member.policy), member.at)}"
+        asked.setdefault(policy, []).append(member)
+    return shlex.join(
+        ["rsgrpo", "compare", *(place + policy for policy, members in asked.items() for place in _places(members))]
+    )
+
+
+def _named(groups: Sequence[Group]) -> list[Result]:
+    """The members that a user named, without the base models that come with them; those, where there are no others."""
+    members = _members(groups)
+    return [member for member in members if not member.name.endswith("@0")] or members
+
+
+def _places(members: Sequence[Result]) -> list[str]:
+    """Places that name some runs: their sweep, or each."""
     place = place_of(members)
     return [place] if place != "RUN" else list(dict.fromkeys(member.file or member.run for member in members))
 
@@ -312,7 +328,7 @@ def _on_its_way(groups: Sequence[Group], reached: _Reached, behind: _Reached, be
     other, others = next(one for one in reached if one[1] != policy)
     told = f"{first.name} has come to policy {policy} of {first.config.train.steps}, and {other.name} to {others}"
     newest = max(set.intersection(*(set(group.policies(benchmark)) for group in groups)), default=0)
-    places = " ".join(f"{place}@{newest}" for place in _places(groups))
+    places = shlex.join(f"{place}@{newest}" for place in _places(_named(groups)))
     ways = [f"compare the newest that all have, {places}"] if newest else []
     short = [(one.run, trust_of(one.config, "train")) for one, _ in behind if one.steps < one.config.train.steps]
     ways += [f"train the rest: {for_each('train', short)}"] if short else []

@@ -282,6 +282,10 @@ def test_grades_have_no_solve_rates() -> None:
         with pytest.raises(UsageError, match=told) as caught:
             collect([base([0, 0]), *groups], Choices())
         assert caught.value.hint == "compare their mean rewards: rsgrpo compare runs/s"
+    of_one = [replace(group, members=tuple(replace(one, policy=2) for one in group.members)) for group in groups]
+    with pytest.raises(UsageError, match=told) as caught:
+        passk.collect(of_one, Choices())
+    assert caught.value.hint == "compare their mean rewards: rsgrpo compare runs/s@2"
     found = training.collect(groups, Choices())
     assert [*found.groups[0].measured] == ["reward_mean"]
     assert found.caption.endswith("; grades have no pass@k.")
