@@ -93,7 +93,8 @@ def _compare_groups(
         out.info(told)
     if out.as_json or form == "terminal":
         again = to_grade_alike(groups, benchmarks)
-        out.result(formats.as_data(found), *formats.tables(found), lines=[found.caption(), *([again] if again else [])])
+        lines = [found.caption(), *([again] if again else [])]
+        out.result(formats.as_data(found) | {"grade_again": again}, *formats.tables(found), lines=lines)
     else:
         out.result({}, lines=formats.as_text(found, form, changes=True).splitlines())
 

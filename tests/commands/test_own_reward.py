@@ -155,9 +155,12 @@ def test_runs_of_other_functions_are_graded_alike_by_the_command_that_is_named(c
     assert (refused.code, "rsgrpo compare a b" in refused.err) == (2, True)
     assert (command := GRADE.search(compared.out)), compared.out
     assert "--reward mine:graded" in command[1]
+    of_groups = ("compare", "one=a", "other=b", "--json")
+    assert command[1] in cli(*of_groups).json["grade_again"]
     assert cli(*command[1].split()).code == 0
     found = cli("compare", "a", "b", "--json").json
     assert (found["unlike"], found["samples"]) == ([], [2, 2])
+    assert cli(*of_groups).json["grade_again"] == ""
     for row in cli("ls", "--json").json["runs"]:
         assert (row["passed"], 0 < row["eval_reward"] < 1) == ({}, True)
 
