@@ -18,6 +18,7 @@ from study_parts import (
     above,
     counted,
     difference,
+    figure,
     groups_in,
     in_order,
     joined,
@@ -30,7 +31,6 @@ from study_parts import (
 from rsgrpo_cli.studies.comparison import Comparison, compare_groups
 from rsgrpo_cli.studies.equal import at_equal, points
 from rsgrpo_cli.studies.figures.inputs import Choices
-from rsgrpo_cli.studies.figures.kinds import kind_of
 from rsgrpo_cli.studies.formats import as_text
 from rsgrpo_cli.studies.groups import BASE, Group
 
@@ -95,7 +95,7 @@ def main() -> None:
             parts += [f"## {tier.title}", ""]
         for section, folder in there:
             parts += section(tier, groups_in(folder), figures)
-        parts += further(tier, arguments.results)
+        parts += further(tier, arguments.results, figures)
         for repeat in tier.repeats:
             if (arguments.results / repeat.sweep).is_dir():
                 parts += repeated(repeat, groups_in(arguments.results / repeat.sweep))
@@ -104,14 +104,14 @@ def main() -> None:
     arguments.out.write_text("\n".join([*parts, *(ROOT / "docs" / "study" / "notes.md").read_text().splitlines(), ""]))
 
 
-def further(tier: Tier, results: Path) -> Iterator[str]:
+def further(tier: Tier, results: Path, figures: Path) -> Iterator[str]:
     """The sections of the sweeps that stand beside the main comparison; each has the seeds that all of its have."""
     names = (tier.test[0], tier.rates, tier.methods, tier.confirm, tier.settings)
     found = {name: uncut(results / name) for name in names if name and (results / name).is_dir()}
     main, benchmark = tier.test
     same_rate = joined(*(found[name] for name in (main, tier.methods, tier.confirm) if name in found))
     if tier.rates in found:
-        yield from own_rates(benchmark, same_rate, found[tier.rates])
+        yield from own_rates(benchmark, same_rate, found[tier.rates], figures)
     for name, section in ((tier.methods, other_methods), (tier.confirm, confirmed)):
         if name in found:
             yield from section(benchmark, found[main], found[name])
@@ -245,17 +245,6 @@ def verdicts(found: Comparison, benchmark: str, label: str, other: str) -> str:
         star = r"\*" if entry.differs else ""
         told.append(f"{entry.difference:+z.3f} {interval}{star} at k = {k:g}")
     return f"{label} minus {other}: {', '.join(told)}."
-
-
-def figure(kind: str, name: str, groups: Sequence[Group], folder: Path, choices: Choices, alt: str) -> Iterator[str]:
-    """Draw a figure and show it."""
-    chosen, path = kind_of(kind), folder / f"{name}.svg"
-    found = chosen.collect(groups, choices)
-    chosen.draw(found, path)
-    yield f"![{alt}]({folder.name}/{path.name})"
-    yield ""
-    yield found.caption
-    yield ""
 
 
 def equal_section(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from study_parts import above, counted, cut, difference, in_order, named, sampled_ks, shared_seeds
+from study_parts import above, counted, cut, difference, figure, in_order, named, sampled_ks, shared_seeds
 
 from rsgrpo_cli.studies.comparison import compare_groups
 from rsgrpo_cli.studies.equal import at_equal, points
+from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.formats import as_text
 from rsgrpo_cli.studies.groups import BASE, Group
 
@@ -18,6 +20,8 @@ CHOSEN = ("beta2", "beta4", "beta8", "asym_grpo", "fade", "w_reinforce")
 """The methods for which the validation puzzles chose the rate of the main comparison, by the first seed or by both."""
 MOVING = ("frontier", "solve_rate", "entropy", "per_prompt", "shrunk", "fade", "curve_rl")
 """The methods that look back: the laws of beta, FADE and CurveRL."""
+DRAWN = (BASE, "grpo_own", "beta4_own", "beta8_own")
+"""What the figure of the methods at their own rates has."""
 SETTINGS = {
     "group4": "groups of 4, 128 prompts a step",
     "group64": "groups of 64, 8 prompts a step",
@@ -176,13 +180,14 @@ def moving(benchmark: str, groups: Sequence[Group]) -> Iterator[str]:
     yield from equal_tables(benchmark, main, moved)
 
 
-def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
+def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group], figures: Path) -> Iterator[str]:
     """Each method at the rate that the validation puzzles chose for it.
 
     Args:
         benchmark: What all were evaluated on.
         same_rate: The groups at the rate of the main comparison, the base model among them.
         others: Those at rates of their own.
+        figures: Where its figure goes.
     """
     wanted = {BASE, *REFERENCES, *CHOSEN}
     main, groups = of_shared_seeds([group for group in same_rate if group.label in wanted], others)
@@ -196,6 +201,9 @@ def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group
     yield ""
     methods = in_order([*chosen, *groups])
     yield table_against("grpo_own", benchmark, [*base, *methods])
+    drawn = [replace(group, label=named(group.label)) for group in [*base, *methods] if group.label in DRAWN]
+    alt = "pass@k against k of the base model, GRPO and RS-GRPO, each at its own learning rate"
+    yield from figure("passk", "hard-rates-passk", drawn, figures, Choices(benchmark=benchmark), alt)
     yield from equal_tables(benchmark, main, [group for group in methods if group.label not in REFERENCES])
 
 

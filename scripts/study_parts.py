@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import numpy as np
 from rsgrpo_cli.core.crossed_bootstrap import FloatArray, crossed_difference_interval
 from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.studies.equal import AtEqual
+from rsgrpo_cli.studies.figures.inputs import Choices
+from rsgrpo_cli.studies.figures.kinds import kind_of
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.groups import BASE, Group, group_results
 from rsgrpo_cli.studies.results import Result
@@ -31,6 +33,7 @@ NAMES = {
     "beta8": "RS-GRPO, beta 8",
     "beta8_own": "RS-GRPO, beta 8, 1e-4",
     "beta16": "RS-GRPO, beta 16",
+    "beta16_own": "RS-GRPO, beta 16, 1e-4",
     "grpo_small": "GRPO, half the learning rate",
     "grpo_kl": "GRPO, KL penalty 0.1",
     "grpo_entropy": "GRPO, entropy bonus 0.01",
@@ -49,6 +52,7 @@ NAMES = {
     "bbg_own": "BBG, k 4, 1e-5",
     "w_reinforce": "W-REINFORCE",
     "asym_grpo": "AsymGRPO",
+    "asym_grpo_own": "AsymGRPO, 1e-5",
     "fade": "FADE",
     "curve_rl": "CurveRL",
     "curve_rl_own": "CurveRL, 1e-4",
@@ -127,6 +131,17 @@ def mean(group: Group, benchmark: str, k: int) -> float:
 def last_entropy(group: Group) -> float:
     """Nats per token, over the last ten steps and the seeds."""
     return float(np.mean([row["entropy"] for member in group.members for row in member.metrics[-10:]]))
+
+
+def figure(kind: str, name: str, groups: Sequence[Group], folder: Path, choices: Choices, alt: str) -> Iterator[str]:
+    """Draw a figure into a folder and show it."""
+    chosen, path = kind_of(kind), folder / f"{name}.svg"
+    found = chosen.collect(groups, choices)
+    chosen.draw(found, path)
+    yield f"![{alt}]({folder.name}/{path.name})"
+    yield ""
+    yield found.caption
+    yield ""
 
 
 def difference(found: AtEqual) -> str:
