@@ -18,7 +18,7 @@ import numpy as np
 from common import show
 
 from rsgrpo_cli.core.passk import pass_at_k
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.results import Counts
 

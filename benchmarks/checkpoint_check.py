@@ -22,12 +22,12 @@ from common import median, show
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from rsgrpo_cli import manifests
 from rsgrpo_cli.artifacts import Lineage
-from rsgrpo_cli.companions import read_companions, write_companions
 from rsgrpo_cli.config import RunConfig, resolve
+from rsgrpo_cli.modeling.companions import read_companions, write_companions
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import open_policy, save_checkpoint
+from rsgrpo_cli.run import manifests
 
 MILLIONS, WIDTH, ROUNDS = 57, 768, 11
 

@@ -14,7 +14,7 @@ from common import against, show, times
 
 from rsgrpo_cli.artifacts import Lineage, write_table
 from rsgrpo_cli.config import resolve
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import REWARDS
 
 ROWS, GROUP = 1_000_000, 16

@@ -20,9 +20,9 @@ from cluster_model import Site, simulate
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.engines.dummy import wait
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import part_files
 from rsgrpo_cli.schemas import ROLLOUTS
-from rsgrpo_cli.step_dir import part_files
 
 PROMPTS = 232
 """Seven parts of 32 prompts, and one of 8."""

@@ -20,10 +20,10 @@ from rsgrpo_cli.planning.footprint import Decoder, Precision
 from rsgrpo_cli.planning.machine import Machine
 from rsgrpo_cli.planning.ranks import rank_facts, rank_footprint
 from rsgrpo_cli.planning.scaled_step import Layout, StepTime, Work, equal_parts, step_of
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import part_files
 from rsgrpo_cli.schemas import ROLLOUTS
 from rsgrpo_cli.stages.rollout import PART_COMPLETIONS
-from rsgrpo_cli.step_dir import part_files
 
 MODELS = {  # as published; with GPUs per sampler
     "1.5B": (Decoder(1543714304, 1543569408, 1154048, 28, 1536, 12, 2, 128, 8960, 151936, True), 1),

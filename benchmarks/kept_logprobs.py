@@ -26,7 +26,7 @@ from rsgrpo_cli.pipeline.preparation import prepare
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.pipeline.training import Training
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import POLICY_LOGPROBS
 from rsgrpo_cli.stages import update as update_stage
 

@@ -17,9 +17,9 @@ from unittest.mock import patch
 
 from common import against, show, times
 
-from rsgrpo_cli import manifests
 from rsgrpo_cli.artifacts import combined_id, read_lineage, read_table, write_json, write_table
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run import manifests
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import ADVANTAGES, REWARDS, ROLLOUTS, UPDATE_METRICS
 
 SMALL = ("--prompts-per-step", "2", "--group-size", "2", "--workers", "1", "--estimator", "dr_grpo")

@@ -35,7 +35,7 @@ from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.optimize import optimizer_step
 from rsgrpo_cli.rewards.countdown import CountdownReward
 from rsgrpo_cli.rewards.types import Sample
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.seeding import stable_seed
 from rsgrpo_cli.stages.rollout import draw_order
 from rsgrpo_cli.tasks.sources import load_source

@@ -37,7 +37,7 @@ from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.pipeline.training import Training
 from rsgrpo_cli.rewards.countdown import CountdownReward
 from rsgrpo_cli.rewards.types import Sample
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.stages.rollout import draw_order
 from rsgrpo_cli.tasks.sources import load_source
 

@@ -33,8 +33,8 @@ from common import show
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from rsgrpo_cli import cuda
 from rsgrpo_cli.config import ModelConfig, UpdateConfig
+from rsgrpo_cli.modeling import cuda
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy import logprobs
 from rsgrpo_cli.policy.batches import Ragged

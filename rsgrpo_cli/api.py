@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from rsgrpo_cli import staleness
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run_commands import command, to_measure
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run import staleness
+from rsgrpo_cli.run.run_commands import command, to_measure
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import Parts, part_files, rewards_of
 from rsgrpo_cli.schemas import (
     ADVANTAGES,
     HISTORY,
@@ -29,7 +30,6 @@ from rsgrpo_cli.schemas import (
     UPDATE_METRICS,
     ArtifactSchema,
 )
-from rsgrpo_cli.step_dir import Parts, part_files, rewards_of
 from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
 Columns = Sequence[str] | None

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsgrpo_cli import cuda, full_gpu
-from rsgrpo_cli.architectures import require_supported
 from rsgrpo_cli.bundled import bundled_model
-from rsgrpo_cli.companions import Companions, read_companions
 from rsgrpo_cli.config import ModelConfig
 from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError
-from rsgrpo_cli.model_errors import GIVE, MERGE, cannot_load, explained, first_line
-from rsgrpo_cli.prompt_tokens import encode_chat as encode_chat
-from rsgrpo_cli.special_tokens import spare_ids, stop_ids
+from rsgrpo_cli.modeling import cuda, full_gpu
+from rsgrpo_cli.modeling.architectures import require_supported
+from rsgrpo_cli.modeling.companions import Companions, read_companions
+from rsgrpo_cli.modeling.model_errors import GIVE, MERGE, cannot_load, explained, first_line
+from rsgrpo_cli.modeling.prompt_tokens import encode_chat as encode_chat
+from rsgrpo_cli.modeling.special_tokens import spare_ids, stop_ids
 
 if TYPE_CHECKING:
     import torch

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from rsgrpo_cli.architectures import require_supported
 from rsgrpo_cli.errors import RsgrpoError
+from rsgrpo_cli.modeling.architectures import require_supported
 from rsgrpo_cli.models import quiet
 from tests.agreement import agreement
 from tests.tiny_models import VARIANTS, every_kind, write_tiny

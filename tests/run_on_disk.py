@@ -8,9 +8,9 @@ from typing import Any
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, write_json, write_table
 from rsgrpo_cli.config import resolve
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import rewards_of
 from rsgrpo_cli.schemas import ADVANTAGES, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY, UPDATE_METRICS
-from rsgrpo_cli.step_dir import rewards_of
 from tests.tables import advantages, problems, prompts, rewards, rollouts, summary, update_metrics
 
 LENGTHS = {"p-000001": [1, 2], "p-000002": [3, 9]}

@@ -53,7 +53,7 @@ def advantage(
     if figure is not None:
         raise UsageError("--figure draws what --compare finds", f"--compare {_EXAMPLE}")
     from rsgrpo_cli.pipeline import steps
-    from rsgrpo_cli.step_dir import newest_step, rewards_of
+    from rsgrpo_cli.run.step_dir import newest_step, rewards_of
 
     target, resolved = open_run(run, overrides)
     say_departures(out, target, resolved, "advantage", tag=tag)
@@ -98,8 +98,8 @@ def _compare(
     from rsgrpo_cli.pipeline import whatif
     from rsgrpo_cli.report.figures import check_drawable
     from rsgrpo_cli.report.tables import estimators_table
-    from rsgrpo_cli.run_dir import RunDir
-    from rsgrpo_cli.step_dir import newest_step
+    from rsgrpo_cli.run.run_dir import RunDir
+    from rsgrpo_cli.run.step_dir import newest_step
     from rsgrpo_cli.studies.figures import weights
 
     if figure is not None:

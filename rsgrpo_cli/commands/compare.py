@@ -61,7 +61,7 @@ def compare(
 
 def _is_a_run(place: str) -> bool:
     from rsgrpo_cli.report.evaluations import split_place
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     path = RunDir.locate_folder(split_place(place)[0])
     return RunDir.is_there(path) or not (path.is_dir() or {"=", "/"} & set(place))

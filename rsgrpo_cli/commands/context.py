@@ -9,19 +9,20 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsgrpo_cli import activity, events
+from rsgrpo_cli import activity
 from rsgrpo_cli.commands.live import shown
 from rsgrpo_cli.commands.spreading import Spreading, spread
 from rsgrpo_cli.config import Overrides, RunConfig, changed_fields, decides_training, difference, override, resolve
 from rsgrpo_cli.config.typed import as_typed
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import ArtifactError, Interrupted, LockedError, RsgrpoError, UsageError
+from rsgrpo_cli.run import events
 from rsgrpo_cli.wording import AGAIN, again, counted, counts_told, fact, raised
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session
     from rsgrpo_cli.pipeline.stage import Outcome
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
 
 @contextmanager
@@ -54,9 +55,9 @@ def at_work(
         _refuse_links(run)
     try:
         with activity.doing("starting"):
-            from rsgrpo_cli.locks import in_use
             from rsgrpo_cli.pipeline.session import Session
             from rsgrpo_cli.pipeline.stopping import StopSignal
+            from rsgrpo_cli.run.locks import in_use
 
         stop = StopSignal()
         asked = {value for name, value in (overrides or {}).items() if name in ("score.reward", "advantage.estimator")}
@@ -151,7 +152,7 @@ def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]
             policy by what it was trained from, and would not say so.
     """
     from rsgrpo_cli.pipeline.forking import require_whole
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     run = RunDir.open(name)
     require_whole(run)
@@ -205,7 +206,7 @@ def new_run(name: str | None, overrides: Overrides, config_file: Path | None, ou
         UsageError: If a setting does not fit.
         DependencyError: If the package of a tracker is not installed.
     """
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
     from rsgrpo_cli.trackers.registry import require
 
     config = resolve(overrides, config_file)
@@ -227,7 +228,7 @@ def say_ks(out: Output, config: RunConfig, overrides: Overrides) -> None:
 
 def exists(name: str | None) -> bool:
     """Whether `--run` names a run that is there."""
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     return name is not None and RunDir.is_there(RunDir.locate(name))
 

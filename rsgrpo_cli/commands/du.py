@@ -22,7 +22,7 @@ def du(
     """
     from rsgrpo_cli.report.sql import find_runs
     from rsgrpo_cli.report.usage import by_kind, bytes_on_disk
-    from rsgrpo_cli.run_dir import RUNS, RunDir
+    from rsgrpo_cli.run.run_dir import RUNS, RunDir
 
     configs = [*RUNS.glob("[!.]*/config.json"), *RUNS.glob("[!.]*/[!.]*/config.json")]  # those of sweeps, too
     names = places or sorted(str(path.parent) for path in configs if RunDir.is_there(path.parent))

@@ -76,7 +76,7 @@ def evaluate(
     overrides = _for_evaluation(overrides)
     model = overrides.get("model.name")
     from rsgrpo_cli.pipeline import evaluation
-    from rsgrpo_cli.step_dir import newest, with_policy
+    from rsgrpo_cli.run.step_dir import newest, with_policy
 
     if audit_with is not None:
         refused = {"--rescore": rescore, "--force": force, "--ray": ray is not None, "--data-parallel": data_parallel}
@@ -118,7 +118,7 @@ def _evaluate_all(
     """Evaluate a policy on each benchmark; with places on the line to it, the weights there."""
     from rsgrpo_cli.pipeline import evaluation
     from rsgrpo_cli.report.evaluations import load
-    from rsgrpo_cli.run_dir import WHOLE
+    from rsgrpo_cli.run.run_dir import WHOLE
 
     outcomes, found = [], []
     for at in line or (WHOLE,):
@@ -145,8 +145,8 @@ def _only_compares(refused: Mapping[str, Any], overrides: Overrides) -> None:
 def _audit_all(session: Session, version: int, requests: Sequence[Request], line: Sequence[float], grader: str) -> None:
     """Compare the verdicts on each benchmark with a second grader, and print where it disagrees."""
     from rsgrpo_cli.pipeline import auditing
-    from rsgrpo_cli.run_dir import WHOLE
-    from rsgrpo_cli.staleness import policy_at
+    from rsgrpo_cli.run.run_dir import WHOLE
+    from rsgrpo_cli.run.staleness import policy_at
 
     second = session.config.score.model_copy(update={"reward": grader})
     data, compared = [], []

@@ -12,7 +12,7 @@ from rsgrpo_cli.console import Output, size
 from rsgrpo_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
 
 def export(
@@ -59,9 +59,9 @@ def export(
     from rsgrpo_cli.pipeline.averaging import moved
     from rsgrpo_cli.pipeline.base_model import open_base
     from rsgrpo_cli.report.card import card
-    from rsgrpo_cli.run_dir import RunDir
-    from rsgrpo_cli.staleness import stale_evaluation
-    from rsgrpo_cli.step_dir import newest, with_policy
+    from rsgrpo_cli.run.run_dir import RunDir
+    from rsgrpo_cli.run.staleness import stale_evaluation
+    from rsgrpo_cli.run.step_dir import newest, with_policy
 
     printed = Output(as_json=as_json)
     name, policy, interpolate = _split(name, policy, interpolate)

@@ -41,8 +41,8 @@ def fork(
     rebuilt.
     """
     from rsgrpo_cli.pipeline import forking
-    from rsgrpo_cli.run_commands import command
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_commands import command
+    from rsgrpo_cli.run.run_dir import RunDir
 
     source = RunDir.open(run)
     number = source.newest_version() if step is None else step

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rsgrpo_cli import events
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output, size, table
+from rsgrpo_cli.run import events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def gc(
     offered. Without a terminal to ask, nothing is removed without --yes.
     """
     from rsgrpo_cli.pipeline import tidying
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     out, target = Output(as_json=as_json), RunDir.open(options.one_run(name, run))
     found = tidying.candidates(target, out, rollouts=rollouts, logprobs=logprobs)

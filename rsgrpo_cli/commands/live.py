@@ -16,9 +16,9 @@ from rsgrpo_cli.wording import raised
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from rsgrpo_cli.locks import Note
     from rsgrpo_cli.report.snapshot import Snapshot
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.locks import Note
+    from rsgrpo_cli.run.run_dir import RunDir
 
 EVERY_SECONDS = 1.0
 """How often there is a new drawing."""

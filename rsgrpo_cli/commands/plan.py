@@ -118,13 +118,13 @@ def print_plan(
     asked: Mapping[str, Any] | None = None,
 ) -> None:
     """What `plan` and `train --dry-run` print; `asked` as of `planning.many.Asked`."""
-    from rsgrpo_cli.pipeline import together
     from rsgrpo_cli.pipeline.own_estimator import completed_run
+    from rsgrpo_cli.pipeline.ranks import together
     from rsgrpo_cli.pipeline.throughput import read_throughput
     from rsgrpo_cli.pipeline.training import resume_config
     from rsgrpo_cli.planning.many import Asked, Measured
     from rsgrpo_cli.planning.plan import make_plan
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     there = exists(run)
     if there:

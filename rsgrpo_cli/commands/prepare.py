@@ -37,7 +37,7 @@ def prepare(
     """
     from rsgrpo_cli.pipeline import preparation, training
     from rsgrpo_cli.pipeline.shown_prompts import shown_prompts
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     if token_ids and show is None:
         raise UsageError("--token-ids is of --show", "say how many prompts to print: --show 3 --token-ids")

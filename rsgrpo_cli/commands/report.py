@@ -120,7 +120,7 @@ def _told_apart(found: list[tuple[str, Evaluation]]) -> list[tuple[str, Evaluati
 
 def _stale(found: list[tuple[str, Evaluation]]) -> list[str]:
     """Why evaluations are stale, and how to measure again."""
-    from rsgrpo_cli.staleness import stale_evaluation
+    from rsgrpo_cli.run.staleness import stale_evaluation
 
     sentences = [stale_evaluation(one.run, one.version, one.benchmark, one.at) for _, one in found if one.stale]
     return [f"stale: {sentence}" for sentence in dict.fromkeys(sentences)]

@@ -81,7 +81,7 @@ def _kept(planned: Removal) -> list[str]:
 
 
 def _why_kept(path: Path) -> str:
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     if RunDir.is_there(path):
         return f"a run, but no cell of the sweep; to remove it: {shlex.join(['rsgrpo', 'rm', str(path)])}"

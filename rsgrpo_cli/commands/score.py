@@ -18,7 +18,7 @@ from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
 UNJUDGED = ("error", "timeout")
 """Statuses that say nothing of the completion."""
@@ -49,7 +49,7 @@ def score(
     A reward of your own has the signature f(completions, ground_truth, **columns) -> list[float | None].
     """
     from rsgrpo_cli.pipeline import auditing, preparation, regrading, steps
-    from rsgrpo_cli.step_dir import newest_step
+    from rsgrpo_cli.run.step_dir import newest_step
 
     statuses = regrading.statuses_named(retry) if retry is not None else ()
     _require_one(retry, audit_with, force=force, ray=ray)
@@ -116,7 +116,7 @@ def say_unjudged(
         query = f"{answers} WHERE step = {step} AND reward_status IN {UNJUDGED}"
         way = "see them: " + shlex.join(["rsgrpo", "sql", str(run.path), query])
     else:
-        from rsgrpo_cli.run_commands import command
+        from rsgrpo_cli.run.run_commands import command
 
         again = ["--step", str(step), *again, "--retry", ",".join(UNJUDGED)]
         way = f"grade just these again: {command(run, 'score', *again)}"

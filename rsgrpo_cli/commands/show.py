@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from rsgrpo_cli.report.problems import Source
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
 SHORT = 100
 LISTED = 20
@@ -81,7 +81,7 @@ def show(
 ) -> None:
     """List the problems of the newest step or of an evaluation; or show one with its completions and their rewards."""
     from rsgrpo_cli.report import problems
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     out = Output(as_json=as_json)
     place = {"--step": step is not None, "--policy": policy is not None, "--tag": tag is not None}

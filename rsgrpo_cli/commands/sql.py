@@ -17,7 +17,7 @@ from rsgrpo_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rsgrpo_cli.report.sql import Result
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
 SHOWN = 200
 """Rows of a table on the screen."""
@@ -71,7 +71,7 @@ def sql(
 
 def _split(words: list[str]) -> tuple[list[str], str | None]:
     """The runs and the query: the last word, if it has spaces and is no directory."""
-    from rsgrpo_cli.run_dir import RUNS
+    from rsgrpo_cli.run.run_dir import RUNS
 
     last = words[-1] if words else ""
     # Not Path.is_dir, which fails where a query is longer than a path may be.

@@ -61,7 +61,7 @@ def sweep(
     Several values make an axis: --beta 0,2,4,8, or --set for what has no flag. Named arms go into a --config file.
     """
     from rsgrpo_cli.pipeline.own_functions import with_functions
-    from rsgrpo_cli.run_dir import RUNS, RunDir
+    from rsgrpo_cli.run.run_dir import RUNS, RunDir
     from rsgrpo_cli.studies.sweep import Sweep, as_begun
 
     out = Output(as_json=as_json)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rsgrpo_cli.console import Output, duration, table
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.sweep import steps_done
 from rsgrpo_cli.studies.time_left import time_left
 from rsgrpo_cli.wording import counted, verb

@@ -16,11 +16,11 @@ def is_first(run: str | None, overrides: Overrides) -> bool:
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return True
-    from rsgrpo_cli.pipeline import torchrun
+    from rsgrpo_cli.pipeline.ranks import torchrun
 
     if torchrun.joined() is None and not torchrun.started_by_torchrun(os.environ):
         return True
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     there = str(RunDir.locate(run).absolute()) if run else None
     one = torchrun.join(there, overrides.get("update.ranks"))

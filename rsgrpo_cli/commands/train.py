@@ -44,7 +44,7 @@ def train(
     from rsgrpo_cli.commands.live import StepLines
     from rsgrpo_cli.pipeline import evaluation, forking, training
     from rsgrpo_cli.report.remaining import Clock
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
     from rsgrpo_cli.trackers.registry import require
     from rsgrpo_cli.trackers.tracking import tracked
 

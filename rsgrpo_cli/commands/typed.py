@@ -88,7 +88,7 @@ def places_on_line(text: str) -> tuple[float, ...]:
         values = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UsageError(f"--interpolate {text!r} is not a list of numbers", "write --interpolate 0,0.5,1") from error
-    from rsgrpo_cli.run_dir import is_on_line
+    from rsgrpo_cli.run.run_dir import is_on_line
 
     if not all(map(is_on_line, values)):
         hint = "0 is the base model and 1 the policy: --interpolate 0.5,0.75,1"

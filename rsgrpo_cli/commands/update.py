@@ -14,7 +14,7 @@ from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
 Advantages = Annotated[
     str | None,
@@ -49,7 +49,7 @@ def update(
     if not torchrun.is_first(run, overrides):
         return
     from rsgrpo_cli.pipeline import history, keeping, steps
-    from rsgrpo_cli.step_dir import newest_step
+    from rsgrpo_cli.run.step_dir import newest_step
 
     if advantages and not tag:
         hint = f"write beside it: --advantages {advantages} --tag {advantages}; or branch the run: rsgrpo fork"
@@ -84,7 +84,7 @@ def _step_with(run: RunDir, tag: str, step: int | None) -> int:
     found = [number for number in steps if run.advantages(number, tag).is_file()]
     if not found:
         what = f"run {run.name}" if step is None else f"step {step} of run {run.name}"
-        from rsgrpo_cli.run_commands import command
+        from rsgrpo_cli.run.run_commands import command
 
         flags = [*([] if step is None else ["--step", str(step)]), "--tag", tag]
         make = command(run, "advantage", *flags)

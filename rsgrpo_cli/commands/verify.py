@@ -11,7 +11,7 @@ from rsgrpo_cli.console import Output
 from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
-    from rsgrpo_cli.pipeline.verification import Verification
+    from rsgrpo_cli.pipeline.verify.verification import Verification
 
 
 def verify(
@@ -34,8 +34,8 @@ def verify(
 
     A finding is one line: what is wrong, and what to do about it. With any, the exit code is 1. Nothing is changed.
     """
-    from rsgrpo_cli.pipeline.verification import Verification
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.pipeline.verify.verification import Verification
+    from rsgrpo_cli.run.run_dir import RunDir
 
     names = [options.one_run(place, run) for place in places] if places else [run]
     done = [Verification(RunDir.open(name)) for name in names]

@@ -30,7 +30,7 @@ def view(
     from rsgrpo_cli.report.html.places import find, runs_of
     from rsgrpo_cli.report.html.server import PageServer
     from rsgrpo_cli.report.sweeps import each_run
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     out = Output(as_json=as_json)
     folders = [run.path for run in runs_of([find(name, benchmark) for name in each_run(runs)])]

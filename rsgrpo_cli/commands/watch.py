@@ -30,7 +30,7 @@ def watch(
     Ends when no process works on the run any more. Ctrl-C ends it earlier and does nothing to the run.
     """
     from rsgrpo_cli.report.snapshot import Reader
-    from rsgrpo_cli.run_dir import RunDir
+    from rsgrpo_cli.run.run_dir import RunDir
 
     out, reader = Output(as_json=as_json), Reader(RunDir.open(options.one_run(name, run)))
     try:

@@ -21,8 +21,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from rsgrpo_cli import activity, full_gpu
-from rsgrpo_cli.context_window import require_room, window_of
+from rsgrpo_cli import activity
 from rsgrpo_cli.engines import graphs
 from rsgrpo_cli.engines.cast_weights import cast_once
 from rsgrpo_cli.engines.hf_batches import Batch, batches_of, cut
@@ -30,8 +29,10 @@ from rsgrpo_cli.engines.hf_check import pads_prompts, samples_right
 from rsgrpo_cli.engines.sampler import sample_tokens
 from rsgrpo_cli.engines.types import Generation, Sampling
 from rsgrpo_cli.errors import DivergedError
+from rsgrpo_cli.modeling import full_gpu
+from rsgrpo_cli.modeling.context_window import require_room, window_of
+from rsgrpo_cli.modeling.prompt_tokens import decode_tokens, encode_chat
 from rsgrpo_cli.models import LanguageModel
-from rsgrpo_cli.prompt_tokens import decode_tokens, encode_chat
 from rsgrpo_cli.seeding import uniforms
 
 BATCH_TOKENS = 65536

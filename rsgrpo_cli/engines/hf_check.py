@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from rsgrpo_cli.context_window import window_of
 from rsgrpo_cli.engines.types import Generation
 from rsgrpo_cli.errors import EngineError
-from rsgrpo_cli.full_gpu import is_full
+from rsgrpo_cli.modeling.context_window import window_of
+from rsgrpo_cli.modeling.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel
 
 TOLERANCE = {torch.float64: 1e-2, torch.float32: 1e-2, torch.bfloat16: 0.3}

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.config import ModelConfig, VllmConfig
-from rsgrpo_cli.context_window import window_of
 from rsgrpo_cli.engines.types import Generation, Sampling, Weights, WeightSpan
 from rsgrpo_cli.engines.vllm_process import explained, output_to, prepare_environment, quieten, require_vllm
 from rsgrpo_cli.errors import DependencyError, EngineError, UsageError
+from rsgrpo_cli.modeling.context_window import window_of
+from rsgrpo_cli.modeling.prompt_tokens import decode_tokens, encode_chat
+from rsgrpo_cli.modeling.special_tokens import spare_ids
 from rsgrpo_cli.models import choose_device, directory_stop_ids, load_tokenizer, read_config
 from rsgrpo_cli.probe import Loaded, Probe, require_same
-from rsgrpo_cli.prompt_tokens import decode_tokens, encode_chat
-from rsgrpo_cli.special_tokens import spare_ids
 
 PROMPT_ROOM = 4096
 """Tokens that a prompt may have beside the longest completion, unless vllm.max_model_len says otherwise."""

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.prompt_tokens import decode_tokens
+from rsgrpo_cli.modeling.prompt_tokens import decode_tokens
+from rsgrpo_cli.modeling.special_tokens import stop_ids
 from rsgrpo_cli.rewards.registry import open_reward, task_of
 from rsgrpo_cli.rewards.thinking import last_content, opens_thought
 from rsgrpo_cli.rewards.types import Sample
-from rsgrpo_cli.special_tokens import stop_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

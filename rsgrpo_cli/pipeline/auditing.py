@@ -21,9 +21,8 @@ from rsgrpo_cli.pipeline.grading import Grading, Rules, grading_of
 from rsgrpo_cli.pipeline.regrading import key_of
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.rewards.shaping import CORRECTNESS
-from rsgrpo_cli.run_commands import eval_command, to_measure
-from rsgrpo_cli.schemas import AUDIT, KEYS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
-from rsgrpo_cli.staleness import (
+from rsgrpo_cli.run.run_commands import eval_command, to_measure
+from rsgrpo_cli.run.staleness import (
     GRADED,
     SAMPLED,
     evaluation_parts,
@@ -32,7 +31,8 @@ from rsgrpo_cli.staleness import (
     require_fresh,
     require_own,
 )
-from rsgrpo_cli.step_dir import Step, rewards_of
+from rsgrpo_cli.run.step_dir import Step, rewards_of
+from rsgrpo_cli.schemas import AUDIT, KEYS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 
 
 def audit(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = None) -> pa.Table:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rsgrpo_cli import activity, disk, manifests
+from rsgrpo_cli import activity, disk
 from rsgrpo_cli.artifacts import read_lineage
-from rsgrpo_cli.checkpoint_checks import check_checkpoint
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.pipeline.rebuilding import checkpoint_of, pulled_back
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run import manifests
+from rsgrpo_cli.run.checkpoint_checks import check_checkpoint
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import UPDATE_METRICS
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from rsgrpo_cli.artifacts import hash_json, read_lineage
 from rsgrpo_cli.errors import StaleError
-from rsgrpo_cli.identity import Identity, pinned, read_identity, write_identity
+from rsgrpo_cli.modeling.prompt_tokens import chat_template_id
 from rsgrpo_cli.models import model_directory, weights_id
-from rsgrpo_cli.prompt_tokens import chat_template_id
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.identity import Identity, pinned, read_identity, write_identity
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import evaluations
+from rsgrpo_cli.run.step_dir import part_files
 from rsgrpo_cli.schemas import ROLLOUTS
-from rsgrpo_cli.staleness import evaluations
-from rsgrpo_cli.step_dir import part_files
 
 ACCEPT = "--accept-changes"
 _LABELS = {

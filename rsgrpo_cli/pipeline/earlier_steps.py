@@ -26,10 +26,10 @@ from rsgrpo_cli.core.history import (
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.pipeline import history_table
 from rsgrpo_cli.pipeline.metrics import mean_over_tokens
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import history_inputs, is_sound_history
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.schemas import HISTORY
-from rsgrpo_cli.staleness import history_inputs, is_sound_history
-from rsgrpo_cli.step_dir import Step
 
 _RULES = {
     "window": WINDOW,

@@ -14,6 +14,7 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, read_table,
 from rsgrpo_cli.config import EvalConfig, PrepareConfig, ScoreConfig
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import StaleError, UsageError
+from rsgrpo_cli.modeling.prompt_tokens import chat_template_id
 from rsgrpo_cli.pipeline import prompt_checks
 from rsgrpo_cli.pipeline.base_model import accepted
 from rsgrpo_cli.pipeline.grading import Grading, Rules, ToGrade, freshness_of_rewards, grade_parts
@@ -23,13 +24,12 @@ from rsgrpo_cli.pipeline.preparation import prepare_prompts
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, carry_out
 from rsgrpo_cli.pipeline.waiting import waiting_for
-from rsgrpo_cli.prompt_tokens import chat_template_id
-from rsgrpo_cli.run_commands import benchmark_flags, command, eval_command
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.run_commands import benchmark_flags, command, eval_command
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.staleness import GRADED, SAMPLED, Freshness, evaluation_parts, freshness, place_flags, policy_at
 from rsgrpo_cli.schemas import KEYS, PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
 from rsgrpo_cli.stages import evaluate as evaluate_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
-from rsgrpo_cli.staleness import GRADED, SAMPLED, Freshness, evaluation_parts, freshness, place_flags, policy_at
 from rsgrpo_cli.tasks.files import is_data_file
 from rsgrpo_cli.tasks.sample_counts import check_names, for_benchmark
 from rsgrpo_cli.tasks.sources import has_held_out_problems, is_known_by_name, source_name

@@ -9,14 +9,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli import disk, manifests
+from rsgrpo_cli import disk
 from rsgrpo_cli.artifacts import read_json
-from rsgrpo_cli.checkpoint_checks import check_checkpoint
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.disk import explain_full_disk
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.identity import pinned
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run import manifests
+from rsgrpo_cli.run.checkpoint_checks import check_checkpoint
+from rsgrpo_cli.run.identity import pinned
+from rsgrpo_cli.run.run_dir import RunDir
 
 
 def check_policy(run: RunDir, version: int) -> None:

@@ -12,21 +12,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli import config_file, disk, manifests
+from rsgrpo_cli import disk
 from rsgrpo_cli.artifacts import read_table, write_json
-from rsgrpo_cli.checked_steps import require_own_settings
 from rsgrpo_cli.config import Overrides, OwnEstimatorConfig, changed_fields, decides_training, difference, override
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
-from rsgrpo_cli.identity import read_identity, refuse_unasked, write_identity
 from rsgrpo_cli.pipeline import rebuilding
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.keeping import MANIFEST
 from rsgrpo_cli.pipeline.own_estimator import completed_run, without_lost_settings
-from rsgrpo_cli.run_dir import RunDir, numbered
+from rsgrpo_cli.run import config_file, manifests
+from rsgrpo_cli.run.checked_steps import require_own_settings
+from rsgrpo_cli.run.identity import read_identity, refuse_unasked, write_identity
+from rsgrpo_cli.run.run_dir import RunDir, numbered
+from rsgrpo_cli.run.staleness import is_of_what_is_there, is_sound_history
+from rsgrpo_cli.run.step_dir import Step, rewards_of
 from rsgrpo_cli.schemas import HISTORY, REWARDS, ROLLOUTS
-from rsgrpo_cli.staleness import is_of_what_is_there, is_sound_history
-from rsgrpo_cli.step_dir import Step, rewards_of
 
 _OURS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.parquet|manifest\.json")
 """Names of the files in steps and evaluations; what else lies there is not shared."""

@@ -20,11 +20,11 @@ from rsgrpo_cli.pipeline.stage import again
 from rsgrpo_cli.rewards.rules import rules_for, same_rules
 from rsgrpo_cli.rewards.shaping import Shaping
 from rsgrpo_cli.rewards.types import RewardFn
+from rsgrpo_cli.run.staleness import Freshness, freshness
+from rsgrpo_cli.run.step_dir import Parts, Step, part_files, rewards_of
 from rsgrpo_cli.schemas import REWARDS, ROLLOUTS
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
-from rsgrpo_cli.staleness import Freshness, freshness
-from rsgrpo_cli.step_dir import Parts, Step, part_files, rewards_of
 
 
 @dataclass(frozen=True, slots=True)

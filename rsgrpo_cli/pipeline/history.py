@@ -18,14 +18,14 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli import activity, disk
 from rsgrpo_cli.artifacts import Lineage, read_table, write_table
-from rsgrpo_cli.checked_steps import CheckedSteps
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError
 from rsgrpo_cli.pipeline import metrics as step_metrics
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.updating import counted_limit
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.checked_steps import CheckedSteps
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.schemas import METRICS, SOLVED, ArtifactSchema
-from rsgrpo_cli.step_dir import Step
 from rsgrpo_cli.wording import steps_told
 
 WRITE_SECONDS = 2.0

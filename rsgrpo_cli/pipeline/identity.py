@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from rsgrpo_cli.artifacts import Lineage, read_lineage
 from rsgrpo_cli.errors import StaleError
-from rsgrpo_cli.identity import Function, Identity, read_identity, write_identity
 from rsgrpo_cli.pipeline.base_model import ACCEPT, known_from_artifacts
 from rsgrpo_cli.rewards.rules import can_be_compared, same_rules
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.identity import Function, Identity, read_identity, write_identity
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import GRADED, evaluation_parts, evaluations
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.schemas import REWARDS
-from rsgrpo_cli.staleness import GRADED, evaluation_parts, evaluations
-from rsgrpo_cli.step_dir import Step
 
 if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.session import Session

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsgrpo_cli import activity, disk, manifests
+from rsgrpo_cli import activity, disk
 from rsgrpo_cli.artifacts import Lineage, read_table
 from rsgrpo_cli.errors import ArtifactError
-from rsgrpo_cli.locks import free
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run import manifests
+from rsgrpo_cli.run.locks import free
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import why_stale
 from rsgrpo_cli.schemas import SUMMARY
-from rsgrpo_cli.staleness import why_stale
 
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy

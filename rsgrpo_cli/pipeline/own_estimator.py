@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rsgrpo_cli.config import AdvantageConfig, Overrides, OwnEstimatorConfig, RunConfig
 from rsgrpo_cli.estimators.user import UserEstimator
-from rsgrpo_cli.identity import refuse_unasked
 from rsgrpo_cli.pipeline.identity import require_same_estimator
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.identity import refuse_unasked
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.stages.advantage import OwnEstimator
 
 

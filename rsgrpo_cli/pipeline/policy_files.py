@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsgrpo_cli import disk
-from rsgrpo_cli.checkpoint_checks import check_checkpoint
 from rsgrpo_cli.engines.types import Weights
 from rsgrpo_cli.probe import Probe
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.checkpoint_checks import check_checkpoint
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
 
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy

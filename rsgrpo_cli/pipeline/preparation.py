@@ -16,9 +16,9 @@ from rsgrpo_cli.pipeline import columns, odd_prompts, prompt_checks
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, run_stage
 from rsgrpo_cli.rewards.types import Wants
+from rsgrpo_cli.run.staleness import freshness
 from rsgrpo_cli.schemas import PROMPTS
 from rsgrpo_cli.stages import prepare as prepare_stage
-from rsgrpo_cli.staleness import freshness
 from rsgrpo_cli.tasks.phrasing import Phrasing
 from rsgrpo_cli.tasks.registry import Split
 from rsgrpo_cli.tasks.sources import Source, load_source, source_name, split_of

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from rsgrpo_cli.architectures import require_supported
 from rsgrpo_cli.config import PrepareConfig
-from rsgrpo_cli.context_window import Window, window_of
 from rsgrpo_cli.errors import DataError, UsageError
+from rsgrpo_cli.modeling.architectures import require_supported
+from rsgrpo_cli.modeling.context_window import Window, window_of
 from rsgrpo_cli.models import read_config
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.template_checks import check_template, examples
@@ -42,7 +42,7 @@ class _Prompt:
 
 def encoder(session: Session) -> Encode:
     """What makes tokens of a prompt, as the engines do."""
-    from rsgrpo_cli.prompt_tokens import encode_chat
+    from rsgrpo_cli.modeling.prompt_tokens import encode_chat
 
     tokenizer, day = session.tokenizer, session.template_date
     return lambda messages: encode_chat(tokenizer, messages, day)
@@ -165,7 +165,7 @@ def _check_control_tokens(session: Session, prompts: Iterable[_Prompt], encode: 
 
     In a prompt that is text as a whole, the template is meant to write control tokens; a problem that does is said.
     """
-    from rsgrpo_cli.prompt_tokens import control_tokens
+    from rsgrpo_cli.modeling.prompt_tokens import control_tokens
 
     own = Counter(control_tokens(session.tokenizer, cfg.prompt_template or ""))
     found: list[tuple[str, str]] = []

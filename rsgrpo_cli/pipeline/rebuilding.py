@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from rsgrpo_cli import activity, disk, manifests, policies
+from rsgrpo_cli import activity, disk
 from rsgrpo_cli.artifacts import read_lineage
-from rsgrpo_cli.checkpoint_checks import check_checkpoint, checking
 from rsgrpo_cli.config import RunConfig, UpdateConfig
 from rsgrpo_cli.console import Output, duration
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.pipeline import updating
 from rsgrpo_cli.pipeline.base_model import open_base
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run import manifests, policies
+from rsgrpo_cli.run.checkpoint_checks import check_checkpoint, checking
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.schemas import UPDATE_METRICS
-from rsgrpo_cli.step_dir import Step
 from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:

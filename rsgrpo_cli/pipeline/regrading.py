@@ -17,10 +17,10 @@ from rsgrpo_cli.pipeline.grading import Grading, grading_of, rewards_state
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, run_stage
 from rsgrpo_cli.rewards.types import Status
+from rsgrpo_cli.run.staleness import Freshness, require_fresh
+from rsgrpo_cli.run.step_dir import Step, rewards_of
 from rsgrpo_cli.schemas import KEYS, REWARDS
 from rsgrpo_cli.stages import score as score_stage
-from rsgrpo_cli.staleness import Freshness, require_fresh
-from rsgrpo_cli.step_dir import Step, rewards_of
 
 
 def statuses_named(text: str) -> tuple[str, ...]:

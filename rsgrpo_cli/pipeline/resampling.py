@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from rsgrpo_cli.artifacts import Lineage
 from rsgrpo_cli.config import RolloutConfig
 from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.run.staleness import Freshness, freshness
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.schemas import ROLLOUTS
 from rsgrpo_cli.stages import advantage as advantage_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages.rollout import Part
-from rsgrpo_cli.staleness import Freshness, freshness
-from rsgrpo_cli.step_dir import Step
 
 
 def wanted_parts(session: Session, step: int, cfg: RolloutConfig, lineage: Lineage) -> list[Part]:

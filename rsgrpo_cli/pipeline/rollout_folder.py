@@ -10,10 +10,10 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, count_rows, read_json, re
 from rsgrpo_cli.disk import make_directory
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.pipeline.parts import discard
+from rsgrpo_cli.run.staleness import Freshness, freshness
+from rsgrpo_cli.run.step_dir import part_files
 from rsgrpo_cli.schemas import ROLLOUTS
 from rsgrpo_cli.stages.rollout import Part
-from rsgrpo_cli.staleness import Freshness, freshness
-from rsgrpo_cli.step_dir import part_files
 
 
 def folder_state(folder: Path, wanted: Lineage, parts: Sequence[Part]) -> Freshness:

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from rsgrpo_cli import activity, policies
+from rsgrpo_cli import activity
 from rsgrpo_cli.artifacts import read_lineage, read_table
-from rsgrpo_cli.checkpoint_checks import checking
 from rsgrpo_cli.config import AdvantageConfig, OwnEstimatorConfig, RunConfig, ScoreConfig, override
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.engines.registry import choose_engine, open_engine
 from rsgrpo_cli.engines.vllm_process import require_vllm
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.estimators.user import UserEstimator
-from rsgrpo_cli.identity import Function, pinned, refuse_unasked
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.gpu_memory import free_memory
 from rsgrpo_cli.pipeline.policy_files import PolicyFiles, weights_id
@@ -32,8 +30,11 @@ from rsgrpo_cli.pipeline.vllm_start import start_vllm
 from rsgrpo_cli.rewards.registry import open_reward
 from rsgrpo_cli.rewards.types import RewardFn, Wants
 from rsgrpo_cli.rewards.user import UserReward
-from rsgrpo_cli.run_commands import command
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run import policies
+from rsgrpo_cli.run.checkpoint_checks import checking
+from rsgrpo_cli.run.identity import Function, pinned, refuse_unasked
+from rsgrpo_cli.run.run_commands import command
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROMPTS
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class Session:
 
     @cached_property
     def _asks_for_the_date(self) -> bool:
-        from rsgrpo_cli.prompt_tokens import asks_for_the_date
+        from rsgrpo_cli.modeling.prompt_tokens import asks_for_the_date
 
         return asks_for_the_date(self.description)
 

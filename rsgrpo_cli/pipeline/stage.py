@@ -11,7 +11,7 @@ from typing import Any
 from rsgrpo_cli import activity, wording
 from rsgrpo_cli.errors import Interrupted
 from rsgrpo_cli.pipeline.session import Session
-from rsgrpo_cli.staleness import Freshness, decide
+from rsgrpo_cli.run.staleness import Freshness, decide
 
 START = "start"
 """What the log calls the time that loading and starting things took."""

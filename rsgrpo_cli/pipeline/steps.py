@@ -32,13 +32,13 @@ from rsgrpo_cli.pipeline.resampling import prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.rollout_folder import finish_round, folder_state, rounds, start_round
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, run_stage
-from rsgrpo_cli.run_commands import command
+from rsgrpo_cli.run.run_commands import command
+from rsgrpo_cli.run.staleness import Freshness, evaluations_of, freshness, require_fresh
+from rsgrpo_cli.run.step_dir import Step, rewards_of
 from rsgrpo_cli.schemas import ADVANTAGES, POLICY_LOGPROBS, ROLLOUTS, UPDATE_METRICS
 from rsgrpo_cli.stages import advantage as advantage_stage
 from rsgrpo_cli.stages import rollout as rollout_stage
 from rsgrpo_cli.stages import score as score_stage
-from rsgrpo_cli.staleness import Freshness, evaluations_of, freshness, require_fresh
-from rsgrpo_cli.step_dir import Step, rewards_of
 from rsgrpo_cli.wording import counted, verb
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
         policy = session.policy(step, train=True) if cfg.ranks == 1 else None
         rollouts, advantages, left_out = updating.counted(found, session.config.rollout.zero_variance)
         if policy is None:
-            from rsgrpo_cli.pipeline import together
+            from rsgrpo_cli.pipeline.ranks import together
 
             kept = _kept_logprobs(session, found, at_step, lineage)
             metrics = together.update(session, found, at_step, lineage, rollouts, advantages, kept)

@@ -19,7 +19,7 @@ _MARK = re.compile(r"[\[<#|].{3,}|.{3,}[:\]>|]")
 
 def check_template(session: Session, prompts: Prompts) -> None:
     """Warn of a template that changes a problem's text, ends a prompt, or has marks that stand in a problem too."""
-    from rsgrpo_cli.prompt_tokens import control_tokens, render_chat
+    from rsgrpo_cli.modeling.prompt_tokens import control_tokens, render_chat
 
     tokenizer = session.tokenizer
     chats = [(name, messages) for name, messages in prompts if messages[0]["role"] != TEXT_ROLE]

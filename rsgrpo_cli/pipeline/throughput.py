@@ -8,10 +8,10 @@ from statistics import median
 from typing import Any
 
 from rsgrpo_cli.artifacts import read_table
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import part_files
 from rsgrpo_cli.schemas import METRICS
 from rsgrpo_cli.stages.rollout import PART_COMPLETIONS
-from rsgrpo_cli.step_dir import part_files
 
 STEPS = 20
 """The newest steps that count; medians are taken over them, since a command's first step loads what others find."""

@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rsgrpo_cli import manifests
 from rsgrpo_cli.artifacts import read_json, read_lineage, write_json
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
-from rsgrpo_cli.locks import free
 from rsgrpo_cli.pipeline.keeping import MANIFEST, best, remove_checkpoint
-from rsgrpo_cli.policies import require_whole
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run import manifests
+from rsgrpo_cli.run.locks import free
+from rsgrpo_cli.run.policies import require_whole
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import part_files, with_policy
 from rsgrpo_cli.schemas import POLICY_LOGPROBS, ROLLOUTS
-from rsgrpo_cli.step_dir import part_files, with_policy
 from rsgrpo_cli.wording import counted, plural
 
 _TAGGED = re.compile(r"([0-9]{6,9})\.([A-Za-z0-9_][A-Za-z0-9_.-]*)")

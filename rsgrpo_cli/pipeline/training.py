@@ -17,7 +17,6 @@ from rsgrpo_cli.config import (
     override_afresh,
 )
 from rsgrpo_cli.errors import DivergedError, Interrupted, UsageError
-from rsgrpo_cli.identity import read_identity
 from rsgrpo_cli.pipeline import evaluation, preparation, prompt_checks, steps
 from rsgrpo_cli.pipeline.history import History, check_history
 from rsgrpo_cli.pipeline.identity import check_estimator, check_reward
@@ -28,8 +27,9 @@ from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import again
 from rsgrpo_cli.pipeline.waiting import waiting_for
 from rsgrpo_cli.rewards.rules import rules_for
-from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.staleness import why_stale
+from rsgrpo_cli.run.identity import read_identity
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import why_stale
 from rsgrpo_cli.wording import counts_told
 
 Report = Callable[[dict[str, Any]], None]
@@ -154,7 +154,7 @@ def _check_resources(session: Session) -> None:
     """Find out what is not there or cannot be loaded before anything is sampled for it."""
     session.require_engine(session.config.rollout.engine)
     if session.config.update.ranks > 1:
-        from rsgrpo_cli.pipeline import together
+        from rsgrpo_cli.pipeline.ranks import together
 
         here = session.launcher is None
         together.check(session.config, here=here)

@@ -13,9 +13,9 @@ from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.core.schedules import adaptive_entropy_coef
 from rsgrpo_cli.engines.registry import WITH_OWN_WEIGHTS
 from rsgrpo_cli.pipeline.metrics import mean_over_tokens
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.schemas import ROLLOUTS
 from rsgrpo_cli.stages import advantage as advantage_stage
-from rsgrpo_cli.step_dir import Step
 
 COEF, APPLIED = "entropy_coef", "entropy_bonus"
 """What the lineage of an update calls the weight of an adaptive entropy bonus, and what of it was in the loss."""

@@ -19,10 +19,10 @@ from rsgrpo_cli.core.risk import advantage_rms, effective_sample_size
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.pipeline.earlier_steps import known_before
 from rsgrpo_cli.pipeline.own_estimator import opened
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import require_fresh
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.stages import advantage as advantage_stage
-from rsgrpo_cli.staleness import require_fresh
-from rsgrpo_cli.step_dir import Step
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

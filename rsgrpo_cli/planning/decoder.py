@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rsgrpo_cli.errors import MissingError
-from rsgrpo_cli.model_errors import explained
+from rsgrpo_cli.modeling.model_errors import explained
 from rsgrpo_cli.models import choose_device
 from rsgrpo_cli.planning.footprint import Decoder
 

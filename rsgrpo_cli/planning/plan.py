@@ -132,8 +132,8 @@ def _many(
 
 def _positions(config: RunConfig, directory: Path) -> dict[str, Any]:
     """The model's positions, and what the longest completions leave of them for a prompt."""
-    from rsgrpo_cli.architectures import require_supported
-    from rsgrpo_cli.context_window import window_of
+    from rsgrpo_cli.modeling.architectures import require_supported
+    from rsgrpo_cli.modeling.context_window import window_of
     from rsgrpo_cli.models import read_config
 
     model = read_config(directory)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
-from rsgrpo_cli import full_gpu
-from rsgrpo_cli.companions import read_companions, write_companions
 from rsgrpo_cli.config import ModelConfig, RunConfig
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.modeling import full_gpu
+from rsgrpo_cli.modeling.companions import read_companions, write_companions
 from rsgrpo_cli.models import LanguageModel, describe, load_model, model_directory
 from rsgrpo_cli.policy.fingerprint import PROBE, base_logprobs, take_probe
 from rsgrpo_cli.policy.logprobs import compile_body

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
 
 from rsgrpo_cli.errors import EngineError
-from rsgrpo_cli.full_gpu import is_full
+from rsgrpo_cli.modeling.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel, at_least_float32
 from rsgrpo_cli.policy.batches import Batch
 from rsgrpo_cli.policy.states import completion_states, distance, some_ids

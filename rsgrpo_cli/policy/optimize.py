@@ -16,11 +16,12 @@ from math import isfinite
 import numpy as np
 import torch
 
-from rsgrpo_cli import activity, full_gpu
+from rsgrpo_cli import activity
 from rsgrpo_cli.config import UpdateConfig
 from rsgrpo_cli.core.losses import clipped_surrogate, kl_penalty, token_weights, truncated_importance_ratio
-from rsgrpo_cli.cuda import has_no_order, in_one_order
 from rsgrpo_cli.errors import DivergedError, EngineError
+from rsgrpo_cli.modeling import full_gpu
+from rsgrpo_cli.modeling.cuda import has_no_order, in_one_order
 from rsgrpo_cli.policy.batches import Batch, Ragged, assemble, micro_batches
 from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs

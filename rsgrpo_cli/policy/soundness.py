@@ -12,7 +12,7 @@ import tempfile
 import torch
 
 from rsgrpo_cli.errors import EngineError, UsageError
-from rsgrpo_cli.full_gpu import is_full
+from rsgrpo_cli.modeling.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy.logprobs import check_head
 from rsgrpo_cli.policy.states import distance, read_joined, shares_prompts, tolerance, try_out

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-from rsgrpo_cli.context_window import window_of
-from rsgrpo_cli.full_gpu import is_full
+from rsgrpo_cli.modeling.context_window import window_of
+from rsgrpo_cli.modeling.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy.batches import Batch, assemble
 

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from rsgrpo_cli.artifacts import read_lineage, read_table
-from rsgrpo_cli.run_commands import eval_command
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.run_commands import eval_command
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.staleness import GRADED, evaluations, place_flags, policy_at
+from rsgrpo_cli.run.step_dir import rewards_of, stage_command
 from rsgrpo_cli.schemas import AUDIT, SUMMARY
-from rsgrpo_cli.staleness import GRADED, evaluations, place_flags, policy_at
-from rsgrpo_cli.step_dir import rewards_of, stage_command
 
 
 @dataclass(frozen=True, slots=True)

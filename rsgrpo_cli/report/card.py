@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.departures import departures
 from rsgrpo_cli.report.comparison import unlike
 from rsgrpo_cli.report.evaluations import Evaluation, columns, load
 from rsgrpo_cli.report.tables import with_interval
-from rsgrpo_cli.run_dir import WHOLE, RunDir
-from rsgrpo_cli.staleness import why_stale
+from rsgrpo_cli.run.departures import departures
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.staleness import why_stale
 from rsgrpo_cli.wording import counted, plural
 
 

@@ -13,7 +13,7 @@ from rsgrpo_cli.errors import RsgrpoError, UsageError
 from rsgrpo_cli.report.evaluations import Evaluation, evaluated_at, find
 from rsgrpo_cli.report.measuring import measure_command
 from rsgrpo_cli.rewards.rules import reward_of
-from rsgrpo_cli.run_commands import (
+from rsgrpo_cli.run.run_commands import (
     benchmark_flags,
     benchmark_id,
     choose_benchmark,
@@ -24,8 +24,8 @@ from rsgrpo_cli.run_commands import (
     to_measure,
     trust,
 )
-from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.staleness import place_flags
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import place_flags
 from rsgrpo_cli.wording import counted, verb
 
 

@@ -10,9 +10,9 @@ from rsgrpo_cli.config import changed_fields
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import split_place
 from rsgrpo_cli.report.snapshot import Reader, Snapshot
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import part_files
 from rsgrpo_cli.schemas import ROLLOUTS
-from rsgrpo_cli.step_dir import part_files
 
 SHOWN = ("reward_mean", "pass@1", "pass@G", "cumulative_solve_rate", "entropy", "truncated_fraction", "seconds_step")
 """What is shown of a step's metrics."""

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from rsgrpo_cli import policies
 from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.core.intervals import bootstrap_macro_interval
 from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
@@ -22,11 +21,12 @@ from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.measuring import Made, measure_command
 from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.rewards.rules import rules_for
-from rsgrpo_cli.run_commands import choose_benchmark, eval_command, to_measure
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run import policies
+from rsgrpo_cli.run.run_commands import choose_benchmark, eval_command, to_measure
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.staleness import GRADED, SAMPLED, evaluation_parts, place_flags, policy_at, require_own, why_stale
+from rsgrpo_cli.run.step_dir import POLICY, with_policy
 from rsgrpo_cli.schemas import PROBLEMS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
-from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts, place_flags, policy_at, require_own, why_stale
-from rsgrpo_cli.step_dir import POLICY, with_policy
 
 IntArray = NDArray[np.int64]
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from rsgrpo_cli import policies
 from rsgrpo_cli.artifacts import read_table
-from rsgrpo_cli.checked_steps import CheckedSteps
-from rsgrpo_cli.departures import departures
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.report.snapshot import Reader
 from rsgrpo_cli.report.usage import bytes_used
-from rsgrpo_cli.run_commands import command
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run import policies
+from rsgrpo_cli.run.checked_steps import CheckedSteps
+from rsgrpo_cli.run.departures import departures
+from rsgrpo_cli.run.run_commands import command
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.staleness import stale_evaluation, stale_inputs
+from rsgrpo_cli.run.step_dir import Parts, Step, part_files, rewards_of, steps_there, with_policy
 from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS
-from rsgrpo_cli.staleness import stale_evaluation, stale_inputs
-from rsgrpo_cli.step_dir import Parts, Step, part_files, rewards_of, steps_there, with_policy
 
 
 def follow(run_name: str | None, prompt: str | None, step: int | None, tag: str | None = None) -> dict[str, Any]:

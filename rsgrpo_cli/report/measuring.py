@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rsgrpo_cli.config import EvalConfig
-from rsgrpo_cli.run_commands import benchmark_flags, command, eval_command, sampling_flags
-from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.staleness import evaluations
+from rsgrpo_cli.run.run_commands import benchmark_flags, command, eval_command, sampling_flags
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import evaluations
 from rsgrpo_cli.tasks.sample_counts import for_benchmark
 from rsgrpo_cli.tasks.sources import flags_of_benchmark, source_name
 

@@ -16,10 +16,10 @@ from rsgrpo_cli.report.comparison import compare, fewer_samples
 from rsgrpo_cli.report.evaluations import Evaluation, find
 from rsgrpo_cli.report.inspect import newest_tagged, numbered, tagged, total
 from rsgrpo_cli.rewards import verdicts
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import GRADED, SAMPLED, evaluation_parts
+from rsgrpo_cli.run.step_dir import Step, make_first, part_files, rewards_of, steps_there
 from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS
-from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts
-from rsgrpo_cli.step_dir import Step, make_first, part_files, rewards_of, steps_there
 
 COLUMNS = ["group_id", "sample_index", "prompt_id", "finish_reason"]
 GRADES = ["group_id", "sample_index", "reward", "reward_status", "extracted_answer"]

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from rsgrpo_cli import events
 from rsgrpo_cli.artifacts import count_rows
 from rsgrpo_cli.config import RunConfig
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run import events
+from rsgrpo_cli.run.run_dir import RunDir
 
 RECENT = 20
 """The steps whose time is taken for that of the steps to come."""

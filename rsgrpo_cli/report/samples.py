@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rsgrpo_cli.artifacts import read_table
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import rewards_of
 from rsgrpo_cli.schemas import KEYS, REWARDS, ROLLOUTS
-from rsgrpo_cli.step_dir import rewards_of
 
 
 @dataclass(frozen=True, slots=True)

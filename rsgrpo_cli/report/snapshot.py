@@ -17,13 +17,13 @@ from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.console import duration
 from rsgrpo_cli.errors import RsgrpoError
-from rsgrpo_cli.locks import Holder
 from rsgrpo_cli.report.remaining import RECENT, Clock
 from rsgrpo_cli.report.samples import Sampled, pair
 from rsgrpo_cli.report.usage import bytes_used
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.locks import Holder
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import evaluations
 from rsgrpo_cli.schemas import METRICS, SUMMARY
-from rsgrpo_cli.staleness import evaluations
 
 CURVES = ("reward_mean", "pass@G", "cumulative_solve_rate", "entropy", "truncated_fraction", "grad_norm")
 """The columns of the metrics that are drawn over all steps."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 from rsgrpo_cli.errors import DataError, DependencyError, RsgrpoError, UsageError
 from rsgrpo_cli.report.sql_files import SOURCES, Files, table_of_runs
 from rsgrpo_cli.report.sql_views import VIEWS, View
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 
 _LOCKED_UP = {
     "enable_external_access": "false",

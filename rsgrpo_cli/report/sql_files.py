@@ -21,7 +21,9 @@ import pyarrow.fs
 from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import MissingError
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.staleness import GRADED, SAMPLED, evaluation_parts, evaluations, why_stale
+from rsgrpo_cli.run.step_dir import Parts, Step, part_files, rewards_of
 from rsgrpo_cli.schemas import (
     ADVANTAGES,
     METRICS,
@@ -33,8 +35,6 @@ from rsgrpo_cli.schemas import (
     UPDATE_METRICS,
     ArtifactSchema,
 )
-from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts, evaluations, why_stale
-from rsgrpo_cli.step_dir import Parts, Step, part_files, rewards_of
 
 Values = dict[str, Any]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.evaluations import split_label, split_place
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 
 _SEED = re.compile(r"[-_.]?seed[-_]?[0-9]+$")
 

@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.html.vocabulary import Vocabulary
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import Freshness
+from rsgrpo_cli.run.step_dir import Step, with_policy
 from rsgrpo_cli.schemas import POLICY_LOGPROBS
-from rsgrpo_cli.staleness import Freshness
-from rsgrpo_cli.step_dir import Step, with_policy
 
 
 def listed(run: RunDir, step: int | None, row: dict[str, Any], tag: str | None) -> list[dict[str, Any]]:

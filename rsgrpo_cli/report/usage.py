@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
-from rsgrpo_cli.checked_steps import CheckedSteps
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.checked_steps import CheckedSteps
+from rsgrpo_cli.run.run_dir import RunDir
 
 
 def bytes_used(run: RunDir, checked: CheckedSteps | None = None, untouched: set[int] | None = None) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.report.evaluations import load
-from rsgrpo_cli.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
 from rsgrpo_cli.studies.groups import FloatArray, Group, bases_of, by_seed
 from rsgrpo_cli.studies.results import Counts, Result
 

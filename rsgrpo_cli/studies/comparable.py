@@ -14,8 +14,8 @@ from typing import Any
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.comparison import SAMPLING, graded_otherwise, reward_for_all, unlike_in
 from rsgrpo_cli.report.evaluations import load
-from rsgrpo_cli.run_commands import for_each, on_the_same, to_measure, trust_of
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_commands import for_each, on_the_same, to_measure, trust_of
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.groups import Group, place_of, spelled_policy
 from rsgrpo_cli.studies.kept import then_keep_anew
 from rsgrpo_cli.studies.results import Counts, Result

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.report.evaluations import require_line, split_label, split_line, split_on_line, split_place
-from rsgrpo_cli.run_commands import for_each, place_by_fraction, to_measure
-from rsgrpo_cli.run_dir import WHOLE, RunDir
-from rsgrpo_cli.staleness import place_flags
+from rsgrpo_cli.run.run_commands import for_each, place_by_fraction, to_measure
+from rsgrpo_cli.run.run_dir import WHOLE, RunDir
+from rsgrpo_cli.run.staleness import place_flags
 from rsgrpo_cli.studies.kept import then_keep_anew
 from rsgrpo_cli.studies.results import Place, Result, of_run, read
 from rsgrpo_cli.wording import counted

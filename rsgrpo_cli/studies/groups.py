@@ -21,8 +21,8 @@ from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import split_label, split_line, split_place
-from rsgrpo_cli.run_commands import for_each, trust_of
-from rsgrpo_cli.run_dir import WHOLE
+from rsgrpo_cli.run.run_commands import for_each, trust_of
+from rsgrpo_cli.run.run_dir import WHOLE
 from rsgrpo_cli.studies.canary import alike
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.kept import then_keep_anew

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
 
-from rsgrpo_cli.locks import IN_USE
+from rsgrpo_cli.run.locks import IN_USE
 
 POLL_SECONDS = 0.2
 BUSY_SECONDS = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.results import Counts, Result, of_run
 
 ANEW = "the sweep's command with another --keep"

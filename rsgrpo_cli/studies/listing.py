@@ -18,9 +18,9 @@ from rsgrpo_cli.config import RunConfig, decides_training
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import MissingError, RsgrpoError, UsageError
-from rsgrpo_cli.locks import LOCKS, holder
 from rsgrpo_cli.report.evaluations import are_scored
-from rsgrpo_cli.run_dir import RUNS, RunDir
+from rsgrpo_cli.run.locks import LOCKS, holder
+from rsgrpo_cli.run.run_dir import RUNS, RunDir
 from rsgrpo_cli.schemas import METRICS, SUMMARY
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.results import Result

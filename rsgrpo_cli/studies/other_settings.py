@@ -11,8 +11,8 @@ from typing import Any
 
 from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.config import RunConfig, changed_fields
-from rsgrpo_cli.run_commands import for_each, settings_flags, trust_of
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_commands import for_each, settings_flags, trust_of
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import SUMMARY
 from rsgrpo_cli.tasks.sample_counts import for_benchmark
 from rsgrpo_cli.tasks.sources import source_name

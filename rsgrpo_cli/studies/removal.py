@@ -16,8 +16,8 @@ from pathlib import Path
 
 from rsgrpo_cli.disk import is_temporary, remove_if_empty
 from rsgrpo_cli.errors import LockedError, UsageError
-from rsgrpo_cli.locks import LOCKS, holder
-from rsgrpo_cli.run_dir import RUNS, RunDir
+from rsgrpo_cli.run.locks import LOCKS, holder
+from rsgrpo_cli.run.run_dir import RUNS, RunDir
 
 _FILES = {
     *("config.json", "prompts.parquet", "metrics.parquet", "solved.parquet", "checked.parquet", "events.jsonl"),

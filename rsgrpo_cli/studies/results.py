@@ -23,10 +23,10 @@ from rsgrpo_cli.config import Overrides, RunConfig, parse
 from rsgrpo_cli.errors import MissingError, StaleError
 from rsgrpo_cli.report.comparison import sampling_of
 from rsgrpo_cli.report.evaluations import load
-from rsgrpo_cli.run_commands import benchmark_flags, for_each, regrading_flags, sampling_flags, to_measure, trust_of
-from rsgrpo_cli.run_dir import RUNS, WHOLE, RunDir
+from rsgrpo_cli.run.run_commands import benchmark_flags, for_each, regrading_flags, sampling_flags, to_measure, trust_of
+from rsgrpo_cli.run.run_dir import RUNS, WHOLE, RunDir
+from rsgrpo_cli.run.staleness import evaluations, place_flags, require_own
 from rsgrpo_cli.schemas import CELL_METRICS, CELLS, METRICS
-from rsgrpo_cli.staleness import evaluations, place_flags, require_own
 from rsgrpo_cli.tasks.sources import flags_of_benchmark
 
 IntArray = NDArray[np.int64]

@@ -21,9 +21,9 @@ from rsgrpo_cli.config import Overrides, RunConfig, difference, override
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import forking
-from rsgrpo_cli.run_commands import command, trust_of
-from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.staleness import evaluations
+from rsgrpo_cli.run.run_commands import command, trust_of
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import evaluations
 from rsgrpo_cli.studies import other_settings, results
 from rsgrpo_cli.studies.grid import Cell, is_evaluated
 from rsgrpo_cli.studies.jobs import Job

@@ -19,7 +19,7 @@ from typing import Any
 
 from rsgrpo_cli import disk
 from rsgrpo_cli.errors import RsgrpoError
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.trackers import values
 from rsgrpo_cli.trackers.ledger import Ledger, own_folder
 from rsgrpo_cli.trackers.stores import OPENERS, Opening, Store

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rsgrpo_cli import activity, disk
-from rsgrpo_cli.run_commands import command
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_commands import command
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.trackers.ledger import own_folder
 from rsgrpo_cli.wording import raised
 

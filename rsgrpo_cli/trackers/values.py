@@ -14,10 +14,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from rsgrpo_cli import staleness
 from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.config.sources import flat
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run import staleness
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS, SUMMARY
 
 Values = dict[str, float]

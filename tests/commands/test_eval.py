@@ -5,10 +5,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from rsgrpo_cli.locks import in_use
 from rsgrpo_cli.pipeline.keeping import prune
 from rsgrpo_cli.report.evaluations import Evaluation
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.locks import in_use
+from rsgrpo_cli.run.run_dir import RunDir
 from tests.conftest import Cli
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rsgrpo_cli.models import licence, load_model, model_directory
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from tests.commands.test_bad_input import refused
 from tests.conftest import SMALL, Cli
 

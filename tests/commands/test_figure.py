@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import CELL_METRICS
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.figures.kinds import KINDS

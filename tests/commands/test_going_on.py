@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.models import model_directory
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import REWARDS
 from tests.conftest import SMALL, Cli, run_quietly
 

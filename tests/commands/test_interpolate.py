@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.bundled import bundled_data
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import PROBLEMS, ROLLOUTS
 from rsgrpo_cli.studies import results
 from tests.conftest import SMALL, Cli

@@ -222,7 +222,7 @@ def test_a_process_at_work_is_seen_from_another(tmp_path: Path) -> None:
         while time.monotonic() < deadline and not (seen and seen.holder and seen.recent and seen.progress):
             time.sleep(0.2)
             if (tmp_path / "runs/a/config.json").is_file():
-                from rsgrpo_cli.run_dir import RunDir
+                from rsgrpo_cli.run.run_dir import RunDir
 
                 seen = Reader(RunDir(tmp_path / "runs/a")).read()
         process.kill()

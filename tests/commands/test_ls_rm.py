@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rsgrpo_cli.config import resolve
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import CELL_METRICS
 from rsgrpo_cli.studies import removal
 from rsgrpo_cli.studies.results import Result

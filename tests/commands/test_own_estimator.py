@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsgrpo_cli.artifacts import read_lineage
-from rsgrpo_cli.identity import read_identity
+from rsgrpo_cli.run.identity import read_identity
 from rsgrpo_cli.schemas import ADVANTAGES
 from tests.conftest import Cli
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from rsgrpo_cli.events import read
 from rsgrpo_cli.pipeline.throughput import read_throughput
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.events import read
+from rsgrpo_cli.run.run_dir import RunDir
 from tests.commands.test_bad_input import refused
 from tests.conftest import SMALL, Cli
 

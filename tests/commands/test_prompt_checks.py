@@ -13,7 +13,7 @@ import pytest
 from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.pipeline import session
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import ROLLOUTS
 from tests.conftest import Cli
 

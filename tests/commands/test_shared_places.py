@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rsgrpo_cli.config import resolve
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from tests.conftest import SMALL, Cli
 
 EVAL = ["-n", "1", "--k", "1"]

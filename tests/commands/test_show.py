@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 
 from rsgrpo_cli.artifacts import Lineage, read_lineage, read_table, write_table
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.schemas import KEYS, POLICY_LOGPROBS, REWARDS, ROLLOUTS
-from rsgrpo_cli.step_dir import Step
 from tests import run_on_disk
 from tests.conftest import Cli
 from tests.test_console import HOSTILE

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsgrpo_cli.artifacts import Lineage, write_table
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS
 from tests.conftest import Cli
 from tests.run_on_disk import (

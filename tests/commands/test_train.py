@@ -8,7 +8,7 @@ import pytest
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import StaleError, UsageError
 from rsgrpo_cli.pipeline.training import resume_config
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS
 from tests.commands.test_stages import artifacts
 from tests.conftest import SMALL, Cli

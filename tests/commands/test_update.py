@@ -13,9 +13,9 @@ import pytest
 from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Generation
 from rsgrpo_cli.policy import optimize
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.stages import update as stage
-from rsgrpo_cli.step_dir import Step
 from tests.commands.test_stages import artifacts
 from tests.conftest import SMALL, Cli
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rsgrpo_cli.artifacts import Lineage, read_table, write_table
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS
 from tests.conftest import SMALL, Cli
 

@@ -12,7 +12,7 @@ from rsgrpo_cli.commands.advantage import methods
 from rsgrpo_cli.config import DrGrpoConfig, PkpoConfig, RsGrpoConfig, resolve
 from rsgrpo_cli.errors import DataError, UsageError
 from rsgrpo_cli.pipeline import whatif
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import REWARDS
 from tests.conftest import Cli
 

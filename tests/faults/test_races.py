@@ -12,7 +12,7 @@ import pytest
 
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from tests.conftest import Cli
 from tests.faults.damages import files_of
 

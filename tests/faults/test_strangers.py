@@ -16,7 +16,7 @@ import pytest
 from rsgrpo_cli import app
 from rsgrpo_cli.config import override
 from rsgrpo_cli.console import visible
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.grid import Grid
 from rsgrpo_cli.studies.sweep import Sweep
 from tests.conftest import SMALL, Cli, run_quietly

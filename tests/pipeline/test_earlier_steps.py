@@ -9,9 +9,9 @@ from rsgrpo_cli.core.history import History
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.pipeline import earlier_steps
 from rsgrpo_cli.pipeline.earlier_steps import known_before
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import require_fresh, stale_inputs
 from rsgrpo_cli.schemas import ADVANTAGES, HISTORY
-from rsgrpo_cli.staleness import require_fresh, stale_inputs
 from tests import run_on_disk
 from tests.tables import advantages
 

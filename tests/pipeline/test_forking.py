@@ -8,7 +8,7 @@ import pytest
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
 from rsgrpo_cli.pipeline.forking import fork, require_whole
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from tests.run_on_disk import VALUES, write_prompts, write_rewards, write_rollouts, write_step
 
 

@@ -12,7 +12,7 @@ from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.errors import StaleError
 from rsgrpo_cli.pipeline.history import check_history, record_step
 from rsgrpo_cli.pipeline.session import Session
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS, PROMPTS, SOLVED
 from tests import run_on_disk
 

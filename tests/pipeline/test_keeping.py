@@ -8,7 +8,7 @@ import pytest
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.pipeline.keeping import prune, remove_checkpoint
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 
 FILES = ("model.safetensors", "trainer/optimizer.safetensors")
 

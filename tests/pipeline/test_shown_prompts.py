@@ -1,8 +1,8 @@
 import json
 from pathlib import Path
 
+from rsgrpo_cli.modeling.prompt_tokens import encode_chat
 from rsgrpo_cli.models import load_tokenizer, model_directory
-from rsgrpo_cli.prompt_tokens import encode_chat
 from tests.conftest import Cli
 
 ROWS = '{"problem": "3+4", "answer": "7"}\n{"problem": "1+1", "answer": "2"}\n{"problem": "2+2", "answer": "4"}\n'

@@ -14,7 +14,7 @@ from rsgrpo_cli.errors import Interrupted
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import carry_out
 from rsgrpo_cli.pipeline.stopping import StopSignal
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from tests import run_on_disk
 from tests.conftest import Cli
 

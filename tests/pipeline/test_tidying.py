@@ -8,7 +8,7 @@ import pytest
 
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.pipeline.tidying import candidates, remove
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from tests.conftest import SMALL, Cli
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from rsgrpo_cli import architectures
 from rsgrpo_cli.config import ModelConfig, resolve
 from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Sampling
 from rsgrpo_cli.errors import EngineError, UsageError
+from rsgrpo_cli.modeling import architectures
 from rsgrpo_cli.models import load_model
 from rsgrpo_cli.policy import logprobs
 from rsgrpo_cli.policy.batches import assemble

@@ -267,7 +267,7 @@ def test_a_checkpoint_with_older_hashes_or_none_is_opened(cli: Cli, trained: Pat
 
 
 def test_a_checkpoint_is_read_through_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rsgrpo_cli import manifests
+    from rsgrpo_cli.run import manifests
 
     folder = trained / "checkpoints" / "000002"
     assert manifests.damage(folder, trainer=True) is None

@@ -12,8 +12,8 @@ import pytest
 from transformers import AutoConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-from rsgrpo_cli.architectures import require_supported
 from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.modeling.architectures import require_supported
 from tests.tiny_models import VARIANTS, every_kind
 
 # Somebody else's modeling code; PEFT says what it leaves out.

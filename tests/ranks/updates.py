@@ -21,7 +21,7 @@ import torch.distributed as dist
 
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.models import model_directory
-from rsgrpo_cli.pipeline.rank import Place, _join
+from rsgrpo_cli.pipeline.ranks.rank import Place, _join
 from rsgrpo_cli.policy.checkpoints import open_policy, save_checkpoint
 from rsgrpo_cli.policy.experience import Experience, minibatches
 from rsgrpo_cli.policy.optimize import completion_logprobs, optimizer_step

@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.report.card import card
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 
 
 @pytest.mark.parametrize(

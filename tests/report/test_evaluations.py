@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rsgrpo_cli.report.evaluations import Evaluation, columns, macro_mean, split_label, split_place
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.groups import find_groups
 from tests import run_on_disk
 from tests.tables import problems, summary

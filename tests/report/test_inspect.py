@@ -7,7 +7,7 @@ import pytest
 
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.inspect import follow, state
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from tests import run_on_disk
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from rsgrpo_cli.artifacts import Lineage, write_table
 from rsgrpo_cli.report.remaining import Clock, evaluations_left
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS
 from tests import run_on_disk
 from tests.tables import prompts

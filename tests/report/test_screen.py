@@ -7,10 +7,10 @@ import pytest
 from rich.cells import cell_len
 
 from rsgrpo_cli.config import resolve
-from rsgrpo_cli.locks import Holder
 from rsgrpo_cli.report.samples import Sampled
 from rsgrpo_cli.report.screen import screen, sparkline
 from rsgrpo_cli.report.snapshot import CURVES, Measured, Snapshot
+from rsgrpo_cli.run.locks import Holder
 from tests.test_console import HOSTILE, SHOWN
 from tests.test_health import FIRST, SOUND
 

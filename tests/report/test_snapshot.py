@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from rsgrpo_cli.artifacts import Lineage, write_table
-from rsgrpo_cli.locks import holder
 from rsgrpo_cli.report.samples import pair
 from rsgrpo_cli.report.snapshot import Reader
 from rsgrpo_cli.report.usage import by_kind, bytes_used
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.locks import holder
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS, SUMMARY
 from tests import run_on_disk
 from tests.conftest import Cli

@@ -11,7 +11,7 @@ import pytest
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.html import collect
 from rsgrpo_cli.report.sweeps import each_run
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from tests.conftest import Cli
 from tests.report.html.test_page import read
 from tests.report.html.written import AFTER, ASKED, new_run, sweep_of_runs, write_evaluation

@@ -11,7 +11,7 @@ import pytest
 
 from rsgrpo_cli.artifacts import combined_id, read_lineage, read_table, write_table
 from rsgrpo_cli.errors import MissingError, StaleError, UsageError
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import REWARDS, SUMMARY
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparable import to_grade_alike

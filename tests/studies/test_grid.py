@@ -6,7 +6,7 @@ import pytest
 
 from rsgrpo_cli.config import Overrides, override
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.grid import Grid, read_grid, read_seeds, split_axes
 from rsgrpo_cli.studies.jobs import Job
 from rsgrpo_cli.studies.sweep import Sweep, as_begun, hint_of

@@ -13,7 +13,7 @@ import pytest
 
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.jobs import Job, Jobs, Process, start_here
 
 FINE, WRONG = [["--version"]], [["status", "--run", "there-is-none"]]

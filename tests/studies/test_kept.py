@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparison import compare_groups
 from rsgrpo_cli.studies.groups import find_groups

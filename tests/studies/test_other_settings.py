@@ -10,7 +10,7 @@ import pytest
 from rsgrpo_cli.artifacts import Lineage, write_table
 from rsgrpo_cli.config import Overrides, difference, override
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import SUMMARY
 from rsgrpo_cli.studies.grid import Grid
 from rsgrpo_cli.studies.sweep import Sweep

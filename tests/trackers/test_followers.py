@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rsgrpo_cli.errors import ArtifactError
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.trackers.csv_files import CsvFiles
 from rsgrpo_cli.trackers.follower import Follower
 from rsgrpo_cli.trackers.ledger import Ledger

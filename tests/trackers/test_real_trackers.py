@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from tests.run_on_disk import write_evaluation
 from tests.trackers.written import follow_once, tracked_run, write_steps
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rsgrpo_cli.bundled import bundled_data
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.grid import Grid, split_axes
 from rsgrpo_cli.studies.sweep import Sweep
 from rsgrpo_cli.trackers import registry, tracking

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from rsgrpo_cli.artifacts import Lineage, write_table
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS
 from rsgrpo_cli.trackers.follower import Follower
 from tests.run_on_disk import new_run, write_evaluation

@@ -11,7 +11,7 @@ from rsgrpo_cli.engines.types import Weights
 from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.pipeline.grading import Rules, ToGrade
 from rsgrpo_cli.pipeline.parts import Draw
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.stages.rollout import Part
 
 

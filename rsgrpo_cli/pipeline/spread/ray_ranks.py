@@ -11,12 +11,12 @@ from typing import Any
 
 from rsgrpo_cli import disk
 from rsgrpo_cli.errors import EngineError, RsgrpoError
-from rsgrpo_cli.pipeline.launcher import Launched
-from rsgrpo_cli.pipeline.rank import LONGEST_WAIT, Place
-from rsgrpo_cli.pipeline.rank_process import took_part
+from rsgrpo_cli.pipeline.ranks.launcher import Launched
+from rsgrpo_cli.pipeline.ranks.rank import LONGEST_WAIT, Place
+from rsgrpo_cli.pipeline.ranks.rank_process import took_part
+from rsgrpo_cli.pipeline.ranks.torchrun import OURS, Joined
 from rsgrpo_cli.pipeline.spread.ray_actors import environment, leave
 from rsgrpo_cli.pipeline.spread.worker import write_to
-from rsgrpo_cli.pipeline.torchrun import OURS, Joined
 
 NAME = "ray"
 """What the directory is named after by which Ray Train finds out whether its workers see the same files."""

@@ -14,14 +14,14 @@ from rsgrpo_cli.artifacts import package_versions, read_lineage
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import EngineError, MissingError
 from rsgrpo_cli.pipeline.grading import Grading, ToGrade
-from rsgrpo_cli.pipeline.launcher import Launched
 from rsgrpo_cli.pipeline.parts import Draw, discard
+from rsgrpo_cli.pipeline.ranks.launcher import Launched
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.spread.jobs import Done, GradePart, Opening, SamplePart
 from rsgrpo_cli.pipeline.spread.processes import Processes, gpus_of_workers
 from rsgrpo_cli.pipeline.spread.queue import Queue, Workers
 from rsgrpo_cli.pipeline.spread.worker import config_id
-from rsgrpo_cli.run_dir import WHOLE
+from rsgrpo_cli.run.run_dir import WHOLE
 from rsgrpo_cli.schemas import REWARDS, ROLLOUTS, ArtifactSchema
 from rsgrpo_cli.stages.rollout import Part
 
@@ -278,8 +278,8 @@ def ranks_on_cluster(address: str, session: Session) -> Callable[[], Launched]:
     Raises:
         DependencyError, EngineError, UsageError: If there is none, or it has no room for them.
     """
+    from rsgrpo_cli.pipeline.ranks.together import PLACE
     from rsgrpo_cli.pipeline.spread import ray_actors
-    from rsgrpo_cli.pipeline.together import PLACE
 
     ray_actors.connect(address)
     found, ranks = ray_actors.nodes(), session.config.update.ranks

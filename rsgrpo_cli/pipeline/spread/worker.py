@@ -25,7 +25,7 @@ from rsgrpo_cli.pipeline.spread.jobs import Answer, Done, Failed, GradePart, Hel
 from rsgrpo_cli.pipeline.stopping import StopSignal
 from rsgrpo_cli.probe import Loaded, require_same
 from rsgrpo_cli.rewards.rules import same_rules
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS, ArtifactSchema
 from rsgrpo_cli.wording import raised
 

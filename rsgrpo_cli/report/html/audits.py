@@ -8,7 +8,7 @@ from typing import Any
 
 from rsgrpo_cli.report.audits import Audit, audits_of_evaluations, audits_of_steps, folded, more_generous
 from rsgrpo_cli.report.html.room import cut
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 
 MOST_AUDITS, MOST_ROWS = 8, 30
 """Comparisons of a run's evaluations and of its steps that are shown, the newest first; and different disagreements

@@ -17,7 +17,7 @@ from rsgrpo_cli.report.html.problems import problems
 from rsgrpo_cli.report.html.room import PAGE_BYTES, Room, Texts
 from rsgrpo_cli.report.measuring import measure_command
 from rsgrpo_cli.report.sweeps import each_run
-from rsgrpo_cli.staleness import stale_evaluation
+from rsgrpo_cli.run.staleness import stale_evaluation
 
 SHARES = {"groups": 0.3, "tokens": 0.2, "visits": 0.1}
 """How much of the room each part may fill; the rest is for the completions of evaluations."""

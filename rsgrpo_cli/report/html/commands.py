@@ -12,10 +12,10 @@ from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.config import RunConfig, resolve
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.report.measuring import measure_command
-from rsgrpo_cli.run_commands import benchmark_flags, command, sampling_flags, trust
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_commands import benchmark_flags, command, sampling_flags, trust
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import evaluations
 from rsgrpo_cli.schemas import ADVANTAGES, UPDATE_METRICS
-from rsgrpo_cli.staleness import evaluations
 from rsgrpo_cli.tasks.sources import source_name
 
 MOST_EVALUATIONS = 8

@@ -15,10 +15,10 @@ from rsgrpo_cli.report.html.problems import GOLD_SHOWN, asked, status_number
 from rsgrpo_cli.report.html.room import Room, Texts, cost, cut
 from rsgrpo_cli.report.html.vocabulary import Vocabulary
 from rsgrpo_cli.report.tokens import trainers_numbers
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import Freshness
+from rsgrpo_cli.run.step_dir import Step, stage_command
 from rsgrpo_cli.schemas import KEYS, POLICY_LOGPROBS, PROMPTS
-from rsgrpo_cli.staleness import Freshness
-from rsgrpo_cli.step_dir import Step, stage_command
 from rsgrpo_cli.wording import counted, plural, verb
 
 STEPS_SHOWN = 5

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.report.html.room import Room, cost
 from rsgrpo_cli.rewards.verdicts import COLUMNS, right
-from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.step_dir import Step
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.wording import plural, verb
 
 MOST_STEPS = 2000

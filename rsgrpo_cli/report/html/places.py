@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from rsgrpo_cli import policies
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report import evaluations
 from rsgrpo_cli.report.evaluations import Evaluation
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run import policies
+from rsgrpo_cli.run.run_dir import RunDir
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.report.html import commands
 from rsgrpo_cli.report.html.places import Arm
 from rsgrpo_cli.report.inspect import other_settings, stale_parts
-from rsgrpo_cli.run_commands import command
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_commands import command
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.staleness import evaluations
+from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.schemas import METRICS, SUMMARY
-from rsgrpo_cli.staleness import evaluations
-from rsgrpo_cli.step_dir import Step
 
 CURVES = (
     *("reward_mean", "pass@1", "pass@G", "cumulative_solve_rate", "entropy", "groups_mixed", "completion_length_mean"),

@@ -15,8 +15,8 @@ from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.rewards.types import Status
+from rsgrpo_cli.run.staleness import GRADED, SAMPLED, evaluation_parts
 from rsgrpo_cli.schemas import KEYS, REWARDS, ROLLOUTS
-from rsgrpo_cli.staleness import GRADED, SAMPLED, evaluation_parts
 
 RIGHT_SHOWN, WRONG_SHOWN = 6, 8
 """Different completions that are shown of a problem and a policy."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.bundled import bundled_model
-from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.step_dir import Step
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import Step
 
 
 class Vocabulary:

@@ -18,7 +18,7 @@ import numpy as np
 
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
-from rsgrpo_cli.run_dir import WHOLE
+from rsgrpo_cli.run.run_dir import WHOLE
 from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import Choices, about, fewest_samples, one_benchmark, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, note

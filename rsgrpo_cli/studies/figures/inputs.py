@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run_commands import choose_benchmark, for_each, to_measure
-from rsgrpo_cli.run_dir import WHOLE
+from rsgrpo_cli.run.run_commands import choose_benchmark, for_each, to_measure
+from rsgrpo_cli.run.run_dir import WHOLE
 from rsgrpo_cli.studies.comparable import require_comparable, shared_benchmarks
 from rsgrpo_cli.studies.groups import BASE, Group, differing, told_seeds
 from rsgrpo_cli.studies.results import Result

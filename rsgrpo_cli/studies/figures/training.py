@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run_commands import choose_benchmark
+from rsgrpo_cli.run.run_commands import choose_benchmark
 from rsgrpo_cli.studies.comparable import ending, require_comparable
 from rsgrpo_cli.studies.figures.inputs import Choices, trained, with_base
 from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps

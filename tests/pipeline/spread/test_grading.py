@@ -19,8 +19,8 @@ from rsgrpo_cli.pipeline.spread.processes import Processes
 from rsgrpo_cli.pipeline.spread.queue import Workers
 from rsgrpo_cli.pipeline.spread.spread import Graders, Spread
 from rsgrpo_cli.pipeline.stopping import StopSignal
-from rsgrpo_cli.run_dir import RunDir
-from rsgrpo_cli.step_dir import Step
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import Step
 from tests.conftest import Cli
 from tests.pipeline.spread.conftest import PARTS, RUN, contents, ray_is_here
 

@@ -23,7 +23,7 @@ from rsgrpo_cli.pipeline.spread.queue import Queue
 from rsgrpo_cli.pipeline.spread.spread import Spread
 from rsgrpo_cli.pipeline.spread.worker import PartWorker
 from rsgrpo_cli.pipeline.stopping import StopSignal
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.stages import rollout as rollout_stage
 from tests.conftest import Cli
 from tests.pipeline.spread.conftest import PARTS, RUN, contents, ray_is_here

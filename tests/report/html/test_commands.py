@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from rsgrpo_cli.report.html import collect
-from rsgrpo_cli.run_commands import command, trust
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_commands import command, trust
+from rsgrpo_cli.run.run_dir import RunDir
 from tests.conftest import SMALL, Cli
 from tests.report.html.test_page import read
 

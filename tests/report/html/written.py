@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_lineage, write_json, write_table
 from rsgrpo_cli.config import resolve
-from rsgrpo_cli.run_dir import RunDir
+from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.step_dir import rewards_of
 from rsgrpo_cli.schemas import (
     ADVANTAGES,
     METRICS,
@@ -23,7 +24,6 @@ from rsgrpo_cli.schemas import (
 )
 from rsgrpo_cli.stages.advantage import advantage
 from rsgrpo_cli.stages.evaluate import evaluate
-from rsgrpo_cli.step_dir import rewards_of
 from tests.tables import table_of
 
 Completion = tuple[str, str]
