@@ -64,7 +64,7 @@ def drop_from_cache(folder: Path) -> None:
 
 def load(config: RunConfig, checkpoint: Path, *, train: bool, check: bool) -> float:
     """Seconds to load a policy until it can be used."""
-    manifests.forget()
+    manifests._known.clear()  # so that each file is read anew
     started = time.perf_counter()
     checking: AbstractContextManager[Callable[[], str | None]]
     checking = manifests.check(checkpoint, trainer=train) if check else nullcontext(lambda: None)

@@ -57,6 +57,7 @@ def at_work(
         with activity.doing("starting"):
             from rsgrpo_cli.pipeline.session import Session
             from rsgrpo_cli.pipeline.stopping import StopSignal
+            from rsgrpo_cli.run import manifests
             from rsgrpo_cli.run.locks import in_use
 
         stop = StopSignal()
@@ -64,7 +65,7 @@ def at_work(
         asked |= {own} if own else set()
         with (
             run.lock(out.warn, evaluating=evaluating) as note,
-            nullcontext() if evaluating is None else in_use(run.checkpoint(evaluating) / "manifest.json"),
+            nullcontext() if evaluating is None else in_use(run.checkpoint(evaluating) / manifests.NAME),
             _logged(out, run),
             shown(out, note, run if screen else None),
             stop.installed(out.info),

@@ -19,7 +19,6 @@ from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import ArtifactError, MissingError, StaleError, UsageError
 from rsgrpo_cli.pipeline import rebuilding
 from rsgrpo_cli.pipeline.base_model import open_base
-from rsgrpo_cli.pipeline.keeping import MANIFEST
 from rsgrpo_cli.pipeline.own_estimator import completed_run, without_lost_settings
 from rsgrpo_cli.run import config_file, manifests
 from rsgrpo_cli.run.checked_steps import require_own_settings
@@ -223,7 +222,7 @@ def _is_sound(source: RunDir, step: int, what: str) -> bool:
 
 def _take_over(checkpoint: Path, place: Path) -> None:
     """Link a rebuilt checkpoint into the new run; its own files go when the fork is done."""
-    for name in [*manifests.files_of(checkpoint / MANIFEST), MANIFEST]:
+    for name in [*manifests.files_of(checkpoint / manifests.NAME), manifests.NAME]:
         _link(checkpoint / name, place / name)
 
 
@@ -231,7 +230,7 @@ def _link_checkpoint(source: RunDir, version: int, folder: Path, *, needed: bool
     """Link the files that a checkpoint's manifest names, the manifest last: a train may remove it at the same time."""
     place = source.checkpoint(version)
     try:
-        for name in [*manifests.files_of(place / MANIFEST), MANIFEST]:
+        for name in [*manifests.files_of(place / manifests.NAME), manifests.NAME]:
             _link(place / name, folder / place.relative_to(source.path) / name)
     except (FileNotFoundError, MissingError) as error:
         if needed:
@@ -246,7 +245,7 @@ def _link_all(source: RunDir, path: Path, folder: Path) -> None:
     """Link a file, or the files below a directory, that are ours, a manifest before what it names."""
     if path.is_dir() and not path.is_symlink():
         inside = [entry for entry in path.iterdir() if entry.is_dir() or _OURS.fullmatch(entry.name)]
-        for entry in sorted(inside, key=lambda entry: (entry.name != MANIFEST, entry.name)):
+        for entry in sorted(inside, key=lambda entry: (entry.name != manifests.NAME, entry.name)):
             _link_all(source, entry, folder)
     elif path.is_file():
         _link(path, folder / path.relative_to(source.path))

@@ -24,7 +24,7 @@ from rsgrpo_cli.schemas import SUMMARY
 if TYPE_CHECKING:
     from rsgrpo_cli.policy.policy import Policy
 
-MANIFEST, REMOVED = manifests.NAME, "removed.json"
+REMOVED = "removed.json"
 """The list of a checkpoint's files, which makes it count; and the same list once it is being removed."""
 
 
@@ -62,15 +62,15 @@ def checkpoint_made(save: Callable[[Path], object], what: str, folder: Path, lin
         with activity.doing(what):
             save(partial)
             manifests.seal(partial, lineage)
-        names = manifests.files_of(partial / MANIFEST)
+        names = manifests.files_of(partial / manifests.NAME)
         yield
         _publish(partial, folder)
-    disk.clear_leftovers(folder, [*names, MANIFEST])
+    disk.clear_leftovers(folder, [*names, manifests.NAME])
 
 
 def _publish(partial: Path, folder: Path) -> None:
     """Give a complete checkpoint its name, in place of what has it now."""
-    if (folder / MANIFEST).is_file():
+    if manifests.is_complete(folder):
         remove_checkpoint(folder)
     elif (folder / REMOVED).is_file():
         _finish_removal(folder)
@@ -86,7 +86,7 @@ def _publish(partial: Path, folder: Path) -> None:
 def _move_into(partial: Path, folder: Path) -> None:
     """Move a checkpoint's files to where a user's own lie; the manifest last, which makes them count."""
     files = [path.relative_to(partial) for path in sorted(partial.rglob("*")) if path.is_file()]
-    for name in sorted(files, key=lambda name: name == Path(MANIFEST)):
+    for name in sorted(files, key=lambda name: name == Path(manifests.NAME)):
         if os.path.lexists(folder / name):
             disk.set_aside(folder / name)
         disk.make_directory((folder / name).parent)
@@ -102,8 +102,8 @@ def remove_checkpoint(folder: Path) -> None:
     Raises:
         ArtifactError: If the manifest cannot be read.
     """
-    manifests.files_of(folder / MANIFEST)
-    os.replace(folder / MANIFEST, folder / REMOVED)
+    manifests.files_of(folder / manifests.NAME)
+    os.replace(folder / manifests.NAME, folder / REMOVED)
     _finish_removal(folder)
 
 
@@ -127,7 +127,7 @@ def prune(run: RunDir, *, keep: int, warn: Callable[[str], None]) -> None:
     for version in run.checkpoint_folders():
         folder = run.checkpoint(version)
         try:
-            if version in versions and version not in stay and free(folder / MANIFEST):
+            if version in versions and version not in stay and free(folder / manifests.NAME):
                 remove_checkpoint(folder)
             elif version not in versions and (folder / REMOVED).is_file():
                 _finish_removal(folder)

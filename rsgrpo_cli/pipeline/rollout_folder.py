@@ -10,6 +10,7 @@ from rsgrpo_cli.artifacts import Lineage, combined_id, count_rows, read_json, re
 from rsgrpo_cli.disk import make_directory
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.pipeline.parts import discard
+from rsgrpo_cli.run import manifests
 from rsgrpo_cli.run.staleness import Freshness, freshness
 from rsgrpo_cli.run.step_dir import part_files
 from rsgrpo_cli.schemas import ROLLOUTS
@@ -18,7 +19,7 @@ from rsgrpo_cli.stages.rollout import Part
 
 def folder_state(folder: Path, wanted: Lineage, parts: Sequence[Part]) -> Freshness:
     """How the rollouts in a directory relate to those wanted: missing, too, where a part of these is."""
-    manifest = folder / "manifest.json"
+    manifest = folder / manifests.NAME
     if not manifest.is_file():
         return Freshness.MISSING
     made = read_json(manifest, parts=dict)["parts"]
@@ -46,7 +47,7 @@ def start_round(folder: Path, wanted: Lineage, parts: Sequence[Part], *, force: 
         How many parts each of the rounds so far has made.
     """
     make_directory(folder)
-    manifest, names = folder / "manifest.json", [part.name for part in parts]
+    manifest, names = folder / manifests.NAME, [part.name for part in parts]
     made = read_json(manifest, parts=dict) if manifest.is_file() else {"parts": {}}
     done = list(made["parts"])
     there = all(freshness(folder / f"{name}.parquet", ROLLOUTS, wanted) == Freshness.CURRENT for name in done)
@@ -71,7 +72,7 @@ def finish_round(folder: Path, parts: Sequence[Part], before: Sequence[int]) -> 
     ids = {path.stem: read_lineage(path, ROLLOUTS).id for path in paths}
     rows = sum(map(count_rows, paths))
     made = {"rounds": [*before, len(paths) - sum(before)]}
-    write_json(folder / "manifest.json", {"id": combined_id(ids.values()), "rows": rows, **made, "parts": ids})
+    write_json(folder / manifests.NAME, {"id": combined_id(ids.values()), "rows": rows, **made, "parts": ids})
     return {"completions": rows}
 
 

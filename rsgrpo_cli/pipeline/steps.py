@@ -32,6 +32,7 @@ from rsgrpo_cli.pipeline.resampling import prompts_to_draw, wanted_parts
 from rsgrpo_cli.pipeline.rollout_folder import finish_round, folder_state, rounds, start_round
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.stage import Outcome, run_stage
+from rsgrpo_cli.run import manifests
 from rsgrpo_cli.run.run_commands import command
 from rsgrpo_cli.run.staleness import Freshness, evaluations_of, freshness, require_fresh
 from rsgrpo_cli.run.step_dir import Step, rewards_of
@@ -81,7 +82,7 @@ def rollout(session: Session, step: int, cfg: RolloutConfig, *, tag: str | None 
         work,
         dependents=[] if tag else [rewards_of(run, step).place],
         force=force,
-        done=lambda: {"completions": read_json(folder / "manifest.json", rows=int)["rows"]},
+        done=lambda: {"completions": read_json(folder / manifests.NAME, rows=int)["rows"]},
         where=_where(step, tag)
         | _several(session.spread.samplers if session.spread else 1)
         | _round(sum(len(part.rows) for part in parts) > cfg.prompts_per_step),
@@ -237,7 +238,7 @@ def update(session: Session, step: int, cfg: UpdateConfig, *, force: bool = Fals
     require_fresh(run, step, "advantages")
     path, checkpoint = run.update_metrics(step), run.checkpoint(step + 1)
     state = freshness(path, UPDATE_METRICS, lineage)
-    if state == Freshness.CURRENT and not _is_complete(checkpoint):
+    if state == Freshness.CURRENT and not manifests.is_complete(checkpoint):
         state = Freshness.MISSING  # the same policy again
 
     def work() -> dict[str, Any]:
@@ -361,10 +362,6 @@ def save_policy(session: Session) -> int | None:
     with new_checkpoint(policy, run.checkpoint(policy.version), lineage):
         pass
     return policy.version
-
-
-def _is_complete(checkpoint: Path) -> bool:
-    return (checkpoint / "manifest.json").is_file()
 
 
 # -- shared ---------------------------------------------------------------------------------------------------------

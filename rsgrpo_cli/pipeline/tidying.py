@@ -14,7 +14,7 @@ from pathlib import Path
 from rsgrpo_cli.artifacts import read_json, read_lineage, write_json
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
-from rsgrpo_cli.pipeline.keeping import MANIFEST, best, remove_checkpoint
+from rsgrpo_cli.pipeline.keeping import best, remove_checkpoint
 from rsgrpo_cli.run import manifests
 from rsgrpo_cli.run.locks import free
 from rsgrpo_cli.run.policies import require_whole
@@ -72,7 +72,7 @@ def remove(run: RunDir, chosen: Sequence[Candidate]) -> int:
         for path in candidate.paths:
             if candidate.kind != "checkpoints":
                 path.unlink(missing_ok=True)
-            elif (path / MANIFEST).is_file() and free(path / MANIFEST):
+            elif manifests.is_complete(path) and free(path / manifests.NAME):
                 remove_checkpoint(path)
         if candidate.kind == "rollouts":
             _note_removal({path.parent for path in candidate.paths})
@@ -82,8 +82,8 @@ def remove(run: RunDir, chosen: Sequence[Candidate]) -> int:
 def _note_removal(folders: set[Path]) -> None:
     """Say in the manifests that the completions went on purpose: `verify` would miss them."""
     for folder in folders:
-        if (folder / MANIFEST).is_file():
-            write_json(folder / MANIFEST, {**read_json(folder / MANIFEST, parts=dict), "removed": True})
+        if (folder / manifests.NAME).is_file():
+            write_json(folder / manifests.NAME, {**read_json(folder / manifests.NAME, parts=dict), "removed": True})
 
 
 def _logprobs(run: RunDir, done: Sequence[int]) -> list[Candidate]:
@@ -120,7 +120,7 @@ def _is_complete(run: RunDir, name: str) -> bool:
         beside, version = with_policy(run, name)
     except MissingError:
         return False
-    return (beside.checkpoint(version) / MANIFEST).is_file()
+    return manifests.is_complete(beside.checkpoint(version))
 
 
 def _tagged(run: RunDir, out: Output) -> list[Candidate]:
@@ -150,7 +150,7 @@ def _checkpoint(run: RunDir, start: int, version: int) -> Candidate:
 
 
 def _files_of(checkpoint: Path) -> list[Path]:
-    return [checkpoint / name for name in manifests.files_of(checkpoint / MANIFEST)]
+    return [checkpoint / name for name in manifests.files_of(checkpoint / manifests.NAME)]
 
 
 def _can_be_rebuilt(run: RunDir, start: int, version: int) -> bool:

@@ -14,7 +14,7 @@ from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.report.snapshot import Reader
 from rsgrpo_cli.report.usage import bytes_used
-from rsgrpo_cli.run import policies
+from rsgrpo_cli.run import manifests, policies
 from rsgrpo_cli.run.checked_steps import CheckedSteps
 from rsgrpo_cli.run.departures import departures
 from rsgrpo_cli.run.run_commands import command
@@ -223,7 +223,7 @@ def step_state(run: RunDir, number: int) -> dict[str, Any]:
         "rollouts": step.manifest is not None,
         "rewards": bool(step.rewards),
         "advantages": bool(step.advantages),
-        "update": bool(step.updates) or (run.checkpoint(number + 1) / "manifest.json").is_file(),
+        "update": bool(step.updates) or manifests.is_complete(run.checkpoint(number + 1)),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from rsgrpo_cli.artifacts import read_json
 from rsgrpo_cli.config.typed import as_typed
 from rsgrpo_cli.errors import ArtifactError, MissingError
+from rsgrpo_cli.run import manifests
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.step_dir import CHAIN, Step
 
@@ -49,7 +50,7 @@ def _own(run: RunDir, what: str) -> dict[str, Any]:
 
 def _settings_of_policy(run: RunDir, version: int) -> Mapping[str, Any]:
     try:
-        lineage = read_json(run.checkpoint(version) / "manifest.json", lineage=dict)["lineage"]
+        lineage = read_json(run.checkpoint(version) / manifests.NAME, lineage=dict)["lineage"]
     except (ArtifactError, MissingError):
         return {}
     settings = lineage.get("config")

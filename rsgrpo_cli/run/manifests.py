@@ -22,6 +22,7 @@ from rsgrpo_cli.disk import sync_directory, sync_files
 from rsgrpo_cli.errors import ArtifactError
 
 NAME = "manifest.json"
+"""Of a checkpoint; rollouts have a list of their parts by this name."""
 HASHES = ("xxh3_128", "sha256")
 """How a manifest calls its hashes, by their kind: what is written now, and what older checkpoints have."""
 _THREADS = 4
@@ -51,9 +52,9 @@ def seal(folder: Path, lineage: Lineage) -> None:
     sync_directory(folder.parent)
 
 
-def forget() -> None:
-    """Read all files anew from here on."""
-    _known.clear()
+def is_complete(checkpoint: Path) -> bool:
+    """Whether a checkpoint was saved to its end and is still there."""
+    return (checkpoint / NAME).is_file()
 
 
 def files_of(manifest: Path) -> list[str]:

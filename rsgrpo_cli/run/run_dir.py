@@ -32,7 +32,7 @@ from rsgrpo_cli import disk
 from rsgrpo_cli.artifacts import json_text, read_json, read_lineage, write_json
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError, UsageError
-from rsgrpo_cli.run import config_file, events, run_names
+from rsgrpo_cli.run import config_file, events, manifests, run_names
 from rsgrpo_cli.run.locks import LOCKS, Holder, Note, hold_benchmarks, hold_run, holder
 from rsgrpo_cli.schemas import UPDATE_METRICS
 
@@ -225,9 +225,7 @@ class RunDir:
 
     def versions(self) -> list[int]:
         """Policy versions whose checkpoint is complete, in order; 0, the base model, is not among them."""
-        return [
-            version for version in self.checkpoint_folders() if (self.checkpoint(version) / "manifest.json").is_file()
-        ]
+        return [version for version in self.checkpoint_folders() if manifests.is_complete(self.checkpoint(version))]
 
     def newest_version(self) -> int:
         """The newest policy: 0 is the base model."""
@@ -241,7 +239,7 @@ class RunDir:
         """
         if version == 0:
             return base_id
-        manifest = self.checkpoint(version) / "manifest.json"
+        manifest = self.checkpoint(version) / manifests.NAME
         if manifest.is_file():
             return str(read_json(manifest, policy_id=str)["policy_id"])
         if self.update_metrics(version - 1).is_file():

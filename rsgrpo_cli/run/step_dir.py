@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, count_rows, read_json, read_lineage, read_table
 from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
+from rsgrpo_cli.run import manifests
 from rsgrpo_cli.run.run_commands import command, eval_command, place_by_fraction
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import ADVANTAGES, HISTORY, KEYS, PROMPTS, REWARDS, ROLLOUTS, UPDATE_METRICS, ArtifactSchema
@@ -149,7 +150,7 @@ class Step:
     @cached_property
     def manifest(self) -> dict[str, Any] | None:
         """What the rollouts consist of: `id`, `rows`, and `parts` with their ids; None before the first round ends."""
-        path = self.folder / "manifest.json"
+        path = self.folder / manifests.NAME
         return dict(read_json(path, parts=dict, id=str, rows=int)) if path.is_file() else None
 
     @cached_property
@@ -272,7 +273,7 @@ class Step:
         """All files that the step's state follows from, and what its update kept of the tokens."""
         listed = [path for what in CHAIN for path in self.artifact(what).paths] + self.history.paths
         listed += [path for path in [self.run.policy_logprobs(self.number)] if path.is_file()]
-        return [self.folder / "manifest.json", *listed] if self.manifest else listed
+        return [self.folder / manifests.NAME, *listed] if self.manifest else listed
 
 
 def rewards_of(run: RunDir, step: int, tag: str | None = None) -> Parts:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from rsgrpo_cli.artifacts import read_json, read_lineage
 from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.pipeline.verify.findings import Findings, made_again, moved
+from rsgrpo_cli.run import manifests
 from rsgrpo_cli.run.departures import own_settings
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.staleness import stale_links
@@ -75,7 +76,7 @@ def _fits(step: Step) -> bool:
 
 def saved_policy(run: RunDir, version: int) -> str | None:
     """The id of a policy as its checkpoint has it, if there is one."""
-    manifest = run.checkpoint(version) / "manifest.json"
+    manifest = run.checkpoint(version) / manifests.NAME
     return str(read_json(manifest, policy_id=str)["policy_id"]) if manifest.is_file() else None
 
 
@@ -138,7 +139,7 @@ class _Check:
         with self.found.noting(again["rollouts"]):
             if step.manifest is None:
                 if done or step.updates:
-                    self.found.add(f"{step.folder / 'manifest.json'} is gone", made_again(again["rollouts"]))
+                    self.found.add(f"{step.folder / manifests.NAME} is gone", made_again(again["rollouts"]))
             elif step.manifest.get("removed") is not True:
                 with self._same("rollouts"):
                     step.complete_rollouts()

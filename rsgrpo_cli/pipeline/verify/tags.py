@@ -7,6 +7,7 @@ from pathlib import Path
 from rsgrpo_cli.artifacts import read_json, read_lineage, read_table
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.pipeline.verify.findings import Findings, made_again, moved
+from rsgrpo_cli.run import manifests
 from rsgrpo_cli.run.checkpoint_checks import check_checkpoint
 from rsgrpo_cli.run.policies import updates_with_tags
 from rsgrpo_cli.run.step_dir import Step, part_files, rewards_of, stage_command
@@ -37,10 +38,10 @@ def _rollouts(found: Findings, number: int, folder: Path) -> None:
         rollouts = found.table(path, ROLLOUTS, hint)
         if rollouts is not None:
             found.join_problems(path, rollouts, number, hint)
-    if not (folder / "manifest.json").is_file():  # as long as it is being sampled
+    if not (folder / manifests.NAME).is_file():  # as long as it is being sampled
         return
     with found.noting(hint):
-        manifest = read_json(folder / "manifest.json", parts=dict)
+        manifest = read_json(folder / manifests.NAME, parts=dict)
         for name, made in manifest["parts"].items() if manifest.get("removed") is not True else ():
             path = folder / f"{name}.parquet"
             if not path.is_file():
@@ -70,7 +71,7 @@ def _policy(found: Findings, step: int, tag: str) -> None:
     again = stage_command(found.run, step, "updates", "--tag", tag)
     if not metrics.is_file():
         found.add(f"{metrics} is gone", f"remove {folder}, then, with the settings that it had: {again}")
-    elif (folder / "manifest.json").is_file():
+    elif manifests.is_complete(folder):
         found.checkpoints += 1
         with found.noting(f"policy {run.policy_name(version)} can be rebuilt: remove {folder}, then: {found.verify}"):
             check_checkpoint(run, version, trainer=True)
