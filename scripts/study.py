@@ -24,7 +24,9 @@ from study_parts import (
     joined,
     mean,
     named,
+    problems_of,
     sampled_ks,
+    samples_of,
     uncut,
 )
 
@@ -35,6 +37,9 @@ from rsgrpo_cli.studies.formats import as_text
 from rsgrpo_cli.studies.groups import BASE, Group
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "study" / "results"
+NOTES = ROOT / "docs" / "study" / "notes.md"
+"""What the results say, written by hand."""
 CHOOSE_BY = 16
 
 
@@ -84,24 +89,36 @@ TIERS = (
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=ROOT / "docs" / "study" / "results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "study.md")
     arguments = parser.parse_args()
-    parts, figures = [*introduction()], arguments.out.with_suffix("")
+    results, figures = arguments.results, arguments.out.with_suffix("")
+    parts = [*introduction(groups_in(results / TIERS[0].test[0]), results)]
     for tier in TIERS:
-        sections = ((tier.validation[0], validation), (tier.test[0], comparison))
-        there = [(section, folder) for name, section in sections if (folder := arguments.results / name).is_dir()]
-        if there:
-            parts += [f"## {tier.title}", ""]
-        for section, folder in there:
-            parts += section(tier, groups_in(folder), figures)
-        parts += further(tier, arguments.results, figures)
-        for repeat in tier.repeats:
-            if (arguments.results / repeat.sweep).is_dir():
-                parts += repeated(repeat, groups_in(arguments.results / repeat.sweep))
-    if (arguments.results / REAL.sweep).is_dir():
-        parts += repeated(REAL, groups_in(arguments.results / REAL.sweep), heading="##")
-    arguments.out.write_text("\n".join([*parts, *(ROOT / "docs" / "study" / "notes.md").read_text().splitlines(), ""]))
+        parts += of_tier(tier, results, figures)
+    if (results / REAL.sweep).is_dir():
+        parts += repeated(REAL, groups_in(results / REAL.sweep), heading="##")
+    if results == RESULTS:  # what is said of those says nothing of others
+        parts += NOTES.read_text().splitlines()
+    arguments.out.write_text("\n".join([*parts, ""]))
+
+
+def of_tier(tier: Tier, results: Path, figures: Path) -> Iterator[str]:
+    """All sections of a tier that there are results for."""
+    there = {
+        name: groups_in(results / name) for name in (tier.validation[0], tier.test[0]) if (results / name).is_dir()
+    }
+    if there:
+        yield f"## {tier.title}"
+        yield ""
+    if tier.validation[0] in there:
+        yield from validation(tier, there[tier.validation[0]])
+    if tier.test[0] in there:
+        yield from comparison(tier, there[tier.test[0]], figures)
+    yield from further(tier, results, figures)
+    for repeat in tier.repeats:
+        if (results / repeat.sweep).is_dir():
+            yield from repeated(repeat, groups_in(results / repeat.sweep))
 
 
 def further(tier: Tier, results: Path, figures: Path) -> Iterator[str]:
@@ -120,18 +137,20 @@ def further(tier: Tier, results: Path, figures: Path) -> Iterator[str]:
         yield from other_settings(benchmark, found[main], found[tier.settings])
 
 
-def introduction() -> Iterator[str]:
-    """What this is."""
+def introduction(groups: Sequence[Group], results: Path) -> Iterator[str]:
+    """What this is; its settings are those of the first tier's comparison."""
+    settings = next(group for group in groups if not group.is_base).members[0].config
+    where = results.relative_to(ROOT) if results.is_relative_to(ROOT) else results.name
     yield "# Does RS-GRPO help, and at what cost?"
     yield ""
     yield (
-        "A study on the bundled puzzles with a model of 0.34 M parameters, made by `make study` and written by "
-        "`scripts/study.py` from the results under `docs/study/results/` (right answers per problem, metrics per step, "
-        "settings). Every number can be made again from there, and every result with `rsgrpo sweep --config "
-        "docs/study/NAME.toml`. All methods get the same rollouts: 120 steps of 32 prompts with 16 completions. The "
-        "advantages of every step are scaled to RMS 1 (`--advantage-scale rms`), so that a learning rate is the same "
-        "size of step for every method. Intervals are 95%, over problems and seeds ([how](sweeps.md#tables)). "
-        "Differences are taken before rounding."
+        "A study on the bundled puzzles with a model of 0.34 M parameters, written by `scripts/study.py` from the "
+        f"results under `{where}/` (right answers per problem, metrics per step, settings). Every number can be made "
+        "again from there, and every result with `rsgrpo sweep --config docs/study/NAME.toml`; `make study` makes all. "
+        f"All methods get the same rollouts: {settings.train.steps} steps of {settings.rollout.prompts_per_step} "
+        f"prompts with {settings.rollout.group_size} completions. The advantages of every step are scaled to RMS 1 "
+        "(`--advantage-scale rms`), so that a learning rate is the same size of step for every method. Intervals are "
+        "95%, over problems and seeds ([how](sweeps.md#tables)). Differences are taken before rounding."
     )
     yield ""
 
@@ -139,7 +158,7 @@ def introduction() -> Iterator[str]:
 # -- the learning rate ------------------------------------------------------------------------------------------------
 
 
-def validation(tier: Tier, groups: Sequence[Group], figures: Path) -> Iterator[str]:
+def validation(tier: Tier, groups: Sequence[Group]) -> Iterator[str]:
     """The table by which learning rates are chosen."""
     seeds, (_, benchmark) = groups[0].seeds, tier.validation
     ks, methods = sampled_ks(groups, benchmark), by_method(groups)
@@ -148,9 +167,10 @@ def validation(tier: Tier, groups: Sequence[Group], figures: Path) -> Iterator[s
     yield "### Each method's learning rate"
     yield ""
     yield (
-        f"128 validation puzzles, which are neither trained on nor tested on, 64 samples each, {counted(seeds)}; the "
-        f"last policy's pass@1 / 16 / 64. Chosen by pass@{CHOOSE_BY}, halfway between 1 and 256 on the scale of k "
-        "(bold); where pass@1 alone would choose another, that is italic. "
+        f"{problems_of(base, benchmark)} validation puzzles, which are neither trained on nor tested on, "
+        f"{samples_of(base, benchmark)} samples each, {counted(seeds)}; the last policy's pass@"
+        f"{' / '.join(map(str, ks))}. Chosen by pass@{CHOOSE_BY}, halfway between 1 and 256 on the scale of k (bold); "
+        "where pass@1 alone would choose another, that is italic. "
         f"The base model: {in_tries(base, benchmark, ks)}."
     )
     yield ""
@@ -195,14 +215,14 @@ def comparison(tier: Tier, groups: Sequence[Group], figures: Path) -> Iterator[s
     ordered = in_order(groups)
     base, grpo = ordered[0], next(group for group in ordered if group.label == "grpo")
     ks = sampled_ks(ordered, benchmark)
-    samples = int(base.counts(benchmark)[0].n_M.min())
     columns = [("pass", float(k)) for k in ks]
     shown = [replace(group, label=named(group.label)) for group in ordered]
     by_label = dict(zip((group.label for group in ordered), shown, strict=True))
     to_grpo = compare_groups(shown, [benchmark], columns, by_label["grpo"])
     to_base = compare_groups(shown, [benchmark], columns, by_label[BASE])
     rate = grpo.members[0].config.update.learning_rate
-    yield f"### 256 held-out puzzles, {samples} samples each, learning rate {rate:g}, {counted(grpo.seeds)}"
+    puzzles = f"{problems_of(base, benchmark)} held-out puzzles, {samples_of(base, benchmark)} samples each"
+    yield f"### {puzzles}, learning rate {rate:g}, {counted(grpo.seeds)}"
     yield ""
     yield as_text(to_grpo, "markdown")
     yield from figure(
@@ -254,9 +274,9 @@ def equal_section(
     yield "#### Is it more than GRPO stopped earlier, or pulled back?"
     yield ""
     yield (
-        "Each method's last policy against GRPO *where GRPO has the same pass@1*: on its way there (evaluated every 20 "
-        "steps), and on the line between the base model's weights and GRPO's. Positive: better than the other at equal "
-        "pass@1."
+        "Each method's last policy against GRPO *where GRPO has the same pass@1*: on its way there (evaluated every "
+        f"{grpo.members[0].config.train.eval_every} steps), and on the line between the base model's weights and "
+        "GRPO's. Positive: better than the other at equal pass@1."
     )
     yield ""
     yield "| method | pass@1 | GRPO's | " + " | ".join(f"pass@{k}" for k in ks) + " |"

@@ -6,7 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from study_parts import above, counted, cut, difference, figure, in_order, named, sampled_ks, shared_seeds
+from study_parts import (
+    above,
+    counted,
+    cut,
+    difference,
+    figure,
+    in_order,
+    named,
+    sampled_ks,
+    shared_seeds,
+    told_rate,
+    with_its_rate,
+)
 
 from rsgrpo_cli.studies.comparison import compare_groups
 from rsgrpo_cli.studies.equal import at_equal, points
@@ -20,8 +32,8 @@ CHOSEN = ("beta2", "beta4", "beta8", "asym_grpo", "fade", "w_reinforce")
 """The methods for which the validation puzzles chose the rate of the main comparison, by the first seed or by both."""
 MOVING = ("frontier", "solve_rate", "entropy", "per_prompt", "shrunk", "fade", "curve_rl")
 """The methods that look back: the laws of beta, FADE and CurveRL."""
-DRAWN = (BASE, "grpo_own", "beta4_own", "beta8_own")
-"""What the figure of the methods at their own rates has."""
+DRAWN = ("grpo_own", "beta4_own", "beta8_own")
+"""What the figure of the methods at their own rates has, beside the base model."""
 SETTINGS = {
     "group4": "groups of 4, 128 prompts a step",
     "group64": "groups of 64, 8 prompts a step",
@@ -195,16 +207,18 @@ def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group
     yield "### Each method at its own learning rate"
     yield ""
     yield (
-        "The rates that the validation puzzles chose, by the first seed and by both where that is another; 3e-5 where "
-        f"no other is named. {counted(groups[0].seeds).capitalize()}."
+        "The rates that the validation puzzles chose, by the first seed and by both where that is another; "
+        f"{told_rate(chosen[0])} where no other is named. {counted(groups[0].seeds).capitalize()}."
     )
     yield ""
     methods = in_order([*chosen, *groups])
-    yield table_against("grpo_own", benchmark, [*base, *methods])
-    drawn = [replace(group, label=named(group.label)) for group in [*base, *methods] if group.label in DRAWN]
+    grpo = next(group for group in methods if group.label == "grpo_own")
+    yield table_against(with_its_rate(grpo).label, benchmark, [*base, *map(with_its_rate, methods)])
+    drawn = [*base, *(with_its_rate(group) for group in methods if group.label in DRAWN)]
     alt = "pass@k against k of the base model, GRPO and RS-GRPO, each at its own learning rate"
     yield from figure("passk", "hard-rates-passk", drawn, figures, Choices(benchmark=benchmark), alt)
-    yield from equal_tables(benchmark, main, [group for group in methods if group.label not in REFERENCES])
+    beside = [with_its_rate(group) for group in methods if group.label not in REFERENCES]
+    yield from equal_tables(benchmark, main, beside)
 
 
 def repeated(repeat: Repeat, groups: Sequence[Group], heading: str = "###") -> Iterator[str]:

@@ -21,41 +21,41 @@ KS = (1, 16, 64, 256, 1024)
 NAMES = {
     BASE: "base model",
     "grpo": "GRPO",
-    "grpo_own": "GRPO, 1e-5",
+    "grpo_own": "GRPO",
     "dr_grpo": "Dr. GRPO (beta 0)",
-    "dr_grpo_own": "Dr. GRPO (beta 0), 1e-5",
+    "dr_grpo_own": "Dr. GRPO (beta 0)",
     "beta1": "RS-GRPO, beta 1",
-    "beta1_own": "RS-GRPO, beta 1, 1e-5",
+    "beta1_own": "RS-GRPO, beta 1",
     "beta2": "RS-GRPO, beta 2",
-    "beta2_own": "RS-GRPO, beta 2, 1e-5",
+    "beta2_own": "RS-GRPO, beta 2",
     "beta4": "RS-GRPO, beta 4",
-    "beta4_own": "RS-GRPO, beta 4, 1e-4",
+    "beta4_own": "RS-GRPO, beta 4",
     "beta8": "RS-GRPO, beta 8",
-    "beta8_own": "RS-GRPO, beta 8, 1e-4",
+    "beta8_own": "RS-GRPO, beta 8",
     "beta16": "RS-GRPO, beta 16",
-    "beta16_own": "RS-GRPO, beta 16, 1e-4",
+    "beta16_own": "RS-GRPO, beta 16",
     "grpo_small": "GRPO, half the learning rate",
     "grpo_kl": "GRPO, KL penalty 0.1",
     "grpo_entropy": "GRPO, entropy bonus 0.01",
     "grpo_entropy_kept": "GRPO, entropy kept at 0.6",
     "max_rl": "MaxRL",
-    "max_rl_own": "MaxRL, 1e-4",
+    "max_rl_own": "MaxRL",
     "chen_passk": "Chen et al., k 4",
-    "chen_own": "Chen et al., k 4, 1e-5",
+    "chen_own": "Chen et al., k 4",
     "pkpo": "PKPO (Walder & Karkhanis), k 4",
-    "pkpo_own": "PKPO (Walder & Karkhanis), k 4, 1e-5",
+    "pkpo_own": "PKPO (Walder & Karkhanis), k 4",
     "mahdavi_passk": "Mahdavi et al., k 4",
-    "mahdavi_own": "Mahdavi et al., k 4, 1e-5",
+    "mahdavi_own": "Mahdavi et al., k 4",
     "f_grpo": "F-GRPO, gamma 1",
-    "f_grpo_own": "F-GRPO, gamma 1, 1e-5",
+    "f_grpo_own": "F-GRPO, gamma 1",
     "bbg": "BBG, k 4",
-    "bbg_own": "BBG, k 4, 1e-5",
+    "bbg_own": "BBG, k 4",
     "w_reinforce": "W-REINFORCE",
     "asym_grpo": "AsymGRPO",
-    "asym_grpo_own": "AsymGRPO, 1e-5",
+    "asym_grpo_own": "AsymGRPO",
     "fade": "FADE",
     "curve_rl": "CurveRL",
-    "curve_rl_own": "CurveRL, 1e-4",
+    "curve_rl_own": "CurveRL",
     "frontier": "beta by the frontier",
     "frontier_sign": "beta by the frontier, FADE's signs",
     "solve_rate": "beta by the solve rate, 8 to 0",
@@ -63,7 +63,7 @@ NAMES = {
     "per_prompt": "beta per prompt",
     "shrunk": "beta 4, earlier visits counted",
 }
-"""Labels of the sweeps' groups, in the order of the tables."""
+"""Labels of the sweeps' groups, in the order of the tables. What ends in _own is at a learning rate of its own."""
 
 
 def in_order(groups: Sequence[Group]) -> list[Group]:
@@ -114,8 +114,18 @@ def cut(groups: Sequence[Group], seeds: Container[int]) -> list[Group]:
 
 def sampled_ks(groups: Sequence[Group], benchmark: str) -> list[int]:
     """The values of k for which every run has the samples, and as many as the one with the fewest has."""
-    fewest = min(int(one.n_M.min()) for group in groups for one in group.counts(benchmark))
+    fewest = min(samples_of(group, benchmark) for group in groups)
     return sorted({*(k for k in KS if k <= fewest), fewest})
+
+
+def problems_of(group: Group, benchmark: str) -> int:
+    """How many problems a benchmark has."""
+    return len(group.counts(benchmark)[0].n_M)
+
+
+def samples_of(group: Group, benchmark: str) -> int:
+    """How many samples every problem has at least."""
+    return min(int(one.n_M.min()) for one in group.counts(benchmark))
 
 
 def counted(seeds: Sequence[int]) -> str:
@@ -153,6 +163,19 @@ def above(after: FloatArray, before: FloatArray) -> str:
     """The mean of pass@k of shape (S, M), and its difference to another."""
     change, interval = (after - before).mean(), crossed_difference_interval([after], [before])
     return f"{after.mean():.3f} ({change:+z.3f} [{interval.low:+z.3f}, {interval.high:+z.3f}])"
+
+
+def with_its_rate(group: Group) -> Group:
+    """A group that is called by its method and, where that is its own, its learning rate: GRPO, 1e-5."""
+    own = f", {told_rate(group)}" if group.label.endswith("_own") else ""
+    return replace(group, label=named(group.label) + own)
+
+
+def told_rate(group: Group) -> str:
+    """Its learning rate: 1e-5."""
+    rate = group.members[0].config.update.learning_rate
+    assert rate is not None
+    return np.format_float_scientific(rate, trim="-", exp_digits=1)
 
 
 def named(label: str) -> str:

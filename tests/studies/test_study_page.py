@@ -71,6 +71,10 @@ def test_the_page_says_what_the_results_say(study: Path) -> None:
     assert "| GRPO | **0.172 / 0.750** | 0.148 / 0.750 |" in page
     assert "| RS-GRPO, beta 4 | **0.180 / 0.750** | 0.156 / 0.750 |" in page
     assert "The base model: 0.141 / 0.750." in page
+    # How much there was of everything comes from the results as well, and what is said of the real study is left out.
+    assert "8 validation puzzles, which are neither trained on nor tested on, 16 samples each, 2 seeds" in page
+    assert "120 steps of 32 prompts with 16 completions" in page
+    assert "## What this says so far" not in page
     # The base has (2 + 16) / 128, both methods (8 + 16) / 128 at the end.
     assert "GRPO minus the base model: +0.047 [" in page
     assert "\n| GRPO | 0.188 |" in page
