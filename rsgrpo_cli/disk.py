@@ -15,7 +15,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 from rsgrpo_cli.errors import ArtifactError
@@ -26,6 +26,8 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 """Errors when a file cannot have a second name: another file system, or one without hard links."""
 _TEMPORARY = re.compile(r"\.rsgrpo-[0-9a-f]{8}\.tmp")
+PARTIAL = r"\.[0-9a-f]{8}\.partial"
+"""How the name of a directory ends that `workshop` makes; before it stands a dot and what is being built."""
 
 
 # -- what this process made -------------------------------------------------------------------------------------------
@@ -133,7 +135,7 @@ def _temporary(path: Path, write: Callable[[IO[bytes]], object]) -> Iterator[Pat
         temporary.unlink(missing_ok=True)
 
 
-def is_temporary(path: Path) -> bool:
+def is_temporary(path: PurePath) -> bool:
     """Whether a file has a name that `write_atomically` gives for a moment."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
@@ -242,7 +244,7 @@ def clear_leftovers(place: Path, names: Iterable[str]) -> None:
         place: What was to be built.
         names: The files that belong to it, relative to it. Only these are removed: what else lies there stays.
     """
-    pattern = re.compile(re.escape(f".{place.name}.") + r"[0-9a-f]{8}\.partial")
+    pattern = re.compile(re.escape(f".{place.name}") + PARTIAL)
     names = set(names)
     for folder in sorted(place.parent.iterdir()):
         if not pattern.fullmatch(folder.name) or folder.is_symlink() or not folder.is_dir():

@@ -31,7 +31,8 @@ def rm(
 ) -> None:
     """Delete runs and sweeps: lists what goes and how large it is, then asks.
 
-    Only what rsgrpo wrote is removed, and no run that another process works on. Forks of a run stay whole.
+    Only what rsgrpo wrote is removed, exports in the run's folder among it, and no run that another process works on.
+    Forks of a run stay whole.
     """
     from rsgrpo_cli.studies import removal
 

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from rsgrpo_cli.run.checked_steps import CheckedSteps
+from rsgrpo_cli.run.layout import OTHER, kind_of
 from rsgrpo_cli.run.run_dir import RunDir
 
 
@@ -41,30 +42,10 @@ def by_kind(run: RunDir) -> dict[str, tuple[int, int]]:
     count: Counter[str] = Counter()
     size: Counter[str] = Counter()
     for path, length in _files(run.path):
-        kind = kind_of(Path(path).relative_to(run.path))
+        kind = kind_of(Path(path).relative_to(run.path)) or OTHER
         count[kind] += 1
         size[kind] += length
     return {kind: (count[kind], size[kind]) for kind, _ in size.most_common()}
-
-
-def kind_of(path: Path) -> str:
-    """What a file of a run is.
-
-    Args:
-        path: Relative to the run's directory.
-    """
-    top, inner = path.parts[0], path.parts[2] if len(path.parts) > 2 else ""
-    if top == "steps":
-        known = ("rollouts", "rewards", "audit", "advantages", "update_metrics", "policy_logprobs")
-        return next((name.replace("_", " ") for name in known if inner.startswith(name)), "other")
-    if top == "checkpoints":
-        return "trainer states" if inner == "trainer" else "checkpoints"
-    return {
-        "evals": "evaluations",
-        "benchmarks": "problems",
-        "prompts.parquet": "problems",
-        "trackers": "trackers",
-    }.get(top, "other")
 
 
 def _files(folder: Path, skip: Container[str] = ()) -> Iterator[tuple[str, int]]:

@@ -24,6 +24,8 @@ from rsgrpo_cli.errors import LockedError
 
 Note = Callable[[Mapping[str, Any]], None]
 """Writes into a lock that is held what its process is doing, for `holder`."""
+LOCKS = ("lock", "evals.lock")
+"""The lock files in a run's own directory: of the run, and of the problems of its evaluations."""
 IN_USE = "in use by"
 """What stands before the process that holds a lock in the error of the one that wants it."""
 ATTEMPTS, BETWEEN_SECONDS = 5, 0.01
@@ -126,6 +128,12 @@ def holder(path: Path) -> Holder | None:
         os.close(descriptor)
 
 
+def holders(run: Path) -> Iterator[Holder]:
+    """The living processes that hold a run, the problems of its evaluations, or the evaluations of a policy."""
+    locks = (*(run / name for name in LOCKS), *sorted(run.glob("evals/*.lock")))
+    return (found for found in map(holder, locks) if found is not None)
+
+
 def _read_note(text: str) -> dict[str, Any]:
     """What a process is doing; nothing where it is being written this moment."""
     try:
@@ -133,10 +141,6 @@ def _read_note(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-LOCKS = ("lock", "evals.lock")
-"""The lock files in a run's own directory: of the run, and of the problems of its evaluations."""
 
 
 @contextmanager

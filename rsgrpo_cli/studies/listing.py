@@ -19,7 +19,7 @@ from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import MissingError, RsgrpoError, UsageError
 from rsgrpo_cli.report.evaluations import are_scored
-from rsgrpo_cli.run.locks import LOCKS, holder
+from rsgrpo_cli.run.locks import holders
 from rsgrpo_cli.run.run_dir import RUNS, RunDir
 from rsgrpo_cli.schemas import METRICS, SUMMARY
 from rsgrpo_cli.studies import results
@@ -206,8 +206,7 @@ def _settings(config: RunConfig, wanted: int) -> dict[str, Any]:
 
 
 def _holder(run: RunDir) -> str:
-    locks = [run.path / LOCKS[0], *sorted(run.path.glob("evals/*.lock"))]
-    return next((found.owner for found in map(holder, locks) if found), "")
+    return next((found.owner for found in holders(run.path)), "")
 
 
 def _columns(found: Listing) -> str:

@@ -14,28 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from rsgrpo_cli.disk import is_temporary, remove_if_empty
+from rsgrpo_cli.disk import remove_if_empty
 from rsgrpo_cli.errors import LockedError, UsageError
-from rsgrpo_cli.run.locks import LOCKS, holder
+from rsgrpo_cli.run.layout import half_built, kind_of
+from rsgrpo_cli.run.locks import LOCKS, free, holders
 from rsgrpo_cli.run.run_dir import RUNS, RunDir
 
-_FILES = {
-    *("config.json", "prompts.parquet", "metrics.parquet", "solved.parquet", "checked.parquet", "events.jsonl"),
-    *("identity.json", "run.log", "vllm.log", "ranks.log", *LOCKS),
-}
-_NUMBERED = re.compile(r"base_probe\.[0-9a-f]+\.json|(worker|vllm)-[0-9]+\.log")
-_NUMBER = r"[0-9]{6,9}"
-_INSIDE = {
-    "benchmarks": re.compile(r"[^/]+\.parquet"),
-    "steps": re.compile(rf"{_NUMBER}/.+"),
-    "checkpoints": re.compile(rf"{_NUMBER}(\.[\w.-]+)?/.+|\.{_NUMBER}[\w.-]*\.partial/.+"),
-    "trackers": re.compile(r"[^/]+\.(json|log|lock)|(csv|mlflow|tensorboard|trackio|wandb)/.+"),
-    "evals": re.compile(rf"{_NUMBER}[\w.-]*(/.+|\.lock)"),
-}
-"""Folders of a run -> what in them is the run's."""
-_LINKS = re.compile(r"trackers/wandb/.+")
-"""Symbolic links that a tracker makes; only the link itself goes."""
-_ASIDE = re.compile(r"(.+)\.aside-[0-9]+")
 _CELL = re.compile(r"(?:.+-)?seed[0-9]+|base-seed[0-9]+-[0-9a-f]{4}")
 _BASE = "base-seed*-????"
 
@@ -125,10 +109,11 @@ def _neither(folder: Path, place: str) -> UsageError:
 
 
 def _require_free(run: RunDir) -> None:
-    locks = [*(run.path / name for name in LOCKS), *sorted(run.path.glob("evals/*.lock"))]
-    found = next((one for one in map(holder, locks) if one), None)
-    if found:
-        raise LockedError(f"run {run.name} is in use by {found.owner}; nothing was removed", "wait for it or stop it")
+    user = next((one.owner for one in holders(run.path)), None)
+    if user is None and not all(map(free, half_built(run.path))):  # an export holds nothing but what it builds
+        user = "another process"
+    if user:
+        raise LockedError(f"run {run.name} is in use by {user}; nothing was removed", "wait for it or stop it")
 
 
 def _sorted(run: Path) -> tuple[list[Path], list[Path]]:
@@ -136,7 +121,7 @@ def _sorted(run: Path) -> tuple[list[Path], list[Path]]:
     own: list[Path] = []
     others: list[Path] = []
     for path in _walk(run):
-        (own if _is_own(path.relative_to(run).as_posix(), path) else others).append(path)
+        (own if _is_own(run, path) else others).append(path)
     last = [run / name for name in (*reversed(LOCKS), "config.json")]
     return [path for path in own if path not in last] + [path for path in last if path in own], others
 
@@ -148,17 +133,10 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(root) / name for name in sorted([*files, *links]))
 
 
-def _is_own(name: str, path: Path) -> bool:
-    if not _is_plain(path) and not (path.is_symlink() and _LINKS.fullmatch(name)):
-        return False
-    aside = _ASIDE.fullmatch(name)
-    if aside:
-        name = aside[1]
-    first, slash, rest = name.partition("/")
-    if not slash:
-        ours = first in _FILES or _NUMBERED.fullmatch(first) is not None
-        return ours or is_temporary(path) or name == ".config.json.tmp"
-    return first in _INSIDE and (_INSIDE[first].fullmatch(rest) is not None or is_temporary(path))
+def _is_own(run: Path, path: Path) -> bool:
+    name = path.relative_to(run)
+    of_tracker = path.is_symlink() and name.parts[:2] == ("trackers", "wandb")  # only the link itself goes
+    return kind_of(name) is not None and (of_tracker or _is_plain(path))
 
 
 def _is_plain(path: Path) -> bool:

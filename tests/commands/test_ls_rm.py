@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rsgrpo_cli import disk
 from rsgrpo_cli.config import resolve
+from rsgrpo_cli.pipeline.policy_files import TRANSIENT
+from rsgrpo_cli.pipeline.ranks.together import PLACE
+from rsgrpo_cli.pipeline.spread.ray_ranks import NAME as RAY
+from rsgrpo_cli.run import layout
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import CELL_METRICS
 from rsgrpo_cli.studies import removal
@@ -189,6 +194,27 @@ def test_what_a_sampler_of_its_own_leaves_goes_too(cli: Cli, sweep: Path) -> Non
         (run / name).write_text("{}")
     assert cli("rm", run, "--yes").code == 0
     assert not run.exists()
+
+
+@pytest.mark.parametrize("place", [TRANSIENT, PLACE, RAY, "checkpoints/000003", "exports/000002-merged"])
+def test_what_a_killed_process_was_building_goes_too_and_no_sooner(cli: Cli, trained: Path, place: str) -> None:
+    with disk.workshop(trained / place) as folder:
+        (folder / "model.safetensors").write_text("half")
+        refused = cli("rm", trained, "--yes")
+        assert (refused.code, "trained is in use by another process; nothing was removed" in refused.err) == (1, True)
+        left = folder.rename(folder.with_name("kept"))
+    left.rename(folder)
+    assert f"{layout.UNFINISHED} " in cli("du", trained).out
+    assert cli("rm", trained, "--yes", "--json").json["kept"] == []
+    assert not trained.exists()
+
+
+def test_exports_in_the_folder_of_a_run_go_with_it(cli: Cli, trained: Path) -> None:
+    assert cli("export", trained).code == 0
+    assert cli("export", trained, "--interpolate", "0.5").code == 0
+    assert "exports " in cli("du", trained).out
+    assert cli("rm", trained, "--yes", "--json").json["kept"] == []
+    assert not trained.exists()
 
 
 def test_what_is_not_ours_stays(cli: Cli, sweep: Path, tmp_path: Path) -> None:

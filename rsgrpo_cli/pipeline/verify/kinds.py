@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rsgrpo_cli.pipeline.verify.findings import Findings, moved
+from rsgrpo_cli.run.layout import FOLDERS
 
-_FOLDERS = ("checkpoints", "evals", "steps")
 _FILE = re.compile(r".+\.(?:parquet|json|jsonl|safetensors|lock|log)")
 _NUMBERED = re.compile(r"[0-9]{6,9}(?:at0\.[0-9]{1,6}|\..+)?")
 
@@ -37,8 +37,8 @@ def check_kinds(found: Findings) -> None:
 def _is_folder(run: Path, path: Path) -> bool:
     """Whether a path is one of a run's directories by its name."""
     if path.parent == run:
-        return path.name in _FOLDERS
-    return path.parent.parent == run and path.parent.name in _FOLDERS and bool(_NUMBERED.fullmatch(path.name))
+        return path.name in FOLDERS
+    return path.parent.parent == run and path.parent.name in FOLDERS and bool(_NUMBERED.fullmatch(path.name))
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, int]]:
