@@ -136,27 +136,32 @@ def prune(run: RunDir, *, keep: int, warn: Callable[[str], None]) -> None:
 
 
 def best(run: RunDir, warn: Callable[[str], None]) -> set[int]:
-    """The checkpoint that was evaluated best, by pass@1 or mean reward over its benchmarks; those not readable."""
-    scores: dict[int, float] = {}
+    """The checkpoints that were evaluated best, by pass@1 or mean reward over their benchmarks; those not readable.
+
+    Only those that were evaluated on the same benchmarks can be compared: of each such set the best stays.
+    """
+    alike: dict[frozenset[str], dict[int, float]] = {}
     unknown = set()
     for version in run.versions():
         try:
-            values = [
-                _pass_at_1(run.evaluation(version, name))
-                for name in run.benchmarks_of(version)
-                if why_stale(run, version, name) is None
-            ]
+            scores = _scores(run, version)
         except ArtifactError as error:
             warn(f"{error.message}; checkpoint {version} is kept, as it may be the best")
             unknown.add(version)
             continue
-        known = [value for value in values if value is not None]
-        if known:
-            scores[version] = sum(known) / len(known)
-    return unknown | ({max(scores, key=lambda version: scores[version])} if scores else set())
+        if scores:
+            alike.setdefault(frozenset(scores), {})[version] = sum(scores.values()) / len(scores)
+    return unknown | {max(means, key=lambda version: means[version]) for means in alike.values()}
 
 
-def _pass_at_1(folder: Path) -> float | None:
+def _scores(run: RunDir, version: int) -> dict[str, float]:
+    """The pass@1 of a policy on each benchmark, or the mean reward where there are only grades."""
+    names = [name for name in run.benchmarks_of(version) if why_stale(run, version, name) is None]
+    scores = {name: _score(run.evaluation(version, name)) for name in names}
+    return {name: score for name, score in scores.items() if score is not None}
+
+
+def _score(folder: Path) -> float | None:
     rows = read_table(folder / "summary.parquet", SUMMARY).to_pylist()
     wanted = (("pass", 1), ("reward", None))
     return next((float(row["value"]) for row in rows if (row["metric"], row["k"]) in wanted), None)

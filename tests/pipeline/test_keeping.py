@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from rsgrpo_cli.artifacts import Lineage, write_table
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.pipeline.keeping import prune, remove_checkpoint
 from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.schemas import SUMMARY
+from tests.tables import summary
 
 FILES = ("model.safetensors", "trainer/optimizer.safetensors")
 
@@ -38,6 +41,17 @@ def test_the_newest_stay(run: RunDir) -> None:
     assert run.checkpoint_folders() == [4, 5]
     assert pruned(run, 2) == []
     assert run.versions() == [4, 5]
+
+
+def test_the_best_of_those_evaluated_on_the_same_benchmarks_stays(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rsgrpo_cli.pipeline.keeping.why_stale", lambda *_: None)
+    easy, both = {"easy": 0.9}, {"easy": 0.5, "hard": 0.1}
+    for version, scores in enumerate(({"easy": 0.8}, easy, both, {"easy": 0.5, "hard": 0.0}), start=1):
+        for name, score in scores.items():
+            table = summary(2, {("pass", 1): score})
+            write_table(run.evaluation(version, name) / "summary.parquet", table, SUMMARY, Lineage("eval", {}, {}))
+    assert pruned(run, 1) == []
+    assert run.versions() == [2, 3, 5]  # 2 is best at the easy one; 3 at both, on which it was not measured
 
 
 def test_a_users_file_stays_where_the_checkpoint_was(run: RunDir) -> None:
