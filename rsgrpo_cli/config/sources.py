@@ -10,6 +10,7 @@ from typing import Any
 
 from rsgrpo_cli.config.estimators import SCHEDULE
 from rsgrpo_cli.config.samples import with_general
+from rsgrpo_cli.config.typed import without_dates
 from rsgrpo_cli.errors import MissingError, UsageError
 
 Overrides = dict[str, Any]
@@ -37,9 +38,10 @@ def load_settings(path: Path) -> dict[str, Any]:
 
 
 def load_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML configuration."""
+    """Read a TOML configuration; dates in it are text, as they are with `--set`."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        data: dict[str, Any] = without_dates(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return data
     except FileNotFoundError as error:
         raise _no_file(path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

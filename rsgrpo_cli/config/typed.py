@@ -1,4 +1,4 @@
-"""A setting's value as text, as `--set` takes it."""
+"""A setting's value as text, as `--set` takes it, and as a TOML file has it."""
 
 from __future__ import annotations
 
@@ -20,4 +20,13 @@ def value(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         return text
     plain = list(read) == ["value"] and not isinstance(read["value"], date | time)
-    return read["value"] if plain else text
+    return without_dates(read["value"]) if plain else text
+
+
+def without_dates(found: Any) -> Any:
+    """What a TOML file has, with dates and times as text: JSON has no others, and settings are written as that."""
+    if isinstance(found, dict):
+        return {name: without_dates(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [without_dates(value) for value in found]
+    return found.isoformat() if isinstance(found, date | time) else found

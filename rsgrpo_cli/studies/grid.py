@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rsgrpo_cli.config import Overrides, RunConfig, resolve
+from rsgrpo_cli.config import Overrides, RunConfig, resolve, typed
 from rsgrpo_cli.config.samples import named_benchmarks
 from rsgrpo_cli.config.sources import flat, load_toml
 from rsgrpo_cli.errors import UsageError
@@ -185,16 +184,8 @@ def split_axes(settings: Overrides) -> tuple[Overrides, dict[str, list[Any]]]:
     axes = {}
     for name, value in settings.items():
         if isinstance(value, str) and "," in value and name not in _WITH_COMMAS:
-            axes[name] = [_read(part.strip()) for part in value.split(",")]
+            axes[name] = [typed.value(part.strip()) for part in value.split(",")]
     return {name: value for name, value in settings.items() if name not in axes}, axes
-
-
-def _read(text: str) -> Any:
-    """A value as TOML has it; else the text."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _values(path: Path, name: str, values: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.grid import Grid, read_grid, read_seeds, split_axes
 from rsgrpo_cli.studies.jobs import Job
+from rsgrpo_cli.studies.results import Result, read, write
 from rsgrpo_cli.studies.sweep import Sweep, as_begun, hint_of
 
 
@@ -170,6 +171,20 @@ def test_several_values_make_an_axis() -> None:
     settings, axes = split_axes(given)
     assert settings == {"update.learning_rate": 1e-4}
     assert axes == {"advantage.beta": [0, 2, 4], "advantage.estimator": ["grpo", "rs_grpo"]}
+
+
+def test_dates_are_text_so_that_results_can_be_written(tmp_path: Path) -> None:
+    days = ["2024-01-01", "2024-01-02"]
+    assert split_axes({"model.template_date": ",".join(days)})[1] == {"model.template_date": days}
+    file = tmp_path / "sweep.toml"
+    file.write_text(
+        '[axes]\n"model.template_date" = [2024-01-01, 2024-01-02]\n[arms.later]\nmodel.template_date = 2024-01-02'
+    )
+    grid = read_grid(file)[1]
+    assert (grid.axes, grid.arms) == ({"model.template_date": days}, {"later": {"model.template_date": days[1]}})
+    cell = Grid(axes=grid.axes).cells()[0]
+    write(tmp_path / "kept.parquet", Result(cell.name, "s", cell.config, cell.varied, [], [], 0))
+    assert read(tmp_path / "kept.parquet")[0].varied == {"model.template_date": days[0]}
 
 
 def test_places_on_the_line_are_between_the_ends(tmp_path: Path) -> None:
