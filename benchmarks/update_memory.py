@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rsgrpo_cli.config import ModelConfig, UpdateConfig
 from rsgrpo_cli.modeling import cuda
 from rsgrpo_cli.models import LanguageModel
+from rsgrpo_cli.pipeline.history import peak_rss
 from rsgrpo_cli.policy import logprobs
 from rsgrpo_cli.policy.batches import Ragged
 from rsgrpo_cli.policy.experience import Experience
@@ -187,7 +187,7 @@ def ours(options: argparse.Namespace) -> Measured:
     started = time.perf_counter()
     peak, _ = allocated(lambda: optimizer_step(policy, batch, cfg), options.device)
     seconds = time.perf_counter() - started
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    rss = peak_rss()
     logits = options.completions * (options.tokens - PROMPT) * SHAPES[options.shape][0]
     return Measured(
         peak + weights + moments,
@@ -260,7 +260,7 @@ def theirs(options: argparse.Namespace) -> Measured:
     batch = trl_batch(options, options.completions, options.tokens)
     started = time.perf_counter()
     peak, _ = allocated(lambda: update([batch]), options.device)
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    rss = peak_rss()
     return Measured(peak + before, rss=rss, seconds=time.perf_counter() - started)
 
 

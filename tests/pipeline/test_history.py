@@ -10,7 +10,7 @@ import pytest
 
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.errors import StaleError
-from rsgrpo_cli.pipeline.history import check_history, record_step
+from rsgrpo_cli.pipeline.history import check_history, peak_rss, record_step
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS, PROMPTS, SOLVED
@@ -118,3 +118,10 @@ def test_an_old_step_that_is_damaged_is_said_and_not_needed(desk: Desk) -> None:
     check_history(desk.session, 3)
     (said,) = desk.warnings
     assert "it is not needed to resume" in said
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_the_peak_of_memory_is_in_bytes(monkeypatch: pytest.MonkeyPatch, platform: str, unit: int) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("resource.getrusage", lambda _: SimpleNamespace(ru_maxrss=3_000_000))
+    assert peak_rss() == 3_000_000 * unit
