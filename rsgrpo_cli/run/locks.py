@@ -205,6 +205,15 @@ def free(path: Path) -> bool:
         os.close(descriptor)
 
 
+def wait_for(descriptor: int) -> None:
+    """Lock an open file as soon as no other process holds it; where the file system has no locks, go on without."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+
+
 def _locked(descriptor: int, how: int) -> bool:
     """Whether a lock was got; where the file system has none, nobody is in the way."""
     try:

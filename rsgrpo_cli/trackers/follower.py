@@ -6,7 +6,6 @@ ended, a line of JSON; what the tracker prints goes to its standard error.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
@@ -19,6 +18,7 @@ from typing import Any
 
 from rsgrpo_cli import disk
 from rsgrpo_cli.errors import RsgrpoError
+from rsgrpo_cli.run.locks import wait_for
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.trackers import values
 from rsgrpo_cli.trackers.ledger import Ledger, own_folder
@@ -41,7 +41,7 @@ class Follower:
         folder = own_folder(run.path, name)
         # What an earlier command of this run started may still be sending: it is waited for.
         self._lock = disk.open_own(folder / f"{name}.lock", os.O_WRONLY)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        wait_for(self._lock)
         self.run, self.ledger = run, Ledger(folder / f"{name}.json")
         self.ledger.write(self.ledger.sent)  # the id, before anything is sent under it
         sent = self.ledger.sent

@@ -1,6 +1,7 @@
 """What trackers are sent of a run: every step and evaluation once, also after a restart."""
 
 import csv
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,15 @@ def test_csv_files_have_a_row_per_step_and_per_number_of_an_evaluation(run: RunD
     first = rows(run, "evaluations.csv")[0]
     assert (first["policy"], first["benchmark"], first["metric"], first["k"]) == ("0", "toy", "pass", "1")
     assert float(first["ci_low"]) <= float(first["value"]) <= float(first["ci_high"])
+
+
+def test_where_there_are_no_locks_a_tracker_follows_all_the_same(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    follow_once(run, "csv")
+    assert [row["step"] for row in rows(run, "metrics.csv")] == ["0", "1"]
 
 
 @pytest.mark.parametrize("name", ["csv", "tensorboard"])
