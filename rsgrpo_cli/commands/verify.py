@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output
+from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
@@ -51,9 +54,19 @@ def verify(
         for one in done
     ]
     lines = [line for one in done for line in _lines(one)]
-    Output(as_json=as_json).result({"runs": data}, lines=lines)
-    if any(one.in_order() for one in done):
-        raise typer.Exit(1)
+    Output(as_json=as_json).result({"runs": data}, lines=lines, failure=_failure(done))
+
+
+def _failure(done: Sequence[Verification]) -> RsgrpoError | None:
+    """How many findings there are, and the command that looks again; None where there are none."""
+    unsound = [one for one in done if one.in_order()]
+    if not unsound:
+        return None
+    count = sum(len(one.in_order()) for one in unsound)
+    names = [str(one.run.path) for one in unsound]
+    where = names[0] if len(names) == 1 else counted(len(names), "run")
+    again = shlex.join(["rsgrpo", "verify", *names])
+    return RsgrpoError(f"{counted(count, 'finding')} in {where}", f"do what each says, then: {again}")
 
 
 def _lines(one: Verification) -> list[str]:

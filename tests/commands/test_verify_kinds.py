@@ -53,6 +53,17 @@ def test_what_is_of_another_kind_is_named_and_then_what_is_gone(
     assert cli("verify", trained).code == 0
 
 
+def test_findings_end_with_how_many_there_are_and_the_command_that_looks_again(cli: Cli, trained: Path) -> None:
+    a_directory(trained / "identity.json")
+    a_directory(trained / "solved.parquet")
+    again = f"do what each says, then: rsgrpo verify {trained}"
+    assert cli("verify", trained).err.splitlines() == [f"error: 2 findings in {trained}", f"  {again}"]
+    copied = shutil.copytree(trained, trained.with_name("copied"))
+    told = cli("verify", trained, copied, "--json")
+    assert (told.code, told.json["error"]) == (1, "4 findings in 2 runs")
+    assert len(told.json["runs"][0]["findings"]) == 2
+
+
 @pytest.mark.parametrize("place", ["steps/000001", "metrics.parquet", "solved.parquet", "identity.json", "checkpoints"])
 def test_what_was_deleted_is_missed_and_made_again_as_told(cli: Cli, trained: Path, tmp_path: Path, place: str) -> None:
     (trained / place).rename(tmp_path / "away")
