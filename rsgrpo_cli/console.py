@@ -231,6 +231,16 @@ def table(*headers: str, title: str | None = None, text: Sequence[str] = ()) -> 
     return FoldingTable(headers, title, text)
 
 
+def error_in(printed: str) -> tuple[str, str]:
+    """The last error in what a command printed to stderr, and its hint, as `Output.error` says them; empty if none."""
+    lines = printed.splitlines()
+    at = max((at for at, line in enumerate(lines) if line.startswith("error: ")), default=None)
+    if at is None:
+        return "", ""
+    following = "".join(lines[at + 1 : at + 2])
+    return lines[at].removeprefix("error: "), following.strip() if following.startswith("  ") else ""
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A number for a table, as people write it; an empty cell for none."""
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from rsgrpo_cli import activity
 from rsgrpo_cli.bundled import pins
+from rsgrpo_cli.console import error_in
 from rsgrpo_cli.wording import counted
 
 NEEDED = ("torch", "transformers", "peft", "datasets", "pyarrow", "pydantic", "numpy", "math-verify", "safetensors")
@@ -192,8 +194,10 @@ def _short_run() -> Check:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         seconds = time.perf_counter() - started
     if done.returncode:
-        why = done.stderr.strip().splitlines()
-        return Check("short run", "problem", why[-1] if why else f"ended with {done.returncode}", " ".join(command))
+        why, hint = error_in(done.stderr)
+        again = shlex.join(command)
+        found = why or f"it ended with exit code {done.returncode}"
+        return Check("short run", "problem", found, f"{hint}; the command: {again}" if hint else again)
     device = "GPU" if choose_device("auto") == "cuda" else "CPU"
     slow = f"the disk or the {device} is slow, or busy" if seconds > SLOW_SECONDS else ""
     found = f"one step of the bundled model on the {device} in {seconds:.1f} s"

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rsgrpo_cli.artifacts import read_table
+from rsgrpo_cli.console import error_in
 from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.schemas import METRICS
 
@@ -34,7 +35,9 @@ def measure() -> tuple[float, ...]:
         command = [sys.executable, "-P", "-m", "rsgrpo_cli", "train", "--run", str(run), "--model", "toy", *SETTINGS]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         if done.returncode:
-            raise EngineError(f"the bundled model does not train: {done.stderr.strip().splitlines()[-1:]}")
+            why, hint = error_in(done.stderr)
+            ended = why or f"it ended with exit code {done.returncode}"
+            raise EngineError(f"the bundled model does not train: {ended}", hint)
         table = read_table(run / "metrics.parquet", METRICS, list(COLUMNS))
         return tuple(float(value) for row in table.to_pylist() for value in row.values())
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
 
+from rsgrpo_cli.console import error_in
 from rsgrpo_cli.run.locks import IN_USE
 
 POLL_SECONDS = 0.2
@@ -302,12 +303,7 @@ def last_error(log: Path, since: int) -> tuple[str, str]:
     if not log.is_file():  # it was not even started
         return "", ""
     with open(log, "rb") as file:
-        lines = _tail(file, since).decode("utf-8", errors="replace").splitlines()
-    at = max((at for at, line in enumerate(lines) if line.startswith("error: ")), default=None)
-    if at is None:
-        return "", ""
-    following = "".join(lines[at + 1 : at + 2])
-    return lines[at].removeprefix("error: "), following.strip() if following.startswith("  ") else ""
+        return error_in(_tail(file, since).decode("utf-8", errors="replace"))
 
 
 def _tail(file: IO[bytes], since: int, size: int = 20_000) -> bytes:

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from rsgrpo_cli.commands import demo
+from rsgrpo_cli.errors import EngineError
 from rsgrpo_cli.planning import checks
+from rsgrpo_cli.studies import canary
 from tests.conftest import SMALL, Cli
 
 
@@ -99,6 +101,18 @@ def test_the_doctor_tries_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyP
     found = checks._short_run()
     assert (found.state, "on the GPU in" in found.found) == ("ok", True)
     assert ran[0][ran[0].index("--device") + 1] == "auto"
+
+
+def test_the_doctor_says_why_the_short_run_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "warning: the disk is slow\nerror: no space left to write steps\n  free some space\n"
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", told))
+    found = checks._short_run()
+    assert (found.state, found.found) == ("problem", "no space left to write steps")
+    assert found.advice.startswith("free some space; the command: ")
+    with pytest.raises(EngineError) as failed:
+        canary.measure()
+    assert failed.value.message == "the bundled model does not train: no space left to write steps"
+    assert failed.value.hint == "free some space"
 
 
 def test_the_doctor_compares_with_the_pins(monkeypatch: pytest.MonkeyPatch) -> None:
