@@ -17,7 +17,7 @@ from rsgrpo_cli.config import ModelConfig
 from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError
 from rsgrpo_cli.modeling import cuda, full_gpu
 from rsgrpo_cli.modeling.architectures import require_supported
-from rsgrpo_cli.modeling.companions import Companions, read_companions
+from rsgrpo_cli.modeling.companions import COMPANION_FILES, LEGAL_FILES, Companions, read_companions
 from rsgrpo_cli.modeling.model_errors import GIVE, MERGE, cannot_load, explained, first_line
 from rsgrpo_cli.modeling.prompt_tokens import encode_chat as encode_chat
 from rsgrpo_cli.modeling.special_tokens import spare_ids, stop_ids
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 WEIGHT_PATTERNS = ("*.safetensors",)
 OUT_OF_REACH = -1e9
 """The logit of what is never drawn. Finite, so that probability times logit is 0, and so at any temperature."""
-_TOKENIZER_FILES = ["*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt"]
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt", "LICENSE*", "README.md"]
+_TOKENIZER_FILES = ("*.json", *COMPANION_FILES)
+_HUB_FILES = (*WEIGHT_PATTERNS, *_TOKENIZER_FILES, *LEGAL_FILES, "README.md")
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 Companions = Mapping[str, bytes]
 """Relative path -> content."""
 
-_NAMES = (
+COMPANION_FILES = (
     "tokenizer.json",
     "tokenizer.*.json",
     "tokenizer_config.json",
@@ -34,7 +34,11 @@ _NAMES = (
     "*preprocessor_config.json",
 )
 """An allow-list: whatever else lies there (weights in another format, above all) would be the base model's."""
-_LEGAL = ("license*", "licence*", "notice*", "copying*", "use_policy*")
+LEGAL_FILES = tuple(
+    "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else letter for letter in name) + "*"
+    for name in ("license", "licence", "notice", "copying", "use_policy")
+)
+"""In whatever case; the Hub's patterns tell upper from lower case."""
 
 
 def read_companions(directory: Path, vocabulary_files: Iterable[str] = ()) -> Companions:
@@ -59,7 +63,7 @@ def write_companions(companions: Companions, directory: Path) -> None:
 
 
 def _is_companion(name: str, vocabulary_files: Collection[str]) -> bool:
-    legal = "/" not in name and any(fnmatchcase(name.lower(), pattern) for pattern in _LEGAL)
+    legal = "/" not in name and any(fnmatchcase(name, pattern) for pattern in LEGAL_FILES)
     # A star in a pattern matches a slash too.
-    listed = any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in _NAMES)
+    listed = any(fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in COMPANION_FILES)
     return legal or listed or name in vocabulary_files
