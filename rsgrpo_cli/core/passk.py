@@ -1,11 +1,11 @@
-"""Metrics over k of n sampled answers: unbiased pass@k with its sampling error, and majority vote.
+"""Unbiased pass@k, with its sampling error.
 
-Shape suffixes: M problems of a benchmark, K values of k, N samples of a problem, A distinct answers of it, D draws.
+Shape suffixes: M problems of a benchmark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from math import exp, expm1, fsum
 
@@ -36,7 +36,7 @@ def pass_at_k(n_M: ArrayLike, c_M: ArrayLike, k: int) -> FloatArray:
     Raises:
         ValueError: If a count is not whole, not 0 <= c <= n, or k does not fit: pass@k cannot be extrapolated to k > n.
     """
-    n, c = _counts(n_M, c_M, k)
+    n, c = checked_counts(n_M, c_M, k)
     return _each(n, c, lambda answers, right: 0.0 - expm1(_log_all_wrong(answers, right, k)))  # 0 - 0 is not -0
 
 
@@ -61,7 +61,7 @@ def pass_at_k_variance(n_M: ArrayLike, c_M: ArrayLike, k: int) -> FloatArray:
     Raises:
         ValueError: As `pass_at_k`.
     """
-    n, c = _counts(n_M, c_M, k)
+    n, c = checked_counts(n_M, c_M, k)
 
     def variance(answers: int, right: int) -> float:
         if answers < 2 * k:
@@ -97,52 +97,12 @@ def pass_at_k_standard_error(n_M: ArrayLike, c_M: ArrayLike, k: int) -> float:
     return float(np.sqrt(variances.sum()) / variances.size)
 
 
-def majority_at_k(
-    answers_N: Sequence[Hashable | None], correct_N: ArrayLike, k: int, *, draws: int = 2000, seed: int = 0
-) -> float:
-    """Probability that the majority vote over k of the n answers is right.
-
-    k answers are drawn without replacement and the most frequent one wins; of answers that tie, each wins equally
-    often. None is no answer and has no vote; if nobody votes the result is wrong. Where equal answers were graded
-    differently, their share of right ones counts. Exact for k = 1 and k = n, otherwise the mean over Monte Carlo draws
-    (error below 0.5 / sqrt(draws) a problem). The same seed gives the same value.
-
-    Args:
-        answers_N: Extracted answers of one problem, None where there is none.
-        correct_N: Whether each is right.
-        k: Votes, 1 <= k <= n.
-        draws: Monte Carlo draws, where needed.
-        seed: Of the draws.
-
-    Returns:
-        A probability.
+def checked_counts(n_M: ArrayLike, c_M: ArrayLike, k: int) -> tuple[IntArray, IntArray]:
+    """Answers and right ones as whole numbers of one shape; k is one that all have the answers for.
 
     Raises:
-        ValueError: If the lengths differ, k does not fit, or draws < 1.
+        ValueError: As `pass_at_k`.
     """
-    correct = np.asarray(correct_N, dtype=np.float64)
-    n = len(answers_N)
-    if correct.shape != (n,):
-        raise ValueError(f"{n} answers, but grades of shape {correct.shape}")
-    if draws < 1:
-        raise ValueError(f"draws must be >= 1, not {draws}")
-    _counts(n, 0, k)
-    codes = {answer: code for code, answer in enumerate(dict.fromkeys(a for a in answers_N if a is not None))}
-    if not codes:
-        return 0.0
-    # The last code stands for "no answer": drawn like the others, never voted for.
-    code_N = [len(codes) if answer is None else codes[answer] for answer in answers_N]
-    counts = np.bincount(code_N, minlength=len(codes) + 1)
-    share = np.bincount(code_N, weights=correct, minlength=len(codes) + 1)[:-1] / counts[:-1]
-    if k == 1:
-        return float(counts[:-1] @ share / n)
-    if k == n:
-        return float(_vote(counts[None, :-1], share)[0])
-    ballots = np.random.default_rng([seed, k]).multivariate_hypergeometric(counts, k, size=draws)
-    return float(_vote(ballots[:, :-1], share).mean())
-
-
-def _counts(n_M: ArrayLike, c_M: ArrayLike, k: int) -> tuple[IntArray, IntArray]:
     raw_n, raw_c = np.broadcast_arrays(n_M, c_M)
     n, c = raw_n.astype(np.int64), raw_c.astype(np.int64)
     if (n != raw_n).any() or (c != raw_c).any() or (c < 0).any() or (c > n).any():
@@ -170,10 +130,3 @@ def _log_all_wrong(n: int, c: int, k: int) -> float:
         return -np.inf
     few, many = sorted((c, k))
     return fsum(np.log1p(-many / np.arange(n - few + 1, n + 1)).tolist())
-
-
-def _vote(ballots_DA: IntArray, share_A: FloatArray) -> FloatArray:
-    """Expected correctness of the most frequent answer, ties shared; 0 where nobody voted. Shape (D,)."""
-    most = ballots_DA.max(axis=-1, keepdims=True)
-    winners = (ballots_DA == most) & (most > 0)
-    return np.asarray((winners @ share_A) / np.maximum(winners.sum(axis=-1), 1))

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from rsgrpo_cli.core.diversity import distinct_answers, distinct_ratio
 from rsgrpo_cli.core.intervals import bootstrap_interval
-from rsgrpo_cli.core.passk import majority_at_k, pass_at_k, pass_at_k_standard_error
+from rsgrpo_cli.core.majority import majority_at_k
+from rsgrpo_cli.core.passk import pass_at_k, pass_at_k_standard_error
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.rewards.types import Status
@@ -28,8 +29,6 @@ from rsgrpo_cli.wording import counted
 
 ROLLOUT_COLUMNS = ("group_id", "sample_index", "prompt_id", "completion_ids")
 """The columns of the rollouts that are read."""
-VOTE_DRAWS = 200
-"""Monte Carlo draws for a majority vote of one problem: over M problems the error is below 0.04 / sqrt(M)."""
 
 FloatArray = NDArray[np.float64]
 
@@ -162,8 +161,7 @@ def _verdicts(graded: Sequence[_Graded], ks: Sequence[int], votes: Sequence[int]
             _row("pass_lenient", pass_at_k(n_M, lenient_M, 1), n_M, 1, pass_at_k_standard_error(n_M, lenient_M, 1))
         )
     for k in votes:
-        votes_M = [majority_at_k(p.answers, p.right, k, draws=VOTE_DRAWS) for p in graded]
-        rows.append(_row("maj", np.array(votes_M), n_M, k))
+        rows.append(_row("maj", np.array([majority_at_k(p.answers, p.right, k) for p in graded]), n_M, k))
     return [*rows, _row("solved", (c_M > 0).astype(float), n_M)]
 
 

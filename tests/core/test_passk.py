@@ -1,8 +1,6 @@
-"""pass@k against exact fractions, its variance against every possible draw, majority votes by enumeration."""
+"""pass@k against exact fractions, its variance against every possible draw."""
 
-import itertools
 import math
-from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsgrpo_cli.core.passk import (
-    majority_at_k,
     pass_at_k,
     pass_at_k_standard_error,
     pass_at_k_variance,
@@ -101,56 +98,3 @@ class TestVariance:
         assert pass_at_k_standard_error([4, 4], [1, 0], 2) == pytest.approx(0.25)
         with pytest.raises(ValueError, match="no problems"):
             pass_at_k_standard_error([], [], 1)
-
-
-def majority_by_enumeration(answers: list[str | None], correct: list[bool], k: int) -> float:
-    right = dict(zip(answers, correct, strict=True))
-    results = []
-    for drawn in itertools.combinations(answers, k):
-        votes = Counter(answer for answer in drawn if answer is not None)
-        winners = [answer for answer, count in votes.items() if count == max(votes.values())]
-        results.append(sum(right[answer] for answer in winners) / len(winners) if winners else 0.0)
-    return sum(results) / len(results)
-
-
-class TestMajority:
-    ANSWERS = ("a", "a", "b", None, "c", "b", "a", None)
-    CORRECT = (True, True, False, False, False, False, True, False)
-
-    def test_by_hand(self) -> None:
-        assert majority_at_k(self.ANSWERS, self.CORRECT, 1) == pytest.approx(3 / 8)  # the accuracy
-        assert majority_at_k(self.ANSWERS, self.CORRECT, 8) == 1  # three a against two b and one c
-        assert majority_at_k(["a", "b", "c", "a", "b"], [1, 0, 0, 1, 0], 5) == 0.5  # a and b tie
-
-    def test_no_answer_has_no_vote(self) -> None:
-        assert majority_at_k([None, None, None, "a"], [0, 0, 0, 1], 4) == 1
-        assert majority_at_k([None, None], [0, 0], 2) == 0
-        assert majority_at_k([None, None], [0, 0], 1) == 0
-        # Four of eight drawn miss the only vote half of the time, and are wrong then.
-        assert majority_at_k(["a"] + [None] * 7, [1] + [0] * 7, 4, draws=20_000) == pytest.approx(0.5, abs=0.02)
-
-    def test_equal_answers_with_different_grades(self) -> None:
-        assert majority_at_k(["a", "a", "a", "a"], [1, 0, 0, 0], 4) == 0.25
-
-    @pytest.mark.parametrize("k", [2, 3, 5, 7])
-    def test_draws_agree_with_enumeration(self, k: int) -> None:
-        exact = majority_by_enumeration(list(self.ANSWERS), list(self.CORRECT), k)
-        result = majority_at_k(self.ANSWERS, self.CORRECT, k, draws=20_000)
-        assert abs(result - exact) < 5 * 0.5 / math.sqrt(20_000)
-
-    def test_the_seed_decides(self) -> None:
-        arguments = (self.ANSWERS, self.CORRECT, 3)
-        assert majority_at_k(*arguments, seed=1) == majority_at_k(*arguments, seed=1)
-        assert len({majority_at_k(*arguments, seed=seed) for seed in range(5)}) > 1
-
-    def test_a_wrong_majority(self) -> None:
-        votes = [majority_at_k(["x", "y", "y"], [1, 0, 0], k) for k in (1, 3)]
-        assert votes == [pytest.approx(1 / 3), 0]
-
-    def test_refusals(self) -> None:
-        with pytest.raises(ValueError, match="2 answers, but grades of shape"):
-            majority_at_k(["a", "b"], [1], 1)
-        with pytest.raises(ValueError, match="k = 3 needs 3 answers"):
-            majority_at_k(["a", "b"], [1, 0], 3)
-        with pytest.raises(ValueError, match="draws must be"):
-            majority_at_k(["a", "b", "c"], [1, 0, 0], 2, draws=0)
