@@ -22,6 +22,7 @@ from rsgrpo_cli.core.history_advantages import Batch, Weighing
 from rsgrpo_cli.core.risk import advantage_rms, risk_value, scale_advantages
 from rsgrpo_cli.core.schedules import beta_by_solve_rate, beta_by_step
 from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.schemas import ADVANTAGES
 
@@ -31,7 +32,7 @@ VARIED = ("mixed", "shaped")
 """The statuses of groups whose rewards are not all equal."""
 OwnEstimator = Callable[[Sequence[tuple[str, FloatArray]]], Sequence[FloatArray]]
 """A user's estimator with its settings: name and rewards (G,) of each group in, advantages (G,) of each out."""
-COLUMNS = ("group_id", "sample_index", "reward", "reward_status")
+COLUMNS = ("group_id", "sample_index", *verdicts.COLUMNS)
 """The columns of the rewards that are read."""
 
 
@@ -80,8 +81,9 @@ def advantage(
         advantage_N[scored_N] = _by_own(own, groups, names_K, reward_N[scored_N])
     mean_N = per_row(lambda rewards_PG: rewards_PG.mean(axis=-1), np.nan)
     risk_N = per_row(partial(risk_value, beta=beta or 0.0), np.nan)
-    right_N = pc.equal(rewards["reward_status"], Status.OK.value).to_numpy()
-    graded_N = pc.equal(rewards["reward_status"], Status.SCORED.value).to_numpy()  # neither right nor wrong
+    right = verdicts.right(rewards)
+    right_N = np.zeros(len(rewards), dtype=bool) if right is None else right.to_numpy()
+    wrong_N = np.full(len(rewards), right is not None) & ~right_N  # grades are neither
     return pa.table(
         {
             "group_id": rewards["group_id"],
@@ -89,7 +91,7 @@ def advantage(
             "advantage": scale_advantages(advantage_N, cfg.scale, beta),
             "group_mean": pa.array(mean_N, mask=np.isnan(mean_N)),
             "group_risk_value": pa.array(risk_N, mask=np.isnan(risk_N)),
-            "group_status": _group_status(codes_N, reward_N, scored_N, right_N, ~(right_N | graded_N)),
+            "group_status": _group_status(codes_N, reward_N, scored_N, right_N, wrong_N),
         },
         schema=ADVANTAGES.schema,
     )

@@ -31,19 +31,20 @@ from rsgrpo_cli.config import (
 from rsgrpo_cli.core.advantages import grpo
 from rsgrpo_cli.core.history import History
 from rsgrpo_cli.errors import DataError
-from rsgrpo_cli.schemas import ADVANTAGES
+from rsgrpo_cli.schemas import ADVANTAGES, REWARDS
 from rsgrpo_cli.stages.advantage import advantage, facts, groups_that_count, varied_groups, with_beta_of_step
 
 
 def rewards(groups: dict[str, list[float | None]], status: str | None = None) -> pa.Table:
     rows = [(name, index, value) for name, values in groups.items() for index, value in enumerate(values)]
-    statuses = [status or ("skipped" if v is None else "ok" if v == 1 else "wrong") for _, _, v in rows]
+    statuses = [status or ("timeout" if v is None else "ok" if v == 1 else "wrong") for _, _, v in rows]
     return pa.table(
         {
             "group_id": [name for name, _, _ in rows],
             "sample_index": pa.array([index for _, index, _ in rows], pa.int32()),
             "reward": pa.array([value for _, _, value in rows], pa.float64()),
             "reward_status": statuses,
+            "reward_breakdown": pa.nulls(len(rows), REWARDS.schema.field("reward_breakdown").type),
         }
     )
 
@@ -135,6 +136,14 @@ def test_a_completion_without_a_reward_is_left_out() -> None:
 def test_numbers_that_are_no_verdicts() -> None:
     made = advantage(rewards({"a": [0.5, 0.5], "b": [0.1, 0.9]}, status="scored"), DrGrpoConfig())
     assert made["group_status"].to_pylist() == ["constant"] * 2 + ["mixed"] * 2
+
+
+def test_zeros_and_ones_of_a_function_are_verdicts() -> None:
+    made = advantage(rewards({"a": [1, 1], "b": [0, 0], "c": [1, 0]}, status="scored"), DrGrpoConfig())
+    assert made["group_status"].to_pylist() == ["all_right"] * 2 + ["all_wrong"] * 2 + ["mixed"] * 2
+    # One other number in the step, and all of them are grades.
+    made = advantage(rewards({"a": [1, 1], "b": [0, 0], "c": [0.5, 0.5]}, status="scored"), DrGrpoConfig())
+    assert made["group_status"].to_pylist() == ["constant"] * 6
 
 
 def test_scaling_to_rms_one() -> None:
