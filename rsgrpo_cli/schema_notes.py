@@ -65,13 +65,13 @@ NOTES: dict[str, dict[str, str]] = {
     "advantages": _COMPLETION
     | {
         "advantage": "what the update weighs the completion with",
-        "group_mean": "mean reward of the group",
-        "group_risk_value": "(1/beta) log mean exp(beta r); the mean where there is no beta",
+        "group_mean": "mean reward of the group; null where the completion has no reward",
+        "group_risk_value": "(1/beta) log mean exp(beta r); the mean where there is no beta; null as above",
         "group_status": "how the group's rewards differ; see [statuses](statuses.md#groups)",
     },
     "history": {
         "prompt_id": "a prompt that was sampled before this step",
-        "right": "right answers so far, each visit counting half of the one after it",
+        "right": "right answers so far, each visit counting half of the one after it, and the newest half",
         "completions": "completions so far, counted in the same way",
         "recent_steps": "those of the last ten steps that sampled it",
         "recent_rates": "right answers in each of these steps [share]",
@@ -91,7 +91,7 @@ NOTES: dict[str, dict[str, str]] = {
         "entropy": "over the tokens of the forward pass [nats per token]",
         "kl": "to the base model, with a KL penalty [nats per token]",
         **_OF_AN_UPDATE,
-        "tokens": "completion tokens of the step",
+        "tokens": "completion tokens of the optimizer step, without those that are masked",
         "tokens_forward": "of these, in groups with a non-zero advantage",
         "groups": "groups of the step",
         "groups_dropped": "left out because no advantage is non-zero",

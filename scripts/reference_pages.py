@@ -45,11 +45,11 @@ FILES = {
     "bandit_policies": "`policies.parquet` of `rsgrpo bandit`",
 }
 GROUPS = {
-    "mixed": "some are right, some are wrong; the group has a gradient",
+    "mixed": "some are right and some wrong, or grades differ; the group has a gradient",
     "shaped": "only length or format tells the rewards apart; it has a gradient",
     "all_right": "equal rewards, all right: no gradient",
     "all_wrong": "equal rewards, none right: no gradient",
-    "constant": "equal grades, which are no verdicts: no gradient",
+    "constant": "equal grades: no gradient",
     "empty": "no completion has a reward",
 }
 
@@ -124,7 +124,8 @@ def statuses_page() -> str:
             heading("Statuses", SCRIPT, "the code that gives them"),
             "## Completions\n\nThe column `reward_status` says why a completion got its reward. Only `ok` is right.\n",
             table(["status", "meaning"], rows),
-            "## Groups\n\nThe column `group_status` says how the rewards of a prompt's completions differ.\n",
+            "## Groups\n\nThe column `group_status` says how the rewards of a prompt's completions differ. "
+            "Where a function of your own\nreturned nothing but 0 and 1 in a step, 1 is right.\n",
             table(["status", "meaning"], groups),
         ]
     )

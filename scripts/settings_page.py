@@ -37,8 +37,8 @@ ABOUT = {
     "rollout": "How completions are sampled for training.",
     "vllm": "The vLLM sampler, where that is the engine.",
     "score": "How completions are rewarded.",
-    "advantage": "`estimator` and `scale` are for all estimators, the others for rs_grpo. The settings of an estimator "
-    "of your own are its function's parameters.",
+    "advantage": "`estimator` and `scale` are for all estimators (a scale of `beta` for rs_grpo alone), the others for "
+    "rs_grpo. The settings of an estimator of your own are its function's parameters.",
     "update": "One policy update from the rollouts of a step.",
     "train": "The loop over steps.",
     "eval": "How pass@k is measured.",
