@@ -10,6 +10,7 @@ from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.report.evaluations import split_label, split_place
 from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.run_names import is_base
 
 _SEED = re.compile(r"[-_.]?seed[-_]?[0-9]+$")
 
@@ -61,7 +62,7 @@ def _cells(folder: Path) -> list[RunDir]:
 
 def _has_something_of_its_own(run: RunDir) -> bool:
     """Whether there is more in a run than the base model of an earlier try of a sweep, which no cell comes from."""
-    return not run.name.startswith("base-seed") and bool(run.steps() or run.evaluated())
+    return not is_base(run.name) and bool(run.steps() or run.evaluated())
 
 
 def _without_seed(config: RunConfig) -> str:

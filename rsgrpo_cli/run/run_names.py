@@ -13,7 +13,18 @@ from rsgrpo_cli.run.locks import LOCKS, holder
 
 MOST_NAMED = 8
 """Runs of a sweep that a message names."""
+_BASE = re.compile(r"base-seed[0-9]+-[0-9a-f]{4}")
 _ITS_RUNS = "rsgrpo ls {0} lists the runs of {0}"
+
+
+def base_run_name(seed: int, settings: str) -> str:
+    """What a sweep calls the run that measures the base model: by the seed, and a hash of what else decides that."""
+    return f"base-seed{seed}-{settings[:4]}"
+
+
+def is_base(name: str) -> bool:
+    """Whether a run is called as `base_run_name` calls them."""
+    return _BASE.fullmatch(name) is not None
 
 
 def fresh_path(runs: Path, config: RunConfig) -> Path:

@@ -21,6 +21,7 @@ from rsgrpo_cli.errors import MissingError, RsgrpoError, UsageError
 from rsgrpo_cli.report.evaluations import are_scored
 from rsgrpo_cli.run.locks import holders
 from rsgrpo_cli.run.run_dir import RUNS, RunDir
+from rsgrpo_cli.run.run_names import is_base
 from rsgrpo_cli.schemas import METRICS, SUMMARY
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.results import Result
@@ -142,7 +143,7 @@ def _of_run(run: RunDir) -> Row:
     config, steps, metrics = run.config(), run.newest_version(), []
     if run.metrics.is_file():
         metrics = read_table(run.metrics, METRICS, ["step", "reward_mean", "pass@1"]).to_pylist()
-    trains = run.prompts.is_file() and not run.name.startswith("base-seed")
+    trains = run.prompts.is_file() and not is_base(run.name)
     wanted = max(config.train.steps, steps, run.steps_begun()) if trains or steps else 0
     reward = metrics[-1]["reward_mean"] if metrics else None
     row = Row(run.name, _settings(config, wanted), steps, wanted, reward, holder=_holder(run))

@@ -19,9 +19,9 @@ from rsgrpo_cli.errors import LockedError, UsageError
 from rsgrpo_cli.run.layout import half_built, kind_of
 from rsgrpo_cli.run.locks import LOCKS, free, holders
 from rsgrpo_cli.run.run_dir import RUNS, RunDir
+from rsgrpo_cli.run.run_names import is_base
 
-_CELL = re.compile(r"(?:.+-)?seed[0-9]+|base-seed[0-9]+-[0-9a-f]{4}")
-_BASE = "base-seed*-????"
+_CELL = re.compile(r"(?:.+-)?seed[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def plan(places: Sequence[str]) -> Removal:
         for entry in sorted(folder.iterdir()):
             if entry.name == "logs" and entry.is_dir() and not entry.is_symlink():
                 logs |= dict.fromkeys(path for path in sorted(entry.glob("*.log")) if _is_plain(path))
-            elif _CELL.fullmatch(entry.name) and not entry.is_symlink() and RunDir.is_there(entry):
+            elif _is_named_by_a_sweep(entry) and not entry.is_symlink() and RunDir.is_there(entry):
                 runs[entry] = None
             else:
                 kept[entry] = None
@@ -80,6 +80,10 @@ def plan(places: Sequence[str]) -> Removal:
     return Removal(list(runs), list(logs), list(sweeps), files, list(kept), *_sizes(files))
 
 
+def _is_named_by_a_sweep(run: Path) -> bool:
+    return is_base(run.name) or _CELL.fullmatch(run.name) is not None
+
+
 def _is_run(folder: Path, place: str) -> bool:
     """Whether a place is a run; else it is a sweep."""
     if folder.is_symlink():
@@ -88,7 +92,7 @@ def _is_run(folder: Path, place: str) -> bool:
         return True
     if not folder.exists():
         RunDir.open(place)  # which says what is there instead
-    is_sweep = (folder / "logs").is_dir() or any(folder.glob(f"{_BASE}/config.json"))
+    is_sweep = (folder / "logs").is_dir() or any(is_base(path.parent.name) for path in folder.glob("*/config.json"))
     if not is_sweep or folder.resolve() == RUNS.resolve() or not any(folder.glob("*/config.json")):
         raise _neither(folder, place)
     return False

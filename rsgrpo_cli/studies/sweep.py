@@ -23,6 +23,7 @@ from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import forking
 from rsgrpo_cli.run.run_commands import command, trust_of
 from rsgrpo_cli.run.run_dir import RunDir
+from rsgrpo_cli.run.run_names import base_run_name
 from rsgrpo_cli.run.staleness import evaluations
 from rsgrpo_cli.studies import other_settings, results
 from rsgrpo_cli.studies.grid import Cell, is_evaluated
@@ -202,7 +203,7 @@ def base_config(config: RunConfig) -> RunConfig:
 
 def base_name(config: RunConfig) -> str:
     """What the base model's run is called: by the seed, and what else decides its samples."""
-    return f"base-seed{config.seed}-{hash_json(base_config(config).model_dump(mode='json'))[:4]}"
+    return base_run_name(config.seed, hash_json(base_config(config).model_dump(mode="json")))
 
 
 def start(run: RunDir, cell: Cell, base: RunDir) -> None:

@@ -39,6 +39,16 @@ def test_a_label_is_that_of_seeds_alone(cli: Cli) -> None:
     assert (arm["label"], arm["seeds"]) == ("A", 2)
 
 
+def test_a_run_of_a_user_may_be_called_nearly_as_a_base_model(cli: Cli) -> None:
+    for name in ("base-seed-test", "base-seed0-ab12"):
+        write_evaluation(new_run(Path("runs/s") / name, ASKED), 0, ASKED, AFTER)
+    assert each_run(["s"]) == ["runs/s/base-seed-test"]
+    assert [(run["name"], run["wanted"]) for run in cli("ls", "s", "--json").json["runs"]] == [
+        ("base-seed-test", 9),
+        ("base-seed0-ab12", 0),
+    ]
+
+
 def test_a_run_that_was_forked_stays_one_of_the_folder(cli: Cli) -> None:
     trained = new_run(Path("runs/s/x"), ASKED)
     trained.checkpoint(1).mkdir(parents=True)
