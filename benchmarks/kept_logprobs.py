@@ -42,7 +42,7 @@ def in_turns(folder: Path) -> tuple[dict[bool, list[float]], bool, RunDir]:
             config = resolve({"train.steps": STEPS})
             run = RunDir.create(folder / str(kept), config)
             opened.enter_context(run.lock(print))
-            sessions[kept] = opened.enter_context(Session(run, config, Output(quiet=True), StopSignal()))
+            sessions[kept] = opened.enter_context(Session(run, config, Output(quiet=True), StopSignal(), trust=False))
             prepare(sessions[kept], config.prepare)
         training = {kept: Training(session) for kept, session in sessions.items()}
         for step in range(STEPS):

@@ -97,7 +97,7 @@ def in_turns(config: RunConfig, folder: Path) -> tuple[list[float], list[float],
     """Seconds of each step through the pipeline and bare, and whether both end with the same weights."""
     run = RunDir.create(folder / "pipeline", config)
     seconds: tuple[list[float], list[float]] = ([], [])
-    with run.lock(print), Session(run, config, Output(quiet=True), StopSignal()) as session:
+    with run.lock(print), Session(run, config, Output(quiet=True), StopSignal(), trust=False) as session:
         prepare(session, config.prepare)
         bare = Bare(config)
         pair: tuple[Callable[[int], object], ...] = (Training(session).step, bare.step)

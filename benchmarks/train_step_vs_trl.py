@@ -117,7 +117,7 @@ def in_turns(config: RunConfig, folder: Path, options: argparse.Namespace) -> tu
     """Seconds of each step, ours and theirs, and what both say about their rollouts, which should be alike."""
     run = RunDir.create(folder / "ours", config)
     rows: list[dict[str, Any]] = []
-    with run.lock(print), Session(run, config, Output(quiet=True), StopSignal()) as session:
+    with run.lock(print), Session(run, config, Output(quiet=True), StopSignal(), trust=False) as session:
         prepare(session, config.prepare)
         training = Training(session)
         turns = Turns(lambda step: rows.append(training.step(step)))

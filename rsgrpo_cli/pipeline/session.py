@@ -66,7 +66,7 @@ class Session:
         stop: StopSignal,
         asked: Collection[str] = (),
         *,
-        trust: bool = True,
+        trust: bool,
     ) -> None:
         self.run, self.config, self.out, self.stop = run, config, out, stop
         self.asked, self.trust = asked, trust

@@ -35,7 +35,7 @@ def test_what_is_loaded_on_the_way_is_no_time_of_the_stage(tmp_path: Path, monke
         return {}
 
     run = run_on_disk.new_run(tmp_path / "run")
-    with Session(run, resolve({}), Output(), StopSignal()) as session:
+    with Session(run, resolve({}), Output(), StopSignal(), trust=False) as session:
         outcome = carry_out(session, "update", tmp_path, work, {"step": 0})
         assert outcome.seconds == 3.0
         assert session.timings == {0: {"update": 3.0}}
@@ -56,7 +56,7 @@ def test_what_was_stopped_in_the_middle_has_its_time(
         raise stopped
 
     run = run_on_disk.new_run(tmp_path / "run")
-    with Session(run, resolve({}), Output(), StopSignal()) as session:
+    with Session(run, resolve({}), Output(), StopSignal(), trust=False) as session:
         with pytest.raises(type(stopped)):
             carry_out(session, "update", tmp_path, work, {"step": 0})
         assert session.timings == {}  # it is no time of the step, which is done again

@@ -27,8 +27,8 @@ class Opening:
         versions: Packages that can change a result, as they are here.
         threads: How many threads torch uses here; more or fewer round differently.
         beside_trainer: Whether the policy is trained on the same GPUs.
-        asked: As of `Session`.
-        trust: The same.
+        trust: As of `Session`.
+        asked: The same.
         accept_changes: The same.
     """
 
@@ -39,8 +39,8 @@ class Opening:
     versions: Mapping[str, str]
     threads: int
     beside_trainer: bool
+    trust: bool
     asked: Collection[str] = ()
-    trust: bool = True
     accept_changes: bool = False
 
 

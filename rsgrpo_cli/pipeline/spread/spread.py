@@ -189,8 +189,8 @@ def opening_of(session: Session, *, samples: bool = True) -> Opening:
         package_versions(),
         threads,
         beside_trainer=session.trained_policy() is not None,
-        asked=session.asked,
         trust=session.trust,
+        asked=session.asked,
         accept_changes=session.accept_changes,
     )
 

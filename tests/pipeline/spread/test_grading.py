@@ -39,7 +39,7 @@ def score(run: Path, workers: Workers | None, tag: str, **settings: Any) -> dict
     """The rewards of step 1 of a run, given again; by this process if there are no workers."""
     opened = RunDir(run)
     config = opened.config()
-    with Session(opened, config, Output(), StopSignal()) as session:
+    with Session(opened, config, Output(), StopSignal(), trust=False) as session:
         cfg = config.score.model_copy(update=settings)
         if workers is None:
             steps.score(session, 1, cfg, tag=tag)
@@ -96,7 +96,7 @@ def test_evaluations_are_graded_by_workers_as_by_one_process(cli: Cli, whole: Pa
     assert len(expected) > 1
     shutil.rmtree(here / "rewards")
     opened = RunDir(whole)
-    with Session(opened, opened.config(), Output(), StopSignal()) as session:
+    with Session(opened, opened.config(), Output(), StopSignal(), trust=False) as session:
         cfg = override(session.config, {"eval.num_samples": 2, "eval.k": (1,)}).eval
         workers = Processes(2)
         with Spread(workers, 0.0, print, Graders(workers, 1)) as session.spread:

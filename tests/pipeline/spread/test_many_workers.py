@@ -34,7 +34,7 @@ pytestmark = pytest.mark.ray
 def sample(run: Path, spread: Any, tag: str, engine: str = "hf") -> dict[str, bytes]:
     """The parts of step 1 of a run, sampled again; by this process if there is no spread."""
     opened = RunDir(run)
-    with Session(opened, opened.config(), Output(), StopSignal()) as session:
+    with Session(opened, opened.config(), Output(), StopSignal(), trust=False) as session:
         session.spread = spread
         steps.rollout(session, 1, session.config.rollout.model_copy(update={"engine": engine}), tag=tag)
     return {path.name: path.read_bytes() for path in (run / "steps" / "000001" / f"rollouts.{tag}").glob("*.parquet")}
@@ -121,7 +121,7 @@ def test_a_worker_that_is_killed_loses_its_part_to_another(whole: Path) -> None:
 
 def test_a_part_of_another_policy_cannot_be_written(whole: Path) -> None:
     opened = RunDir(whole)
-    with Session(opened, opened.config(), Output(), StopSignal()) as session:
+    with Session(opened, opened.config(), Output(), StopSignal(), trust=False) as session:
         worker = PartWorker(spreading.opening_of(session), 0)
         asked: list[Any] = []
 
@@ -143,7 +143,7 @@ def test_a_part_of_another_policy_cannot_be_written(whole: Path) -> None:
 
 def test_a_worker_without_the_model_says_so(whole: Path) -> None:
     opened = RunDir(whole)
-    with Session(opened, opened.config(), Output(), StopSignal()) as session:
+    with Session(opened, opened.config(), Output(), StopSignal(), trust=False) as session:
         opening = spreading.opening_of(session)
         model = opening.config.model.model_copy(update={"name": "/nowhere/model"})
         worker = PartWorker(replace(opening, config=opening.config.model_copy(update={"model": model})), 0)
@@ -167,7 +167,7 @@ def foreign(session: Session) -> Any:
 
 def test_other_versions_and_another_run_are_refused_before_anything_is_loaded(whole: Path) -> None:
     opened = RunDir(whole)
-    with Session(opened, opened.config(), Output(), StopSignal()) as session:
+    with Session(opened, opened.config(), Output(), StopSignal(), trust=False) as session:
         opening = spreading.opening_of(session)
     told: dict[str, dict[str, Any]] = {
         "has torch 1.0, and this process": {"versions": dict(package_versions()) | {"torch": "0.1"}},
