@@ -20,6 +20,7 @@ from rsgrpo_cli.pipeline.evaluation import Request
 from rsgrpo_cli.pipeline.grading import Grading, Rules, grading_of
 from rsgrpo_cli.pipeline.regrading import key_of
 from rsgrpo_cli.pipeline.session import Session
+from rsgrpo_cli.rewards.registry import ONLY_TASK
 from rsgrpo_cli.rewards.shaping import CORRECTNESS
 from rsgrpo_cli.run.run_commands import eval_command, to_measure
 from rsgrpo_cli.run.staleness import (
@@ -137,11 +138,12 @@ def _compared(
 
 
 def _require_task(grader: str, prompts: pa.Table) -> None:
-    """Ask bare math-verify about mathematics alone: to it every other right answer is wrong."""
-    tasks = set(prompts["task"].to_pylist())
-    if grader == "bare" and tasks - {"math"}:
+    """Ask a grader of one task about that alone: to it every right answer of another is wrong."""
+    only = ONLY_TASK.get(grader)
+    others = {*prompts["task"].to_pylist()} - {only}
+    if only and others:
         raise UsageError(
-            f"bare math-verify grades mathematics, and these prompts have the task {min(tasks - {'math'})}",
+            f"{grader} grades the task {only}, and these prompts have the task {min(others)}",
             "compare with a grader of your own: --audit-with MODULE:FUNCTION",
         )
 

@@ -42,6 +42,9 @@ REWARDS: Mapping[str, Opener] = {"auto": _auto, **TASKS}
 SECOND: Mapping[str, Opener] = {"bare": _bare}
 """What rewards are compared with; nothing is trained on them."""
 
+ONLY_TASK: Mapping[str, str] = {"bare": "math", **{task: task for task in TASKS}}
+"""The task of rewards that judge no other: what is right in another is wrong to them."""
+
 
 def open_reward(
     name: str, *, workers: int, deadline: float, lenient: bool = False, keep_out: Path | None = None

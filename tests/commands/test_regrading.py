@@ -203,10 +203,12 @@ def test_bare_math_verify_as_the_second_grader(cli: Cli, sampled: Path) -> None:
     assert disagreements(sampled, "bare") == result.json["disagreements"]
 
 
-def test_bare_math_verify_is_not_asked_about_puzzles(cli: Cli, trained: Path) -> None:
-    result = cli("score", "--run", trained, "--audit-with", "bare")
+@pytest.mark.parametrize("grader", ["bare", "math"])
+def test_a_grader_of_mathematics_is_not_asked_about_puzzles(cli: Cli, trained: Path, grader: str) -> None:
+    result = cli("score", "--run", trained, "--audit-with", grader)
     assert result.code == 2
-    assert "countdown" in result.err
+    assert f"{grader} grades the task math, and these prompts have the task countdown" in result.err
+    assert cli("score", "--run", trained, "--audit-with", "countdown").code == 0
 
 
 def test_a_second_grader_that_is_named_needs_no_trust(cli: Cli, sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
