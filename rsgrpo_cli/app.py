@@ -82,8 +82,10 @@ def _print_help(command: Any, context: Any) -> None:
 
 
 def _is_list(option: Any) -> bool:
-    """Whether an option's one value is a list, as its help shows it: 1,32,... or 0-7."""
-    return not option.multiple and any(mark in (option.metavar or "") for mark in (",", "-"))
+    """Whether an option's one value is a list."""
+    from rsgrpo_cli.helping import ListOf
+
+    return not option.multiple and isinstance(option.metavar, ListOf)
 
 
 class Helping(TyperCommand):

@@ -25,6 +25,12 @@ LEFT = 30
 HEADING, FLAG = "bold", "cyan"
 
 
+class ListOf(str):
+    """The metavar of an option whose one value is a list: given twice it is refused, as only the last would count."""
+
+    __slots__ = ()
+
+
 def help_text(command: Any, context: Any) -> Text:
     """The help of a command, or of the whole program.
 

@@ -13,12 +13,13 @@ from rsgrpo_cli.config import ESTIMATORS, AdvantageConfig, Overrides, RsGrpoConf
 from rsgrpo_cli.config.typed import value
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DependencyError, UsageError
+from rsgrpo_cli.helping import ListOf
 
 Compare = Annotated[
     str | None,
     typer.Option(
         "--compare",
-        metavar="NAME[:KEY=VALUE...],...",
+        metavar=ListOf("NAME[:KEY=VALUE...],..."),
         help="Only show what these make of the step's rewards, for example rs_grpo:beta=8,grpo,pkpo:k=4,mine:f:q=0.5.",
     ),
 ]

@@ -14,6 +14,7 @@ from rsgrpo_cli.commands import options
 from rsgrpo_cli.commands.live import shown
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import StaleError, UsageError
+from rsgrpo_cli.helping import ListOf
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,8 +28,10 @@ LARGEST_SEED = 2**32 - 2  # numpy's streams are seeded with one more
 
 def bandit(
     arms: Annotated[int, typer.Option("--arms", min=2, help="How many; the paper has 100.")] = 100,
-    betas: Annotated[str, typer.Option("--betas", metavar="0,2,...", help="Risk sensitivities.")] = "0,2,4,8,16,32,64",
-    seeds: Annotated[str, typer.Option("--seeds", metavar="42,43,...", help="A run each.")] = "42,43,44,45,46",
+    betas: Annotated[
+        str, typer.Option("--betas", metavar=ListOf("0,2,..."), help="Risk sensitivities.")
+    ] = "0,2,4,8,16,32,64",
+    seeds: Annotated[str, typer.Option("--seeds", metavar=ListOf("42,43,..."), help="A run each.")] = "42,43,44,45,46",
     samples: Annotated[int, typer.Option("--samples", min=16, help="Arms that a run draws, 16 an update.")] = 400_000,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the tables go.")] = Path("bandit"),
     figure: Annotated[

@@ -9,6 +9,7 @@ import typer
 from rsgrpo_cli.commands import options, typed
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.helping import ListOf
 
 SHOWN = 20
 FORMATS = ("terminal", "markdown", "latex", "csv")
@@ -24,7 +25,9 @@ def compare(
     ] = None,
     cover: Annotated[
         str | None,
-        typer.Option("--cover", metavar="0.1,0.5", help="Also the share of problems with at least this solve rate."),
+        typer.Option(
+            "--cover", metavar=ListOf("0.1,0.5"), help="Also the share of problems with at least this solve rate."
+        ),
     ] = None,
     form: Annotated[
         str | None,

@@ -14,6 +14,7 @@ from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.config.samples import named_benchmarks
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DataError, UsageError
+from rsgrpo_cli.helping import ListOf
 from rsgrpo_cli.wording import counted, verb
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--interpolate",
-            metavar="0,0.5,...",
+            metavar=ListOf("0,0.5,..."),
             help="Weights on the line from the base model (0) to the policy (1), an evaluation each; by default 1.",
         ),
     ] = None,

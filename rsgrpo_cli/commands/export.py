@@ -10,6 +10,7 @@ import typer
 from rsgrpo_cli.commands import options
 from rsgrpo_cli.console import Output, size
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.helping import ListOf
 
 if TYPE_CHECKING:
     from rsgrpo_cli.run.run_dir import RunDir
@@ -44,7 +45,7 @@ def export(
     ] = 1.0,
     average: Annotated[
         str | None,
-        typer.Option("--average", metavar="N,N,...", help="The mean of the weights of these policies."),
+        typer.Option("--average", metavar=ListOf("N,N,..."), help="The mean of the weights of these policies."),
     ] = None,
     accept_changes: options.AcceptOption = False,
     accept_inexact: options.InexactOption = False,

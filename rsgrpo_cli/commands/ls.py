@@ -8,6 +8,7 @@ import typer
 
 from rsgrpo_cli.commands import options, typed
 from rsgrpo_cli.console import Output, number, table
+from rsgrpo_cli.helping import ListOf
 from rsgrpo_cli.wording import counted, plural, verb
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def ls(
         str, typer.Option("--sort", metavar="COLUMN", help="name, steps, reward, eval_reward, pass@K, or a setting.")
     ] = "name",
     k: Annotated[
-        str | None, typer.Option("--k", metavar="1,32,...", help="Values of k; by default 1 and the largest one.")
+        str | None,
+        typer.Option("--k", metavar=ListOf("1,32,..."), help="Values of k; by default 1 and the largest one."),
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:

@@ -18,6 +18,7 @@ from rsgrpo_cli.config import Overrides, reference
 from rsgrpo_cli.config.reference import Setting
 from rsgrpo_cli.config.typed import value
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.helping import ListOf
 
 
 def named_run(name: str | None) -> str | None:
@@ -169,7 +170,8 @@ Places = Annotated[
     ),
 ]
 K = Annotated[
-    str | None, typer.Option("--k", metavar="1,32,...", help="Values of k; by default those that were asked for.")
+    str | None,
+    typer.Option("--k", metavar=ListOf("1,32,..."), help="Values of k; by default those that were asked for."),
 ]
 ProblemColumn = Annotated[
     str | None,
@@ -287,9 +289,10 @@ def _option(setting: Setting, defaults: bool, axes: bool) -> Any:
     number = _NUMBERS.get(kind) if axes else None
     kind = str if number else kind
     kind = list[str] if setting.name in _REPEATED or (axes and _may_be_repeated(setting, kind)) else kind
+    metavar = setting.flag.metavar or "|".join(setting.choices) or number
     option = typer.Option(
         *setting.flags,
-        metavar=setting.flag.metavar or "|".join(setting.choices) or number,
+        metavar=ListOf(metavar) if metavar and setting.name in _IN_COMMAS else metavar,
         envvar=setting.flag.env,
         autocompletion=_completion(setting),
         rich_help_panel=PANELS[setting.name.partition(".")[0]],
@@ -368,6 +371,9 @@ def _refuse_dropped_list(before: Overrides, after: Overrides, where: str) -> Non
 
 _REPEATED = frozenset({"train.tracker"})
 """Settings whose flag may be given several times."""
+
+_IN_COMMAS = frozenset({"eval.benchmark", "eval.k", "eval.num_samples"})
+"""Settings whose flag takes several values in one text, with commas between them."""
 
 _LISTS = frozenset({"eval.k"})
 """Settings that are lists of numbers, "1,32" with their flag and [1, 32] in a file."""

@@ -15,6 +15,7 @@ from rsgrpo_cli.commands.spreading import PART_TIMEOUT, PartTimeoutOption, RayOp
 from rsgrpo_cli.config import Overrides, ScoreConfig
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.helping import ListOf
 from rsgrpo_cli.wording import counted
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def score(
     trust: options.TrustOption = False,
     retry: Annotated[
         str | None,
-        typer.Option("--retry", metavar="STATUSES", help="Grade again only what has these statuses: error,timeout."),
+        typer.Option(
+            "--retry", metavar=ListOf("STATUS,..."), help="Grade again only what has these statuses: error,timeout."
+        ),
     ] = None,
     audit_with: disagreements.AuditOption = None,
     ray: RayOption = None,

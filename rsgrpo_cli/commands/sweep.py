@@ -13,6 +13,7 @@ from rsgrpo_cli.commands import options
 from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError
+from rsgrpo_cli.helping import ListOf
 from rsgrpo_cli.wording import AGAIN, counted
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def sweep(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The sweep's name: its runs are under runs/NAME.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", metavar="0-7", help="Seeds, each a run.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", metavar=ListOf("0-7"), help="Seeds, each a run.")] = None,
     config: Annotated[
         Path | None,
         typer.Option(

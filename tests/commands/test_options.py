@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from rsgrpo_cli.app import COMMANDS, _is_list, load
 from rsgrpo_cli.commands.options import given
 from rsgrpo_cli.commands.typed import shown
 from rsgrpo_cli.config import reference
@@ -51,6 +52,7 @@ def test_an_unknown_setting_is_answered_with_the_real_ones(cli: Cli) -> None:
         (["compare", "a", "b", "--k", "1", "--k", "4"], "--k 1,32,..."),
         (["sweep", "--name", "s", "--seeds", "0", "--seeds", "1"], "--seeds 0-7"),
         (["eval", "--benchmark", "toy", "--benchmark", "toy-hard"], "--benchmark NAME,..."),
+        (["score", "--retry", "error", "--retry", "timeout"], "--retry STATUS,..."),
     ],
 )
 def test_of_a_list_that_is_given_twice_nothing_is_dropped(cli: Cli, command: list[str], hint: str) -> None:
@@ -59,6 +61,12 @@ def test_of_a_list_that_is_given_twice_nothing_is_dropped(cli: Cli, command: lis
         2,
         f"error: {command[-2]} is given twice\n  give it once, with commas: {hint}\n",
     )
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in COMMANDS])
+def test_an_option_with_commas_in_its_help_is_marked_as_a_list(name: str) -> None:
+    options = [option for option in load(name).params if not getattr(option, "multiple", True)]
+    assert [option.opts for option in options if "," in (option.metavar or "") and not _is_list(option)] == []
 
 
 def test_of_a_number_that_is_given_twice_the_last_counts(cli: Cli, tmp_path: Path) -> None:
