@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -124,7 +125,7 @@ def _run(out: Output, planned: Sweep, slots: int | None, threads: int, ray: str 
         planned = replace(planned, canary=canary.measure())
     left = planned.jobs()
     at_a_time = slots or room
-    with SweepDisplay(out, planned, left, at_a_time) as display:
+    with planned.at_work() if left else nullcontext(), SweepDisplay(out, planned, left, at_a_time) as display:
         environment = {"OMP_NUM_THREADS": str(threads)}
         environment |= {name: value for name, value in os.environ.items() if name == "RSGRPO_TRUST"}  # for a cluster
         runner = Jobs(left, at_a_time, environment, display.say, starter, display.say_stopping)

@@ -177,6 +177,25 @@ def hold_benchmarks(path: Path, name: str, say: Callable[[str], None]) -> Iterat
 
 
 @contextmanager
+def held_together(path: Path) -> Iterator[None]:
+    """Hold a lock file that any number of processes may hold at once, and that is not `free` meanwhile.
+
+    Args:
+        path: The file; it is made if it is not there, and stays.
+
+    Raises:
+        ArtifactError: If it is a symbolic link, or no plain file.
+    """
+    descriptor = open_own(path, os.O_RDWR)
+    try:
+        with _or_none():
+            fcntl.flock(descriptor, fcntl.LOCK_SH)  # `free` has it for some microseconds
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def in_use(path: Path) -> Iterator[bool]:
     """Keep a file from being removed by `free`, which other processes ask first.
 
@@ -207,8 +226,15 @@ def free(path: Path) -> bool:
 
 def wait_for(descriptor: int) -> None:
     """Lock an open file as soon as no other process holds it; where the file system has no locks, go on without."""
-    try:
+    with _or_none():
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+@contextmanager
+def _or_none() -> Iterator[None]:
+    """Go on where the file system has no locks."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise

@@ -20,6 +20,7 @@ from rsgrpo_cli.run.layout import half_built, kind_of
 from rsgrpo_cli.run.locks import LOCKS, free, holders
 from rsgrpo_cli.run.run_dir import RUNS, RunDir
 from rsgrpo_cli.run.run_names import is_base
+from rsgrpo_cli.studies.sweep import LOCK, LOGS
 
 _CELL = re.compile(r"(?:.+-)?seed[0-9]+")
 
@@ -53,7 +54,7 @@ def plan(places: Sequence[str]) -> Removal:
     Raises:
         MissingError: If there is nothing at a place.
         UsageError: If it is something else, or a symbolic link.
-        LockedError: If a process holds one of the runs.
+        LockedError: If a process holds one of the runs, or a sweep is at work on them.
     """
     runs: dict[Path, None] = {}
     logs: dict[Path, None] = {}
@@ -66,14 +67,13 @@ def plan(places: Sequence[str]) -> Removal:
             continue
         sweeps[folder] = None
         for entry in sorted(folder.iterdir()):
-            if entry.name == "logs" and entry.is_dir() and not entry.is_symlink():
+            if entry.name == LOGS and entry.is_dir() and not entry.is_symlink():
                 logs |= dict.fromkeys(path for path in sorted(entry.glob("*.log")) if _is_plain(path))
             elif _is_named_by_a_sweep(entry) and not entry.is_symlink() and RunDir.is_there(entry):
                 runs[entry] = None
             else:
                 kept[entry] = None
-    for run in runs:
-        _require_free(RunDir(run))
+    _require_all_free([*sweeps], [*runs])
     found = [_sorted(run) for run in runs]
     files = [*logs, *(path for own, _ in found for path in own)]
     kept |= dict.fromkeys(path for _, others in found for path in others)
@@ -92,7 +92,7 @@ def _is_run(folder: Path, place: str) -> bool:
         return True
     if not folder.exists():
         RunDir.open(place)  # which says what is there instead
-    is_sweep = (folder / "logs").is_dir() or any(is_base(path.parent.name) for path in folder.glob("*/config.json"))
+    is_sweep = (folder / LOGS).is_dir() or any(is_base(path.parent.name) for path in folder.glob("*/config.json"))
     if not is_sweep or folder.resolve() == RUNS.resolve() or not any(folder.glob("*/config.json")):
         raise _neither(folder, place)
     return False
@@ -110,6 +110,15 @@ def _neither(folder: Path, place: str) -> UsageError:
     else:
         hint = "only these are removed; rsgrpo ls lists what is there"
     return UsageError(f"{place} is neither a run nor a sweep", hint)
+
+
+def _require_all_free(sweeps: Sequence[Path], runs: Sequence[Path]) -> None:
+    for sweep in dict.fromkeys([*sweeps, *(run.parent for run in runs)]):
+        lock = sweep / LOGS / LOCK
+        if _is_plain(lock) and not free(lock):
+            raise LockedError(f"sweep {sweep.name} is at work; nothing was removed", "wait for it or stop it")
+    for run in runs:
+        _require_free(RunDir(run))
 
 
 def _require_free(run: RunDir) -> None:
@@ -163,8 +172,8 @@ def carry_out(planned: Removal, say: Callable[[str], None]) -> None:
         LockedError: If a process has taken one of the runs meanwhile; nothing is removed then.
     """
     with ExitStack() as held:
+        _require_all_free(planned.sweeps, planned.runs)
         for run in planned.runs:
-            _require_free(RunDir(run))
             held.enter_context(RunDir(run).lock(say))
         for path in planned.files:
             path.unlink(missing_ok=True)
@@ -172,8 +181,9 @@ def carry_out(planned: Removal, say: Callable[[str], None]) -> None:
             (run / LOCKS[0]).unlink(missing_ok=True)  # which holding it has made, where there was none
             _remove_empty(run)
     for folder in planned.sweeps:
-        if (folder / "logs").is_dir():
-            remove_if_empty(folder / "logs")
+        if (folder / LOGS).is_dir():
+            (folder / LOGS / LOCK).unlink(missing_ok=True)
+            remove_if_empty(folder / LOGS)
         remove_if_empty(folder)
 
 

@@ -4,6 +4,7 @@
       base-seed0-3f9a/     the base model: problems, rollouts of step 0, evaluation; shared by the cells below
       grpo-seed0/          a cell, a normal run directory
       logs/grpo-seed0.log  what its commands printed
+      logs/lock            held by the sweep while it works
 
 What is done is on disk alone, so the same command again does what is left, whatever ended it the last time.
 """
@@ -11,7 +12,8 @@ What is done is on disk alone, so the same command again does what is left, what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +21,10 @@ from pathlib import Path
 from rsgrpo_cli.artifacts import hash_json
 from rsgrpo_cli.config import Overrides, RunConfig, difference, override
 from rsgrpo_cli.config.sources import flat
+from rsgrpo_cli.disk import make_directory
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline import forking
+from rsgrpo_cli.run.locks import held_together
 from rsgrpo_cli.run.run_commands import command, trust_of
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.run_names import base_run_name
@@ -31,6 +35,7 @@ from rsgrpo_cli.studies.jobs import Job
 from rsgrpo_cli.tasks.sources import source_name
 from rsgrpo_cli.wording import AGAIN, again
 
+LOGS, LOCK = "logs", "lock"
 _ACCEPTS = re.compile(r"(?<=: )--(?:accept-changes|accept-inexact|force)\b")
 """Flags that the command of one run has and a sweep has not, where a hint gives nothing but the flag."""
 
@@ -184,7 +189,14 @@ class Sweep:
             results.write(self.kept / f"{run.name}.parquet", found)
 
     def _log(self, name: str) -> Path:
-        return self.place / "logs" / f"{name}.log"
+        return self.place / LOGS / f"{name}.log"
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keep its runs from being removed, also between two commands on one; other sweeps may work on them as well."""
+        make_directory(self.place / LOGS)
+        with held_together(self.place / LOGS / LOCK):
+            yield
 
 
 def as_begun(place: Path, cells: Sequence[Cell], kept: Path | None) -> list[Cell]:

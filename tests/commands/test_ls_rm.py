@@ -19,6 +19,7 @@ from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import CELL_METRICS
 from rsgrpo_cli.studies import removal
 from rsgrpo_cli.studies.results import Result
+from rsgrpo_cli.studies.sweep import Sweep
 from tests.conftest import Cli
 from tests.run_on_disk import new_run, write_step
 from tests.studies.test_groups import keep, result
@@ -174,6 +175,16 @@ def test_nobody_to_ask_is_a_refusal(cli: Cli, sweep: Path) -> None:
     assert "this would remove 3 runs (" in refused.err
     assert "--yes" in refused.err
     assert everything(sweep) == before
+
+
+def test_nothing_of_a_sweep_at_work_is_removed(cli: Cli, sweep: Path) -> None:
+    # Between two commands on a run nobody holds it, and the sweep goes on with it.
+    with Sweep(sweep, []).at_work(), Sweep(sweep, []).at_work():
+        for place in ("runs/s", "runs/s/beta4-seed0"):
+            refused = cli("rm", "-y", place)
+            assert (refused.code, "error: sweep s is at work; nothing was removed" in refused.err) == (1, True)
+        assert RunDir.is_there(sweep / "beta4-seed0")
+    assert (cli("rm", "-y", "runs/s").code, sweep.exists()) == (0, False)
 
 
 def test_a_run_at_work_is_not_removed_and_neither_is_its_sweep(cli: Cli, sweep: Path) -> None:

@@ -160,7 +160,7 @@ def test_the_runs_of_a_sweep_are_named_by_it(cli: Cli, trained: Path, tmp_path: 
 def test_a_base_model_that_fails_is_told_with_what_to_do_about_it(cli: Cli, tmp_path: Path) -> None:
     result = cli("sweep", *CELLS, "--model", tmp_path / "nowhere")
     assert result.code == 1
-    (base,) = (path.stem for path in (tmp_path / "runs/s/logs").iterdir())
+    (base,) = (path.stem for path in (tmp_path / "runs/s/logs").glob("*.log"))
     assert f"2 runs skipped: {base} failed: no model at '{tmp_path}/nowhere'" in result.out
     first, hint = result.err.splitlines()[-2:]
     assert first == f"error: 1 run failed: {base}: no model at '{tmp_path}/nowhere'"
