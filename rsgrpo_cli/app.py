@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from rsgrpo_cli import __version__
 from rsgrpo_cli.console import Output, close_stdout, open_streams, show, writing
-from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError
+from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError, first_line
 from rsgrpo_cli.wording import raised
 
 START, STAGES, RUNS, REPORTS = "To start with", "Stages, in order", "Runs", "Results"
@@ -208,9 +208,8 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:
         _debug(error)
-        first = str(error).splitlines()[0] if str(error) else ""
         hint = "this is a bug in rsgrpo; RSGRPO_DEBUG=1 shows where. What was finished is kept"
-        out.error(RsgrpoError(raised(type(error).__name__, first), hint))
+        out.error(RsgrpoError(raised(type(error).__name__, first_line(error, silent="")), hint))
         sys.exit(1)
 
 

@@ -91,3 +91,18 @@ class Interrupted(RsgrpoError, RuntimeError):
     """Stopped on request; everything finished so far is on disk."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException, silent: str | None = None) -> str:
+    """What an error says, in one line.
+
+    Args:
+        error: Any, also of other people's code.
+        silent: What to return for one without a message; None for the name of its class.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__ if silent is None else silent
+    # A heading says nothing without what stands below it.
+    shown = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return shown.rstrip(".")

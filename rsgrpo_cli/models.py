@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.bundled import bundled_model
 from rsgrpo_cli.config import ModelConfig
-from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError
+from rsgrpo_cli.errors import DataError, DependencyError, EngineError, MissingError, first_line
 from rsgrpo_cli.modeling import cuda, full_gpu
 from rsgrpo_cli.modeling.architectures import require_supported
 from rsgrpo_cli.modeling.companions import COMPANION_FILES, LEGAL_FILES, Companions, read_companions
-from rsgrpo_cli.modeling.model_errors import GIVE, MERGE, cannot_load, explained, first_line
+from rsgrpo_cli.modeling.model_errors import GIVE, MERGE, cannot_load, explained
 from rsgrpo_cli.modeling.prompt_tokens import encode_chat as encode_chat
 from rsgrpo_cli.modeling.special_tokens import spare_ids, stop_ids
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from rsgrpo_cli.engines.types import Generation
-from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.errors import EngineError, first_line
 from rsgrpo_cli.modeling.context_window import window_of
 from rsgrpo_cli.modeling.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel
@@ -76,7 +76,7 @@ def _check_sampling(lm: LanguageModel, draw: Draw, *, pads: bool) -> None:
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError, NotImplementedError) as error:
         if is_full(error):
             raise
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        reason = first_line(error)
         raise EngineError(f"{name} cannot be sampled by the hf engine: {reason}", _HINT) from error
     # In bfloat16 a few may be far apart for no fault: near a tie a token takes other experts.
     apart = float(differences.max() if lm.causal.dtype.itemsize >= 4 else differences.median())

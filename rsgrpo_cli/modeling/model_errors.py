@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rsgrpo_cli.bundled import BUNDLED_MODELS
-from rsgrpo_cli.errors import MissingError
+from rsgrpo_cli.errors import MissingError, first_line
 from rsgrpo_cli.git_lfs import is_pointer
 
 _BUNDLED = " or ".join(map(repr, BUNDLED_MODELS))
@@ -27,11 +27,3 @@ def explained(error: Exception) -> tuple[str, str]:
     if "trust_remote_code" in text or "custom code" in text:
         return "it brings code of its own", "rsgrpo runs no code from a model: choose one that transformers has"
     return f"there is no {reason} in its files" if isinstance(error, KeyError) else reason, GIVE
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    # A heading says nothing without what stands below it.
-    shown = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return shown.rstrip(".")

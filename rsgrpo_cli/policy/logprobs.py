@@ -14,7 +14,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig
 
-from rsgrpo_cli.errors import EngineError
+from rsgrpo_cli.errors import EngineError, first_line
 from rsgrpo_cli.modeling.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel, at_least_float32
 from rsgrpo_cli.policy.batches import Batch
@@ -109,7 +109,7 @@ def compile_body(lm: LanguageModel) -> None:
     except Exception as error:  # in the backward pass it is the compiler's own, which may be anything
         if is_full(error):
             raise
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        reason = first_line(error)
         hint = "look for a C++ compiler, empty its cache (TORCHINDUCTOR_CACHE_DIR), or leave model.compile off"
         raise EngineError(f"torch.compile failed: {reason}", hint) from error
     lm.causal.zero_grad(set_to_none=True)

@@ -11,7 +11,7 @@ import tempfile
 
 import torch
 
-from rsgrpo_cli.errors import EngineError, UsageError
+from rsgrpo_cli.errors import EngineError, UsageError, first_line
 from rsgrpo_cli.modeling.full_gpu import is_full
 from rsgrpo_cli.models import LanguageModel
 from rsgrpo_cli.policy.logprobs import check_head
@@ -41,7 +41,7 @@ def check_trainable(lm: LanguageModel) -> None:
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
         if is_full(error):
             raise
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        reason = first_line(error)
         raise EngineError(f"{type(lm.causal).__name__} cannot be trained here: {reason}", _OTHER_MODEL) from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rsgrpo_cli.errors import DataError, DependencyError, RsgrpoError, UsageError
+from rsgrpo_cli.errors import DataError, DependencyError, RsgrpoError, UsageError, first_line
 from rsgrpo_cli.report.sql_files import SOURCES, Files, table_of_runs
 from rsgrpo_cli.report.sql_views import VIEWS, View
 from rsgrpo_cli.run.run_dir import RunDir
@@ -123,7 +123,7 @@ class Database:
             self._files.check(source)
 
     def _refusal(self, error: Exception, views: Sequence[View]) -> RsgrpoError:
-        message = _first_line(error)
+        message = _told(error)
         if isinstance(error, self._duckdb.OutOfMemoryException):
             return DataError(f"the query needs too much memory: {message}", "select fewer columns, steps or runs")
         if isinstance(error, self._duckdb.PermissionException):
@@ -185,10 +185,9 @@ def _quoted(name: str) -> str:
     return name if re.fullmatch(r"\w+", name) else f'"{name}"'
 
 
-def _first_line(error: Exception) -> str:
+def _told(error: Exception) -> str:
     """DuckDB's message without its kind, and without the query, which whoever gave it knows."""
-    first = str(error).split("\n")[0]
-    return re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", first).rstrip(".!")
+    return re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", first_line(error)).rstrip(".!")
 
 
 def _duckdb() -> Any:

@@ -13,7 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.errors import UsageError, first_line
 from rsgrpo_cli.report.sql import Result
 
 FORMATS = ("table", "csv", "json", "parquet")
@@ -83,7 +83,7 @@ def write_parquet(result: Result, file: IO[bytes]) -> None:
             for batch in result.batches():
                 writer.write_batch(batch)
     except pa.ArrowNotImplementedError as error:
-        raise UsageError(f"Parquet cannot hold this: {str(error).splitlines()[0]}", "CAST that column") from error
+        raise UsageError(f"Parquet cannot hold this: {first_line(error)}", "CAST that column") from error
 
 
 def require_names(result: Result) -> None:

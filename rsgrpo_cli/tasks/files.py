@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rsgrpo_cli.errors import DataError
+from rsgrpo_cli.errors import DataError, first_line
 from rsgrpo_cli.tasks.chats import is_filled
 from rsgrpo_cli.tasks.contents import MARKS, content_of, one_per_line
 
@@ -216,8 +216,7 @@ def _is_of(path: str, columns: Sequence[str]) -> bool:
 def _unreadable(path: Path, error: Exception) -> DataError:
     if isinstance(error, OSError) and error.errno:
         return DataError(f"{path} cannot be read: {os.strerror(error.errno)}", "check its permissions and the disk")
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return DataError(f"{path} cannot be read as Parquet: {first}", "write the file again, or get it again")
+    return DataError(f"{path} cannot be read as Parquet: {first_line(error)}", "write the file again, or get it again")
 
 
 # -- JSONL ------------------------------------------------------------------------------------------------------------

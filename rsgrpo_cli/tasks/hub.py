@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rsgrpo_cli.errors import DataError, DependencyError, MissingError, UsageError
+from rsgrpo_cli.errors import DataError, DependencyError, MissingError, UsageError, first_line
 from rsgrpo_cli.tasks.chats import media_columns
 from rsgrpo_cli.tasks.files import BATCH_ROWS, Rows, is_data_file, no_rows, picked
 
@@ -144,7 +144,7 @@ def _explained(error: Exception, place: Place) -> Exception:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
-    name, first = place.repository, (str(error).splitlines() or [""])[0]
+    name, first = place.repository, first_line(error)
     if any(isinstance(link, ConnectionError) for link in chain) or "Couldn't find cache" in first:
         return MissingError(
             f"dataset {name} is not in the local cache and the Hub cannot be reached",
@@ -157,7 +157,7 @@ def _explained(error: Exception, place: Place) -> Exception:
         return UsageError(f"cannot load {name}: {first}", _choice(str(error), place))
     known = isinstance(error, OSError) or type(error).__module__.startswith(("datasets.", "huggingface_hub."))
     if known or unread:
-        deepest = (str(chain[-1]).splitlines() or [first])[0]
+        deepest = first_line(chain[-1], silent=first)
         return DataError(f"cannot read dataset {name}: {deepest}", _single_file(Path(name)))
     return error
 

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 
-from rsgrpo_cli.errors import EngineError, RsgrpoError
+from rsgrpo_cli.errors import EngineError, RsgrpoError, first_line
 from rsgrpo_cli.pipeline.ranks.torchrun import GAVE_UP, Joined, meet
 from rsgrpo_cli.wording import raised
 
@@ -60,7 +60,7 @@ def _told(rank: int, error: Exception) -> str:
     """A failure for the command. What is no `RsgrpoError` may only follow from another rank's end."""
     known = isinstance(error, RsgrpoError)
     if not isinstance(error, RsgrpoError):
-        first = next(iter(str(error).splitlines()), "")[:300]
+        first = first_line(error, silent="")[:300]
         error = EngineError(f"the update failed on rank {rank}: {raised(type(error).__name__, first)}")
     kind = type(error).__name__
     return json.dumps({"kind": kind, "message": error.message, "hint": error.hint, "known": known})

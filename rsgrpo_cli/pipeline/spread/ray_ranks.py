@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli import disk
-from rsgrpo_cli.errors import EngineError, RsgrpoError
+from rsgrpo_cli.errors import EngineError, RsgrpoError, first_line
 from rsgrpo_cli.pipeline.ranks.launcher import Launched
 from rsgrpo_cli.pipeline.ranks.rank import LONGEST_WAIT, Place
 from rsgrpo_cli.pipeline.ranks.rank_process import took_part
@@ -91,7 +91,7 @@ class RayRanks(Launched):
             fit()
         except Exception as error:  # its own have no base in common
             self._failed = dict.fromkeys(getattr(error, "worker_failures", {}), 1)
-            self._broken = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            self._broken = first_line(error)
 
     def _ended(self) -> dict[int, int] | None:
         return None if self._thread.is_alive() else self._failed

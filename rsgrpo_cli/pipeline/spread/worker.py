@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from rsgrpo_cli.artifacts import package_versions, read_lineage, read_table, write_table
 from rsgrpo_cli.console import Output
-from rsgrpo_cli.errors import EngineError, MissingError, RsgrpoError, StaleError
+from rsgrpo_cli.errors import EngineError, MissingError, RsgrpoError, StaleError, first_line
 from rsgrpo_cli.pipeline.gpu_memory import free_memory
 from rsgrpo_cli.pipeline.grading import grade
 from rsgrpo_cli.pipeline.role import Role
@@ -113,7 +113,8 @@ class PartWorker:
             return Failed(self.name, error, final)
         except Exception as error:
             traceback.print_exc()
-            return Failed(self.name, EngineError(raised(type(error).__name__, _first_line(error))), False)
+            message = raised(type(error).__name__, first_line(error, silent="")[:300])
+            return Failed(self.name, EngineError(message), False)
 
     def close(self) -> None:
         """Free what it holds."""
@@ -229,7 +230,3 @@ class PartWorker:
                 f"{self.host} sees other {what} in {path}: {found}, not {wanted}",
                 "the run has to be on a file system that all machines share",
             )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or "no message").strip().split("\n")[0][:300]
