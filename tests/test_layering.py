@@ -40,13 +40,13 @@ LAYERS = {
     "estimators": "errors user_code user_function wording workers",
     "modeling": "bundled errors git_lfs schemas wording",
     "models": "bundled config errors float64 modeling",
-    "engines": "activity config errors modeling models probe seeding wording",
+    "engines": "activity config errors modeling models probe seeding wording workers",
     "policy": "activity config core errors modeling models probe seeding",
     # Stages know no paths; a run on disk knows no stages; the pipeline joins the two.
     "stages": "config core engines errors part_names policy rewards schemas seeding tasks wording",
     "run": "artifacts config disk errors footers part_names schemas tasks wording",
     "pipeline": "activity artifacts bundled config console core disk engines errors estimators health modeling models"
-    " policy probe rewards run schemas stages tasks wording",
+    " policy probe rewards run schemas stages tasks wording workers",
     "planning": "activity bundled config console engines errors modeling models policy stages tasks wording",
     # What reads runs and changes none, but for sweeps.
     "api": "artifacts config errors run schemas tasks",

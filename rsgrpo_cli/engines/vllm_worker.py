@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
-import time
 from typing import Any
+
+from rsgrpo_cli.workers.worker import end_with
 
 OWNED = "RSGRPO_OWNS_VLLM"
 """Set in the environment of the processes that belong to an engine of ours."""
-_PARENT_CHECK_SECONDS = 1.0
 
 
 class PolicyLoader:
@@ -40,10 +38,4 @@ def end_with_parent() -> None:
     """
     parent = multiprocessing.parent_process()
     if OWNED in os.environ and parent is not None and parent.pid is not None:
-        threading.Thread(target=_follow, args=(parent.pid,), daemon=True).start()
-
-
-def _follow(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
+        end_with(parent.pid)

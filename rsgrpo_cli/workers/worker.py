@@ -30,7 +30,7 @@ from typing import Any, TypedDict
 
 _MESSAGE_CHARS = 500
 _PR_SET_PDEATHSIG = 1
-_PARENT_CHECK_SECONDS = 1.0
+_PARENT_CHECK_SECONDS = 0.5
 _BATCH_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 PARENT_SIGNALS = frozenset({signal.SIGINT, *_BATCH_SIGNALS})
 """Ctrl-C, and what batch systems send to every process of a job. The parent decides what it means; a worker goes on."""
@@ -110,7 +110,7 @@ def _confine(start: Start) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     if start["die_with_parent"] and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_end_with, args=(start["parent"],), daemon=True).start()
+    end_with(start["parent"])
 
 
 def _ignore_parent_signals() -> None:
@@ -138,8 +138,12 @@ def _let_forks_be_terminated() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process once its parent is gone, also where the main thread is busy and the kernel sends no signal."""
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)

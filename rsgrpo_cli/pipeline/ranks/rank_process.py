@@ -9,15 +9,12 @@ import json
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
 
 from rsgrpo_cli.errors import EngineError, RsgrpoError, first_line
 from rsgrpo_cli.pipeline.ranks.torchrun import GAVE_UP, Joined, meet
 from rsgrpo_cli.wording import raised
-
-_PARENT_CHECK_SECONDS = 0.5
+from rsgrpo_cli.workers.worker import end_with
 
 
 def main() -> None:
@@ -25,7 +22,7 @@ def main() -> None:
     log, parent = sys.argv[1], int(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):  # a polite stop lets the update finish
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    end_with(parent)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
@@ -64,12 +61,6 @@ def _told(rank: int, error: Exception) -> str:
         error = EngineError(f"the update failed on rank {rank}: {raised(type(error).__name__, first)}")
     kind = type(error).__name__
     return json.dumps({"kind": kind, "message": error.message, "hint": error.hint, "known": known})
-
-
-def _follow(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

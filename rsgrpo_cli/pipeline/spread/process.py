@@ -6,11 +6,9 @@ import faulthandler
 import os
 import signal
 import sys
-import threading
-import time
 from multiprocessing.connection import Connection
 
-_PARENT_CHECK_SECONDS = 1.0
+from rsgrpo_cli.workers.worker import end_with
 
 
 def main(descriptor: int) -> None:
@@ -19,7 +17,7 @@ def main(descriptor: int) -> None:
     os.set_inheritable(descriptor, False)  # what an engine starts must not keep the connection open
     connection = Connection(descriptor)
     opening, number, parent = connection.recv()
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)  # also in the middle of a part: another driver may be at work then
 
     from rsgrpo_cli.pipeline.spread.worker import PartWorker, log_of, write_to
 
@@ -31,13 +29,6 @@ def main(descriptor: int) -> None:
             connection.send(worker.do(connection.recv()))
     except (EOFError, OSError):  # the driver has closed its end, or is gone
         worker.close()
-
-
-def _end_with(parent: int) -> None:
-    """End this process once its parent is gone, also in the middle of a part: another driver may be at work then."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
