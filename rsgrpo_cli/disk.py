@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import IO
 
-from rsgrpo_cli.errors import ArtifactError
+from rsgrpo_cli.errors import ArtifactError, UsageError
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
 """What a file system says that has no locks."""
@@ -235,6 +235,26 @@ def workshop(place: Path) -> Iterator[Path]:
         os.close(descriptor)
         if folder.exists():
             shutil.rmtree(folder)  # this process made it a moment ago, under a name of its own
+
+
+def is_free(target: Path) -> bool:
+    """Whether there is nothing at `target` but, at most, an empty directory."""
+    return not target.exists() or (target.is_dir() and not any(target.iterdir()))
+
+
+def publish(partial: Path, target: Path, hint: str) -> None:
+    """Give a complete directory its name; in place of an empty one, if there is one.
+
+    Raises:
+        UsageError: With `hint`, if something has come there since it was free.
+    """
+    try:
+        os.replace(partial, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise UsageError(f"{target} was created by another command in the meantime", hint) from error
+    sync_directory(target.parent)
 
 
 def clear_leftovers(place: Path, names: Iterable[str]) -> None:

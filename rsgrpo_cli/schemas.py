@@ -5,12 +5,19 @@ A change here is a new `version`: files of another version are refused, not gues
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 KEYS = ("group_id", "sample_index")
 """One completion. `group_id` is "<step>:<prompt_id>" in training and the prompt_id in an evaluation."""
+
+
+def key_of(row: Mapping[str, Any]) -> tuple[str, int]:
+    """Which completion a row is about."""
+    return row["group_id"], row["sample_index"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.pipeline import evaluation, preparation
 from rsgrpo_cli.pipeline.evaluation import Request
 from rsgrpo_cli.pipeline.grading import Grading, Rules, grading_of
-from rsgrpo_cli.pipeline.regrading import key_of
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.rewards.registry import ONLY_TASK
 from rsgrpo_cli.rewards.shaping import CORRECTNESS
@@ -33,7 +32,7 @@ from rsgrpo_cli.run.staleness import (
     require_own,
 )
 from rsgrpo_cli.run.step_dir import Step, rewards_of
-from rsgrpo_cli.schemas import AUDIT, KEYS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY
+from rsgrpo_cli.schemas import AUDIT, KEYS, PROMPTS, REWARDS, ROLLOUTS, SUMMARY, key_of
 
 
 def audit(session: Session, step: int, cfg: ScoreConfig, *, tag: str | None = None) -> pa.Table:

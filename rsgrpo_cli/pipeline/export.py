@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -40,7 +38,7 @@ def require_free(target: Path) -> None:
     Raises:
         UsageError: If there is something at `target`.
     """
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    if not disk.is_free(target):
         raise UsageError(f"{target} exists and is not an empty directory", "choose another with --out, or remove it")
 
 
@@ -78,7 +76,7 @@ def export(run: RunDir, version: int, checkpoint: Path, target: Path, *, merge: 
         (folder / "README.md").write_text(card, encoding="utf-8")
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         disk.sync_files(folder)
-        _publish(folder, target)
+        disk.publish(folder, target, "choose another with --out")
     disk.clear_leftovers(target, names)
     return target
 
@@ -96,18 +94,6 @@ def _fill(run: RunDir, checkpoint: Path, folder: Path, *, merge: bool) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(checkpoint / name, folder / name)
     _name_base(folder / "adapter_config.json", config)
-
-
-def _publish(folder: Path, target: Path) -> None:
-    try:
-        os.replace(folder, target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise
-        raise UsageError(
-            f"{target} was created by another command in the meantime", "choose another with --out"
-        ) from error
-    disk.sync_directory(target.parent)
 
 
 def _name_base(path: Path, config: RunConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -99,7 +98,7 @@ def fork(source: RunDir, step: int, target: Path, overrides: Overrides, leave: R
         note = {"inexact": inexact} if inexact else {}
         write_json(partial / "config.json", config_file.content(config, origin | note))
         names = [path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()]
-        _publish(partial, target)
+        disk.publish(partial, target, "choose another name")
     disk.clear_leftovers(target, names)
     return RunDir(target)
 
@@ -169,18 +168,8 @@ def _require_free(target: Path) -> None:
     RunDir.require_name(target)
     if RunDir.is_there(target):
         raise UsageError(f"{target} is a run already", "choose another name")
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+    if not disk.is_free(target):
         raise UsageError(f"{target} exists and is not a run", "choose another name")
-
-
-def _publish(partial: Path, target: Path) -> None:
-    try:
-        os.replace(partial, target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise
-        raise UsageError(f"{target} was created by another command in the meantime", "choose another name") from error
-    disk.sync_directory(target.parent)
 
 
 def _share(source: RunDir, step: int, folder: Path, *, rollouts: bool, evaluations: bool) -> None:

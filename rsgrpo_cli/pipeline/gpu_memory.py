@@ -7,8 +7,10 @@ import sys
 
 
 def free_memory() -> None:
-    """Give the GPU memory that torch keeps for later back to whoever else needs it."""
+    """Free what nothing uses any more, also the GPU memory that torch keeps for later: others may need it."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
-        gc.collect()
+    if torch is None:
+        return
+    gc.collect()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -19,7 +19,7 @@ from rsgrpo_cli.pipeline.stage import Outcome, run_stage
 from rsgrpo_cli.rewards.types import Status
 from rsgrpo_cli.run.staleness import Freshness, require_fresh
 from rsgrpo_cli.run.step_dir import Step, rewards_of
-from rsgrpo_cli.schemas import KEYS, REWARDS
+from rsgrpo_cli.schemas import REWARDS, key_of
 from rsgrpo_cli.stages import score as score_stage
 
 
@@ -100,8 +100,3 @@ def _regraded(path: Path, step: Step, grading: Grading, statuses: Collection[str
     rows = [again.get(key_of(row), row) for row in rewards.to_pylist()]
     made = pa.Table.from_pylist(rows, schema=REWARDS.schema)
     return None if made.equals(rewards) else made
-
-
-def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
-    """The key of a completion."""
-    return tuple(row[name] for name in KEYS)

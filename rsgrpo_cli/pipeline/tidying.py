@@ -6,7 +6,6 @@ steps, and all of a step that is not done. The best evaluated checkpoint stays t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,11 @@ from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.pipeline.keeping import best, remove_checkpoint
 from rsgrpo_cli.run import manifests
 from rsgrpo_cli.run.locks import free
-from rsgrpo_cli.run.policies import require_whole
+from rsgrpo_cli.run.policies import require_whole, updates_with_tags
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.step_dir import part_files, with_policy
 from rsgrpo_cli.schemas import POLICY_LOGPROBS, ROLLOUTS
 from rsgrpo_cli.wording import counted, plural
-
-_TAGGED = re.compile(r"([0-9]{6,9})\.([A-Za-z0-9_][A-Za-z0-9_.-]*)")
-"""The directory of a policy that an update with a tag made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +106,7 @@ def _checkpoints(run: RunDir, out: Output) -> list[Candidate]:
 
 def tagged_policies(run: RunDir) -> list[str]:
     """The policies that updates with a tag made, as far as they have a checkpoint: 4.beta8."""
-    found = (_TAGGED.fullmatch(path.name) for path in sorted((run.path / "checkpoints").glob("*.*")))
-    names = [f"{int(name[1])}.{name[2]}" for name in found if name]
+    names = [f"{step + 1}.{tag}" for step, tag in updates_with_tags(run)]
     return [name for name in names if _is_complete(run, name)]
 
 

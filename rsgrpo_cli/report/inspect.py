@@ -21,7 +21,7 @@ from rsgrpo_cli.run.run_commands import command
 from rsgrpo_cli.run.run_dir import WHOLE, RunDir
 from rsgrpo_cli.run.staleness import stale_evaluation, stale_inputs
 from rsgrpo_cli.run.step_dir import Parts, Step, part_files, rewards_of, steps_there, with_policy
-from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS
+from rsgrpo_cli.schemas import PROMPTS, ROLLOUTS, key_of
 
 
 def follow(run_name: str | None, prompt: str | None, step: int | None, tag: str | None = None) -> dict[str, Any]:
@@ -272,8 +272,8 @@ def _completions(run: RunDir, step: int, prompt_id: str, tag: str | None, found:
             "completion_ids": row["completion_ids"],
             "sampling_logprobs": row["sampling_logprobs"],
         }
-        | {name: graded.get(_key(row), {}).get(name) for name in ("reward", "reward_status", "extracted_answer")}
-        | {name: compared.get(_key(row), {}).get(name) for name in ("advantage", "group_mean", "group_status")}
+        | {name: graded.get(key_of(row), {}).get(name) for name in ("reward", "reward_status", "extracted_answer")}
+        | {name: compared.get(key_of(row), {}).get(name) for name in ("advantage", "group_mean", "group_status")}
         for row in rows
     ]
 
@@ -291,14 +291,10 @@ def total(logprobs: list[float | None]) -> float | None:
     return sum(known) if len(known) == len(logprobs) else None
 
 
-def _key(row: dict[str, Any]) -> tuple[str, int]:
-    return row["group_id"], row["sample_index"]
-
-
 def _by_key(artifact: Parts, rows: list[dict[str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
     if not artifact or not rows:
         return {}
-    return {_key(row): row for row in _rows(artifact.table(), "group_id", rows[0]["group_id"])}
+    return {key_of(row): row for row in _rows(artifact.table(), "group_id", rows[0]["group_id"])}
 
 
 def _rows(table: pa.Table, column: str, value: str) -> list[dict[str, Any]]:

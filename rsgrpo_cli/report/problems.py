@@ -19,7 +19,7 @@ from rsgrpo_cli.rewards import verdicts
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.staleness import GRADED, SAMPLED, evaluation_parts
 from rsgrpo_cli.run.step_dir import Step, make_first, part_files, rewards_of, steps_there
-from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS
+from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS, key_of
 
 COLUMNS = ["group_id", "sample_index", "prompt_id", "finish_reason"]
 GRADES = ["group_id", "sample_index", "reward", "reward_status", "extracted_answer"]
@@ -126,7 +126,7 @@ def problems(source: Source, search: str | None = None) -> list[dict[str, Any]]:
         search: Only those that have this in their id, text or answer, or in a completion; case does not matter.
     """
     sampled = _joined(source.rollouts, ROLLOUTS, [*COLUMNS, *(["completion"] if search else [])])
-    graded = {_key(row): row for row in _judged(source.rewards)}
+    graded = {key_of(row): row for row in _judged(source.rewards)}
     texts = {row["prompt_id"]: row for row in read_table(source.prompts, PROMPTS).to_pylist()}
     rows: dict[str, dict[str, Any]] = {}
     wanted = search.casefold() if search else ""
@@ -134,7 +134,7 @@ def problems(source: Source, search: str | None = None) -> list[dict[str, Any]]:
     for sample in sampled:
         prompt_id = sample["prompt_id"]
         row = rows.setdefault(prompt_id, _empty(prompt_id, texts.get(prompt_id, {}), graded=bool(source.rewards)))
-        _count(row, sample, graded.get(_key(sample), {}))
+        _count(row, sample, graded.get(key_of(sample), {}))
         if wanted and wanted in sample["completion"].casefold():
             hits.add(prompt_id)
     made = [_finished(row) for row in rows.values()]
@@ -191,10 +191,6 @@ def _finished(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"reward_mean": sum(rewards) / len(rewards) if rewards else None}
 
 
-def _key(row: Mapping[str, Any]) -> tuple[str, int]:
-    return row["group_id"], row["sample_index"]
-
-
 def completions(source: Source, prompt: str | None) -> dict[str, Any]:
     """A problem with its completions, as `inspect.follow` has them; here of an evaluation.
 
@@ -210,13 +206,13 @@ def completions(source: Source, prompt: str | None) -> dict[str, Any]:
     if row is None:
         hint = f"they go from {texts[0]['prompt_id']} to {texts[-1]['prompt_id']}" if texts else ""
         raise UsageError(f"{source.label} has no problem {prompt!r}", hint)
-    graded = {_key(one): one for one in _of_prompt(source.rewards, REWARDS, "group_id", row["prompt_id"])}
+    graded = {key_of(one): one for one in _of_prompt(source.rewards, REWARDS, "group_id", row["prompt_id"])}
     found = _of_prompt(source.rollouts, ROLLOUTS, "prompt_id", row["prompt_id"])
     names = ("sample_index", "policy_version", "completion", "finish_reason", "completion_ids", "sampling_logprobs")
     made = [
         {name: one[name] for name in names}
         | {"tokens": len(one["completion_ids"]), "logprob": total(one["sampling_logprobs"])}
-        | {name: graded.get(_key(one), {}).get(name) for name in GRADES[2:]}
+        | {name: graded.get(key_of(one), {}).get(name) for name in GRADES[2:]}
         for one in sorted(found, key=lambda one: one["sample_index"])
     ]
     kept = {name: row[name] for name in ("prompt_id", "task", "messages", "ground_truth")}

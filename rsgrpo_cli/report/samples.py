@@ -9,7 +9,7 @@ from typing import Any
 from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.step_dir import rewards_of
-from rsgrpo_cli.schemas import KEYS, REWARDS, ROLLOUTS
+from rsgrpo_cli.schemas import KEYS, REWARDS, ROLLOUTS, key_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _pair(run: RunDir, step: int, graded: list[dict[str, Any]], part: str) -> tu
 
 
 def _sampled(step: int, row: dict[str, Any], texts: dict[tuple[str, int], tuple[str, str]]) -> Sampled:
-    prompt_id, completion = texts[row["group_id"], row["sample_index"]]
+    prompt_id, completion = texts[key_of(row)]
     return Sampled(step, prompt_id, completion, row["extracted_answer"], row["reward_status"], row["reward"])
 
 
@@ -81,7 +81,7 @@ def _differ(ends: tuple[dict[str, Any], dict[str, Any]]) -> bool:
 
 def _texts(run: RunDir, step: int, part: str, rows: Iterable[dict[str, Any]]) -> dict[tuple[str, int], tuple[str, str]]:
     """Prompt and text of some completions of a part."""
-    wanted = {(row["group_id"], row["sample_index"]) for row in rows}
+    wanted = {key_of(row) for row in rows}
     table = read_table(run.rollouts(step) / part, ROLLOUTS, [*KEYS, "prompt_id", "completion"])
     keys = zip(*(table[key].to_pylist() for key in KEYS), strict=True)
     places = {key: place for place, key in enumerate(keys) if key in wanted}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rsgrpo_cli.config import RunConfig
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.modeling import cuda
+from rsgrpo_cli.pipeline.gpu_memory import free_memory
 from rsgrpo_cli.pipeline.ranks import rank_order
 from rsgrpo_cli.pipeline.ranks.rank_order import Order
 from rsgrpo_cli.wording import counted
@@ -71,7 +71,7 @@ def train_rank(folder: Path, place: Place) -> None:
         rank_order.write_table(metrics, folder, rank_order.METRICS)
     ranks.gather(None)  # nobody goes before everything is written
     del policy
-    _free_memory()
+    free_memory()
 
 
 def _update(policy: Policy, config: RunConfig, order: Order, folder: Path) -> pa.Table:
@@ -140,11 +140,3 @@ def check_gpus(wanted: int, there: int) -> None:
             f"{wanted} ranks need as many GPUs, and this machine has {gpus}",
             f"--ranks {max(there, 1)}, or --device cpu, or more machines: torchrun (docs/scaling.md)",
         )
-
-
-def _free_memory() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

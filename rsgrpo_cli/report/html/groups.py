@@ -18,7 +18,7 @@ from rsgrpo_cli.report.tokens import trainers_numbers
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.staleness import Freshness
 from rsgrpo_cli.run.step_dir import Step, stage_command
-from rsgrpo_cli.schemas import KEYS, POLICY_LOGPROBS, PROMPTS
+from rsgrpo_cli.schemas import KEYS, POLICY_LOGPROBS, PROMPTS, key_of
 from rsgrpo_cli.wording import counted, plural, verb
 
 STEPS_SHOWN = 5
@@ -80,7 +80,7 @@ class Groups:
         groups: dict[str, list[Row]] = defaultdict(list)
         for row, graded, compared in zip(rows, rewards, advantages, strict=True):
             row |= graded | compared
-            row |= trained.get((row["group_id"], row["sample_index"]), {"policy_logprobs": [], "entropies": []})
+            row |= trained.get(key_of(row), {"policy_logprobs": [], "entropies": []})
             groups[row["group_id"]].append(row)
         return sorted(groups.values(), key=_interest)
 

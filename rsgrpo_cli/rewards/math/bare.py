@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from rsgrpo_cli.rewards.math.reward import judgement
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
-from rsgrpo_cli.workers.pool import DEFAULT_MEMORY_LIMIT_BYTES, Done, Raised, TimedOut, WorkerPool
+from rsgrpo_cli.workers.pool import DEFAULT_MEMORY_LIMIT_BYTES, WorkerPool
 
 _HANDLER = "rsgrpo_cli.rewards.math.bare:verify_bare"
 _READ_CHARS = 200_000
@@ -38,7 +39,7 @@ class BareReward:
         jobs = [(sample.ground_truth, sample.completion[-_READ_CHARS:]) for sample in samples]
         distinct = list(dict.fromkeys(jobs))
         outcomes = dict(zip(distinct, self._pool.map(distinct), strict=True))
-        statuses = [_status(outcomes[job]) for job in jobs]
+        statuses = [judgement(outcomes[job]) for job in jobs]
         return [Verdict(float(status is Status.OK), status) for status in statuses]
 
     def check_ground_truth(self, ground_truths: Sequence[str]) -> list[str | None]:
@@ -48,13 +49,3 @@ class BareReward:
     def close(self) -> None:
         """End the worker processes."""
         self._pool.close()
-
-
-def _status(outcome: object) -> Status:
-    match outcome:
-        case Done(value):
-            return Status.OK if value else Status.WRONG
-        case TimedOut() | Raised("TimeoutException"):
-            return Status.TIMEOUT
-        case _:
-            return Status.ERROR

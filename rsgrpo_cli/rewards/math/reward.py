@@ -112,7 +112,7 @@ class MathReward:
         wanted = dict.fromkeys(attempt.pair for attempt in attempts if attempt.pair and attempt.status is None)
         known = {pair: self._memo[pair] for pair in wanted if pair in self._memo}
         new = [pair for pair in wanted if pair not in known]
-        known |= zip(new, map(_judgement, self._pool.map(new)), strict=True)
+        known |= zip(new, map(judgement, self._pool.map(new)), strict=True)
         for pair, status in known.items():
             if status in _NO_VERDICT and pair not in self._failed and pair not in self._memo:
                 self._failed[pair] = None
@@ -186,7 +186,8 @@ def _status(attempt: _Attempt, known: dict[Pair, Status]) -> Status:
     return known[attempt.pair]
 
 
-def _judgement(outcome: Outcome) -> Status:
+def judgement(outcome: Outcome) -> Status:
+    """What comparing two answers in a worker process came to."""
     match outcome:
         case Done(value):
             return Status.OK if value else Status.WRONG

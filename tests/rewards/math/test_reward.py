@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from rsgrpo_cli.rewards.math.reward import MathReward, _judgement, _read_once
+from rsgrpo_cli.rewards.math.reward import MathReward, _read_once, judgement
 from rsgrpo_cli.rewards.types import Sample, Status, Verdict
 from rsgrpo_cli.workers.pool import Died, Done, Job, Outcome, TimedOut
 
@@ -143,7 +143,7 @@ def test_a_pair_that_failed_once_is_tried_once_more(failure: Outcome) -> None:
     reward, sample = MathReward(workers=1, deadline=5.0), Sample(r"\boxed{\sqrt{12}}", r"2\sqrt{3}")
     failing = _Failing(failure)
     reward._pool = failing  # type: ignore[assignment]
-    assert [reward([sample])[0].status for _ in range(4)] == [_judgement(failure)] * 4
+    assert [reward([sample])[0].status for _ in range(4)] == [judgement(failure)] * 4
     assert len(failing.jobs) == 2
     reward = MathReward(workers=1, deadline=5.0)
     for pool in (_Failing(failure), _Counting()):
