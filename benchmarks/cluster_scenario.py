@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rsgrpo_cli.planning import step_time
 from rsgrpo_cli.planning.footprint import Decoder, Precision
 from rsgrpo_cli.planning.machine import Machine
 from rsgrpo_cli.planning.ranks import rank_facts, rank_footprint
-from rsgrpo_cli.planning.scaled_step import Layout, StepTime, Work, equal_parts, step_of
+from rsgrpo_cli.planning.scaled_step import Layout, StepTime, Work, step_of
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.step_dir import part_files
 from rsgrpo_cli.schemas import ROLLOUTS
@@ -74,6 +75,11 @@ def run_lengths(run: Path) -> Draw:
 
 
 # -- a step -----------------------------------------------------------------------------------------------------------
+
+
+def equal_parts(completions: int, part: int) -> list[int]:
+    """Completions of each part, the last one with what is left."""
+    return [min(part, completions - at * part) for at in range(ceil(completions / part))]
 
 
 class Simulation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from cluster_scenario import (
     PROMPT_TOKENS,
     Draw,
     Simulation,
+    equal_parts,
     fewest_ranks,
 )
 
@@ -27,7 +29,7 @@ from rsgrpo_cli.console import size
 from rsgrpo_cli.planning import step_time
 from rsgrpo_cli.planning.footprint import BFLOAT16, FLOAT32, Precision, trained_parameters
 from rsgrpo_cli.planning.machine import Machine
-from rsgrpo_cli.planning.scaled_step import equal_parts
+from rsgrpo_cli.planning.scaled_step import CHECKPOINT, UPDATE, StepTime
 from rsgrpo_cli.stages.rollout import PART_COMPLETIONS
 
 GPUS, PROMPTS, PARTS = (1, 8, 64, 256, 1024), (512, 2048, 8192), (64, 128, 256, 512, 1024, 2048)
@@ -164,7 +166,13 @@ def step_rows(made: Simulation, precision: Precision) -> Rows:
             found = made.step(name, MOST, gpus, precision)
             phases = [seconds(taken) for taken in found.phases.values()]
             first = f"{found.first_limit}, {found.limit_share:.0%}"
-            yield [name, f"{gpus:,}", *phases, seconds(found.total), first, seconds(found.asynchronous)]
+            yield [name, f"{gpus:,}", *phases, seconds(found.total), first, seconds(asynchronous(found))]
+
+
+def asynchronous(step: StepTime) -> float:
+    """Seconds of a step if samplers with as many GPUs of their own were a step ahead: the longer of the two sides."""
+    updating = step.phases[UPDATE] + step.phases[CHECKPOINT]
+    return max(updating, step.total - updating)
 
 
 def file_rows(made: Simulation) -> Rows:
@@ -173,21 +181,37 @@ def file_rows(made: Simulation) -> Rows:
     for prompts in PROMPTS:
         completions, tokens = prompts * GROUP, made.lengths(prompts).sum()
         operations = len(equal_parts(completions, PART_COMPLETIONS)) * machine.part_operations
-        cores = step_time.scoring_cores(completions, made.sampling(MODEL, prompts, 64).end / 10, machine)
+        cores = scoring_cores(completions, made.sampling(MODEL, prompts, 64).end / 10, machine)
         written = [f"{tokens / 1e6:.0f} M", size(int(tokens * machine.parquet)), f"{operations:,.0f}"]
         yield [f"{prompts:,}", f"{completions:,}", *written, seconds(operations / machine.file_operations), f"{cores}"]
+
+
+def scoring_cores(completions: int, seconds: float, machine: Machine) -> int:
+    """Cores that grade so many completions in so many seconds."""
+    return ceil(completions / (machine.verdicts * seconds))
 
 
 def failure_rows(made: Simulation) -> Rows:
     """What failures cost, and how often a GPU may fail."""
     for part in PARTS:
         longest = max(made.parts(MODEL, MOST, part))
-        lost = step_time.lost_share(longest, made.machine, gpus=MODELS[MODEL][1])
+        lost = lost_share(longest, made.machine, gpus=MODELS[MODEL][1])
         every = made.machine.failure_hours * lost / LOST
         found = made.sampling(MODEL, MOST, 64, part, failures=every * 3600)
         down = found.lost + found.failures * made.machine.start
         told = "a part fails 3 times" if found.stopped else f"{down / (down + found.worked):.1%} lost"
         yield [f"{part:,}", seconds(longest), f"{lost:.1e}", f"{every * 60:,.0f} min", told]
+
+
+def lost_share(seconds: float, machine: Machine, *, gpus: int) -> float:
+    """Share of a sampler's time that failures cost: half a part on average, and a new start.
+
+    Args:
+        seconds: Of a part.
+        machine: As assumed.
+        gpus: Of the sampler.
+    """
+    return (seconds / 2 + machine.start) * gpus / (machine.failure_hours * 3600)
 
 
 def seconds(value: float) -> str:

@@ -22,9 +22,10 @@ from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.policy.batches import Batch, assemble
 from rsgrpo_cli.policy.checkpoints import open_policy, save_checkpoint, save_complete_model
 from rsgrpo_cli.policy.experience import Experience
-from rsgrpo_cli.policy.optimize import completion_logprobs, optimizer_step
+from rsgrpo_cli.policy.optimize import optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.states import can_share, distance, read_joined, read_shared
+from tests.logprobs import completion_logprobs
 
 TOLERANCE = 1e-5
 """Nats per token, beside a share of 1e-5 of the number itself."""

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from cluster_measured import SECONDS, waits
 from cluster_model import Outcome, Site, simulate
-from cluster_scenario import assumed_lengths, run_lengths
+from cluster_scenario import assumed_lengths, equal_parts, run_lengths
+from cluster_tables import asynchronous, lost_share, scoring_cores
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scaling_page import PAGE, made
 
+from rsgrpo_cli.planning.machine import Machine
+from rsgrpo_cli.planning.scaled_step import CHECKPOINT, SAMPLING, SCORING, UPDATE, StepTime
 from tests.conftest import Cli
 
 PARTS = st.lists(st.integers(1, 50), min_size=1, max_size=30)
@@ -142,3 +145,13 @@ def test_how_long_parts_wait_is_known_beforehand(cli: Cli, tmp_path: Path, monke
     expected = waits(tmp_path / "runs" / "x" / "steps" / "000000" / "rollouts")
     assert len(expected) == 2  # 32 prompts and 8
     assert [seconds for seconds in waited if seconds > 0.5] == pytest.approx(expected)
+
+
+def test_the_tables_by_hand() -> None:
+    assert equal_parts(1030, 512) == [512, 512, 6]
+    assert asynchronous(StepTime({SAMPLING: 70, SCORING: 30, UPDATE: 90, CHECKPOINT: 8}, {}, {})) == 100
+    assert asynchronous(StepTime({SAMPLING: 70, SCORING: 10, UPDATE: 90, CHECKPOINT: 8}, {}, {})) == 98
+    assert scoring_cores(1001, 1, Machine().known("by hand", verdicts=100)) == 11
+    # Half of 80 s, and 60 s to start, every 100,000 s
+    failing = Machine().known("by hand", failure_hours=100_000 / 3600, start=60)
+    assert lost_share(80, failing, gpus=1) == pytest.approx(1e-3)

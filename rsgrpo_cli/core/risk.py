@@ -55,7 +55,7 @@ def prompt_weight(estimator: Callable[[FloatArray], FloatArray], p_Q: ArrayLike,
 
     The expected update on 0/1 rewards is W(p) grad p, so this one curve tells what any estimator does to them: constant
     for `dr_grpo`, k (1-p)^(k-1) for an unbiased pass@k, 1/p for `max_rl` up to the finite group. Computed as the sum
-    over m of Bin(G-1, p)(m) [A+(m+1) - A-(m)], the same without a division by p.
+    over m of Bin(G-1, p)(m) [A+(m+1) - A-(m)], the same without a division by p. `scripts/estimator_page.py` draws it.
 
     Args:
         estimator: Takes groups (P, G) of 0/1 rewards, returns advantages (P, G) in the mean convention.

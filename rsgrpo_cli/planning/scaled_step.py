@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from rsgrpo_cli.planning import footprint, step_time
 from rsgrpo_cli.planning.footprint import FLOAT32, Decoder, Precision
@@ -100,12 +99,6 @@ class StepTime:
         return sum(self.phases.values())
 
     @property
-    def asynchronous(self) -> float:
-        """The same if samplers with as many GPUs of their own were a step ahead: the longer of the two sides."""
-        updating = self.phases[UPDATE] + self.phases[CHECKPOINT]
-        return max(updating, self.total - updating)
-
-    @property
     def first_limit(self) -> str:
         """The largest of `fixed`: what saturates first."""
         return max(self.fixed, key=lambda name: self.fixed[name])
@@ -173,8 +166,3 @@ def _moved(machine: Machine, work: Work, trained: float, nodes: int) -> dict[str
         "received by a rank": work.received,
         "file operations": len(work.parts) * machine.part_operations,
     }
-
-
-def equal_parts(completions: int, part: int) -> list[int]:
-    """Completions of each part, the last one with what is left."""
-    return [min(part, completions - at * part) for at in range(ceil(completions / part))]

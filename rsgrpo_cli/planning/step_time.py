@@ -146,11 +146,6 @@ def score_seconds(completions: int, machine: Machine) -> float:
     return completions / (machine.cores * machine.verdicts)
 
 
-def scoring_cores(completions: int, seconds: float, machine: Machine) -> int:
-    """Cores that grade so many completions in so many seconds."""
-    return ceil(completions / (machine.verdicts * seconds))
-
-
 def update_seconds(
     decoder: Decoder, machine: Machine, *, tokens: float, ranks: int, lora: bool, checkpointing: bool
 ) -> float:
@@ -173,14 +168,3 @@ def exchange_seconds(received: float, machine: Machine, *, ranks: int) -> float:
     if ranks == 1:
         return 0.0
     return received / GIGA / (machine.nvlink if ranks <= machine.node else machine.network)
-
-
-def lost_share(seconds: float, machine: Machine, *, gpus: int) -> float:
-    """Share of a sampler's time that failures cost: half a part on average, and a new start.
-
-    Args:
-        seconds: Of a part.
-        machine: As assumed.
-        gpus: Of the sampler.
-    """
-    return (seconds / 2 + machine.start) * gpus / (machine.failure_hours * 3600)

@@ -180,17 +180,6 @@ _LARGEST = {"logprob_diff_max", "ratio_max", "grad_norm"}
 """What is not added up over ranks: the largest, and what is every rank's."""
 
 
-def completion_logprobs(policy: Policy, experience: Experience, cfg: UpdateConfig) -> Ragged:
-    """Log-probabilities of completion tokens under the policy as it is: `policy_logprobs` of the steps that follow.
-
-    Args and errors as of `logprobs_and_entropies`.
-
-    Returns:
-        One float32 array per completion, empty for those without a gradient.
-    """
-    return [row[:, 0] for row in logprobs_and_entropies(policy, experience, cfg)]
-
-
 def logprobs_and_entropies(policy: Policy, experience: Experience, cfg: UpdateConfig) -> Ragged:
     """What the policy as it is says of completion tokens, in nats.
 

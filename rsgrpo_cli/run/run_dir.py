@@ -377,7 +377,7 @@ class RunDir:
 
 
 def _of_a_killed_start(entry: Path) -> bool:
-    return entry.name in (*LOCKS, ".config.json.tmp") or disk.is_temporary(entry)
+    return entry.name in LOCKS or disk.is_temporary(entry)
 
 
 def numbered(folder: Path) -> list[int]:

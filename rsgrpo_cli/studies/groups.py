@@ -204,7 +204,7 @@ def _by_policy(found: Sequence[tuple[str, str, Result]]) -> list[tuple[str, Resu
 
 
 def group_results(found: Sequence[Result]) -> list[Group]:
-    """The groups of some results, a base model first; raises as `find_groups`."""
+    """The groups of some results, a base model first; `scripts/study_parts.py` draws them. Raises as `find_groups`."""
     return _grouped([("", result) for result in found])
 
 

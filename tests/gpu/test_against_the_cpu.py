@@ -13,9 +13,9 @@ from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Generation, Sampling
 from rsgrpo_cli.models import load_model, model_directory
 from rsgrpo_cli.policy.experience import Experience
-from rsgrpo_cli.policy.optimize import completion_logprobs
 from rsgrpo_cli.policy.policy import Policy
 from tests.engines.test_hf import encode
+from tests.logprobs import completion_logprobs
 from tests.policy.conftest import OpenPolicy, weights
 from tests.policy.test_optimize import step
 

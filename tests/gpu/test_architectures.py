@@ -9,9 +9,10 @@ import torch
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.policy.checkpoints import open_policy
-from rsgrpo_cli.policy.optimize import completion_logprobs, optimizer_step
+from rsgrpo_cli.policy.optimize import optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from tests.agreement import sampled
+from tests.logprobs import completion_logprobs
 from tests.policy.conftest import weights
 from tests.tiny_models import VARIANTS, write_tiny
 

@@ -12,8 +12,9 @@ from rsgrpo_cli.engines.hf import HfEngine
 from rsgrpo_cli.engines.types import Generation, Sampling
 from rsgrpo_cli.policy.checkpoints import open_policy
 from rsgrpo_cli.policy.experience import Experience
-from rsgrpo_cli.policy.optimize import completion_logprobs, optimizer_step
+from rsgrpo_cli.policy.optimize import optimizer_step
 from rsgrpo_cli.policy.policy import Policy
+from tests.logprobs import completion_logprobs
 from tests.tiny_models import write_tiny
 
 pytestmark = pytest.mark.gpu

@@ -19,18 +19,15 @@ from rsgrpo_cli.planning.scaled_step import (
     WEIGHTS,
     Layout,
     Work,
-    equal_parts,
     step_of,
 )
 from rsgrpo_cli.planning.step_time import (
     even_lengths,
     exchange_seconds,
     first_iterations,
-    lost_share,
     part_seconds,
     read_seconds,
     rounds,
-    scoring_cores,
     sequences_at_once,
     update_seconds,
     write_seconds,
@@ -104,9 +101,6 @@ def test_the_rest_by_hand() -> None:
     assert update_seconds(DECODER, EVEN, lora=False, checkpointing=True, tokens=1e6, ranks=2) == pytest.approx(4)
     machine = replace(EVEN, nvlink=100, network=10, node=8)
     assert [exchange_seconds(1e12, machine, ranks=ranks) for ranks in (1, 8, 9)] == [0, 10, 100]
-    assert scoring_cores(1001, 1, EVEN.known("by hand", verdicts=100)) == 11
-    # Half of 80 s, and 60 s to start, every 100,000 s
-    assert lost_share(80, EVEN.known("by hand", failure_hours=100_000 / 3600, start=60), gpus=1) == pytest.approx(1e-3)
 
 
 def test_a_step_adds_up() -> None:
@@ -124,11 +118,6 @@ def test_a_step_adds_up() -> None:
     assert made.moved["rollouts"] == 600 * 900 * 8
     assert made.moved["checkpoint"] == 0.5 * 12e9
     assert made.moved["file operations"] == 14
-    assert made.asynchronous == pytest.approx(70 + 2 + 30)
-
-
-def test_parts_are_full_but_the_last() -> None:
-    assert equal_parts(1030, 512) == [512, 512, 6]
 
 
 def test_numbers_of_ones_own() -> None:

@@ -21,11 +21,12 @@ from rsgrpo_cli.policy.batches import assemble
 from rsgrpo_cli.policy.checkpoints import open_policy, save_checkpoint
 from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
-from rsgrpo_cli.policy.optimize import completion_logprobs, optimizer_step
+from rsgrpo_cli.policy.optimize import optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.soundness import check_trainable
 from rsgrpo_cli.policy.states import _worth_sharing
 from tests.architectures import KINDS, write_model
+from tests.logprobs import completion_logprobs
 from tests.policy.conftest import weights
 
 # gpt_bigcode compiles a function the old way.

@@ -22,9 +22,9 @@ from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.modeling.special_tokens import spare_ids
 from rsgrpo_cli.models import load_tokenizer
 from rsgrpo_cli.policy.checkpoints import open_policy, save_checkpoint
-from rsgrpo_cli.policy.optimize import completion_logprobs
 from rsgrpo_cli.policy.policy import Policy
 from tests.agreement import agreement, alone, sampled
+from tests.logprobs import completion_logprobs
 from tests.tiny_models import write_tiny
 
 TOKENS = 27

@@ -18,10 +18,11 @@ from rsgrpo_cli.policy import optimize
 from rsgrpo_cli.policy.checkpoints import open_policy
 from rsgrpo_cli.policy.experience import Experience
 from rsgrpo_cli.policy.logprobs import token_logprobs
-from rsgrpo_cli.policy.optimize import Sums, completion_logprobs, logprobs_and_entropies, optimizer_step
+from rsgrpo_cli.policy.optimize import Sums, logprobs_and_entropies, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.policy.said import Said
 from rsgrpo_cli.policy.sharding import Ranks
+from tests.logprobs import completion_logprobs
 from tests.policy.conftest import OpenPolicy, gradient, logprobs, weights
 
 CFG = UpdateConfig(learning_rate=1e-3, max_grad_norm=100.0)

@@ -24,7 +24,8 @@ from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.pipeline.ranks.rank import Place, _join
 from rsgrpo_cli.policy.checkpoints import open_policy, save_checkpoint
 from rsgrpo_cli.policy.experience import Experience, minibatches
-from rsgrpo_cli.policy.optimize import completion_logprobs, optimizer_step
+from rsgrpo_cli.policy.optimize import optimizer_step
+from tests.logprobs import completion_logprobs
 
 STEPS = 3
 CASES: dict[str, tuple[int, dict[str, Any]]] = {

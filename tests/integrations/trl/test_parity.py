@@ -26,10 +26,11 @@ from rsgrpo_cli.integrations.trl import RSGRPOConfig, RSGRPOTrainer
 from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.policy.checkpoints import open_policy
 from rsgrpo_cli.policy.experience import Experience
-from rsgrpo_cli.policy.optimize import Sums, completion_logprobs, optimizer_step
+from rsgrpo_cli.policy.optimize import Sums, optimizer_step
 from rsgrpo_cli.policy.policy import Policy
 from rsgrpo_cli.tasks.sources import load_source
 from tests.integrations.trl.conftest import GROUP, MakeTrainer, countdown
+from tests.logprobs import completion_logprobs
 
 pytestmark = pytest.mark.trl
 
