@@ -62,7 +62,7 @@ def test_an_id_tells_content_and_lineage_apart(tmp_path: Path) -> None:
     assert write_table(path, rewards(), REWARDS, LINEAGE) == first
 
 
-def test_other_software_does_not_make_an_artifact_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_software_does_not_make_an_artifact_another(tmp_path: Path) -> None:
     first = write_table(tmp_path / "a.parquet", rewards(), REWARDS, LINEAGE)
     newer = Lineage("score", {"reward": "math"}, {"rollouts": "abc"}, policy_version=3, versions={"torch": "99"})
     assert write_table(tmp_path / "b.parquet", rewards(), REWARDS, newer) == first
@@ -147,7 +147,7 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path: Path) -> None
     assert path.read_bytes() == b"old"
 
 
-def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     seen: list[bool] = []
 

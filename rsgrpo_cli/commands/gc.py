@@ -55,7 +55,7 @@ def gc(
         more = "" if dry_run else "; --yes removes it"
         return out.result(data, _table(found), lines=[*stays, f"nothing was removed{more}"])
     with target.lock(out.warn):
-        tidying.remove(target, found)
+        tidying.remove(found)
         events.write_line(target.log, f"rsgrpo gc removed {', '.join(one.what for one in found)}")
     lines = [f"removed {', '.join(one.what for one in found)}: {size(total)}", *stays]
     out.result(data | {"removed": True}, lines=lines)

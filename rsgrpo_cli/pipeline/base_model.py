@@ -115,7 +115,7 @@ def compare_base(
     known = dict(recorded.base) if recorded else known_from_artifacts(run)
     changed = {name: (known[name], found[name]) for name in _LABELS if name in known and known[name] != found[name]}
     if changed and not accept:
-        raise StaleError(_what_changed(run, model, changed), _ways_back(run, model, recorded))
+        raise StaleError(_what_changed(run, model, changed), _ways_back(model, recorded))
     made = recorded or Identity({})
     if changed:
         changes = [{"name": name, "was": was, "is": now} for name, (was, now) in changed.items()]
@@ -140,7 +140,7 @@ def _what_changed(run: RunDir, model: str, changed: dict[str, tuple[str | None, 
     return f"the base model {model} is not the one that run {run.name} was made with: {told}"
 
 
-def _ways_back(run: RunDir, model: str, recorded: Identity | None) -> str:
+def _ways_back(model: str, recorded: Identity | None) -> str:
     back = "put the old files back"
     if recorded is not None and recorded.revision:
         back = f"get the old files: hf download {model.partition('@')[0]} --revision {recorded.revision}"

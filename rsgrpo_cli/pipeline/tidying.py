@@ -58,8 +58,8 @@ def candidates(run: RunDir, out: Output, *, rollouts: bool = False, logprobs: bo
     return found
 
 
-def remove(run: RunDir, chosen: Sequence[Candidate]) -> int:
-    """Remove what was offered; the caller holds the run.
+def remove(chosen: Sequence[Candidate]) -> int:
+    """Remove what was offered; the caller holds their run.
 
     Returns:
         How many bytes that frees.

@@ -96,7 +96,7 @@ def test_lenient_reading_of_a_math_benchmark(cli: Cli, trained: Path) -> None:
     assert all(row["correct_lenient"] >= row["correct"] for row in problems)
 
 
-def test_stored_samples_can_be_graded_again(cli: Cli, trained: Path, tmp_path: Path) -> None:
+def test_stored_samples_can_be_graded_again(cli: Cli, trained: Path) -> None:
     assert cli("eval", "--run", trained, "--benchmark", "sums", "-n", "4", "--k", "1").code == 0
     before = parts(f"{trained}/evals/000002/sums/rollouts")
     again = cli("eval", "--run", trained, "--benchmark", "sums", "-n", "4", "--k", "1", "--rescore", "--json").json

@@ -94,7 +94,7 @@ def test_a_single_stage_with_longer_completions_is_checked_too(cli: Cli, model: 
     assert "goes beyond the model's 128 positions" in result.err
 
 
-def test_an_encoder_is_refused_before_it_is_loaded(cli: Cli, model: Model, tmp_path: Path) -> None:
+def test_an_encoder_is_refused_before_it_is_loaded(cli: Cli, model: Model) -> None:
     folder = model(model_type="bert", architectures=["BertLMHeadModel"])
     (folder / "model.safetensors").write_bytes(b"nothing that loads")
     result = cli("train", "--model", "m", "--run", "a", "--steps", "1", *TINY, "--engine", "hf")

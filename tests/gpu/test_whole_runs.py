@@ -109,9 +109,7 @@ def test_a_policy_without_checkpoint_is_rebuilt_where_it_was_made(copies: Path, 
     rsgrpo(*evaluate, "--device", device)
 
 
-def test_a_policy_that_another_device_rebuilds_is_known_as_inexact(
-    copies: Path, rsgrpo: Rsgrpo, card: str, tmp_path: Path
-) -> None:
+def test_a_policy_that_another_device_rebuilds_is_known_as_inexact(copies: Path, rsgrpo: Rsgrpo, card: str) -> None:
     shutil.rmtree(copies / "there" / "checkpoints" / "000002")
     evaluate = ("eval", "--run", "runs/there", "--policy", "2", "-n", "2", "--k", "1", "--device", "cpu")
     refused = rsgrpo(*evaluate, code=1)

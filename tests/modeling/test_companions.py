@@ -30,7 +30,7 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_a_checkpoint_gets_the_tokenizer_and_no_other_weights(model: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_gets_the_tokenizer_and_no_other_weights(model: Path) -> None:
     assert sorted(read_companions(model)) == sorted(OURS)
     assert sorted(read_companions(model, ["dict.txt", "not-there.txt"])) == sorted([*OURS, "dict.txt"])
 

@@ -84,7 +84,7 @@ def test_log_probabilities_of_finished_updates_go_if_asked_for(cli: Cli, flags: 
     assert "token log-probabilities of 2 finished steps" in listed
     found = candidates(run, Output(), logprobs=True)
     assert [one.kind for one in found] == ["log-probabilities", "checkpoints"]
-    assert remove(run, found) == sum(one.bytes for one in found)
+    assert remove(found) == sum(one.bytes for one in found)
     assert cli("verify", run.path).code == 0
     assert (run.policy_logprobs(0).exists(), run.versions()) == (False, [2])
     assert cli("status", "--run", run.path, "--json").json["stale"] == []

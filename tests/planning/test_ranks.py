@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rsgrpo_cli.config import resolve
 from rsgrpo_cli.planning.footprint import Decoder, Precision
 from rsgrpo_cli.planning.ranks import rank_facts, rank_footprint
@@ -50,6 +48,6 @@ def test_plan_says_what_a_rank_needs_and_what_is_assumed(cli: Cli) -> None:
     assert "not measured on a GPU" in cli("plan", "--model", "toy", "--gpus", "2").out
 
 
-def test_two_numbers_of_gpus_are_refused(cli: Cli, tmp_path: Path) -> None:
+def test_two_numbers_of_gpus_are_refused(cli: Cli) -> None:
     made = cli("plan", "--model", "toy", "--gpus", "2", "--ranks", "4")
     assert (made.code, "--gpus 2 and --ranks 4 say two things" in made.err) == (2, True)

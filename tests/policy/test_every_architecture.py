@@ -5,8 +5,6 @@ The page of models is held to it. Minutes for all; the default tests try a few o
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import models_page
 import pytest
 from transformers import AutoConfig
@@ -68,7 +66,7 @@ def test_what_cannot_be_right_is_refused_by_its_config(
 
 
 @pytest.mark.slow
-def test_every_architecture_that_is_no_language_model_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_every_architecture_that_is_no_language_model_is_refused_in_one_line() -> None:
     """All of transformers' configurations that can be made without settings, whatever they are for."""
     known = set(every_kind())
     for kind in sorted(set(CONFIG_MAPPING_NAMES) - known):

@@ -200,7 +200,7 @@ def test_results_of_code_that_behaves_otherwise_do_not_stand_beside_each_other(t
         find_groups([f"x={tmp_path}"])
 
 
-def test_benchmarks_that_are_not_shared_are_named_with_the_command(tmp_path: Path) -> None:
+def test_benchmarks_that_are_not_shared_are_named_with_the_command() -> None:
     one = result("a", 0, [1, 1])
     other = replace(result("b", 1, [1, 1]), evaluations=[counts(2, [1, 1], benchmark="sums")])
     groups = [Group("a", (one,)), Group("b", (other,))]

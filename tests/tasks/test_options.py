@@ -56,7 +56,7 @@ def test_other_answers_beside_options_are_prepared(cli: Cli, rows: list[tuple[st
     assert code == 0, said
 
 
-def test_the_script_of_the_page_makes_letters(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_script_of_the_page_makes_letters(cli: Cli) -> None:
     assert prepared(cli, [("Where is the Louvre?", CITIES, 0), ("Where is Lake Mjosa?", CITIES, 2)])[0] == 1
     script = next(code for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL) if "FIRST" in code)
     exec(script, {})

@@ -25,7 +25,7 @@ def follow_resumed(run: RunDir, name: str) -> None:
     follow_once(run, name)
 
 
-def test_mlflow_has_one_run_with_every_step_once(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_has_one_run_with_every_step_once(run: RunDir) -> None:
     import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{run.path.parent}/store.db")

@@ -137,9 +137,7 @@ def test_a_run_on_a_cluster_has_the_same_bytes(cli: Cli, whole: Path, cluster: A
 
 
 @ray_is_here
-def test_a_verifier_that_hangs_on_one_node_times_out_there_alone(
-    cli: Cli, whole: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_verifier_that_hangs_on_one_node_times_out_there_alone(cli: Cli, whole: Path, cluster: Any) -> None:
     """On the node that hangs, each group's call is late and then the first of its four completions."""
     (whole.parents[1] / "mine.py").write_text(HANGING)
     cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
