@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -370,14 +369,14 @@ def describe(directory: Path) -> dict[str, Any]:
 
 def _from_hub(name: str, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository, _, revision = name.partition("@")
-    offline = os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "True", "ON", "on", "yes")
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(files)))
     except LocalEntryNotFoundError as error:
-        why = "HF_HUB_OFFLINE is set" if offline else "the Hub cannot be reached"
+        why = "HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else "the Hub cannot be reached"
         raise MissingError(
             f"model {name} is not in the local cache and {why}",
             "give a directory with --model, or run once online: hf download " + repository,

@@ -143,7 +143,9 @@ def _hub(offline: bool) -> Check:
     from urllib.error import URLError
     from urllib.request import urlopen
 
-    if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    if offline or HF_HUB_OFFLINE:
         return Check("Hub", "ok", "not asked: offline; models that are in the cache and local ones can be used")
     place = os.environ.get("HF_ENDPOINT", HUB)
     try:

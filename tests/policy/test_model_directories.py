@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from rsgrpo_cli.errors import MissingError
 from rsgrpo_cli.models import load_tokenizer, model_directory
@@ -27,6 +28,20 @@ def test_a_model_without_the_files_of_its_tokenizer(copy: Path) -> None:
     with pytest.raises(MissingError, match="has no tokenizer") as caught:
         load_tokenizer(copy)
     assert "save the model's tokenizer there" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(("offline", "why"), [(True, "HF_HUB_OFFLINE is set"), (False, "the Hub cannot be reached")])
+def test_a_model_that_is_not_in_the_cache(monkeypatch: pytest.MonkeyPatch, offline: bool, why: str) -> None:
+    """What is offline is for huggingface_hub to say: HF_HUB_OFFLINE=YES is too, and so is TRANSFORMERS_OFFLINE."""
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", _not_there)
+    with pytest.raises(MissingError, match=f"not in the local cache and {why}"):
+        model_directory("nobody/nothing")
+
+
+def _not_there(repository: str, **options: object) -> None:
+    raise LocalEntryNotFoundError(repository)
 
 
 def test_a_pointer_of_git_lfs(copy: Path) -> None:
