@@ -209,10 +209,8 @@ def _made_advantages(
 ) -> tuple[pa.Table, dict[str, float]]:
     """A step's advantages, and the numbers that a schedule or the steps before came to in it."""
     at_step = advantage_stage.with_beta_of_step(cfg, step, rewards)
-    used = advantage_stage.used(rewards, at_step, history)
-    if at_step is not cfg:
-        used["beta"] = at_step.knobs()["beta"]
-    return advantage_stage.advantage(rewards, at_step, own, history), used
+    made, used = advantage_stage.advantage_and_used(rewards, at_step, own, history)
+    return made, used if at_step is cfg else used | {"beta": at_step.knobs()["beta"]}
 
 
 def _known_before(session: Session, step: int) -> earlier_steps.Known:

@@ -119,11 +119,11 @@ def _method(
 ) -> dict[str, Any]:
     try:
         with opened(cfg) as (cfg, own):
-            made = advantage_stage.advantage(rewards, cfg, own, history)["advantage"].to_numpy()
-            used = advantage_stage.used(rewards, cfg, history)
+            table, used = advantage_stage.advantage_and_used(rewards, cfg, own, history)
     except DataError as error:
         about = "" if error.message.startswith(label) else f"{label}: "
         raise DataError(f"{about}{error.message}", error.hint or "leave it out of --compare") from error
+    made = table["advantage"].to_numpy()
     advantage_N = made[pc.is_valid(rewards["reward"]).to_numpy()]
     weight_K = batch.per_group(np.abs(advantage_N))
     total_K = weight_K * batch.size_K

@@ -18,7 +18,7 @@ from rsgrpo_cli.config import AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.core.estimators import WITH_HISTORY, estimator_function
 from rsgrpo_cli.core.grouping import Groups, by_group, zero_if_single
 from rsgrpo_cli.core.history import History
-from rsgrpo_cli.core.history_advantages import Batch, Weighing
+from rsgrpo_cli.core.history_advantages import Batch
 from rsgrpo_cli.core.risk import advantage_rms, risk_value, scale_advantages
 from rsgrpo_cli.core.schedules import beta_by_solve_rate, beta_by_step
 from rsgrpo_cli.errors import DataError
@@ -58,11 +58,21 @@ def advantage(
         ValueError: If `cfg` has a schedule, names a function of the user's own that is not there, or looks at earlier
             steps and has no history.
     """
+    return advantage_and_used(rewards, cfg, own, history)[0]
+
+
+def advantage_and_used(
+    rewards: pa.Table, cfg: AdvantageConfig, own: OwnEstimator | None = None, history: History | None = None
+) -> tuple[pa.Table, dict[str, float]]:
+    """`advantage`; and what an estimator that looks at earlier steps came to in this one: its beta, alpha, delta.
+
+    The latter is empty for all others. Arguments and errors as of `advantage`.
+    """
     if isinstance(cfg, RsGrpoConfig) and cfg.schedule != "constant":
         raise ValueError("a schedule has no beta without a step: see with_beta_of_step")
     codes_N, reward_N, scored_N = _columns(rewards)
     groups = Groups.of(codes_N[scored_N])
-    beta = getattr(cfg, "beta", None)
+    names_K = rewards["group_id"].filter(scored_N).take(groups.starts_K).to_pylist()
 
     def per_row(function: Callable[[FloatArray], FloatArray], without_reward: float) -> FloatArray:
         values_N = np.full(len(rewards), without_reward)
@@ -70,52 +80,28 @@ def advantage(
         return values_N
 
     advantage_N = np.zeros(len(rewards))
+    used: dict[str, float] = {}
     if cfg.LOOKS_BACK:
-        weighing, batch = _weighing(rewards, cfg, history)
-        advantage_N[scored_N] = weighing.advantages(batch)
-        beta = weighing.used.get("beta")
+        advantage_N[scored_N], used = _by_history(cfg, history, groups, names_K, reward_N[scored_N])
     elif own is None:
         advantage_N[scored_N] = _by_built_in(cfg, groups, reward_N[scored_N])
     else:
-        names_K = rewards["group_id"].filter(scored_N).take(groups.starts_K).to_pylist()
         advantage_N[scored_N] = _by_own(own, groups, names_K, reward_N[scored_N])
+    beta = used.get("beta") if cfg.LOOKS_BACK else getattr(cfg, "beta", None)
     mean_N = per_row(lambda rewards_PG: rewards_PG.mean(axis=-1), np.nan)
     risk_N = per_row(partial(risk_value, beta=beta or 0.0), np.nan)
-    right = verdicts.right(rewards)
-    right_N = np.zeros(len(rewards), dtype=bool) if right is None else right.to_numpy()
-    wrong_N = np.full(len(rewards), right is not None) & ~right_N  # grades are neither
-    return pa.table(
+    made = pa.table(
         {
             "group_id": rewards["group_id"],
             "sample_index": rewards["sample_index"],
             "advantage": scale_advantages(advantage_N, cfg.scale, beta),
             "group_mean": pa.array(mean_N, mask=np.isnan(mean_N)),
             "group_risk_value": pa.array(risk_N, mask=np.isnan(risk_N)),
-            "group_status": _group_status(codes_N, reward_N, scored_N, right_N, wrong_N),
+            "group_status": _group_status(codes_N, reward_N, scored_N, *_right_and_wrong(rewards)),
         },
         schema=ADVANTAGES.schema,
     )
-
-
-def used(rewards: pa.Table, cfg: AdvantageConfig, history: History | None) -> dict[str, float]:
-    """What an estimator that looks at earlier steps came to in this one: its beta, alpha, delta.
-
-    Arguments and errors as of `advantage`. Empty for all others.
-    """
-    return dict(_weighing(rewards, cfg, history)[0].used) if cfg.LOOKS_BACK else {}
-
-
-def _weighing(rewards: pa.Table, cfg: AdvantageConfig, history: History | None) -> tuple[Weighing, Batch]:
-    if history is None:
-        raise ValueError(f"{cfg.estimator} needs the history of the steps before")
-    codes_N, reward_N, scored_N = _columns(rewards)
-    groups = Groups.of(codes_N[scored_N])
-    names_K = rewards["group_id"].filter(scored_N).take(groups.starts_K).to_pylist()
-    try:
-        batch = Batch(groups, [prompt_of(name) for name in names_K], reward_N[scored_N], cfg.estimator)
-        return WITH_HISTORY[cfg.estimator](batch, history, **cfg.knobs()), batch
-    except ValueError as error:
-        raise DataError(str(error)) from error
+    return made, used
 
 
 def prompt_of(group_id: str) -> str:
@@ -141,6 +127,20 @@ def _by_built_in(cfg: AdvantageConfig, groups: Groups, reward_N: FloatArray) -> 
     except ValueError as error:
         about = "" if str(error).startswith(cfg.estimator) else f"{cfg.estimator}: "
         raise DataError(f"{about}{error}") from error
+
+
+def _by_history(
+    cfg: AdvantageConfig, history: History | None, groups: Groups, names_K: Sequence[str], reward_N: FloatArray
+) -> tuple[FloatArray, dict[str, float]]:
+    """The advantages of an estimator that looks at earlier steps, shape (N,), and what it came to."""
+    if history is None:
+        raise ValueError(f"{cfg.estimator} needs the history of the steps before")
+    try:
+        batch = Batch(groups, [prompt_of(name) for name in names_K], reward_N, cfg.estimator)
+        weighing = WITH_HISTORY[cfg.estimator](batch, history, **cfg.knobs())
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return weighing.advantages(batch), dict(weighing.used)
 
 
 def _by_own(own: OwnEstimator, groups: Groups, names_K: Sequence[str], reward_N: FloatArray) -> FloatArray:
@@ -241,6 +241,15 @@ def _check_finite(rewards: pa.Table, reward_N: FloatArray, scored_N: NDArray[np.
             f"reward of {group} sample {sample} is {reward_N[row]}; {bad.size} of {len(rewards)} are not finite",
             "make the reward function return finite numbers (or None for no reward) and run `rsgrpo score` again",
         )
+
+
+def _right_and_wrong(rewards: pa.Table) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which completions are right, and which wrong, shape (N,); grades are neither."""
+    right = verdicts.right(rewards)
+    if right is None:
+        return (neither_N := np.zeros(len(rewards), dtype=bool)), neither_N
+    right_N = right.to_numpy()
+    return right_N, ~right_N
 
 
 def _group_status(

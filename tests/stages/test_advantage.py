@@ -15,6 +15,7 @@ from rsgrpo_cli.config import (
     DrGrpoConfig,
     EntropicAdaptiveConfig,
     EntropicLooConfig,
+    FadeConfig,
     GrpoConfig,
     MahdaviPassKConfig,
     MaxRlConfig,
@@ -30,9 +31,17 @@ from rsgrpo_cli.config import (
 )
 from rsgrpo_cli.core.advantages import grpo
 from rsgrpo_cli.core.history import History
+from rsgrpo_cli.core.history_advantages import Batch, Weighing, fade
 from rsgrpo_cli.errors import DataError
 from rsgrpo_cli.schemas import ADVANTAGES, REWARDS
-from rsgrpo_cli.stages.advantage import advantage, facts, groups_that_count, varied_groups, with_beta_of_step
+from rsgrpo_cli.stages.advantage import (
+    advantage,
+    advantage_and_used,
+    facts,
+    groups_that_count,
+    varied_groups,
+    with_beta_of_step,
+)
 
 
 def rewards(groups: dict[str, list[float | None]], status: str | None = None) -> pa.Table:
@@ -103,6 +112,20 @@ def test_the_adaptive_beta_by_its_definition() -> None:
     q = np.array([weight, 1, 1, 1]) / (weight + 3)
     assert (q * np.log(4 * q)).sum() == pytest.approx(math.log(2))
     assert wrong == pytest.approx(3 / (weight + 2) - 1)
+
+
+def test_what_an_estimator_came_to_is_worked_out_with_the_advantages(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(batch: Batch, history: History) -> Weighing:
+        calls.append(history)
+        return fade(batch, history)
+
+    monkeypatch.setattr("rsgrpo_cli.stages.advantage.WITH_HISTORY", {"fade": counted})
+    groups, cfg = rewards({"0:a": [1, 0, 0, 0], "0:b": [1, 1, 0, 0]}), FadeConfig()
+    made, used = advantage_and_used(groups, cfg, history=History())
+    assert (sorted(used), len(calls)) == (["alpha", "delta"], 1)
+    assert made.equals(advantage(groups, cfg, history=History()))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
