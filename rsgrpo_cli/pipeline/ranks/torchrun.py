@@ -25,7 +25,7 @@ from rsgrpo_cli.pipeline.ranks.rank import LONGEST_WAIT, Place, backend, train_r
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
-RUN, ORDER, DONE, END, FAILED, GAVE_UP = "run", "order", "done", "end", "gave up", "failed"
+RUN, ORDER, DONE, END, FAILED, GAVE_UP = "run", "order", "done", "end", "failed", "gave up"
 """Keys of the store: the first rank's run; the directory of the n-th update, or that there is none; that it is made;
 why a rank that torchrun started gave up; why the n-th of those did that only take part."""
 OURS = "rsgrpo"
