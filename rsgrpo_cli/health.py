@@ -11,8 +11,11 @@ from typing import Any
 
 from rsgrpo_cli.wording import counted
 
-TRUNCATED, UNVERIFIED, CAPPED = 0.2, 0.01, 0.01
-"""Shares that deserve a warning: of completions that are cut off, of verifier errors, of tokens with a capped ratio."""
+TRUNCATED, CAPPED = 0.2, 0.01
+"""Shares that deserve a warning: of completions that are cut off, of tokens with a capped ratio."""
+MOST_UNJUDGED = 0.01
+"""Share of completions on which a verifier may fail. Above it training, which loses a little, goes on with a warning;
+an evaluation, whose result would be too low, fails."""
 LEAST_ENTROPY = 0.1
 """The same for the entropy, as a share of that of the first step."""
 MOST_DIFFERENCE = 0.1
@@ -84,7 +87,7 @@ def _verifier(row: Row, first: Row) -> str | None:
     counts = row.get("status_counts") or []
     total = sum(count for _, count in (counts.items() if isinstance(counts, Mapping) else counts))
     failed = (row["scorer_errors"] or 0) + (row["scorer_timeouts"] or 0)
-    if not total or failed / total <= UNVERIFIED:
+    if not total or failed / total <= MOST_UNJUDGED:
         return None
     late = f", {row['scorer_timeouts']:.0f} of them out of time" if row["scorer_timeouts"] else ""
     way = "Look at them: rsgrpo show --wrong; where they are out of time, fork with a longer --timeout"
@@ -118,7 +121,7 @@ def _entropy(row: Row, first: Row) -> str | None:
     if now is None or not start or now >= LEAST_ENTROPY * start:
         return None
     way = "The policy hardly explores any more: fork from an earlier step with a lower --lr or a larger --beta"
-    return f"the entropy is {now:.2g}, less than a tenth of the {start:.2g} at the start. {way}"
+    return f"the entropy is {now:.2g}, less than {LEAST_ENTROPY:.0%} of the {start:.2g} at the start. {way}"
 
 
 _CHECKS: Mapping[str, Callable[[Row, Row], str | None]] = {

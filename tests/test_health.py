@@ -45,7 +45,7 @@ def test_a_sound_step_has_none() -> None:
         ({"policy_version": 4}, "sampler", "the sampler is 3 updates behind"),
         ({"logprob_diff_mean": 0.3}, "sampler", "differ by 0.3 nats per token"),
         ({"ratio_capped_fraction": 0.02}, "capped", "of 2.0% of the tokens is capped"),
-        ({"entropy": 0.09}, "entropy", "the entropy is 0.09, less than a tenth of the 1 at the start"),
+        ({"entropy": 0.09}, "entropy", "the entropy is 0.09, less than 10% of the 1 at the start"),
     ],
 )
 def test_each_says_what_is_wrong_and_what_to_do(changed: dict[str, Any], about: str, says: str) -> None:

@@ -58,8 +58,8 @@ LAYERS = {
     # The command line.
     "console": "errors folding",
     "helping": "console folding",
-    "commands": "activity artifacts config console disk errors experiments helping models pipeline planning report run"
-    " schemas studies trackers wording",
+    "commands": "activity artifacts config console disk errors experiments health helping models pipeline planning"
+    " report run schemas studies trackers wording",
     "app": "console errors helping wording",
 }
 """Each part of the package, and the others that it imports: all of these and no more."""

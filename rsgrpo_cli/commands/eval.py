@@ -14,6 +14,7 @@ from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.config.samples import named_benchmarks
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import DataError, UsageError
+from rsgrpo_cli.health import MOST_UNJUDGED
 from rsgrpo_cli.helping import ListOf
 from rsgrpo_cli.wording import counted, verb
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from rsgrpo_cli.pipeline.stage import Outcome
     from rsgrpo_cli.report.evaluations import Evaluation
 
-TIMEOUT_SHARE = 0.01
-"""More answers than this without a verdict, and the result is not to be trusted."""
 TRAINING_ONLY = ("dataset", "prompt_column", "answer_column", "limit", "max_prompt_tokens", "decontaminate")
 
 
@@ -217,7 +216,7 @@ def _timed_out(found: Sequence[Evaluation]) -> DataError | None:
     """The failure of the first evaluation in which too many answers got no verdict in time."""
     for one in found:
         timeouts = one.value("status_timeout")
-        if timeouts and timeouts["value"] > TIMEOUT_SHARE:
+        if timeouts and timeouts["value"] > MOST_UNJUDGED:
             share = f"{timeouts['value']:.1%} of the answers timed out in the verifier and count as wrong"
             return DataError(f"{one.benchmark}: {share}", "give it longer: --timeout, then --rescore")
     return None

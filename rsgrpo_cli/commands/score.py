@@ -15,6 +15,7 @@ from rsgrpo_cli.commands.spreading import PART_TIMEOUT, PartTimeoutOption, RayOp
 from rsgrpo_cli.config import Overrides, ScoreConfig
 from rsgrpo_cli.console import Output
 from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.health import MOST_UNJUDGED
 from rsgrpo_cli.helping import ListOf
 from rsgrpo_cli.wording import counted
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 UNJUDGED = ("error", "timeout")
 """Statuses that say nothing of the completion."""
-MOST_UNJUDGED = 0.01
 
 
 @options.settings("score", defaults=False)
