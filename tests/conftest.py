@@ -13,9 +13,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from rsgrpo_cli.run.run_dir import RunDir
 
 if find_spec("hypothesis"):  # an environment with another trainer has no property tests
     from hypothesis import HealthCheck, settings
@@ -103,6 +106,37 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(cli: Cli, trained_once: Path, tmp_path: Path) -> Path:
     """A run of two steps, as another process left it."""
     return Path(shutil.copytree(trained_once, tmp_path / "runs" / "trained"))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """One step: p-000001 is right once, p-000002 both times, of which one was cut off."""
+    from tests import run_on_disk
+
+    made = run_on_disk.new_run(tmp_path / "run")
+    run_on_disk.write_step(made, 0)
+    return made
+
+
+@pytest.fixture
+def module(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """The FUNCTIONS of the test's file as a user's own module `mine`, where `cli` runs."""
+    path = tmp_path / "mine.py"
+    path.write_text(request.module.FUNCTIONS)
+    return path
+
+
+def weights(run: str) -> bytes:
+    """Those of the newest checkpoint of a run under runs/."""
+    return max(Path(f"runs/{run}/checkpoints").glob("*/model.safetensors")).read_bytes()
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and not merely waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def run_quietly(folder: Path, *arguments: str | Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.schemas import UPDATE_METRICS
-from tests.conftest import SMALL, Cli
+from tests.conftest import SMALL, Cli, weights
 
 # The bundled model starts at about 0.4 nats a token.
 RISING = ["--set", "update.entropy_target=1", "--set", "update.entropy_coef=0.01"]
@@ -17,10 +17,6 @@ def recorded(run: str, step: int) -> tuple[float, float]:
     """The weight, and what of it was in the loss."""
     outputs = read_lineage(Path(f"runs/{run}/steps/{step:06d}/update_metrics.parquet"), UPDATE_METRICS).outputs
     return float(outputs["entropy_coef"]), float(outputs["entropy_bonus"])
-
-
-def weights(run: str) -> bytes:
-    return max(Path(f"runs/{run}/checkpoints").glob("*/model.safetensors")).read_bytes()
 
 
 def test_a_bonus_keeps_the_entropy_up(cli: Cli) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.schemas import ADVANTAGES
-from tests.conftest import SMALL, Cli
+from tests.conftest import SMALL, Cli, weights
 
 FRONTIER = ["--estimator", "rs_grpo_moving"]
 PROMPTS = ["--estimator", "rs_grpo_moving", "--set", "advantage.law=per_prompt"]
@@ -18,10 +18,6 @@ FADE = ["--estimator", "fade", "--advantage-scale", "rms"]
 def files(run: str, step: int) -> dict[str, bytes]:
     folder = Path(f"runs/{run}/steps/{step:06d}")
     return {name: (folder / name).read_bytes() for name in ("advantages.parquet", "history.parquet")}
-
-
-def weights(run: str) -> bytes:
-    return max(Path(f"runs/{run}/checkpoints").glob("*/model.safetensors")).read_bytes()
 
 
 def recorded(run: str, step: int, name: str = "advantages") -> dict[str, float]:

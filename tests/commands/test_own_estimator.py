@@ -45,13 +45,7 @@ LINE = FUNCTIONS.splitlines().index('    raise RuntimeError("not today")') + 1
 SMALL = ["--set", "rollout.group_size=4", "--set", "rollout.prompts_per_step=4", "--set", "score.workers=1"]
 OWN = ["--estimator", "mine:below", *SMALL, "--checkpoint-every", "1"]
 EDITED = FUNCTIONS.replace("np.sign(", "2 * np.sign(")
-
-
-@pytest.fixture(autouse=True)
-def module(tmp_path: Path) -> Path:
-    path = tmp_path / "mine.py"
-    path.write_text(FUNCTIONS)
-    return path
+pytestmark = pytest.mark.usefixtures("module")
 
 
 def settings_of(run: str) -> dict[str, Any]:

@@ -35,13 +35,7 @@ FUNCTIONS = textwrap.dedent("""
 """)
 STEPS = ["--steps", "2", "--set", "rollout.group_size=4", "--set", "rollout.prompts_per_step=4"]
 SMALL = [*STEPS, "--set", "score.workers=1", "--set", "train.checkpoint_every=1"]
-
-
-@pytest.fixture(autouse=True)
-def module(tmp_path: Path) -> Path:
-    path = tmp_path / "mine.py"
-    path.write_text(FUNCTIONS)
-    return path
+pytestmark = pytest.mark.usefixtures("module")
 
 
 def rows(run: str) -> list[dict[str, Any]]:

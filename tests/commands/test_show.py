@@ -15,14 +15,6 @@ from tests.test_console import HOSTILE
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    """One step: p-000001 is right once, p-000002 both times, of which one was cut off."""
-    made = run_on_disk.new_run(tmp_path / "run")
-    run_on_disk.write_step(made, 0)
-    return made
-
-
-@pytest.fixture
 def evaluated(cli: Cli, trained: Path) -> Path:
     """Policies 0 and 2, on the bundled benchmark."""
     for policy in ("0", "2"):

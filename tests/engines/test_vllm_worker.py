@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rsgrpo_cli.engines.vllm_worker import OWNED
+from tests.conftest import running
 
 PROGRAM = """
 import multiprocessing, time
@@ -24,13 +25,6 @@ if __name__ == "__main__":
     print(process.pid, flush=True)
     process.join()
 """
-
-
-def running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks processes up in /proc")

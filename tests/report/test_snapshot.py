@@ -4,8 +4,6 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-import pytest
-
 from rsgrpo_cli.artifacts import Lineage, write_table
 from rsgrpo_cli.report.samples import pair
 from rsgrpo_cli.report.snapshot import Reader
@@ -18,13 +16,6 @@ from tests.conftest import Cli
 from tests.tables import table_of
 
 NO_LINEAGE = Lineage("train", {}, {})
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    made = run_on_disk.new_run(tmp_path / "run")
-    run_on_disk.write_step(made, 0)
-    return made
 
 
 def write_metrics(run: RunDir, *rewards: float) -> None:

@@ -1,7 +1,5 @@
 """A step as it is on disk, from steps of a few completions."""
 
-from pathlib import Path
-
 import pytest
 
 from rsgrpo_cli.artifacts import Lineage, combined_id, read_json, read_lineage, write_json, write_table
@@ -11,13 +9,6 @@ from rsgrpo_cli.run.staleness import require_fresh, stale_inputs
 from rsgrpo_cli.run.step_dir import Step, newest_step, part_files, rewards_of
 from rsgrpo_cli.schemas import REWARDS, ROLLOUTS
 from tests import run_on_disk, tables
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    made = run_on_disk.new_run(tmp_path / "run")
-    run_on_disk.write_step(made, 0)
-    return made
 
 
 def add_part(run: RunDir, *, number: int = 1) -> str:
