@@ -40,8 +40,8 @@ NOTES: dict[str, dict[str, str]] = {
         "prompt_ids": "tokens of the prompt",
         "completion": "its text",
         "completion_ids": "its tokens",
-        "sampling_logprobs": "per completion token, at the sampling temperature, as the sampler says; NaN or null "
-        "where it says nothing [nats]",
+        "sampling_logprobs": "per completion token, as the sampler says: at its temperature, among what top_p leaves; "
+        "NaN or null where it says nothing [nats]",
         "finish_reason": "stop, or length where it was cut at max_tokens",
         "weight_versions": "which weights vLLM says it sampled which tokens with: always the policy's own; only where "
         "it does",

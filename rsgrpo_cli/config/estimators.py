@@ -41,9 +41,7 @@ class EstimatorConfig(StageConfig):
     @model_validator(mode="after")
     def _scale_has_a_beta(self) -> EstimatorConfig:
         if self.scale == "beta" and self.estimator != "rs_grpo":
-            raise ValueError(
-                f"scale beta undoes the 1/beta of rs_grpo; {self.estimator} has none: --advantage-scale rms"
-            )
+            raise ValueError("scale beta undoes the 1/beta of rs_grpo and is for it alone: --advantage-scale rms")
         return self
 
     def knobs(self) -> dict[str, Any]:

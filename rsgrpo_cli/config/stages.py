@@ -178,7 +178,7 @@ class UpdateConfig(StageConfig):
     KL(base || policy); k1 only adds noise."""
     entropy_coef: NonNegative = 0.0
     """Weight of an entropy bonus in the loss, per nat and token; 0 leaves it out. With entropy_target, where it
-    starts."""
+    starts: the first update has no bonus then, as nothing is measured yet."""
     entropy_target: Annotated[Finite, Field(gt=0)] | None = None
     """Entropy in nats per token to keep: after an update that measured no more than this, entropy_coef rises by 0.005
     and the next update has the bonus; after any other it falls by as much, and there is none."""
