@@ -1,12 +1,12 @@
-"""Fills in the tables of docs/models.md: `python scripts/models_page.py`, a few minutes; NAMES prints only these rows.
+"""Fills in the tables of docs/models.md: `python scripts/models_page.py`, a few minutes; --check only compares them.
 
 Each architecture that transformers has is built tiny, with random weights, and all ways to compute a completion are
-compared (tests/agreement.py). tests/policy/test_every_architecture.py holds the page to it.
+compared (tests/agreement.py). With names of architectures it only prints their rows.
+tests/policy/test_every_architecture.py holds the page to it.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import tempfile
@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from page_writer import DOCS, fill, finish, table
 
 from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.modeling.architectures import require_supported
@@ -24,9 +24,8 @@ from rsgrpo_cli.models import quiet
 from tests.agreement import agreement
 from tests.tiny_models import VARIANTS, every_kind, write_tiny
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
+PAGE = DOCS / "models.md"
 HEAD = "| architecture | hf engine | update | layers recomputed | adapter, checkpoint, export |\n|---|---|---|---|---|"
-REFUSED_HEAD = "| architecture | refused, because |\n|---|---|"
 
 
 def refusal(kind: str) -> str | None:
@@ -59,36 +58,24 @@ def refused_rows() -> str:
     for kind in every_kind():
         if reason := refusal(kind):
             reasons.setdefault(reason, []).append(kind)
-    return "\n".join([REFUSED_HEAD, *(f"| {', '.join(kinds)} | {reason} |" for reason, kinds in reasons.items())])
+    return table(("architecture", "refused, because"), [(", ".join(kinds), why) for why, kinds in reasons.items()])
 
 
-def between(page: str, name: str) -> str:
-    """What stands between two marks of the page."""
-    return page.partition(f"<!-- {name} -->\n")[2].partition(f"\n<!-- end of {name} -->")[0]
-
-
-def put(page: str, name: str, text: str) -> str:
-    """The page with something else there."""
-    marks = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end of {name} -->)", re.DOTALL)
-    return marks.sub(lambda found: found[1] + text + found[2], page)
+def page() -> str:
+    """The whole page, with every architecture tried again."""
+    tried = [kind for kind in every_kind() if refusal(kind) is None]
+    text = fill(PAGE.read_text(encoding="utf-8"), "tried", "\n".join([HEAD, *map(row, [*tried, *VARIANTS]), ""]))
+    text = fill(text, "refused", refused_rows())
+    return re.sub(r"(\*\*)\d+ of the \d+(\*\*)", rf"\g<1>{len(tried)} of the {len(every_kind())}\g<2>", text)
 
 
 def main() -> None:
-    """Print some rows, or fill in the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAMES", help="print these rows; by default the page is written")
-    names = parser.parse_args().names
+    """Print some rows, or write the page, or say that it is out of date."""
     warnings.filterwarnings("ignore")
-    if names:
+    if names := [word for word in sys.argv[1:] if not word.startswith("-")]:
         print("\n".join(row(name) for name in names))
-        return
-    tried = [kind for kind in every_kind() if refusal(kind) is None]
-    page = PAGE.read_text(encoding="utf-8")
-    page = put(page, "tried", "\n".join([HEAD, *map(row, [*tried, *VARIANTS])]))
-    page = put(page, "refused", refused_rows())
-    page = re.sub(r"(\*\*)\d+ of the \d+(\*\*)", rf"\g<1>{len(tried)} of the {len(every_kind())}\g<2>", page)
-    PAGE.write_text(page, encoding="utf-8")
-    print(f"{len(tried)} of {len(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)} architectures")
+    else:
+        finish(__doc__, lambda: {PAGE: page()})
 
 
 if __name__ == "__main__":

@@ -46,6 +46,11 @@ def fill(text: str, name: str, made: str) -> str:
     return before + begin + made + end + rest.partition(end)[2]
 
 
+def filled(text: str, name: str) -> str:
+    """What such a part of a page is now."""
+    return text.partition(f"<!-- table {name} -->\n")[2].partition("<!-- end -->")[0]
+
+
 def places(text: str) -> list[str]:
     """The names of the tables that a page has a place for."""
     return re.findall(r"^<!-- table (\S+) -->$", text, re.MULTILINE)

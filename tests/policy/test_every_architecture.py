@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import models_page
 import pytest
+from page_writer import filled
 from transformers import AutoConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
@@ -25,15 +26,15 @@ TRIED = [*(kind for kind in every_kind() if models_page.refusal(kind) is None), 
     "name", [pytest.param(name, marks=[] if name in ALWAYS else pytest.mark.slow) for name in TRIED]
 )
 def test_all_ways_to_compute_a_completion_agree(name: str) -> None:
-    rows = models_page.between(models_page.PAGE.read_text(encoding="utf-8"), "tried")
+    rows = filled(models_page.PAGE.read_text(encoding="utf-8"), "tried")
     assert models_page.row(name) in rows.splitlines()
 
 
 def test_the_page_names_every_architecture_and_what_is_refused() -> None:
     page = models_page.PAGE.read_text(encoding="utf-8")
-    names = [line.split("|")[1].strip() for line in models_page.between(page, "tried").splitlines()[2:]]
+    names = [line.split("|")[1].strip() for line in filled(page, "tried").splitlines()[2:]]
     assert names == TRIED, "python scripts/models_page.py"
-    assert models_page.between(page, "refused") == models_page.refused_rows()
+    assert filled(page, "refused") == models_page.refused_rows()
     assert f"**{len(TRIED) - len(VARIANTS)} of the {len(every_kind())}**" in page
 
 
