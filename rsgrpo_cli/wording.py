@@ -45,7 +45,7 @@ def steps_told(steps: Sequence[int]) -> str:
 
 
 PART_OF = {
-    "conflicting": ("duplicates", "with another answer than the one kept"),
+    "conflicting": ("duplicates", "with a different answer from the one kept"),
     "worked_solutions": ("prompts", "from worked solutions"),
     "answers_left_out": ("prompts", "from chats that ended with an answer"),
     "answers_shown": ("prompts", "that show their answer"),

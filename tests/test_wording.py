@@ -44,6 +44,6 @@ def test_an_exception_that_says_nothing_ends_in_its_name() -> None:
 
 def test_counts_add_up_and_what_is_part_of_one_stands_behind_it() -> None:
     facts = {"prompts": 5, "without_answer": 0, "duplicates": 2, "conflicting": 1, "too_long": 1, "worked_solutions": 3}
-    told = "5 prompts (3 from worked solutions), 2 duplicates (1 with another answer than the one kept), 1 too long"
+    told = "5 prompts (3 from worked solutions), 2 duplicates (1 with a different answer from the one kept), 1 too long"
     assert ", ".join(counts_told(facts).values()) == told
     assert counts_told({"prompts": 2, "duplicates": 0, "conflicting": 0}) == {"prompts": "2 prompts"}

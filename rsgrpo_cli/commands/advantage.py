@@ -65,7 +65,7 @@ def advantage(
     say(out, outcome)
     if tag and rewards_of(target, number, tag):
         way = f"rsgrpo fork NEW --run {target.path} --step {number} --reward ..."
-        out.warn(f"these are made of the run's own rewards, not of those tagged {tag}; a run with those: {way}")
+        out.warn(f"these are made from the run's own rewards, not of those tagged {tag}; a run with those: {way}")
 
 
 def methods(text: str) -> list[tuple[str, AdvantageConfig]]:

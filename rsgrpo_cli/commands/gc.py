@@ -24,11 +24,11 @@ def gc(
     run: options.RunOption = None,
     rollouts: Annotated[
         bool,
-        typer.Option("--rollouts", help="The completions of finished steps, too; then checkpoints stay."),
+        typer.Option("--rollouts", help="Also the completions of finished steps; checkpoints then stay."),
     ] = False,
     logprobs: Annotated[
         bool,
-        typer.Option("--logprobs", help="What the trainer said of each token of finished steps, too."),
+        typer.Option("--logprobs", help="Also the trainer's log-probabilities and entropies of finished steps."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it without asking.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what may go.")] = False,
@@ -36,7 +36,7 @@ def gc(
 ) -> None:
     """List what can be deleted from a run to save space, and delete it when told to.
 
-    By default that is only what nothing is lost with: checkpoints that can be rebuilt. What resuming needs is never
+    By default only checkpoints that can be rebuilt are listed, so that nothing is lost. What resuming needs is never
     offered. Without a terminal to ask, nothing is removed without --yes.
     """
     from rsgrpo_cli.pipeline import tidying

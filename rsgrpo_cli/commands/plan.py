@@ -65,7 +65,7 @@ Assume = Annotated[
         "--assume",
         metavar="NAME=VALUE",
         rich_help_panel=PANEL,
-        help="Another number than plan assumes of the machines, several times if need be; it lists their names.",
+        help="A number for what plan assumes about the machines; repeat it for several. plan lists their names.",
     ),
 ]
 FOOTNOTE = (

@@ -92,7 +92,7 @@ def _moved(data: dict[str, Any]) -> Table:
 
 
 def _assumptions(data: dict[str, Any]) -> Table:
-    title = "Assumed of the machines: --assume NAME=VALUE for another"
+    title = "Assumed about the machines: --assume NAME=VALUE for another"
     made = table("name", "value", "from", "what", title=title, text=("name", "from", "what"))
     for row in data["assumptions"]:
         made.add_row(row["name"], f"{row['value']:,g} {row['unit']}".strip(), row["source"], row["what"])

@@ -82,8 +82,8 @@ def _check_sampling(lm: LanguageModel, draw: Draw, *, pads: bool) -> None:
     apart = float(differences.max() if lm.causal.dtype.itemsize >= 4 else differences.median())
     if not apart <= TOLERANCE[lm.causal.dtype]:
         raise EngineError(
-            f"{name} gives a prompt other probabilities beside a longer one than alone (by {apart:.2g} nats per "
-            "token): the hf engine would sample from another policy than the one that is trained",
+            f"{name} gives a prompt different probabilities beside a longer one and alone (by {apart:.2g} nats per "
+            "token): the hf engine would not sample from the policy that is trained",
             _HINT,
         )
 

@@ -74,7 +74,7 @@ def _problem(parameters: list[inspect.Parameter]) -> str:
         if one.kind is one.POSITIONAL_ONLY and one.default is one.empty:
             return f"its parameter {one.name} cannot be given by name, as settings are"
         if one.kind in _BY_NAME and one.name in RESERVED:
-            return f"its parameter {one.name} has a name that every estimator's settings have: call it otherwise"
+            return f"its parameter {one.name} has a name that every estimator's settings have: choose another name"
         if one.kind in _BY_NAME and one.default is not one.empty and not is_setting(one.default):
             return f"the default of {one.name} is {short(one.default)}, {NO_SETTING}"
     return ""

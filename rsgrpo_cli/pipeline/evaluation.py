@@ -223,7 +223,7 @@ def _how_else(made: Lineage, wanted: Lineage) -> str:
     if "policy" in changed:
         return f"from another policy {wanted.policy_version}, which has been replaced since"
     if "prompts" in changed:
-        return "from other problems, or from these in other words"
+        return "from different problems, or from the same ones worded differently"
     if made.inputs.get("rebuilt") != wanted.inputs.get("rebuilt"):
         exactly = "not " if "rebuilt" in made.inputs else ""
         return f"from a policy that was {exactly}the same bit for bit"

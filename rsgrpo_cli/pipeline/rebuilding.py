@@ -158,7 +158,7 @@ def _recorded(config: RunConfig, step: Step) -> tuple[UpdateConfig, dict[str, An
     recorded = dict(step.updates.first.config)
     if recorded.get("model") != config.model.decisive():
         raise UsageError(
-            f"the update of step {step.number} was made with other settings of the model than run {step.run.name} has",
+            f"the update of step {step.number} was made with model settings that run {step.run.name} does not have",
             "rebuild the policy in the run that it comes from",
         )
     known = {*UpdateConfig.model_fields}

@@ -34,7 +34,7 @@ def statuses_named(text: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         said = repr(unknown[0]) if unknown else "an empty list"
-        raise UsageError(f"--retry: {said} is no status of a reward", f"statuses: {', '.join(known)}")
+        raise UsageError(f"--retry: {said} is not a reward status", f"statuses: {', '.join(known)}")
     return names
 
 

@@ -41,7 +41,7 @@ class Mean:
         self.count += 1
         names = sorted(path.name for path in checkpoint.glob("*.safetensors"))
         if self.count > 1 and names != sorted(self._files):
-            raise ArtifactError(f"{checkpoint} has other files than the checkpoints before it", _OF_ONE_RUN)
+            raise ArtifactError(f"{checkpoint} has different files from the checkpoints before it", _OF_ONE_RUN)
         for name in names:
             with safe_open(checkpoint / name, framework="pt") as weights:
                 self._take(checkpoint, name, {key: weights.get_tensor(key) for key in weights.keys()})  # noqa: SIM118
@@ -49,7 +49,9 @@ class Mean:
     def _take(self, checkpoint: Path, name: str, found: dict[str, torch.Tensor]) -> None:
         mean = self._files.setdefault(name, {})
         if self.count > 1 and mean.keys() != found.keys():
-            raise ArtifactError(f"{checkpoint / name} has other weights than the checkpoints before it", _OF_ONE_RUN)
+            raise ArtifactError(
+                f"{checkpoint / name} has different weights from the checkpoints before it", _OF_ONE_RUN
+            )
         for key, weight in found.items():
             self._types[key] = weight.dtype
             new = at_least_float32(weight)

@@ -158,7 +158,7 @@ def require_same_problems(evaluations: Sequence[Evaluation]) -> None:
     """Refuse evaluations that cannot stand beside each other.
 
     Raises:
-        UsageError: If they are of different problems, or of the same put in other words.
+        UsageError: If they are of different problems, or of the same worded differently.
     """
     first = evaluations[0]
     for other in evaluations[1:]:
@@ -167,7 +167,7 @@ def require_same_problems(evaluations: Sequence[Evaluation]) -> None:
         ids = [evaluation.problems.select(["prompt_id", "ground_truth"]) for evaluation in (first, other)]
         if ids[0].equals(ids[1]):
             raise UsageError(
-                f"{first.label} and {other.label} were evaluated on the same problems in other words: "
+                f"{first.label} and {other.label} were evaluated on the same problems, worded differently: "
                 f"{first.phrasing or first.benchmark_id} against {other.phrasing or other.benchmark_id}",
                 "evaluate both with the same template and instruction",
             )

@@ -40,8 +40,8 @@ def require_own_settings(run: RunDir) -> None:
     if changed is not None:
         what, name, was, now = changed
         raise ArtifactError(
-            f"{run.path / 'config.json'} has other settings than the run was made with: the {what} have {name} {was}, "
-            f"not {now}",
+            f"{run.path / 'config.json'} has different settings from those that the run was made with: "
+            f"the {what} have {name} {was}, not {now}",
             f"put the file back as it was; or start another run with its settings: rsgrpo train --config "
             f"{run.path / 'config.json'}",
         )

@@ -121,7 +121,7 @@ def _other_content(folder: Path, digests: Iterable[tuple[Path, str]], hashes: Ma
     for path, digest in digests:
         name = path.relative_to(folder).as_posix()
         if digest != hashes.get(name):
-            return f"{name} has another content than was saved"
+            return f"{name} has changed since it was saved"
     return None
 
 

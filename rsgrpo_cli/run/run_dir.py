@@ -7,7 +7,7 @@ RUN/
   steps/000000/rollouts/part-*.parquet, rewards/part-*.parquet, advantages.parquet, update_metrics.parquet
   steps/000000/audit.GRADER.parquet  what a second grader decides otherwise
   steps/000000/history.parquet    what the steps before came to, where the estimator looks at them
-  steps/000000/policy_logprobs.parquet   what the trainer said of each token before the update
+  steps/000000/policy_logprobs.parquet   the trainer's numbers for each token before the update
   checkpoints/000001/             the policy after one update; complete when its manifest.json is there
   evals/000001/NAME/              rollouts/, rewards/ (the same parts), problems.parquet, summary.parquet
   evals/000001at0.75/NAME/        the same of weights on the line from the base model (0) to that policy (1)

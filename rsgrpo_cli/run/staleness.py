@@ -341,13 +341,13 @@ def _of_something_else(run: RunDir, version: int, name: str, parts: list[Lineage
     if prompts.is_file():
         current = read_lineage(prompts, PROMPTS).id
         if any(part.inputs["prompts"] != current for part in parts):
-            return "is of other problems, or of these in other words, than the benchmark has now"
+            return "is of other problems than the benchmark has now, or of the same ones worded differently"
     return None
 
 
 def _changed_since(folder: Path, summary: Lineage, parts: list[Path], lineages: list[Lineage]) -> str | None:
     if summary.inputs[SAMPLED] != combined_id(lineage.id for lineage in lineages):
-        return "has other samples than were summed up"
+        return "has different samples from those that were summed up"
     graded = [folder / GRADED / path.name for path in parts]
     there = [path for path in graded if path.is_file()]
     if summary.inputs[GRADED] == combined_id(read_lineage(path, REWARDS).id for path in there):

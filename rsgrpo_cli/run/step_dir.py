@@ -375,7 +375,7 @@ def steps_there(run: RunDir) -> str:
 def make_first(run: RunDir, step: int, what: str) -> str:
     """The command that can be run now, of those that lead to an artifact of a step."""
     if not has_policy(run, step):
-        return f"run {run.name} never came to step {step}: {steps_there(run)}"
+        return f"run {run.name} never reached step {step}: {steps_there(run)}"
     made = Step(run, step)
     before = CHAIN[1 : CHAIN.index(what)] if made.manifest else CHAIN[:1]
     first = next((one for one in before if one == "rollouts" or not made.artifact(one)), what)

@@ -203,7 +203,7 @@ def _nothing_shared(members: Sequence[Result], asked: str | None) -> MissingErro
 
 
 def _other_problems(members: Sequence[Result], name: str) -> Result | None:
-    """A run that was evaluated on other problems than the first, by one name: of another file, or in other words."""
+    """A run that was evaluated on other problems than the first, by one name: of another file, or reworded."""
     expected = members[0].counts(name).benchmark_id
     return next((member for member in members if member.counts(name).benchmark_id != expected), None)
 
@@ -216,7 +216,7 @@ def _require_same_problems(members: Sequence[Result], name: str, others: Sequenc
     leave_out = f"; or compare on others alone: --benchmark {shlex.quote(others[0])}" if others else ""
     if _in_other_words(first, other, name):
         raise UsageError(
-            f"{first.name} and {other.name} were evaluated on the same problems in other words",
+            f"{first.name} and {other.name} were evaluated on the same problems, worded differently",
             f"evaluate all with the same template and instruction{leave_out}",
         )
     drawn = [first.drawn_flags(name, member.config, many=True) for member in members]
@@ -326,7 +326,7 @@ def _on_its_way(groups: Sequence[Group], reached: _Reached, behind: _Reached, be
     """That groups have come to other policies: how far two are, and what makes them comparable."""
     first, policy = behind[0]
     other, others = next(one for one in reached if one[1] != policy)
-    told = f"{first.name} has come to policy {policy} of {first.config.train.steps}, and {other.name} to {others}"
+    told = f"{first.name} has reached policy {policy} of {first.config.train.steps}, and {other.name} to {others}"
     newest = max(set.intersection(*(set(group.policies(benchmark)) for group in groups)), default=0)
     places = shlex.join(f"{place}@{newest}" for place in _places(_named(groups)))
     ways = [f"compare the newest that all have, {places}"] if newest else []

@@ -165,7 +165,7 @@ def not_trained(places: Sequence[str]) -> str:
         return ""
     more = f" and {counted(len(begun) - 1, 'other')}" if len(begun) > 1 else ""
     folder = Path(begun[0]).parent
-    return f"{begun[0]}{more} left out: nothing was trained there yet; rsgrpo ls {shlex.quote(str(folder))} tells more"
+    return f"{begun[0]}{more} left out: nothing was trained there yet; rsgrpo ls {shlex.quote(str(folder))} shows more"
 
 
 def _each_once(found: Sequence[Result]) -> list[Result]:

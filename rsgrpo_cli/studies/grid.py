@@ -86,7 +86,7 @@ class Grid:
         if size > MOST_CELLS:
             raise UsageError(f"the sweep has {size:,} cells, more than {MOST_CELLS:,}", "leave out values or seeds")
         if BASE in arms:
-            raise UsageError(f"an arm is called {BASE}, as the base model is", "call it otherwise")
+            raise UsageError(f"an arm is called {BASE}, as the base model is", "choose another name")
         if any("seed" in settings for settings in (self.settings, self.axes, *arms.values())):
             raise UsageError("a sweep makes every cell with every seed", "give the seeds as --seeds 0-7, or as seeds")
         for (arm, settings), name in product(arms.items(), [*self.axes, *self.flags]):

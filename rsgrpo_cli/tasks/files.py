@@ -269,7 +269,7 @@ def _row(line: str, path: Path, number: int) -> dict[str, Any]:
         raise DataError(f"{where} is not a JSON object", _explained(line, path))
     if broken:
         raise DataError(
-            f"{where} has half of a surrogate pair (\\ud800 to \\udfff), which is no character",
+            f"{where} has half of a surrogate pair (\\ud800 to \\udfff), which is not a character",
             "write the file again from text that is valid Unicode",
         )
     return row

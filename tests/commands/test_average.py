@@ -37,7 +37,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     mean.add(checkpoint(tmp_path / "a", 1.0))
     (tmp_path / "b").mkdir()
     save_file({"v": torch.zeros(2)}, tmp_path / "b" / FULL)
-    with pytest.raises(ArtifactError, match="other weights"):
+    with pytest.raises(ArtifactError, match="different weights"):
         mean.add(tmp_path / "b")
 
 

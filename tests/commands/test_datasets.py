@@ -239,5 +239,5 @@ def test_an_evaluation_says_which_rows_of_a_benchmark_it_leaves_out(cli: Cli, tm
     gaps = [{"problem": "Compute 7+7.", "answer": answer} for answer in (None, "notfound")]
     write(tmp_path / "a.jsonl", [*sums(3), sums(1)[0] | {"answer": "99"}, *gaps])
     result = cli("eval", "--run", "runs/x", "--model", "toy", "--benchmark", "a.jsonl", "-n", "1", "--max-tokens", "4")
-    left_out = "2 without answer, 1 duplicate (1 with another answer than the one kept)"
+    left_out = "2 without answer, 1 duplicate (1 with a different answer from the one kept)"
     assert (result.code, f"warning: a: rows left out: {left_out}\n" in result.err) == (0, True), result.err

@@ -236,7 +236,7 @@ def test_the_same_problems_in_other_words_are_not_compared(cli: Cli, measured: P
     flags = ["--run", "runs/y", *EVAL, "--prompt-template", "t.jinja", "--force"]
     assert cli("eval", *flags).code == 0
     result = cli("compare", measured, "runs/y@2")
-    assert (result.code, "the same problems in other words" in result.err) == (2, True), result.err
+    assert (result.code, "the same problems, worded differently" in result.err) == (2, True), result.err
 
 
 def test_an_evaluation_that_is_missing_names_its_command(cli: Cli, trained: Path) -> None:

@@ -168,7 +168,9 @@ def test_a_sound_checkpoint_is_kept_beside_a_foreign_update(cli: Cli, trained: P
     told = cli("verify", trained)
     assert told.code == 1
     hint = f"move it away, then: rsgrpo update --run {trained} --step 1"
-    assert told.out.splitlines() == [f"{trained / name} is of another update than the one that made policy 2: {hint}"]
+    assert told.out.splitlines() == [
+        f"{trained / name} is from a different update than the one that made policy 2: {hint}"
+    ]
     (trained / name).unlink()
     assert cli(*hint.partition("rsgrpo ")[2].split()).code == 0
     assert (trained / name).read_bytes() == whole

@@ -193,7 +193,9 @@ def check_foreign_update(cli: Cli, run: Path, other: Path) -> None:
     shutil.copyfile(other, run / UPDATE)
     findings = cli("verify", run, "--json").json["runs"][0]["findings"]
     again = f"move it away, then: rsgrpo update --run {run} --step 0"
-    assert findings == [{"what": f"{run / UPDATE} is of another update than the one that made policy 1", "hint": again}]
+    assert findings == [
+        {"what": f"{run / UPDATE} is from a different update than the one that made policy 1", "hint": again}
+    ]
     assert follow_in_turn(cli, run) == run
     assert cli("verify", run).code == 0
 

@@ -114,7 +114,7 @@ def test_verify_finds_what_is_of_something_else(cli: Cli, beside: Path, name: st
     assert result.code == 1, result.out
     assert "bug" not in result.out + result.err
     if "audit" in name:
-        assert result.out.startswith(f"{place} is of other rewards than those beside it: move it away")
+        assert result.out.startswith(f"{place} is from different rewards than those beside it: move it away")
         follow_all(cli, beside)
 
 

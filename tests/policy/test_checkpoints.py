@@ -222,7 +222,7 @@ def test_content_that_is_not_what_was_saved_is_noticed(cli: Cli, trained: Path, 
     content[len(content) // 2] ^= 1  # one bit
     path.write_bytes(bytes(content))
     for said in opened_by(cli, trained):
-        assert f"checkpoint 2 of run trained is damaged: {name} has another content than was saved" in said
+        assert f"checkpoint 2 of run trained is damaged: {name} has changed since it was saved" in said
         assert "remove" in said
 
 
@@ -263,7 +263,9 @@ def test_a_checkpoint_with_older_hashes_or_none_is_opened(cli: Cli, trained: Pat
         content = bytearray((folder / "model.safetensors").read_bytes())
         content[-9] ^= 1
         (folder / "model.safetensors").write_bytes(content)
-        assert all("model.safetensors has another content" in text for text in opened_by(cli, trained, train=False))
+        assert all(
+            "model.safetensors has changed since it was saved" in text for text in opened_by(cli, trained, train=False)
+        )
 
 
 def test_a_checkpoint_is_read_through_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

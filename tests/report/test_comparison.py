@@ -47,7 +47,7 @@ def test_only_the_same_problems_are_compared() -> None:
     with pytest.raises(UsageError, match="different problems"):
         require_same_problems([FIRST, others])
     reworded = replace(SECOND, benchmark_id="other", phrasing="by a template of its own")
-    with pytest.raises(UsageError, match="the same problems in other words: plain text against by a template"):
+    with pytest.raises(UsageError, match="the same problems, worded differently: plain text against by a template"):
         compare(FIRST, reworded, None)
     require_same_problems([FIRST, SECOND])
 

@@ -135,7 +135,7 @@ def test_a_group_on_its_way_is_not_compared_with_one_that_has_arrived(tmp_path: 
     half = replace(done, name="b-seed0", config=result("b", 0, [], advantage__beta=4).config, steps=1)
     half = replace(half, evaluations=half.evaluations[:2])
     place = keep(tmp_path / "s", done, half)
-    told = "b-seed0 has come to policy 1 of 2, and a-seed0 to 2"
+    told = "b-seed0 has reached policy 1 of 2, and a-seed0 to 2"
     with pytest.raises(UsageError, match=told) as caught:
         table(find_groups([place]))
     assert caught.value.hint == (
@@ -155,14 +155,14 @@ def test_a_group_on_its_way_is_not_compared_with_one_that_has_arrived(tmp_path: 
 
 def test_an_evaluation_that_lags_behind_is_made_and_nothing_trained(tmp_path: Path) -> None:
     late = replace(result("b-seed0", 0, [], advantage__beta=4), evaluations=[counts(1, [1, 0])])
-    with pytest.raises(UsageError, match="b-seed0 has come to policy 1 of 2, and a-seed0 to 2") as caught:
+    with pytest.raises(UsageError, match="b-seed0 has reached policy 1 of 2, and a-seed0 to 2") as caught:
         table(find_groups([keep(tmp_path, result("a-seed0", 0, [1, 1]), late)]))
     assert "evaluate the newest: rsgrpo eval --run runs/s/b-seed0 --policy 2 --benchmark toy; or" in caught.value.hint
 
 
 def test_what_lags_behind_is_evaluated_by_as_many_samples(sweep: Path) -> None:
     shutil.rmtree(sweep / "a-seed0/evals/000002")
-    with pytest.raises(UsageError, match="a-seed0 has come to policy 1 of 2") as caught:
+    with pytest.raises(UsageError, match="a-seed0 has reached policy 1 of 2") as caught:
         passk.collect(find_groups(["s"]), Choices())
     line = "rsgrpo eval --run runs/s/a-seed0 --policy 2 --benchmark puzzles --num-samples 4 --k 1,2"
     assert f"evaluate the newest: {line}; or" in caught.value.hint

@@ -60,7 +60,7 @@ class Order:
         """
         if not (folder / NAME).is_file():
             hint = "the run directory must be on a file system that all machines share, under one path"
-            raise MissingError(f"{folder} is not to be seen from this machine", hint)
+            raise MissingError(f"{folder} is not visible from this machine", hint)
         found = read_json(folder / NAME, config=dict)
         return cls(**{field.name: found[field.name] for field in fields(cls)})
 

@@ -91,7 +91,7 @@ def _keep_output_clean() -> None:
 def _require_answer(address: str, said_by: str) -> None:
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or "/" in host:
-        raise UsageError(f"{said_by} {address!r} is no address", "write HOST:PORT of the cluster's head, or auto")
+        raise UsageError(f"{said_by} {address!r} is not an address", "write HOST:PORT of the cluster's head, or auto")
     try:
         socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
@@ -114,7 +114,7 @@ def _cannot_join(address: str, error: Exception) -> EngineError:
     text = " ".join(str(error).split())
     if "Version mismatch" in text or "version mismatch" in text.lower():
         return EngineError(
-            f"the Ray cluster has other versions than this process: {text[:300]}",
+            f"the Ray cluster has different versions from this process: {text[:300]}",
             "install the same versions of Python and Ray on all machines",
         )
     where = "on this machine" if address == AUTO else f"at {address}"

@@ -313,7 +313,7 @@ def _require_seen(path: Path, done: Done, kind: ArtifactSchema) -> None:
     while not path.is_file():
         if time.monotonic() > until:
             raise MissingError(
-                f"the worker on {done.worker} wrote {path}, and it is not to be seen here",
+                f"the worker on {done.worker} wrote {path}, and it is not visible here",
                 "the run has to be on a file system that all machines share, under the same path",
             )
         time.sleep(0.2)

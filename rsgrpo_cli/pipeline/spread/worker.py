@@ -70,7 +70,7 @@ def require_same_versions(here: dict[str, str], driver: dict[str, str], host: st
             found, wanted = (versions.get(name, "not installed") for versions in (here, driver))
             raise EngineError(
                 f"the worker on {host} has {name} {found}, and this process {wanted}",
-                "install the same versions on all machines; other versions can sample other completions",
+                "install the same versions on all machines; different versions can sample different completions",
             )
 
 
@@ -227,6 +227,6 @@ class PartWorker:
         found = read_lineage(path, kind).id
         if found != wanted:
             raise StaleError(
-                f"{self.host} sees other {what} in {path}: {found}, not {wanted}",
+                f"{self.host} sees different {what} in {path}: {found}, not {wanted}",
                 "the run has to be on a file system that all machines share",
             )

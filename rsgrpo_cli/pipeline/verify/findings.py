@@ -74,7 +74,7 @@ class Findings:
         if self.table(path, AUDIT, again) is not None and rewards is not None:
             with self.noting(again):
                 if read_lineage(path, AUDIT).inputs.get("rewards") != rewards:
-                    self.add(f"{path} is of other rewards than those beside it", again)
+                    self.add(f"{path} is from different rewards than those beside it", again)
 
     def names(self, path: Path) -> bool:
         """Whether there is a finding about a file already: what else is wrong with it goes with the same way out."""

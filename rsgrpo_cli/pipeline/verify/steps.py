@@ -234,7 +234,7 @@ class _Check:
             self.unknown.add("updates")
             path = self.run.update_metrics(self.number)
             again = moved(stage_command(self.run, self.number, "updates", *self._settings_of_update()))
-            self.found.add(f"{path} is of another update than the one that made policy {self.number + 1}", again)
+            self.found.add(f"{path} is from a different update than the one that made policy {self.number + 1}", again)
         unknown = {*apart_from, *self.unknown, *(what for what in CHAIN if not _readable(self.step, what))}
         if not _readable(self.step, "history"):
             unknown.add("history")

@@ -121,7 +121,7 @@ class Verification(Findings):
                     group.partition(":")[2] for group in rewards["group_id"].to_pylist()
                 }
             if other:
-                self.add(f"{path} has other numbers of step {row['step']} than its rewards give", hint)
+                self.add(f"{path} has different numbers for step {row['step']} than its rewards give", hint)
                 return
 
     def _evaluations(self) -> None:

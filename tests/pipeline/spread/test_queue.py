@@ -201,8 +201,8 @@ def test_graders_get_the_cpus_that_samplers_with_gpus_leave() -> None:
     [
         ("127.0.0.1:9", "", "no Ray cluster answers at 127.0.0.1:9: Connection refused"),
         ("auto", "127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: Connection refused"),
-        ("nonsense", "", "--ray 'nonsense' is no address"),
-        ("auto", "ray://127.0.0.1:9", "RAY_ADDRESS 'ray://127.0.0.1:9' is no address"),
+        ("nonsense", "", "--ray 'nonsense' is not an address"),
+        ("auto", "ray://127.0.0.1:9", "RAY_ADDRESS 'ray://127.0.0.1:9' is not an address"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_said_at_once(
