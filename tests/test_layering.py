@@ -44,7 +44,7 @@ LAYERS = {
     "policy": "activity config core errors modeling models probe seeding",
     # Stages know no paths; a run on disk knows no stages; the pipeline joins the two.
     "stages": "config core engines errors part_names policy rewards schemas seeding tasks wording",
-    "run": "artifacts config disk errors footers part_names schemas tasks wording",
+    "run": "artifacts bundled config disk errors footers part_names schemas tasks wording",
     "pipeline": "activity artifacts bundled config console core disk engines errors estimators health modeling models"
     " policy probe rewards run schemas stages tasks wording workers",
     "planning": "activity bundled config console engines errors modeling models policy stages tasks wording",

@@ -152,12 +152,13 @@ def open_run(name: str | None, overrides: Overrides) -> tuple[RunDir, RunConfig]
         UsageError: If another model is asked for than the run's, or the same one computing otherwise: artifacts know a
             policy by what it was trained from, and would not say so.
     """
+    from rsgrpo_cli.pipeline.base_model import without_moved
     from rsgrpo_cli.pipeline.forking import require_whole
     from rsgrpo_cli.run.run_dir import RunDir
 
     run = RunDir.open(name)
     require_whole(run)
-    stored = run.config()
+    overrides, stored = without_moved(run, overrides), run.config()
     model = overrides.get("model.name")
     if model is not None and model != stored.model.name:
         raise UsageError(

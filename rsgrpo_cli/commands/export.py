@@ -60,6 +60,7 @@ def export(
     from rsgrpo_cli.pipeline.averaging import moved
     from rsgrpo_cli.pipeline.base_model import open_base
     from rsgrpo_cli.report.card import card
+    from rsgrpo_cli.run.identity import pinned
     from rsgrpo_cli.run.run_dir import RunDir
     from rsgrpo_cli.run.staleness import stale_evaluation
     from rsgrpo_cli.run.step_dir import newest, with_policy
@@ -88,7 +89,7 @@ def export(
             source,
             version,
             complete=complete,
-            licence=licence(model.name),
+            licence=licence(pinned(source.path, model.name)),
             inexact=inexact,
             at=interpolate,
             several=several,

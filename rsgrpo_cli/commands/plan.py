@@ -118,12 +118,14 @@ def print_plan(
     asked: Mapping[str, Any] | None = None,
 ) -> None:
     """What `plan` and `train --dry-run` print; `asked` as of `planning.many.Asked`."""
+    from rsgrpo_cli.models import config_directory
     from rsgrpo_cli.pipeline.own_estimator import completed_run
     from rsgrpo_cli.pipeline.ranks import together
     from rsgrpo_cli.pipeline.throughput import read_throughput
     from rsgrpo_cli.pipeline.training import resume_config
     from rsgrpo_cli.planning.many import Asked, Measured
     from rsgrpo_cli.planning.plan import make_plan
+    from rsgrpo_cli.run.base_place import find_base
     from rsgrpo_cli.run.run_dir import RunDir
 
     there = exists(run)
@@ -137,8 +139,9 @@ def print_plan(
         by_gpus = asked is not None and asked.get("gpus") and not asked.get("ray")  # of a cluster, --gpus is all of it
         together.check(config, here=False, flag="--gpus" if by_gpus else "--ranks")
     found = read_throughput(RunDir.open(run)) if there else None
+    directory = find_base(RunDir.open(run), config.model.name, config_directory) if there else None
     want = Asked(**(asked or {}), measured=Measured(**found) if found else None)
-    data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory, asked=want)
+    data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory, asked=want, directory=directory)
     tables = [_settings_table(data), _work_table(data), _memory_table(data), *plan_time.tables(data["many"])]
     lines = [_logits(data), *_sampler(data["sampled_at_once"]), *_positions(data["positions"])]
     lines += [*_ranks(data["ranks"]), *plan_time.lines(data["many"])]

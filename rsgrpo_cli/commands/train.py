@@ -42,7 +42,7 @@ def train(
     if not torchrun.is_first(run, overrides):
         return
     from rsgrpo_cli.commands.live import StepLines
-    from rsgrpo_cli.pipeline import evaluation, forking, training
+    from rsgrpo_cli.pipeline import base_model, evaluation, forking, training
     from rsgrpo_cli.report.remaining import Clock
     from rsgrpo_cli.run.run_dir import RunDir
     from rsgrpo_cli.trackers.registry import require
@@ -52,7 +52,7 @@ def train(
     if exists(run):
         target = RunDir.open(run)
         forking.require_whole(target)
-        overrides = with_file(overrides, config)
+        overrides = base_model.without_moved(target, with_file(overrides, config))
         resolved = training.resume_config(target, overrides)
         require(resolved.train.tracker)
         out.info(f"resuming {target.path} at step {target.newest_version()}")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rsgrpo_cli.artifacts import hash_json, read_lineage
+from rsgrpo_cli.config import Overrides
 from rsgrpo_cli.errors import StaleError
 from rsgrpo_cli.modeling.prompt_tokens import chat_template_id
 from rsgrpo_cli.models import model_directory, weights_id
-from rsgrpo_cli.run.identity import Identity, pinned, read_identity, write_identity
+from rsgrpo_cli.run.base_place import find_base
+from rsgrpo_cli.run.identity import Identity, read_identity, write_identity
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.staleness import evaluations
 from rsgrpo_cli.run.step_dir import part_files
@@ -87,10 +90,38 @@ def open_base(run: RunDir, model: str, *, accept: bool, record: bool = True) -> 
         StaleError: If the model has changed and that is not accepted.
         MissingError: If it is not here.
     """
-    directory = model_directory(pinned(run.path, model))
+    directory = find_base(run, model, model_directory)
     weights = weights_id(directory)
     compare_base(run, model, directory, base_facts(directory, weights), accept=accept, record=record)
     return directory, weights
+
+
+def without_moved(run: RunDir, overrides: Overrides) -> Overrides:
+    """Settings asked of a run without the base model, where that is the run's own in another directory.
+
+    The run keeps the name, by which its policies are known, and records the directory: it is looked for there from now
+    on. That takes the very files that the run was made with; any other model stays among the settings.
+
+    Args:
+        run: The run.
+        overrides: What is asked for.
+
+    Raises:
+        MissingError: If the directory that is named holds no model.
+    """
+    wanted, model = overrides.get("model.name"), run.config().model.name
+    if not wanted or wanted == model or not Path(wanted).is_dir():
+        return overrides
+    directory, recorded = model_directory(wanted), read_identity(run.path)
+    if recorded is None or recorded.base.get("model") != model:
+        return overrides
+    place = os.path.abspath(directory)
+    if recorded.place != place:
+        found = base_facts(directory, weights_id(directory))
+        if any(found[name] != was for name, was in recorded.base.items() if name in _LABELS):
+            return overrides
+        write_identity(run.path, replace(recorded, place=place))
+    return {name: value for name, value in overrides.items() if name != "model.name"}
 
 
 def compare_base(

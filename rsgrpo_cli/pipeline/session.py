@@ -31,8 +31,9 @@ from rsgrpo_cli.rewards.registry import open_reward
 from rsgrpo_cli.rewards.types import RewardFn, Wants
 from rsgrpo_cli.rewards.user import UserReward
 from rsgrpo_cli.run import policies
+from rsgrpo_cli.run.base_place import find_base
 from rsgrpo_cli.run.checkpoint_checks import checking
-from rsgrpo_cli.run.identity import Function, pinned, refuse_unasked
+from rsgrpo_cli.run.identity import Function, refuse_unasked
 from rsgrpo_cli.run.run_commands import command
 from rsgrpo_cli.run.run_dir import WHOLE, RunDir
 from rsgrpo_cli.schemas import PROMPTS
@@ -162,7 +163,7 @@ class Session:
         """Directory with the base model's configuration and tokenizer; of a model on the Hub these are all it has."""
         from rsgrpo_cli.models import tokenizer_directory
 
-        return tokenizer_directory(pinned(self.run.path, self.config.model.name))
+        return find_base(self.run, self.config.model.name, tokenizer_directory)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

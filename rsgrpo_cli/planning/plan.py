@@ -42,7 +42,12 @@ ALWAYS_SHOWN = (
 
 
 def make_plan(
-    config: RunConfig, *, prompt_tokens: int = PROMPT_TOKENS, memory: int | None = None, asked: Asked | None = None
+    config: RunConfig,
+    *,
+    prompt_tokens: int = PROMPT_TOKENS,
+    memory: int | None = None,
+    asked: Asked | None = None,
+    directory: Path | None = None,
 ) -> dict[str, Any]:
     """All that `rsgrpo plan` prints, ready for JSON.
 
@@ -51,6 +56,7 @@ def make_plan(
         prompt_tokens: Assumed of a prompt, at most.
         memory: Bytes to fit into; what the device has free unless given.
         asked: GPUs and workers to plan for.
+        directory: Of the model; found by its name unless given.
 
     Raises:
         MissingError: If the model's config.json or a dataset file is not there.
@@ -60,7 +66,7 @@ def make_plan(
     from rsgrpo_cli.planning.decoder import decoder_of
 
     asked = asked or Asked()
-    directory = config_directory(config.model.name)
+    directory = directory or config_directory(config.model.name)
     decoder = decoder_of(directory)
     device = _device(config, memory, asked)
     load = workload_of(config, prompt_tokens)

@@ -112,7 +112,8 @@ def save_weights(policy: Policy, directory: Path) -> None:
         if ranks.rank:
             return
     if lm.adapter is not None:
-        lm.adapter.save_pretrained(directory, state_dict=state)
+        # The vocabulary is never changed: PEFT need not look for the base model where the adapter began, or on the Hub.
+        lm.adapter.save_pretrained(directory, state_dict=state, save_embedding_layers=False)
     else:
         _save_model(lm.causal, directory, policy.declared, state)
 

@@ -15,6 +15,7 @@ from rsgrpo_cli.errors import ArtifactError, MissingError
 from rsgrpo_cli.report.snapshot import Reader
 from rsgrpo_cli.report.usage import bytes_used
 from rsgrpo_cli.run import manifests, policies
+from rsgrpo_cli.run.base_place import lost_base
 from rsgrpo_cli.run.checked_steps import CheckedSteps
 from rsgrpo_cli.run.departures import departures
 from rsgrpo_cli.run.run_commands import command
@@ -151,12 +152,12 @@ def state(run_name: str | None) -> dict[str, Any]:
         "seconds_with_tags": sum(tagged.values()),
         "seconds_by_tag": dict(tagged),
         "bytes": bytes_used(run, checked, untouched),
-        **_now(run),
+        **_now(run, lost_base(run, config.model.name)),
     }
 
 
-def _now(run: RunDir) -> dict[str, Any]:
-    """Whether a run is at work, and what its newest step and evaluation came to."""
+def _now(run: RunDir, lost: str | None) -> dict[str, Any]:
+    """Whether a run is at work, and what its newest step and evaluation came to; `lost` as of `lost_base`."""
     seen = Reader(run).read(everything=False)
     names = ("step", "reward_mean", "pass@1", "pass@G", "cumulative_solve_rate", "entropy", "truncated_fraction")
     holder, doing, measured = seen.holder or seen.evaluator, seen.progress, seen.measured
@@ -175,7 +176,7 @@ def _now(run: RunDir) -> dict[str, Any]:
             "benchmark": measured.benchmark,
             "values": [dict(zip(fields, row, strict=True)) for row in measured.values],
         },
-        "warnings": [warned.text for warned in seen.warnings],
+        "warnings": [warned.text for warned in seen.warnings] + ([lost] if lost else []),
     }
 
 

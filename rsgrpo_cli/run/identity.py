@@ -1,11 +1,11 @@
 """What a run was made with, beyond its settings: `identity.json`, so that it can be compared when the run resumes.
 
     {"version": 1, "base": {"model": NAME, "weights": ID, ...}, "revision": COMMIT, "accepted": [...], "rewards": [...],
-     "estimators": [...]}
+     "estimators": [...], "place": DIR}
 
 `base` holds what of the base model's files decides its completions. `accepted` are the changes of it that the user
 accepted on purpose, each {"name", "was", "is"}; `rewards` and `estimators` the identities of changed functions that
-were accepted so.
+were accepted so. `place` is there where the model was found elsewhere than its name says.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Identity:
         accepted: Changes of the base that were accepted, in order.
         rewards: Identities of changed rewards that were accepted.
         estimators: The same of estimators.
+        place: The directory that the model is in since it or the run was moved.
     """
 
     base: Mapping[str, str | None]
@@ -44,6 +45,7 @@ class Identity:
     accepted: Sequence[Mapping[str, str | None]] = field(default_factory=tuple)
     rewards: Sequence[str] = field(default_factory=tuple)
     estimators: Sequence[str] = field(default_factory=tuple)
+    place: str | None = None
 
     def accepted_functions(self, kind: Function) -> Sequence[str]:
         """The identities of changed rewards, or estimators, that were accepted."""
@@ -73,24 +75,27 @@ def read_identity(run: Path) -> Identity | None:
     data = read_json(path, version=int, base=dict)
     if data["version"] != VERSION:
         raise ArtifactError(f"{path} was written by another version of rsgrpo", _HINT)
-    accepted, revision = data.get("accepted", []), data.get("revision")
+    accepted, revision, place = data.get("accepted", []), data.get("revision"), data.get("place")
     functions = [data.get(name, []) for name in ("rewards", "estimators")]
     fits = _texts(data["base"]) and isinstance(accepted, list) and all(_texts(change) for change in accepted)
     for names in functions:
         fits = fits and isinstance(names, list) and all(isinstance(name, str) for name in names)
-    if not fits or not (revision is None or isinstance(revision, str)):
+    if not fits or not all(text is None or isinstance(text, str) for text in (revision, place)):
         raise ArtifactError(f"{path} is damaged", _HINT)
     rewards, estimators = functions
-    return Identity(data["base"], revision, tuple(accepted), tuple(rewards), tuple(estimators))
+    return Identity(data["base"], revision, tuple(accepted), tuple(rewards), tuple(estimators), place)
 
 
 def write_identity(run: Path, identity: Identity) -> None:
     """Record what a run is made with."""
-    write_json(run / FILE, {"version": VERSION, **asdict(identity)})
+    content = asdict(identity)
+    if identity.place is None:  # of hardly any run
+        del content["place"]
+    write_json(run / FILE, {"version": VERSION, **content})
 
 
 def pinned(run: Path, model: str) -> str:
-    """The name under which to look for a run's base model: with the run's own commit if it is on the Hub.
+    """The name under which to look for a run's base model: where it was moved, with the run's own commit on the Hub.
 
     A run stays with the commit that it was created with, whatever is pushed to the Hub later.
 
@@ -99,9 +104,12 @@ def pinned(run: Path, model: str) -> str:
         model: The model's name in the settings; if that has a revision, it stays as it is.
     """
     identity = read_identity(run)
-    known = identity is not None and identity.base.get("model") == model and identity.revision
+    if identity is None or identity.base.get("model") != model:
+        return model
+    if identity.place and Path(identity.place).is_dir():
+        return identity.place
     on_hub = model.count("/") == 1 and "@" not in model and not Path(model).is_dir()
-    return f"{model}@{identity.revision}" if identity and known and on_hub else model
+    return f"{model}@{identity.revision}" if identity.revision and on_hub else model
 
 
 def refuse_unasked(run: Path, kind: Function, name: str, *, has_flag: bool = True) -> NoReturn:

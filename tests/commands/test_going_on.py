@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +14,8 @@ from rsgrpo_cli.models import model_directory
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import REWARDS
 from tests.conftest import SMALL, Cli, run_quietly
+
+Change = Callable[[Path], None]
 
 
 @pytest.fixture
@@ -320,3 +323,36 @@ def test_other_rules_for_mathematics_are_refused_in_a_run_on_mathematics(
     assert "math policy-another" in refused.err
     assert cli("train", "--run", "runs/x", "--steps", "2", "--accept-changes").code == 0
     assert cli("train", "--run", "runs/x", "--steps", "3").code == 0  # it stays accepted
+
+
+def test_a_model_that_was_moved_is_named_once(cli: Cli, adapter: Path, model: Path) -> None:
+    model.rename("elsewhere")
+    way = f"say so once, to train, eval or prepare: rsgrpo train --run {adapter} --model DIR"
+    for command in (["train", "--steps", "2"], ["rollout"], ["eval", "-n", "4"], ["plan"], ["verify"], ["status"]):
+        result = cli(command[0], "--run", adapter, *command[1:])
+        assert "no model at 'model'" in result.out + result.err
+        assert way in result.out + result.err
+    assert cli("train", "--run", adapter, "--model", "elsewhere", "--steps", "2").code == 0
+    assert cli("verify", "--run", adapter).code == 0
+    assert way not in cli("status", "--run", adapter).out
+    assert RunDir(adapter).config().model.name == "model"
+
+
+@pytest.mark.parametrize("change", [change_weights, change_template])
+def test_another_model_is_not_the_one_that_was_moved(cli: Cli, adapter: Path, model: Path, change: Change) -> None:
+    model.rename("elsewhere")
+    change(Path("elsewhere"))
+    before = (adapter / "identity.json").read_bytes()
+    for command in ("train", "eval"):
+        result = cli(command, "--run", adapter, "--model", "elsewhere")
+        assert (result.code, "model, not elsewhere" in result.err) == (2, True), result.err
+    assert (adapter / "identity.json").read_bytes() == before
+
+
+def test_a_run_that_recorded_no_model_is_linked_to_it(cli: Cli, adapter: Path, model: Path) -> None:
+    (adapter / "identity.json").unlink()
+    target = model.rename("elsewhere")
+    result = cli("train", "--run", adapter, "--steps", "2")
+    assert "if it has moved to DIR, link it: ln -s DIR model" in result.err
+    model.symlink_to(target.absolute())
+    assert cli("train", "--run", adapter, "--steps", "2").code == 0
