@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import errno
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from rsgrpo_cli import __version__
 from rsgrpo_cli.console import Output, close_stdout, open_streams, show, writing
+from rsgrpo_cli.disk import hint_for
 from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError, first_line
 from rsgrpo_cli.wording import raised
 
@@ -201,9 +201,7 @@ def main() -> None:
     except OSError as error:
         _debug(error)
         where = f" ({error.filename})" if error.filename else ""
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "free some space and run the same command again" if full else _LOOK
-        out.error(RsgrpoError(f"{error.strerror or error}{where}", hint))
+        out.error(RsgrpoError(f"{error.strerror or error}{where}", hint_for(error.errno)))
         close_stdout()
         sys.exit(1)
     except Exception as error:
@@ -219,9 +217,6 @@ def _stopped() -> Interrupted:
     if called in RESUMABLE:
         return Interrupted("stopped at once; what was finished is kept", "run the same command again to resume")
     return Interrupted("stopped at once")
-
-
-_LOOK = "check the path, its permissions and the disk"
 
 
 def _end_as_ctrl_c_does() -> None:

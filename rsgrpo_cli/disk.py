@@ -22,7 +22,8 @@ from rsgrpo_cli.errors import ArtifactError, UsageError
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
 """What a file system says that has no locks."""
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (*_NO_SPACE, errno.EFBIG)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 """Errors when a file cannot have a second name: another file system, or one without hard links."""
 _TEMPORARY = re.compile(r"\.rsgrpo-[0-9a-f]{8}\.tmp")
@@ -90,7 +91,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Give `path` its new content in one step: a reader sees the old file or the new one, a crash leaves the old one.
 
     Raises:
-        ArtifactError: If the disk is full; nothing is left behind and nothing is overwritten.
+        ArtifactError: If the disk is full, or the file too large for it; nothing is left behind or overwritten.
     """
     make_directory(path.parent)
     with explain_full_disk(path), _temporary(path, write) as temporary:
@@ -322,21 +323,39 @@ def sync_files(folder: Path) -> None:
 
 @contextmanager
 def explain_full_disk(path: Path) -> Iterator[None]:
-    """Turn a full disk into an error that says so.
+    """Turn a full disk, or a limit on the size of files, into an error that says so; any other one names the file.
 
     Raises:
-        ArtifactError: If the block could not write because the disk is full.
+        ArtifactError: If the block could not write for want of space.
     """
-    hint = "free some space and run the same command again: what was finished before is intact"
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise ArtifactError(f"no space left to write {path}", hint) from error
+        if error.errno in _NO_ROOM:
+            raise _no_room(path, error.errno) from error
+        if error.filename is None or is_temporary(PurePath(os.fsdecode(error.filename))):
+            error.filename = str(path)
         raise
     except Exception as error:
         # safetensors has the number in its text only. It need not be imported to tell whether it raised this.
         ours = type(error).__name__ == "SafetensorError"
-        if ours and any(f"(os error {number})" in str(error) for number in _NO_SPACE):
-            raise ArtifactError(f"no space left to write {path}", hint) from error
-        raise
+        number = next((number for number in _NO_ROOM if ours and f"(os error {number})" in str(error)), None)
+        if number is None:
+            raise
+        raise _no_room(path, number) from error
+
+
+def _no_room(path: Path, number: int) -> ArtifactError:
+    hint = f"{hint_for(number)}: what was finished before is intact"
+    if number in _NO_SPACE:
+        return ArtifactError(f"no space left to write {path}", hint)
+    return ArtifactError(f"cannot write {path}: a file would be larger than is allowed here", hint)
+
+
+def hint_for(number: int | None) -> str:
+    """What to do about an error of the system's, by its number."""
+    if number in _NO_SPACE:
+        return "free some space and run the same command again"
+    if number == errno.EFBIG:
+        return "allow larger files (ulimit -f unlimited, or another file system) and run the same command again"
+    return "check the path, its permissions and the disk"

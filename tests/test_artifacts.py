@@ -147,6 +147,29 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path: Path) -> None
     assert path.read_bytes() == b"old"
 
 
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.EFBIG, "file: a file would be larger than is allowed here"), (errno.EIO, "Input/output error.*file")],
+)
+def test_what_stops_a_write_is_told_with_the_file(tmp_path: Path, number: int, told: str) -> None:
+    def fails(file: IO[bytes]) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises((ArtifactError, OSError), match=told) as raised:
+        write_atomically(tmp_path / "file", fails)
+    assert "free some space" not in str(raised.value)
+
+
+def test_a_place_without_permission_is_told_by_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path, *_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(PermissionError) as raised:
+        write_atomically(tmp_path / "file", lambda file: file.write(b""))
+    assert raised.value.filename == str(tmp_path / "file")
+
+
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     seen: list[bool] = []

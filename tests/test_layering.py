@@ -50,7 +50,7 @@ LAYERS = {
     "planning": "activity bundled config console engines errors modeling models policy stages tasks wording",
     # What reads runs and changes none, but for sweeps.
     "api": "artifacts config errors run schemas tasks",
-    "report": "activity artifacts bundled config console core errors health rewards run schemas tasks wording",
+    "report": "activity artifacts bundled config console core disk errors health rewards run schemas tasks wording",
     "trackers": "activity artifacts config disk errors run schemas wording",
     "studies": "artifacts config console core disk errors pipeline report run schemas tasks wording",
     "experiments": "core",
@@ -60,7 +60,7 @@ LAYERS = {
     "helping": "console folding",
     "commands": "activity artifacts config console disk errors experiments health helping models pipeline planning"
     " report run schemas studies trackers wording",
-    "app": "console errors helping wording",
+    "app": "console disk errors helping wording",
 }
 """Each part of the package, and the others that it imports: all of these and no more."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from rsgrpo_cli.disk import write_atomically
 from rsgrpo_cli.errors import DependencyError, UsageError
 
 # Okabe and Ito's colours, which readers with any colour vision can tell apart; the base model is grey.
@@ -42,8 +44,9 @@ def check_drawable(path: Path) -> None:
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure, with nothing in the file that would differ the next time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160, metadata=_UNDATED.get(path.suffix, {}))
+    drawn = BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:], dpi=160, metadata=_UNDATED.get(path.suffix, {}))
+    write_atomically(path, lambda file: file.write(drawn.getbuffer()))
 
 
 _UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}

@@ -1,5 +1,6 @@
 """`rsgrpo figure`, as a user calls it."""
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def test_equal_data_give_equal_bytes(cli: Cli, tmp_path: Path, study: str, kind:
         assert drawn.json["figure"] == f"{name}{suffix}"
         assert drawn.json["caption"]
     assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_old_one(cli: Cli, tmp_path: Path, study: str) -> None:
+    target = tmp_path / "mine.svg"
+    target.write_text("old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        failed = cli("figure", "passk", study, "--out", target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (failed.code, f"cannot write {target}: a file would be larger" in failed.err) == (1, True), failed.err
+    assert "ulimit -f unlimited" in failed.err
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_figure_has_a_name_unless_one_is_given(cli: Cli, tmp_path: Path, study: str) -> None:
