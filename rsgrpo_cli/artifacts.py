@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from rsgrpo_cli import __version__
 from rsgrpo_cli.disk import write_atomically
-from rsgrpo_cli.errors import ArtifactError, MissingError, first_line
+from rsgrpo_cli.errors import ArtifactError, MissingError, about_utf8, first_line
 from rsgrpo_cli.footers import FILE_KEY, UNHASHED, checked_lineage, is_whole, parse_metadata, remake, with_hash
 from rsgrpo_cli.schemas import ArtifactSchema
 
@@ -277,6 +277,8 @@ def _damaged(path: Path, error: Exception, maker: str) -> ArtifactError:
     if isinstance(error, OSError) and error.errno is not None:  # the disk or its rights: the file itself may be sound
         why = error.strerror or type(error).__name__
         return ArtifactError(f"{path} cannot be read: {why}", "check its permissions and the disk, then try again")
+    if isinstance(error, UnicodeEncodeError):  # not the content, but what the file is called
+        return ArtifactError(*about_utf8(f"the name {path}"))
     return ArtifactError(f"{path} is damaged or cut short: {first_line(error)}", remake(path, maker))
 
 

@@ -93,6 +93,23 @@ class Interrupted(RsgrpoError, RuntimeError):
     exit_code = 130
 
 
+def about_utf8(text: object) -> tuple[str, str]:
+    """What is wrong with a name or another text that is not UTF-8; a locale without UTF-8 makes such of any."""
+    return f"{text} is not UTF-8", "give it in UTF-8; if it is, the locale is not: export LC_ALL=C.UTF-8"
+
+
+def require_utf8(text: str) -> None:
+    """Refuse a text that no artifact, no log and hardly any library can hold.
+
+    Raises:
+        UsageError: If it is not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(*about_utf8(text)) from None
+
+
 def first_line(error: BaseException, silent: str | None = None) -> str:
     """What an error says, in one line.
 

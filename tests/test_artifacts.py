@@ -147,6 +147,16 @@ def test_a_full_disk_is_one_clear_line_and_loses_nothing(tmp_path: Path) -> None
     assert path.read_bytes() == b"old"
 
 
+def test_a_name_that_is_not_utf8_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x\udce9.parquet"
+    write_table(tmp_path / "x.parquet", tables.rewards({"p": [1.0]}), REWARDS, LINEAGE)
+    (tmp_path / "x.parquet").rename(path)
+    for read in (read_table, read_lineage):
+        with pytest.raises(ArtifactError, match="is not UTF-8") as raised:
+            read(path, REWARDS)
+        assert "damaged" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("number", "told"),
     [(errno.EFBIG, "file: a file would be larger than is allowed here"), (errno.EIO, "Input/output error.*file")],

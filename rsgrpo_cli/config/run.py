@@ -29,7 +29,7 @@ from rsgrpo_cli.config.stages import (
     UpdateConfig,
     VllmConfig,
 )
-from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.errors import UsageError, require_utf8
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -198,6 +198,9 @@ def parse(data: Mapping[str, Any]) -> RunConfig:
     Raises:
         UsageError: Naming the first field that does not fit.
     """
+    for value in flat(data).values() if isinstance(data, Mapping) else ():  # a stranger's file may hold anything
+        if isinstance(value, str):
+            require_utf8(value)
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rsgrpo_cli import disk
 from rsgrpo_cli.config import RunConfig
-from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.errors import MissingError, UsageError, require_utf8
 from rsgrpo_cli.run import config_file
 from rsgrpo_cli.run.locks import LOCKS, holder
 
@@ -74,13 +74,14 @@ def locate(runs: Path, name: str | None) -> Path:
         name: The name or path; None means the newest run.
 
     Raises:
-        UsageError: If the name is empty.
+        UsageError: If the name is empty, or not UTF-8.
         MissingError: If there is no newest run.
     """
     if name is None:
         return newest(runs)
     if not name.strip():
         raise UsageError("the name of a run is empty", "name one: rsgrpo status shows the newest")
+    require_utf8(name)
     path = Path(name)
     under = runs / path
     given = path.exists() if "/" in name else config_file.is_there(path)

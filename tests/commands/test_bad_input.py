@@ -58,6 +58,8 @@ def refused(result: Result, code: int, *texts: str) -> None:
         ),
         (["rollout"], 1, ["no run under runs/ yet", "rsgrpo train"]),
         (["status", "--run", "foo"], 1, ["no run at runs/foo"]),
+        (["train", "--run", "x\udce9"], 2, ["is not UTF-8", "export LC_ALL=C.UTF-8"]),
+        (["train", "--dataset", "x\udce9.jsonl"], 2, ["is not UTF-8", "export LC_ALL=C.UTF-8"]),
         (["compare", "a", "b"], 1, ["no run at runs/a"]),
     ],
 )
