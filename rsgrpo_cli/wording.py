@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 AGAIN = "the same command again"
+SHARE_THE_RUN = "the run has to be on a file system that all machines share, under the same path"
 VERBS = {"has": "have", "is": "are", "was": "were", "does": "do"}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rsgrpo_cli.console import duration, size, table
-from rsgrpo_cli.wording import verb
+from rsgrpo_cli.wording import counted, verb
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +44,7 @@ def lines(data: dict[str, Any] | None) -> Iterator[str]:
         return
     first, layout = data["saturates_first"], data["layout"]
     if layout["busy"] < layout["samplers"]:
-        idle, parts = layout["samplers"] - layout["busy"], _count(layout["parts"], "part")
+        idle, parts = layout["samplers"] - layout["busy"], counted(layout["parts"], "part")
         why = f"a step has {parts}, and more --prompts-per-step make more"
         yield f"{idle} of {layout['samplers']} samplers {verb(idle, 'has')} nothing to do: {why}"
     if layout["gpus_without_sampler"]:
@@ -66,9 +66,9 @@ def lines(data: dict[str, Any] | None) -> Iterator[str]:
 
 def _time(data: dict[str, Any]) -> Table:
     layout = data["layout"]
-    of = f"{_count(layout['samplers'], 'sampler')}, {_count(layout['ranks'], 'rank')}"
+    of = f"{counted(layout['samplers'], 'sampler')}, {counted(layout['ranks'], 'rank')}"
     steps = data["measured_steps"]
-    how = f"measured in {_count(steps, 'step')} of this run" if steps else "not measured"
+    how = f"measured in {counted(steps, 'step')} of this run" if steps else "not measured"
     made = table("phase", "time", "share", title=f"Time per step, {how}: {of}", text=("phase",))
     for name, taken in data["seconds"].items():
         if taken:
@@ -101,7 +101,3 @@ def _assumptions(data: dict[str, Any]) -> Table:
 
 def _seconds(value: float) -> str:
     return f"{value:.1g} s" if 0 < value < 0.1 else duration(value)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s'[: number != 1]}"

@@ -12,7 +12,7 @@ from rsgrpo_cli.stages.prepare import Overlap, Preparation
 from rsgrpo_cli.tasks.columns import unasked
 from rsgrpo_cli.tasks.phrasing import INSTRUCTION
 from rsgrpo_cli.tasks.sources import Source
-from rsgrpo_cli.wording import counted, counts_told, verb
+from rsgrpo_cli.wording import counted, counts_told, plural, verb
 
 ROWS_SHOWN = 12
 """Problems of a benchmark that are named when they stand in the training problems."""
@@ -38,10 +38,9 @@ def _rows(cfg: PrepareConfig, source: Source, made: Preparation) -> Iterator[str
     if made.without_problem:
         yield f"rows without a problem, left out: {made.without_problem}"
     if missing := unasked(source, (cfg.prompt_column, cfg.answer_column)):
-        several = len(missing) > 1
         yield (
-            f"the prompts are without the column{'s' if several else ''} {', '.join(missing)}, which "
-            f"seem{'' if several else 's'} to belong to the problem; the model sees the text of the prompt column only"
+            f"the prompts are without the {plural(len(missing), 'column')} {', '.join(missing)}, which "
+            f"{verb(len(missing), 'seems')} to belong to the problem; the model sees the text of the prompt column only"
         )
     if made.answers_left_out:
         yield (

@@ -14,6 +14,7 @@ from rsgrpo_cli.planning.footprint import BFLOAT16, Decoder, Precision
 from rsgrpo_cli.planning.machine import Machine, assume
 from rsgrpo_cli.planning.ranks import rank_facts
 from rsgrpo_cli.planning.scaled_step import Layout, StepTime, Work, step_of
+from rsgrpo_cli.wording import counted
 
 SAMPLING_NUMBERS = ("flops", "bandwidth", "memory", "decode_share", "iteration", "sequences")
 ALWAYS = (
@@ -93,7 +94,7 @@ def layout_of(config: RunConfig, asked: Asked, engine: str, decoder: Decoder) ->
             what = f"{beside} need {layout.kept + each} GPUs, and --gpus is {asked.gpus}"
             raise UsageError(what, f"fewer --ranks, or --gpus {layout.kept + each}")
     if asked.gpus and layout.gpus > asked.gpus:
-        what = f"{samplers} sampler{'s'[: samplers != 1]}" + (f" of {each} GPUs each" if each > 1 else "")
+        what = counted(samplers, "sampler") + (f" of {each} GPUs each" if each > 1 else "")
         what += f" beside {ranks} ranks" if layout.kept else ""
         hint = f"--data-parallel {max(1, (asked.gpus - layout.kept) // each)}, or --gpus {layout.gpus}"
         raise UsageError(f"{what} need {layout.gpus} GPUs, and --gpus is {asked.gpus}", hint)
@@ -240,7 +241,7 @@ def _too_small(decoder: Decoder, machine: Machine, layout: Layout) -> str:
     least = layout.gpus_each
     while step_time.CACHE_SHARE * least * machine.memory * 1e9 <= weights:
         least *= 2
-    on = f"{layout.gpus_each} GPU{'s'[: layout.gpus_each != 1]} of {machine.memory:g} GB"
+    on = f"{counted(layout.gpus_each, 'GPU')} of {machine.memory:g} GB"
     shared = max(least, 2 * layout.gpus_each)
     return f"the weights leave a sampler no room on {on}; --set vllm.tensor_parallel_size={shared} would"
 

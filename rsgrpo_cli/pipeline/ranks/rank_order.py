@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.artifacts import package_versions, read_json, write_json
 from rsgrpo_cli.errors import MissingError, UsageError
+from rsgrpo_cli.wording import SHARE_THE_RUN
 
 NAME = "order.json"
 ROLLOUTS, ADVANTAGES, LOGPROBS, METRICS = "rollouts", "advantages", "policy_logprobs", "metrics"
@@ -59,8 +60,7 @@ class Order:
             MissingError: If this rank does not see it.
         """
         if not (folder / NAME).is_file():
-            hint = "the run directory must be on a file system that all machines share, under one path"
-            raise MissingError(f"{folder} is not visible from this machine", hint)
+            raise MissingError(f"{folder} is not visible from this machine", SHARE_THE_RUN)
         found = read_json(folder / NAME, config=dict)
         return cls(**{field.name: found[field.name] for field in fields(cls)})
 

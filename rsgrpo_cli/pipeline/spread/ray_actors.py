@@ -170,11 +170,11 @@ def require_room(found: Sequence[Mapping[str, float]], count: int, gpus: int, ra
     fits = room(left_by_ranks(found, ranks, bool(gpus)), gpus)
     have = f"{f' beside {ranks} ranks' if ranks else ''}; its nodes have {_told(found)}"
     if fits == 0:
-        what = f"{gpus} free GPU{'s'[: gpus != 1]} and a CPU" if gpus else "a CPU"
+        what = f"{counted(gpus, 'free GPU')} and a CPU" if gpus else "a CPU"
         smaller = "a smaller vllm.tensor_parallel_size, or larger nodes" if gpus else "ray start --num-cpus N"
         raise UsageError(f"no node of the Ray cluster has {what} for a worker{have}", smaller)
     if count > fits:
-        each = f"of {gpus} GPU{'s'[: gpus != 1]} and a CPU each" if gpus else "of a CPU each"
+        each = f"of {counted(gpus, 'GPU')} and a CPU each" if gpus else "of a CPU each"
         raise UsageError(
             f"the Ray cluster has room for {counted(fits, 'worker')} {each}, not for {count}{have}",
             f"--data-parallel {fits}, or leave it out",

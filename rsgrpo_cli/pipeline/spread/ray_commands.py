@@ -18,6 +18,7 @@ from rsgrpo_cli.artifacts import package_versions
 from rsgrpo_cli.errors import MissingError, RsgrpoError, UsageError
 from rsgrpo_cli.pipeline.spread.ray_actors import connect, environment, nodes
 from rsgrpo_cli.pipeline.spread.worker import require_same_versions
+from rsgrpo_cli.wording import SHARE_THE_RUN
 
 
 class _Command:
@@ -35,8 +36,7 @@ class _Command:
         """
         require_same_versions(package_versions(), versions, host := socket.gethostname())
         if not log.parent.is_dir():
-            hint = "the runs have to be on a file system that all machines share, under the same path"
-            raise MissingError(f"{host} does not see {log.parent}", hint)
+            raise MissingError(f"{host} does not see {log.parent}", SHARE_THE_RUN)
         command = [sys.executable, "-P", "-m", "rsgrpo_cli", *words]
         with open(log, "ab") as out:
             self._process = subprocess.Popen(

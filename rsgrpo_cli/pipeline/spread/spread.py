@@ -24,6 +24,7 @@ from rsgrpo_cli.pipeline.spread.worker import config_id
 from rsgrpo_cli.run.run_dir import WHOLE
 from rsgrpo_cli.schemas import REWARDS, ROLLOUTS, ArtifactSchema
 from rsgrpo_cli.stages.rollout import Part
+from rsgrpo_cli.wording import SHARE_THE_RUN
 
 SEEN_SECONDS = 15.0
 """How long a file that a worker has written may take to be seen here: NFS caches what a directory holds."""
@@ -314,7 +315,7 @@ def _require_seen(path: Path, done: Done, kind: ArtifactSchema) -> None:
         if time.monotonic() > until:
             raise MissingError(
                 f"the worker on {done.worker} wrote {path}, and it is not visible here",
-                "the run has to be on a file system that all machines share, under the same path",
+                SHARE_THE_RUN,
             )
         time.sleep(0.2)
     found = read_lineage(path, kind).id

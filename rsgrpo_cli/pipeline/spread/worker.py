@@ -27,7 +27,7 @@ from rsgrpo_cli.probe import Loaded, require_same
 from rsgrpo_cli.rewards.rules import same_rules
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import PROMPTS, REWARDS, ROLLOUTS, ArtifactSchema
-from rsgrpo_cli.wording import raised
+from rsgrpo_cli.wording import SHARE_THE_RUN, raised
 
 
 def log_of(run: RunDir, number: int) -> Path:
@@ -54,7 +54,7 @@ def config_id(run: RunDir) -> str:
     if not path.is_file():
         raise MissingError(
             f"{socket.gethostname()} does not see the run {run.path}",
-            "the run has to be on a file system that all machines share, under the same path",
+            SHARE_THE_RUN,
         )
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -129,7 +129,7 @@ class PartWorker:
         if config_id(self.opening.run) != self.opening.config_id:
             raise MissingError(
                 f"{self.host} sees another run at {self.opening.run.path}: its config.json is not the same",
-                "the run has to be on a file system that all machines share, under the same path",
+                SHARE_THE_RUN,
             )
 
     def _rest(self) -> None:
@@ -228,5 +228,5 @@ class PartWorker:
         if found != wanted:
             raise StaleError(
                 f"{self.host} sees different {what} in {path}: {found}, not {wanted}",
-                "the run has to be on a file system that all machines share",
+                SHARE_THE_RUN,
             )

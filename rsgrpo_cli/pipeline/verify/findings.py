@@ -19,6 +19,7 @@ from rsgrpo_cli.artifacts import read_lineage, read_table
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import AUDIT, KEYS, PROMPTS, ArtifactSchema
+from rsgrpo_cli.wording import counted
 
 FIRST, LAST = -1, sys.maxsize
 
@@ -94,7 +95,7 @@ class Findings:
             return _commands_last(self.findings)
         first, *later = sorted(self.stale)
         fork = shlex.join(["rsgrpo", "fork", "NEW", "--run", str(self.run.path), "--step", str(first)])
-        also = f", and so on in {len(later)} later step{'s' * (len(later) > 1)}" if later else ""
+        also = f", and so on in {counted(len(later), 'later step')}" if later else ""
         kept = [finding for finding in self.findings if finding.step < first]
         left = [finding for finding in self.findings if finding.step >= first]
         return [

@@ -16,6 +16,7 @@ from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.comparison import grade_again, require_same_problems, reward_for_all, unlike
 from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.report.html.places import Arm
+from rsgrpo_cli.wording import plural
 
 FloatArray = NDArray[np.float64]
 MOST_PAIRED = 5
@@ -235,7 +236,7 @@ def _signed(value: float | None, graded: bool) -> str:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {plural(number, what)}"
 
 
 def _clean(value: float) -> float | None:
