@@ -11,8 +11,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from page_writer import fill
 from study_how import on_which_problems, what_changes
-from study_methods import REAL, REPEATS, Repeat, confirmed, moving, other_methods, other_settings, own_rates, repeated
+from study_methods import (
+    REAL,
+    REPEATS,
+    Repeat,
+    confirmed,
+    headline,
+    moving,
+    other_methods,
+    other_settings,
+    own_rates,
+    repeated,
+)
 from study_parts import (
     NAMES,
     above,
@@ -38,6 +50,7 @@ from rsgrpo_cli.studies.groups import BASE, Group
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "study" / "results"
+README = ROOT / "README.md"
 NOTES = ROOT / "docs" / "study" / "notes.md"
 """What the results say, written by hand."""
 CHOOSE_BY = 16
@@ -100,6 +113,7 @@ def main() -> None:
         parts += repeated(REAL, groups_in(results / REAL.sweep), heading="##")
     if results == RESULTS:  # what is said of those says nothing of others
         parts += NOTES.read_text().splitlines()
+        README.write_text(fill(README.read_text(), "study", in_short(results)))
     arguments.out.write_text("\n".join([*parts, ""]))
 
 
@@ -119,6 +133,12 @@ def of_tier(tier: Tier, results: Path, figures: Path) -> Iterator[str]:
     for repeat in tier.repeats:
         if (results / repeat.sweep).is_dir():
             yield from repeated(repeat, groups_in(results / repeat.sweep))
+
+
+def in_short(results: Path) -> str:
+    """The table of the README."""
+    tier = TIERS[1]
+    return headline(tier.test[1], uncut(results / tier.test[0]), uncut(results / tier.rates))
 
 
 def further(tier: Tier, results: Path, figures: Path) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from page_writer import table
 from study_parts import (
     above,
     counted,
@@ -13,8 +14,11 @@ from study_parts import (
     difference,
     figure,
     in_order,
+    labelled,
     named,
+    problems_of,
     sampled_ks,
+    samples_of,
     shared_seeds,
     told_rate,
     with_its_rate,
@@ -219,6 +223,25 @@ def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group
     yield from figure("passk", "hard-rates-passk", drawn, figures, Choices(benchmark=benchmark), alt)
     beside = [with_its_rate(group) for group in methods if group.label not in REFERENCES]
     yield from equal_tables(benchmark, main, beside)
+
+
+def headline(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group]) -> str:
+    """The table of the README: the base model, GRPO and beta 8, each at its own rate; arguments as of `own_rates`."""
+    chosen = [*labelled(same_rate, BASE), *labelled(others, "grpo_own", "beta8_own")]
+    base, grpo, beta8 = cut(chosen, shared_seeds(chosen))
+    ks = sampled_ks([base, grpo, beta8], benchmark)
+    found = compare_groups([base, grpo, beta8], [benchmark], [("pass", float(k)) for k in ks], grpo, "none")
+    rows = [
+        [with_its_rate(group).label, *(f"{found.entry(group.label, benchmark, ('pass', k)).value:.3f}" for k in ks)]
+        for group in (base, grpo, beta8)
+    ]
+    against = [found.entry(beta8.label, benchmark, ("pass", k)) for k in ks]
+    rows.append(
+        ["RS-GRPO minus GRPO, paired"]
+        + [f"{one.difference:+z.3f} [{one.difference_low:+z.3f}, {one.difference_high:+z.3f}]" for one in against]
+    )
+    puzzles = f"{problems_of(base, benchmark)} held-out puzzles, {samples_of(base, benchmark)} samples each"
+    return table([f"{puzzles}, {counted(grpo.seeds)}", *(f"pass@{k}" for k in ks)], rows)
 
 
 def repeated(repeat: Repeat, groups: Sequence[Group], heading: str = "###") -> Iterator[str]:

@@ -82,6 +82,12 @@ def uncut(folder: Path) -> list[Group]:
     return group_results(find([str(folder)]))
 
 
+def labelled(groups: Sequence[Group], *labels: str) -> list[Group]:
+    """The groups of these labels, in their order."""
+    by_label = {group.label: group for group in groups}
+    return [by_label[label] for label in labels]
+
+
 def joined(*sweeps: Sequence[Group]) -> list[Group]:
     """The groups of several sweeps; those of one label as one, which has each seed once."""
     members: dict[str, dict[int, Result]] = {}
