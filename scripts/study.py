@@ -51,8 +51,8 @@ from rsgrpo_cli.studies.groups import BASE, Group
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "study" / "results"
 README = ROOT / "README.md"
-NOTES = ROOT / "docs" / "study" / "notes.md"
-"""What the results say, written by hand."""
+SHORT, NOTES = (ROOT / "docs" / "study" / name for name in ("short.md", "notes.md"))
+"""What the results say, written by hand: the answers, and how they come about."""
 CHOOSE_BY = 16
 
 
@@ -106,12 +106,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "study.md")
     arguments = parser.parse_args()
     results, figures = arguments.results, arguments.out.with_suffix("")
+    whole = results == RESULTS  # what is said of the whole study says nothing of other results
     parts = [*introduction(groups_in(results / TIERS[0].test[0]), results)]
+    parts += SHORT.read_text().splitlines() if whole else []
     for tier in TIERS:
         parts += of_tier(tier, results, figures)
     if (results / REAL.sweep).is_dir():
         parts += repeated(REAL, groups_in(results / REAL.sweep), heading="##")
-    if results == RESULTS:  # what is said of those says nothing of others
+    if whole:
         parts += NOTES.read_text().splitlines()
         README.write_text(fill(README.read_text(), "study", in_short(results)))
     arguments.out.write_text("\n".join([*parts, ""]))

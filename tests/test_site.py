@@ -15,7 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 SETTINGS = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
-NOT_PAGES = {DOCS / "study" / "notes.md"}
+NOT_PAGES = {DOCS / "study" / "notes.md", DOCS / "study" / "short.md"}
 """What scripts/study.py copies into a page."""
 
 
