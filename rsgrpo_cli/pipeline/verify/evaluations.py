@@ -9,7 +9,7 @@ from typing import Any
 
 from rsgrpo_cli.artifacts import read_lineage
 from rsgrpo_cli.errors import ArtifactError, MissingError
-from rsgrpo_cli.pipeline.verify.findings import Findings, moved
+from rsgrpo_cli.pipeline.verify.findings import Again, Findings
 from rsgrpo_cli.run.policies import evaluated_places, updates_with_tags
 from rsgrpo_cli.run.run_commands import benchmark_flags, eval_command, given_benchmark, sampling_flags
 from rsgrpo_cli.run.run_dir import WHOLE, RunDir, is_on_line
@@ -22,7 +22,7 @@ from rsgrpo_cli.tasks.sources import flags_of_benchmark
 def check_benchmarks(found: Findings) -> None:
     """Read the problems of the evaluations through."""
     for path in sorted((found.run.path / "benchmarks").glob("*.parquet")):
-        found.table(path, PROMPTS, moved(_prepared_by(found, path.stem)))
+        found.table(path, PROMPTS, Again(_prepared_by(found, path.stem)))
 
 
 def check_evaluations(found: Findings) -> None:
@@ -40,13 +40,13 @@ def _check(found: Findings, run: RunDir, version: int, at: float, folder: Path) 
     command, before = _again(run, version, at, folder.name), len(found.findings)
     graded = {path.stem: path for path in evaluation_parts(folder / GRADED)}
     for path in evaluation_parts(folder / SAMPLED):
-        rollouts = found.table(path, ROLLOUTS, moved(command))
+        rollouts = found.table(path, ROLLOUTS, Again(command))
         if path.stem in graded:
-            rewards = found.table(graded[path.stem], REWARDS, moved(command))
-            found.same_keys(rewards, rollouts, graded[path.stem], "its rollouts", moved(command))
+            rewards = found.table(graded[path.stem], REWARDS, Again(command))
+            found.same_keys(rewards, rollouts, graded[path.stem], "its rollouts", Again(command))
     for name, kind in (("problems.parquet", PROBLEMS), ("summary.parquet", SUMMARY)):
         if (folder / name).is_file():
-            found.table(folder / name, kind, moved(command))
+            found.table(folder / name, kind, Again(command))
     for path in sorted(folder.glob("audit.*.parquet")):
         found.audit(path, _summed_up(folder))
     if (folder / "problems.parquet").is_file() and not (folder / "summary.parquet").is_file():

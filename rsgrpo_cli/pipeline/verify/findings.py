@@ -25,6 +25,31 @@ FIRST, LAST = -1, sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """What to do about a file that a command makes again.
+
+    Args:
+        command: The command.
+        away: Whether a damaged one is there, which has to be moved away first.
+        tagged: Whether it has a tag, and so may have had settings of its own.
+    """
+
+    command: str
+    away: bool = True
+    tagged: bool = False
+
+    def told(self, *, below: bool) -> str:
+        """In words; `below` is whether another finding, further down, names the command."""
+        if below:
+            return "move it away, too" if self.away else "the same makes it again"
+        start = "move it away, then" if self.away else "make it again"
+        return f"{start}{', with the settings that it had' if self.tagged else ''}: {self.command}"
+
+
+Hint = str | Again
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something in a run that is not as it should be.
 
@@ -36,7 +61,7 @@ class Finding:
     """
 
     what: str
-    hint: str
+    hint: Hint
     step: int = FIRST
 
 
@@ -64,14 +89,14 @@ class Findings:
     unsure: set[int] = field(default_factory=set)
     misplaced: frozenset[int] = frozenset()
 
-    def add(self, what: str, hint: str) -> None:
+    def add(self, what: str, hint: Hint) -> None:
         """Note a finding, once: what is damaged shows again where something was made from it."""
         if what not in {finding.what for finding in self.findings}:
             self.findings.append(Finding(what, hint, self.at))
 
     def audit(self, path: Path, rewards: str | None) -> None:
         """Check a list of a second grader: it is of the rewards with this id; None where these are damaged."""
-        again = moved(self.verify)
+        again = Again(self.verify)
         if self.table(path, AUDIT, again) is not None and rewards is not None:
             with self.noting(again):
                 if read_lineage(path, AUDIT).inputs.get("rewards") != rewards:
@@ -105,7 +130,7 @@ class Findings:
         ]
 
     @contextmanager
-    def noting(self, hint: str = "") -> Iterator[None]:
+    def noting(self, hint: Hint = "") -> Iterator[None]:
         """Around a check: what it raises is a finding, with its own hint unless one is given."""
         try:
             yield
@@ -123,7 +148,7 @@ class Findings:
         """The command after which nothing is left to do: nothing is made from what was moved away or removed."""
         return shlex.join(["rsgrpo", "verify", str(self.run.path)])
 
-    def table(self, path: Path, kind: ArtifactSchema, hint: str) -> pa.Table | None:
+    def table(self, path: Path, kind: ArtifactSchema, hint: Hint) -> pa.Table | None:
         """Read a table through: its pages, its content against its id, its keys."""
         self.tables += 1
         with self.noting(hint):
@@ -132,14 +157,14 @@ class Findings:
             return table
         return None
 
-    def same_keys(self, table: pa.Table | None, made_from: pa.Table | None, path: Path, what: str, hint: str) -> None:
+    def same_keys(self, table: pa.Table | None, made_from: pa.Table | None, path: Path, what: str, hint: Hint) -> None:
         """Compare the completions of a table with those of what it was made from, as far as both can be read."""
         if table is None or made_from is None or self.names(path):
             return
         if not table.select(list(KEYS)).equals(made_from.select(list(KEYS))):
             self.add(f"{path} is not of the same completions as {what}", hint)
 
-    def join_problems(self, path: Path, rollouts: pa.Table, number: int, hint: str) -> bool:
+    def join_problems(self, path: Path, rollouts: pa.Table, number: int, hint: Hint) -> bool:
         """Whether every completion is of a problem of the run, and is named after it and the step."""
         ids, wrong = rollouts["prompt_id"], ""
         groups = pc.binary_join_element_wise(f"{number:06d}", ids, ":")
@@ -155,32 +180,22 @@ class Findings:
         return not wrong
 
 
-def moved(command: str, *, tagged: bool = False) -> str:
-    """What to do about a damaged file that a command makes again; one with a tag may have had settings of its own."""
-    return f"{_AWAY}{', with the settings that it had' if tagged else ''}: {command}"
-
-
-_AWAY = "move it away, then"
-_BELOW = {_AWAY: "move it away, too", "make it again": "the same makes it again"}
-"""What to do, by its first words, where another finding below names the command."""
-
-
 def _commands_last(findings: Sequence[Finding]) -> list[Finding]:
-    """The same, where several need one command: it fails before all that is damaged is away, so the last has it."""
-    ordered, needed = [], set()
+    """The same in words; of several that need one command the last has it: it fails before all damage is away."""
+    ordered: list[Finding] = []
+    named: set[str] = set()
     for finding in reversed(findings):
-        start, _, command = finding.hint.partition(": ")
-        below = next((told for words, told in _BELOW.items() if start.startswith(words)), None)
-        if command and below and command in needed:
-            finding = replace(finding, hint=below)
-        needed.add(command)
+        hint = finding.hint
+        if isinstance(hint, Again):
+            finding = replace(finding, hint=hint.told(below=hint.command in named))
+            named.add(hint.command)
         ordered.append(finding)
     return ordered[::-1]
 
 
-def made_again(hint: str) -> str:
+def made_again(hint: Hint) -> Hint:
     """The same where nothing is left to move away."""
-    return f"make it again{hint.removeprefix(_AWAY)}" if hint.startswith(_AWAY) else hint
+    return replace(hint, away=False) if isinstance(hint, Again) else hint
 
 
 def _check_keys(path: Path, keys: pa.Table, kind: ArtifactSchema) -> None:

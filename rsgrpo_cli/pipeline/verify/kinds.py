@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from rsgrpo_cli.pipeline.verify.findings import Findings, moved
+from rsgrpo_cli.pipeline.verify.findings import Again, Findings
 from rsgrpo_cli.run.layout import FOLDERS
 
 _FILE = re.compile(r".+\.(?:parquet|json|jsonl|safetensors|lock|log)")
@@ -31,7 +31,7 @@ def check_kinds(found: Findings) -> None:
             what = "is a file where a directory belongs"
         else:
             continue
-        found.add(f"{path} {what}", moved(found.verify))
+        found.add(f"{path} {what}", Again(found.verify))
 
 
 def _is_folder(run: Path, path: Path) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.artifacts import CHECK
 from rsgrpo_cli.errors import RsgrpoError
-from rsgrpo_cli.pipeline.verify.findings import Findings, made_again, moved
+from rsgrpo_cli.pipeline.verify.findings import Again, Findings
 from rsgrpo_cli.run.identity import FILE
 from rsgrpo_cli.run.run_dir import RunDir
 
@@ -51,7 +51,7 @@ def check_presence(found: Findings, metrics: pa.Table | None) -> None:
 
 
 def _add_gone(found: Findings, path: Path, command: str) -> None:
-    found.add(f"{path} is gone", made_again(moved(command)))
+    found.add(f"{path} is gone", Again(command, away=False))
 
 
 def _is_of_this_version(run: Path) -> bool:
@@ -72,4 +72,4 @@ def _require_newest(found: Findings, done: int) -> None:
             found.at = due[-1] - 1
             more = ["--steps", str(done)] if done > train.steps else []
             what = f"{folder} is gone: policy {due[-1]} was made, and neither it nor a later one has a checkpoint"
-            found.add(what, made_again(moved(found.command("train", *more))))
+            found.add(what, Again(found.command("train", *more), away=False))

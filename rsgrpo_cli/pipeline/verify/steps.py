@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from rsgrpo_cli.artifacts import read_json, read_lineage
 from rsgrpo_cli.errors import RsgrpoError
-from rsgrpo_cli.pipeline.verify.findings import Findings, made_again, moved
+from rsgrpo_cli.pipeline.verify.findings import Again, Findings, Hint, made_again
 from rsgrpo_cli.run import manifests
 from rsgrpo_cli.run.departures import own_settings
 from rsgrpo_cli.run.run_dir import RunDir
@@ -93,7 +93,7 @@ class _Check:
         self.unknown: set[str] = set()
         """Artifacts of CHAIN whose lineage says nothing of what the step was made from: gone, or of something else."""
         self.foreign_update = is_foreign_update(self.run, number)
-        self.again = {what: moved(stage_command(self.run, number, what)) for what in CHAIN}
+        self.again = {what: Again(stage_command(self.run, number, what)) for what in CHAIN}
 
     def all(self, apart_from: frozenset[str]) -> None:
         """Check everything in the order in which it is made again."""
@@ -126,10 +126,10 @@ class _Check:
         if len(self.found.findings) > before:
             self.unknown.add(what)
 
-    def _as_it_was(self, what: str) -> str:
+    def _as_it_was(self, what: str) -> Again:
         """What to do about a damaged file whose footer may still tell its settings."""
         with suppress(RsgrpoError):
-            return moved(stage_command(self.run, self.number, what, *own_settings(self.run, self.number, what)))
+            return Again(stage_command(self.run, self.number, what, *own_settings(self.run, self.number, what)))
         return self.again[what]
 
     def _gone(self) -> None:
@@ -193,9 +193,9 @@ class _Check:
             tag = path.name.removesuffix(".parquet").partition(".")[2] if path.suffix == ".parquet" else ""
             if not path.exists() or (path.name != f"{_NAMES[kind.name]}.parquet" and not tag):
                 continue
-            damaged = same = moved(self.found.verify)
+            damaged = same = Again(self.found.verify)
             if what and tag:
-                damaged = same = moved(stage_command(self.run, self.number, what, "--tag", tag), tagged=True)
+                damaged = same = Again(stage_command(self.run, self.number, what, "--tag", tag), tagged=True)
             elif what:
                 damaged, same = self._as_it_was(what), self.again[what]
             table = self.found.table(path, kind, damaged)
@@ -218,7 +218,7 @@ class _Check:
                 return self.step.rewards.table(list(KEYS)) if self.step.rewards else None
         return self.keys
 
-    def _of_the_rollouts(self, path: Path, kind: ArtifactSchema, hint: str) -> None:
+    def _of_the_rollouts(self, path: Path, kind: ArtifactSchema, hint: Hint) -> None:
         """What nothing is made from is of the step's own rollouts, too: `show` and the page put it beside these."""
         with suppress(RsgrpoError):
             known = {self.step.manifest and self.step.manifest["id"]}
@@ -233,7 +233,7 @@ class _Check:
         if self.foreign_update:
             self.unknown.add("updates")
             path = self.run.update_metrics(self.number)
-            again = moved(stage_command(self.run, self.number, "updates", *self._settings_of_update()))
+            again = Again(stage_command(self.run, self.number, "updates", *self._settings_of_update()))
             self.found.add(f"{path} is from a different update than the one that made policy {self.number + 1}", again)
         unknown = {*apart_from, *self.unknown, *(what for what in CHAIN if not _readable(self.step, what))}
         if not _readable(self.step, "history"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rsgrpo_cli.artifacts import read_json, read_lineage, read_table
 from rsgrpo_cli.errors import ArtifactError
-from rsgrpo_cli.pipeline.verify.findings import Findings, made_again, moved
+from rsgrpo_cli.pipeline.verify.findings import Again, Findings, made_again
 from rsgrpo_cli.run import manifests
 from rsgrpo_cli.run.checkpoint_checks import check_checkpoint
 from rsgrpo_cli.run.policies import updates_with_tags
@@ -33,7 +33,7 @@ def _tag(path: Path) -> str:
 
 
 def _rollouts(found: Findings, number: int, folder: Path) -> None:
-    hint = moved(stage_command(found.run, number, "rollouts", "--tag", _tag(folder)), tagged=True)
+    hint = Again(stage_command(found.run, number, "rollouts", "--tag", _tag(folder)), tagged=True)
     for path in part_files(folder):
         rollouts = found.table(path, ROLLOUTS, hint)
         if rollouts is not None:
@@ -52,7 +52,7 @@ def _rollouts(found: Findings, number: int, folder: Path) -> None:
 
 def _rewards(found: Findings, number: int, tag: str) -> None:
     """Rewards with a tag are of the step's own rollouts."""
-    hint = moved(stage_command(found.run, number, "rewards", "--tag", tag), tagged=True)
+    hint = Again(stage_command(found.run, number, "rewards", "--tag", tag), tagged=True)
     rewards, rollouts = rewards_of(found.run, number, tag), Step(found.run, number).rollouts
     for path in rewards.paths:
         table, drawn = found.table(path, REWARDS, hint), rollouts.place / path.name

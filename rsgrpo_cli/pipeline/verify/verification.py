@@ -18,7 +18,7 @@ from rsgrpo_cli.disk import about_link, links_out
 from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.pipeline.base_model import open_base
 from rsgrpo_cli.pipeline.verify.evaluations import check_benchmarks, check_evaluations
-from rsgrpo_cli.pipeline.verify.findings import FIRST, LAST, Findings, made_again, moved
+from rsgrpo_cli.pipeline.verify.findings import FIRST, LAST, Again, Findings, Hint
 from rsgrpo_cli.pipeline.verify.kinds import check_kinds
 from rsgrpo_cli.pipeline.verify.places import check_places
 from rsgrpo_cli.pipeline.verify.presence import check_presence, first_step
@@ -81,18 +81,18 @@ class Verification(Findings):
             self.run.origin()
             require_own_settings(self.run)
         readable = len(self.findings) == before
-        with self.noting(moved(self.verify)):
+        with self.noting(Again(self.verify)):
             read_identity(self.run.path)
         return readable
 
     def _problems(self) -> None:
         if self.run.prompts.is_file():
-            self.table(self.run.prompts, PROMPTS, moved(self.command("prepare")))
+            self.table(self.run.prompts, PROMPTS, Again(self.command("prepare")))
         elif self.run.steps() and not self.names(self.run.prompts):
-            self.add(f"{self.run.prompts} is gone", made_again(moved(self.command("prepare"))))
+            self.add(f"{self.run.prompts} is gone", Again(self.command("prepare"), away=False))
 
     def _statistics(self) -> None:
-        again, metrics = moved(self.command("train")), None
+        again, metrics = Again(self.command("train")), None
         for path, kind in ((self.run.metrics, METRICS), (self.run.solved, SOLVED), (self.run.checked, CHECKED)):
             table = self.table(path, kind, again) if path.is_file() else None
             if table is not None and kind is not CHECKED:
@@ -101,7 +101,7 @@ class Verification(Findings):
                 metrics = table
         check_presence(self, metrics)
 
-    def _join_steps(self, path: Path, table: pa.Table, kind: ArtifactSchema, hint: str) -> None:
+    def _join_steps(self, path: Path, table: pa.Table, kind: ArtifactSchema, hint: Hint) -> None:
         """The statistics are of these steps: their mean reward, and what they solved.
 
         Those of a step that is damaged or stale follow from it.
@@ -150,7 +150,7 @@ class Verification(Findings):
         if number <= self.run.newest_version() or has_policy(self.run, number):
             return False
         folder = self.run.step(number)
-        self.add(f"{folder} is of policy {number}, which the run does not have", f"move it away, then: {self.verify}")
+        self.add(f"{folder} is of policy {number}, which the run does not have", Again(self.verify))
         return True
 
     def _without(self, version: int, folder: Path) -> str:
