@@ -36,8 +36,8 @@ CHOSEN = ("beta2", "beta4", "beta8", "asym_grpo", "fade", "w_reinforce")
 """The methods for which the validation puzzles chose the rate of the main comparison, by the first seed or by both."""
 MOVING = ("frontier", "solve_rate", "entropy", "per_prompt", "shrunk", "fade", "curve_rl")
 """The methods that look back: the laws of beta, FADE and CurveRL."""
-DRAWN = ("grpo_own", "beta4_own", "beta8_own")
-"""What the figure of the methods at their own rates has, beside the base model."""
+DRAWN = (BASE, "grpo_own", "beta4_own", "beta8_own")
+"""What the figure of the methods at their own rates has."""
 SETTINGS = {
     "group4": "groups of 4, 128 prompts a step",
     "group64": "groups of 64, 8 prompts a step",
@@ -218,7 +218,7 @@ def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group
     methods = in_order([*chosen, *groups])
     grpo = next(group for group in methods if group.label == "grpo_own")
     yield table_against(with_its_rate(grpo).label, benchmark, [*base, *map(with_its_rate, methods)])
-    drawn = [*base, *(with_its_rate(group) for group in methods if group.label in DRAWN)]
+    drawn = [with_its_rate(group) for group in [*base, *methods] if group.label in DRAWN]
     alt = "pass@k against k of the base model, GRPO and RS-GRPO, each at its own learning rate"
     yield from figure("passk", "hard-rates-passk", drawn, figures, Choices(benchmark=benchmark), alt)
     beside = [with_its_rate(group) for group in methods if group.label not in REFERENCES]
