@@ -27,7 +27,7 @@ if find_spec("hypothesis"):  # an environment with another trainer has no proper
     settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("here")
 os.environ["HF_HUB_OFFLINE"] = "1"
-# A run that a test made is the test's own; tests/faults/test_strangers.py takes this away.
+# A run that a test made is the test's own; the fixture `unasked` takes this away.
 os.environ["RSGRPO_TRUST"] = "1"
 # However slow the machine is, a polite stop may finish its part.
 os.environ["RSGRPO_STOP_SECONDS"] = "600"
@@ -116,6 +116,12 @@ def run(tmp_path: Path) -> RunDir:
     made = run_on_disk.new_run(tmp_path / "run")
     run_on_disk.write_step(made, 0)
     return made
+
+
+@pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As outside the tests, where nobody trusts a run: a next step that lacks the --trust it needs does not work."""
+    monkeypatch.delenv("RSGRPO_TRUST")
 
 
 @pytest.fixture

@@ -105,10 +105,7 @@ def test_a_column_that_the_first_grader_did_not_take_is_read(cli: Cli, evaluated
     assert len(result.json["evaluations"][0]["disagreements"]) == differ > 0
 
 
-def test_a_grader_that_only_the_command_names_needs_no_trust(
-    cli: Cli, evaluated: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RSGRPO_TRUST")
+def test_a_grader_that_only_the_command_names_needs_no_trust(cli: Cli, evaluated: Path, unasked: None) -> None:
     assert cli("eval", "--run", evaluated, *JUDGED, "--audit-with", "graders:never").code == 0
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import Cli
 
 SMALL = ("--prompts-per-step", "4", "--group-size", "4", "--workers", "1")
+pytestmark = pytest.mark.usefixtures("unasked")
 
 
 def test_a_ruined_policy_names_the_checkpoint_before_it(cli: Cli) -> None:

@@ -211,9 +211,8 @@ def test_a_grader_of_mathematics_is_not_asked_about_puzzles(cli: Cli, trained: P
     assert cli("score", "--run", trained, "--audit-with", "countdown").code == 0
 
 
-def test_a_second_grader_that_is_named_needs_no_trust(cli: Cli, sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_grader_that_is_named_needs_no_trust(cli: Cli, sampled: Path, unasked: None) -> None:
     assert cli("score", "--run", sampled, *SCORE, "graders:flaky").code == 0
-    monkeypatch.delenv("RSGRPO_TRUST")
     assert cli("score", "--run", sampled, "--audit-with", "graders:never").code == 0
 
 

@@ -12,6 +12,8 @@ from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.schemas import METRICS
 from tests.conftest import SMALL, Cli
 
+pytestmark = pytest.mark.usefixtures("unasked")
+
 
 def a_file(path: Path) -> None:
     shutil.rmtree(path)

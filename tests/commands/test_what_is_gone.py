@@ -11,6 +11,7 @@ from tests.commands.test_stages import artifacts
 from tests.conftest import SMALL, Cli, run_quietly
 
 EVAL = ["-n", "1", "--k", "1"]
+pytestmark = pytest.mark.usefixtures("unasked")
 
 
 @pytest.fixture(scope="module")

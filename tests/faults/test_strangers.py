@@ -32,12 +32,6 @@ def middle(rewards, *, level=0.5):
 """
 
 
-@pytest.fixture
-def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As outside the tests, where nobody trusts a run."""
-    monkeypatch.delenv("RSGRPO_TRUST")
-
-
 @pytest.fixture(scope="module")
 def own_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")

@@ -27,9 +27,8 @@ HELD = ["--benchmark", "held.jsonl", "--answer-column", "g"]
 
 
 @pytest.fixture(autouse=True)
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def files(tmp_path: Path, unasked: None) -> None:
     """Functions and problems of the user's own, and nothing that says that he trusts them."""
-    monkeypatch.delenv("RSGRPO_TRUST", raising=False)
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "own.jsonl").write_text(
         '{"problem": "Compute 2+3.", "gold": 5}\n{"problem": "Compute 2*3.", "gold": 6}\n'
