@@ -17,6 +17,7 @@ from rsgrpo_cli import __version__
 from rsgrpo_cli.console import Output, close_stdout, open_streams, show, writing
 from rsgrpo_cli.disk import hint_for
 from rsgrpo_cli.errors import Interrupted, RsgrpoError, UsageError, first_line
+from rsgrpo_cli.refusing import told
 from rsgrpo_cli.wording import raised
 
 START, STAGES, RUNS, REPORTS = "To start with", "Stages, in order", "Runs", "Results"
@@ -99,14 +100,16 @@ class Helping(TyperCommand):
         """Read the command line.
 
         Raises:
-            UsageError: If a list is given twice: the last one alone would count, and the other be dropped in silence.
+            UsageError: If it does not fit; or if a list is given twice: the last one alone would count, and the other
+                be dropped in silence.
         """
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
-        twice = next((option for option in given if given.count(option) > 1 and _is_list(option)), None)
-        if twice is not None and not ctx.resilient_parsing:  # Tab completes what is not finished yet
-            flag = twice.opts[0]
-            raise UsageError(f"{flag} is given twice", f"give it once, with commas: {flag} {twice.metavar}")
-        return super().parse_args(ctx, args)
+        with told(ctx, args):
+            _, _, given = self.make_parser(ctx).parse_args(list(args))
+            twice = next((option for option in given if given.count(option) > 1 and _is_list(option)), None)
+            if twice is not None and not ctx.resilient_parsing:  # Tab completes what is not finished yet
+                flag = twice.opts[0]
+                raise UsageError(f"{flag} is given twice", f"give it once, with commas: {flag} {twice.metavar}")
+            return super().parse_args(ctx, args)
 
 
 class OnDemand(TyperGroup):
@@ -115,6 +118,11 @@ class OnDemand(TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""
         _print_help(self, ctx)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what stands before the command; raises as that of `Helping`."""
+        with told(ctx, args):
+            return super().parse_args(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A stand-in that has the command's help."""
@@ -125,7 +133,8 @@ class OnDemand(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
         """The command that was called, loaded."""
-        name, _, rest = super().resolve_command(ctx, args)
+        with told(ctx, args):
+            name, _, rest = super().resolve_command(ctx, args)
         _require_one_process(str(name))
         return name, load(str(name)), rest
 

@@ -60,7 +60,8 @@ LAYERS = {
     "helping": "console folding",
     "commands": "activity artifacts config console disk errors experiments health helping models pipeline planning"
     " report run schemas studies trackers wording",
-    "app": "console disk errors helping wording",
+    "refusing": "config errors",
+    "app": "console disk errors helping refusing wording",
 }
 """Each part of the package, and the others that it imports: all of these and no more."""
 

@@ -70,6 +70,14 @@ def setting(name: str) -> Setting:
     return settings(name.partition(".")[0])[name]
 
 
+def setting_of(flag: str) -> str | None:
+    """The dotted name of the one setting that a flag means, whether it is a flag of some command or of none."""
+    every = [name for section in sections() for name in settings(section)]
+    named = {name: f"--{name.partition('.')[2].replace('_', '-')}" for name in every}
+    meant = [name for name in every if flag in (*setting(name).flags, named[name])]
+    return meant[0] if len(meant) == 1 else None
+
+
 def fields(section: str) -> list[str]:
     """Names of the settings in a section; of "advantage", those of the default estimator."""
     return list(_model(section).model_fields)

@@ -16,8 +16,7 @@ from tests.conftest import SMALL, Cli, Result
 def refused(result: Result, code: int, *texts: str) -> None:
     assert result.code == code, (result.out, result.err)
     assert "Traceback" not in result.err
-    # rich draws a box around what Typer itself refuses; undo its line breaks.
-    flat = " ".join(result.err.replace("│", " ").split())
+    flat = " ".join(result.err.split())
     for text in texts:
         assert text in flat, flat
     assert not result.out
@@ -36,11 +35,11 @@ def refused(result: Result, code: int, *texts: str) -> None:
         (["train", "--reward", "no.such:thing"], 2, ["no.such:thing cannot be loaded", "No module named 'no'"]),
         (["train", "--beta", "nan"], 2, ["advantage.beta: must be a finite number"]),
         (["train", "--beta", "inf"], 2, ["advantage.beta: must be a finite number"]),
-        (["train", "--beta", "x"], 2, ["Invalid value for '--beta'"]),
+        (["train", "--beta", "x"], 2, ["invalid value for '--beta'"]),
         (["train", "--group-size", "1"], 2, ["rollout.group_size", "at least 2"]),
         (["train", "--steps", "1" + "0" * 20], 2, ["train.steps: must be at most 999,999,999"]),
         (["train", "--k", "1" + "0" * 20], 2, ["samples per problem are too many"]),
-        (["train", "--nonsense"], 2, ["No such option: --nonsense"]),
+        (["train", "--nonsense"], 2, ["no such option: --nonsense"]),
         (["train", "--set", "rollout.foo=1"], 2, ["rollout.foo is not a setting"]),
         (["train", "--set", "model=3"], 2, ["model is a section of settings", "model.FIELD"]),
         (["train", "--set", "model.name=toy", "--set", "model.name.x=3"], 2, ["model.name.x is not a setting"]),
@@ -65,6 +64,28 @@ def refused(result: Result, code: int, *texts: str) -> None:
 )
 def test_flags(cli: Cli, arguments: list[str], code: int, texts: list[str]) -> None:
     refused(cli(*arguments), code, *texts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        ("prepare --group-size 4", "no such option: --group-size", "as a setting: --set rollout.group_size=4"),
+        ("train --compile", "no such option: --compile", "as a setting: --set model.compile=VALUE"),
+        ("update --minibatch=2", "no such option: --minibatch", "similar ones: --minibatches"),
+        ("eval --group-size 4", "no such option: --group-size", "rsgrpo eval --help lists the options and arguments"),
+        ("status --run", "option '--run' requires an argument", "rsgrpo status --help lists the options and arguments"),
+        ("status a b", "got unexpected extra argument(s) (b)", "rsgrpo status --help lists the options and arguments"),
+        ("figure", "missing argument 'KIND'", "rsgrpo figure --help lists the options and arguments"),
+        ("nothing", "no such command 'nothing'", "rsgrpo --help lists the commands"),
+        ("--nothing train", "no such option: --nothing", "rsgrpo --help lists the commands"),
+    ],
+)
+def test_a_command_line_that_does_not_fit_is_told_as_every_error(
+    cli: Cli, arguments: str, error: str, hint: str
+) -> None:
+    assert cli(*arguments.split()) == Result(2, "", f"error: {error}\n  {hint}\n")
+    if not arguments.endswith("--run"):  # which would take --json for its value
+        assert cli(*arguments.split(), "--json").json == {"error": error, "hint": hint}
 
 
 @pytest.mark.parametrize(

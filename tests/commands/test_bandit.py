@@ -88,11 +88,11 @@ def test_runs_with_other_settings_are_not_lost(cli: Cli, tmp_path: Path) -> None
         (["--seeds", "-1"], "--seeds '-1' is not a list of whole numbers"),
         (["--seeds", "1.5"], "--seeds '1.5' is not a list of whole numbers"),
         (["--seeds", ""], "--seeds '' is not a list of whole numbers"),
-        (["--arms", "1"], "Invalid value for '--arms'"),
+        (["--arms", "1"], "invalid value for '--arms'"),
         (["--arms", "100000000000"], "--arms 100,000,000,000 is too many at most 1,000,000"),
-        (["--arms", "1e11"], "Invalid value for '--arms'"),
+        (["--arms", "1e11"], "invalid value for '--arms'"),
         (["--arms", "1000000", "--betas", ",".join(map(str, range(50)))], "1,000,000 arms in 100 runs are too many"),
-        (["--samples", "8"], "Invalid value for '--samples'"),
+        (["--samples", "8"], "invalid value for '--samples'"),
         (["--samples", "1000000000000000"], "--samples 1,000,000,000,000,000 is too many"),
         (["--figure", "b.gif"], "cannot draw into b.gif"),
     ],
@@ -100,7 +100,7 @@ def test_runs_with_other_settings_are_not_lost(cli: Cli, tmp_path: Path) -> None
 def test_bad_input(cli: Cli, tmp_path: Path, arguments: list[str], text: str) -> None:
     result = cli("bandit", *small(*arguments))
     assert (result.code, result.out) == (2, "")
-    assert text in " ".join(result.err.replace("│", " ").split())
+    assert text in " ".join(result.err.split())
     assert not list(tmp_path.iterdir())
 
 
