@@ -12,13 +12,14 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import IO
 
-from rsgrpo_cli.errors import ArtifactError, UsageError
+from rsgrpo_cli.errors import ArtifactError, MissingError, UsageError
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
 """What a file system says that has no locks."""
@@ -240,7 +241,22 @@ def workshop(place: Path) -> Iterator[Path]:
 
 def is_free(target: Path) -> bool:
     """Whether there is nothing at `target` but, at most, an empty directory."""
-    return not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    return not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir()))
+
+
+def require_way(path: Path) -> None:
+    """Refuse a path that no file can come to be at, for what stands on the way; what is not there yet can be made.
+
+    Raises:
+        MissingError: If it is or lies behind a symbolic link that leads nowhere.
+        UsageError: If it lies behind a file.
+    """
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+    if there.is_symlink() and not there.exists():
+        told = f"{there} is a symbolic link to {os.readlink(there)}, which is not there"
+        raise MissingError(told, f"put back what it leads to, or remove the link: rm {shlex.quote(str(there))}")
+    if there != path and not there.is_dir():
+        raise UsageError(f"{there} is a file where a folder belongs", "move it away, or name another place")
 
 
 def publish(partial: Path, target: Path, hint: str) -> None:

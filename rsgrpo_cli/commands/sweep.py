@@ -62,6 +62,7 @@ def sweep(
 
     Several values make an axis: --beta 0,2,4,8, or --set for what has no flag. Named arms go into a --config file.
     """
+    from rsgrpo_cli.disk import require_way
     from rsgrpo_cli.pipeline.own_functions import with_functions
     from rsgrpo_cli.run.run_dir import RUNS, RunDir
     from rsgrpo_cli.studies.sweep import Sweep, as_begun
@@ -74,6 +75,7 @@ def sweep(
             "the sweep has no name", "give --name NAME; what varies: --set advantage.beta=0,2 or --seeds 0-7"
         )
     place = RUNS / options.file_name(chosen, "--name")
+    require_way(place / "run")
     if RunDir.is_there(place):
         raise UsageError(f"{place} is a run, and a sweep is a folder of runs", "give the sweep another --name")
     if keep is not None and keep.exists() and not keep.is_dir():

@@ -305,7 +305,7 @@ class RunDir:
         """Give the run other settings: more steps; others only while `has_results` says that nothing was made."""
         write_json(self.path / "config.json", config_file.content(config, self.origin()))
 
-    require_name = staticmethod(run_names.require_no_pattern)
+    require_name = staticmethod(run_names.require_name)
 
     @classmethod
     def locate(cls, name_or_path: str | None) -> Path:

@@ -38,14 +38,17 @@ def fresh_path(runs: Path, config: RunConfig) -> Path:
     return runs / f"{stem}-{number:03d}"
 
 
-def require_no_pattern(path: Path) -> None:
-    """Refuse to call a new run what a shell, and whoever looks for files, takes for the names of others.
+def require_name(path: Path) -> None:
+    """Refuse to call a new run what a shell takes for the names of others, or what no line of a table can hold.
 
     Raises:
-        UsageError: If its name is such a pattern.
+        UsageError: If its name is such a pattern, or has a newline or the like in it.
     """
+    usable = "use A-Z, a-z, 0-9, dots, _ and -"
     if set("*?[]") & set(path.name):
-        raise UsageError(f"{path.name!r} is a pattern, and no name for a run", "use A-Z, a-z, 0-9, dots, _ and -")
+        raise UsageError(f"{path.name!r} is a pattern, and no name for a run", usable)
+    if not path.name.isprintable():
+        raise UsageError(f"{path.name!r} has a character that cannot be printed", usable)
 
 
 def _safe(text: str) -> str:
@@ -55,6 +58,7 @@ def _safe(text: str) -> str:
 
 def claim_fresh_path(runs: Path, config: RunConfig) -> Path:
     """Make the directory of a new run; another process that wants the same name gets the next."""
+    disk.require_way(runs / "run")
     while True:
         path = fresh_path(runs, config)
         disk.make_directory(path.parent)
@@ -74,8 +78,8 @@ def locate(runs: Path, name: str | None) -> Path:
         name: The name or path; None means the newest run.
 
     Raises:
-        UsageError: If the name is empty, or not UTF-8.
-        MissingError: If there is no newest run.
+        UsageError: If the name is empty, or not UTF-8, or a file is in the way.
+        MissingError: If there is no newest run, or a link leads nowhere.
     """
     if name is None:
         return newest(runs)
@@ -85,7 +89,10 @@ def locate(runs: Path, name: str | None) -> Path:
     path = Path(name)
     under = runs / path
     given = path.exists() if "/" in name else config_file.is_there(path)
-    return path if given or ("/" in name and not under.exists()) else under
+    meant = path if given or ("/" in name and not under.exists()) else under
+    if not path.exists():
+        disk.require_way(meant)
+    return meant
 
 
 def newest(runs: Path) -> Path:
@@ -95,7 +102,9 @@ def newest(runs: Path) -> Path:
 
     Raises:
         MissingError: If there is none.
+        UsageError: If there is a file in place of the folder.
     """
+    disk.require_way(runs / "run")
     configs = sorted(runs.glob("[!.]*/config.json"), key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
     found = next((path.parent for path in reversed(configs) if _is_trained_or_started(path.parent)), None)
     if found is not None:

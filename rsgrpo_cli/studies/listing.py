@@ -17,6 +17,7 @@ from rsgrpo_cli.artifacts import read_table
 from rsgrpo_cli.config import RunConfig, decides_training
 from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
+from rsgrpo_cli.disk import require_way
 from rsgrpo_cli.errors import MissingError, RsgrpoError, UsageError
 from rsgrpo_cli.report.evaluations import are_scored
 from rsgrpo_cli.run.locks import holders
@@ -107,8 +108,11 @@ def listing(place: str | None) -> Listing:
 
     Raises:
         MissingError: If there is no such folder, or nothing of the kind in it.
+        UsageError: If it is a file.
     """
     folder = RUNS if place is None else RunDir.locate_folder(place)
+    if place is None:
+        require_way(folder / "run")
     if RunDir.is_there(folder):
         return Listing(folder, [_row(folder)], {})
     if not folder.is_dir():

@@ -57,6 +57,7 @@ def refused(result: Result, code: int, *texts: str) -> None:
         ),
         (["rollout"], 1, ["no run under runs/ yet", "rsgrpo train"]),
         (["status", "--run", "foo"], 1, ["no run at runs/foo"]),
+        (["train", "--run", "new\nline"], 2, ["'new\\nline' has a character that cannot be printed", "use A-Z"]),
         (["train", "--run", "x\udce9"], 2, ["is not UTF-8", "export LC_ALL=C.UTF-8"]),
         (["train", "--dataset", "x\udce9.jsonl"], 2, ["is not UTF-8", "export LC_ALL=C.UTF-8"]),
         (["compare", "a", "b"], 1, ["no run at runs/a"]),
@@ -64,6 +65,30 @@ def refused(result: Result, code: int, *texts: str) -> None:
 )
 def test_flags(cli: Cli, arguments: list[str], code: int, texts: list[str]) -> None:
     refused(cli(*arguments), code, *texts)
+
+
+EVERY = ("train --run dang", "status --run dang", "fork dang --run ./x", "sweep --name dang --seeds 0", "ls dang")
+
+
+@pytest.mark.parametrize("arguments", EVERY)
+def test_a_link_to_nowhere_in_place_of_a_run(cli: Cli, tmp_path: Path, trained: Path, arguments: str) -> None:
+    trained.rename(tmp_path / "x")
+    (tmp_path / "runs/dang").symlink_to("/nowhere")
+    told = "error: runs/dang is a symbolic link to /nowhere, which is not there"
+    refused(cli(*arguments.split()), 1, told, "or remove the link: rm runs/dang")
+
+
+@pytest.mark.parametrize("arguments", [*EVERY, "train", "status", "ls"])
+def test_runs_that_cannot_be_a_folder(cli: Cli, tmp_path: Path, trained: Path, arguments: str) -> None:
+    trained.rename(tmp_path / "x")
+    (tmp_path / "runs").rmdir()
+    (tmp_path / "runs").touch()
+    told = ["error: runs is a file where a folder belongs", "move it away"]
+    refused(cli(*arguments.split()), 2, *told)
+    (tmp_path / "runs").unlink()
+    (tmp_path / "runs").symlink_to("/nowhere")
+    told = ["error: runs is a symbolic link to /nowhere, which is not there", "or remove the link: rm runs"]
+    refused(cli(*arguments.split()), 1, *told)
 
 
 @pytest.mark.parametrize(
