@@ -154,7 +154,8 @@ def _explained(error: Exception, place: Place) -> Exception:
         return MissingError(f"cannot get dataset {name}: {first}", "check the id; a gated one needs: hf auth login")
     unread = any(type(link).__module__.startswith("pyarrow.") for link in chain)
     if isinstance(error, ValueError) and not unread:  # an unknown configuration or split; the message lists those
-        return UsageError(f"cannot load {name}: {first}", _choice(str(error), place))
+        what = f"directory {name} as a dataset" if Path(name).is_dir() else name
+        return UsageError(f"cannot load {what}: {first}", _choice(str(error), place))
     known = isinstance(error, OSError) or type(error).__module__.startswith(("datasets.", "huggingface_hub."))
     if known or unread:
         deepest = first_line(chain[-1], silent=first)
@@ -164,8 +165,10 @@ def _explained(error: Exception, place: Place) -> Exception:
 
 def _single_file(folder: Path) -> str:
     """What may help with a folder that cannot be read as a whole: our own reader, which is less strict with JSONL."""
-    files = sorted(str(path) for path in folder.glob("*") if is_data_file(path)) if folder.is_dir() else []
-    return f"give a file instead of its folder: {files[0]}" if files else ""
+    depths = ("*", "*/*") if folder.is_dir() else ()
+    files = [str(path) for depth in depths for path in sorted(folder.glob(depth)) if is_data_file(path)]
+    more = f", ... ({len(files)} in all)" if len(files) > CHOICES_SHOWN else ""
+    return f"give a file instead of its folder: {', '.join(files[:CHOICES_SHOWN])}{more}" if files else ""
 
 
 def _choice(message: str, place: Place) -> str:
@@ -174,7 +177,7 @@ def _choice(message: str, place: Place) -> str:
     names = re.findall(r"'([^']*)'", listed[1]) if listed else []
     where = place.repository + (f"@{place.revision}" if place.revision else "")
     if not names:
-        return f"write {where}:config/split"
+        return _single_file(Path(place.repository)) or f"write {where}:config/split"
     before = f"{place.config or ''}/" if "split" in message.partition("\n")[0] else ""
     more = f", ... ({len(names)} in all)" if len(names) > CHOICES_SHOWN else ""
     return f"write one of: {', '.join(f'{where}:{before}{name}' for name in names[:CHOICES_SHOWN])}{more}"

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rsgrpo_cli.tasks.hub import Place
+from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.tasks.hub import Place, _explained
 from rsgrpo_cli.tasks.sources import load_source
 from tests.tasks.fake_hub import serving
 
@@ -120,6 +121,17 @@ def test_a_folder_that_is_not_read_as_a_whole_has_a_file_that_may_be(tmp_path: P
     assert kind == "DataError"
     assert f"give a file instead of its folder: {folder}/a.jsonl" in str(told)
     assert [problem.answer for problem in load_source(f"{folder}/a.jsonl", "train").problems] == ["2", "3"]
+
+
+def test_a_directory_without_a_name_is_told_with_the_files_in_it(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.jsonl", "a.jsonl", "deep/c.parquet", "deep/notes.txt"):
+        (tmp_path / name).touch()
+    error = _explained(ValueError("dataset_name should be specified"), Place(f"{tmp_path}/."))
+    assert isinstance(error, UsageError)
+    assert error.message == f"cannot load directory {tmp_path}/. as a dataset: dataset_name should be specified"
+    files = ", ".join(str(tmp_path / name) for name in ("a.jsonl", "b.jsonl", "deep/c.parquet"))
+    assert error.hint == f"give a file instead of its folder: {files}"
 
 
 def test_of_a_repository_no_more_is_read_than_is_needed_and_its_images_are_seen(tmp_path: Path) -> None:
