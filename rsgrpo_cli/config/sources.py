@@ -31,7 +31,9 @@ def load_settings(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise _no_file(path) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not valid JSON: {error}") from error
+        raise UsageError(f"{path} is not valid JSON: {error}", "correct it, or give a TOML file") from error
+    except IsADirectoryError as error:
+        raise _a_folder(path) from error
     if not isinstance(data, dict) or not isinstance(data.get("config"), dict):
         raise UsageError(f"{path} is not a run's config.json", "settings of your own go into a TOML file")
     return dict(data["config"])
@@ -45,14 +47,31 @@ def load_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise _no_file(path) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+        raise UsageError(f"{path} is not valid TOML: {error}", _way(error)) from error
+    except IsADirectoryError as error:
+        raise _a_folder(path) from error
+
+
+def _way(error: Exception) -> str:
+    """What to do about a file that is not TOML."""
+    if isinstance(error, UnicodeDecodeError):
+        return "save it as UTF-8"
+    return "correct that; one that works, to compare: rsgrpo recipes toy"
+
+
+def _a_folder(path: Path) -> UsageError:
+    there = [str(one) for suffix in ("toml", "json") for one in sorted(path.glob(f"*.{suffix}"))]
+    return UsageError(f"{path} is a folder, not a configuration file", f"there: {', '.join(there)}" if there else _GIVE)
 
 
 def _no_file(path: Path) -> MissingError:
     """That there is no such file, with those of its kind beside it."""
     there = sorted(one.name for one in path.parent.glob(f"*{path.suffix}") if one.is_file()) if path.suffix else []
-    hint = f"there: {', '.join(there)}" if there else "check the path given with --config"
+    hint = f"there: {', '.join(there)}" if there else _GIVE
     return MissingError(f"no configuration file at {path}", hint)
+
+
+_GIVE = "check the path given with --config"
 
 
 def nested(overrides: Overrides) -> dict[str, Any]:

@@ -88,3 +88,21 @@ def test_json_that_is_no_runs_configuration(cli: Cli, text: str) -> None:
     assert result.code == 2
     assert "other.json is not" in result.err
     assert not Path("runs/y").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [(b"[train", "rsgrpo recipes toy"), (b"seed = 1\nseed = 2\n", "rsgrpo recipes toy"), (b"# \xe9\n", "as UTF-8")],
+)
+def test_a_file_that_cannot_be_parsed_has_a_next_step(cli: Cli, content: bytes, hint: str) -> None:
+    Path("bad.toml").write_bytes(content)
+    result = cli("train", "--config", "bad.toml", "--json")
+    assert (result.code, hint in result.json["hint"]) == (2, True), result.err
+
+
+def test_a_folder_is_not_a_file_of_settings(cli: Cli) -> None:
+    Path("settings").mkdir()
+    (Path("settings") / "mine.toml").touch()
+    result = cli("train", "--config", "settings")
+    told = "error: settings is a folder, not a configuration file\n  there: settings/mine.toml\n"
+    assert (result.code, result.err) == (2, told)
