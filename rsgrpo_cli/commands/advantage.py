@@ -12,7 +12,7 @@ from rsgrpo_cli.commands.context import at_work, open_run, say, say_departures
 from rsgrpo_cli.config import ESTIMATORS, AdvantageConfig, Overrides, RsGrpoConfig, estimator_config
 from rsgrpo_cli.config.typed import value
 from rsgrpo_cli.console import Output
-from rsgrpo_cli.errors import DependencyError, UsageError
+from rsgrpo_cli.errors import ArtifactError, DependencyError, RsgrpoError, UsageError
 from rsgrpo_cli.helping import ListOf
 
 Compare = Annotated[
@@ -112,11 +112,17 @@ def _compare(
     lines, drawn = [_LEGEND, f"figure: {path}"], str(path)
     try:
         weights.draw(weights.of_step(result), path)
-    except DependencyError as error:
+    except (DependencyError, ArtifactError, OSError) as error:  # the run may be read-only, and the table needs no file
         if figure is not None:
             raise
-        lines, drawn = [_LEGEND, f"no figure: {error.message}; {error.hint}"], ""
+        lines, drawn = [_LEGEND, f"no figure: {_why(error)}"], ""
     out.result(result | {"figure": drawn or None}, estimators_table(result), lines=lines)
+
+
+def _why(error: DependencyError | ArtifactError | OSError) -> str:
+    if isinstance(error, RsgrpoError):
+        return f"{error.message}; {error.hint}"
+    return f"{error.strerror} ({error.filename}); --figure FILE draws elsewhere"
 
 
 _LEGEND = "eff. n: effective samples; silent: groups without gradient; then the share of |A| by a group's mean reward"

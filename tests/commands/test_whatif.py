@@ -1,5 +1,6 @@
 """`rsgrpo advantage --compare`: what other estimators would make of saved rewards."""
 
+import errno
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -183,3 +184,18 @@ def test_the_figure_comes_from_the_result_alone(tmp_path: Path) -> None:
     for name in ("one", "two"):
         weights.draw(weights.of_step(result), tmp_path / f"{name}.svg")
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
+def test_where_nothing_can_be_written_there_is_a_table(
+    cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("rsgrpo_cli.report.figures.write_atomically", denied)
+    result = cli("advantage", "--run", trained, "--compare", "grpo")
+    assert (result.code, result.err) == (0, "")
+    target = trained.parent / "trained-step1-estimators.svg"
+    assert "silent" in result.out
+    assert f"no figure: Permission denied ({target}); --figure FILE draws elsewhere" in result.out
+    assert cli("advantage", "--run", trained, "--compare", "grpo", "--figure", "a.svg").code == 1
