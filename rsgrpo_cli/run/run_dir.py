@@ -80,8 +80,8 @@ class RunDir:
 
     @property
     def name(self) -> str:
-        """The run's name: the last part of its path."""
-        return self.path.resolve().name
+        """The run's name: the last part of its path, of a link that of the link."""
+        return os.path.basename(os.path.abspath(self.path))
 
     @property
     def prompts(self) -> Path:

@@ -127,12 +127,11 @@ def sweeps(runs: Path) -> list[str]:
 
 def no_run(runs: Path, path: Path) -> MissingError:
     """That there is no run at a path, and what is there instead."""
-    if inside := sorted(config.parent.name for config in path.glob("[!.]*/config.json")):
-        place = path.name if path.parent == runs else path
-        more = f" and {len(inside) - MOST_NAMED} more" if len(inside) > MOST_NAMED else ""
-        names = ", ".join(f"{place}/{name}" for name in inside[:MOST_NAMED])
+    if inside := _runs_in(path):
+        place = Path(path.name) if path.parent == runs else path
+        names = _listed([place / one.name for one in inside])
         return MissingError(
-            f"{path} is a sweep, not a run", f"name one of its runs: {names}{more}; all at a glance: rsgrpo ls {place}"
+            f"{path} is a sweep, not a run", f"name one of its runs: {names}; all at a glance: rsgrpo ls {place}"
         )
     name, at, _ = path.name.rpartition("@")
     if at and (path.with_name(name) / "config.json").is_file():
@@ -142,11 +141,23 @@ def no_run(runs: Path, path: Path) -> MissingError:
     return MissingError(f"no run at {path}", _what_is_there(runs, path.name))
 
 
+def _runs_in(folder: Path) -> list[Path]:
+    return sorted(config.parent for config in folder.glob("[!.]*/config.json"))
+
+
+def _listed(runs: list[Path]) -> str:
+    """The first of some runs, as they are named."""
+    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+    return ", ".join(map(str, runs[:MOST_NAMED])) + more
+
+
 def _what_is_there(runs: Path, wanted: str) -> str:
     """The runs under `runs` and the sweeps, where they are of use to who wants a run of a name."""
     inside = sweeps(runs)
     if alike := [f"{sweep}/{wanted}" for sweep in inside if config_file.is_there(runs / sweep / wanted)]:
         return f"name it with its sweep: {' or '.join(alike)}"
+    if here := _runs_in(Path(wanted)):
+        return f"{wanted} is a folder here, with runs in it; name one: {_listed(here)}"
     if have := sorted(config.parent.name for config in runs.glob("[!.]*/config.json")):
         more = f"; sweeps: {', '.join(inside)}" if inside else ""
         return f"runs here: {', '.join(have)}{more}"

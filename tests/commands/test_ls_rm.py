@@ -152,6 +152,23 @@ def test_a_row_shows_the_same_k_whatever_stands_beside_it(cli: Cli, trained: Pat
     assert "pass@4" in cli("ls", "--sort", "pass@4").out
 
 
+def test_a_linked_run_goes_by_the_name_of_the_link(cli: Cli, trained: Path) -> None:
+    (trained.parent / "linked").symlink_to(trained.absolute())
+    assert [row["name"] for row in cli("ls", "--json").json["runs"]] == ["linked", "trained"]
+
+
+def test_a_folder_here_is_not_looked_for_and_its_runs_are_named(cli: Cli, tmp_path: Path, trained: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    shutil.copytree(trained, tmp_path / "mine/first")
+    for command in (["rm", "-y"], ["status"]):
+        refused = cli(*command, "mine")
+        assert (refused.code, "mine is a folder here, with runs in it; name one: mine/first" in refused.err) == (
+            1,
+            True,
+        )
+    assert cli("status", "mine/first").code == 0
+
+
 def test_where_nothing_is_ls_says_how_to_start(cli: Cli, tmp_path: Path) -> None:
     assert "no runs here yet" in cli("ls").err
     (tmp_path / "empty").mkdir()
