@@ -46,7 +46,7 @@ def test_another_estimator_does_not_inherit_the_knobs_of_the_first() -> None:
         ({"advantage.estimator": "grpo", "advantage.beta": 2.0}, "advantage.beta is not a setting of estimator grpo"),
         ({"advantage.estimator": "rloo", "advantage.k": 4}, "it has: scale"),
         ({"advantage.estimator": "pkpo", "advantage.variant": "x"}, "must be 's', 'sloo' or 'sloo_minus_one', not 'x'"),
-        ({"advantage.estimator": "grpo", "advantage.scale": "beta"}, "grpo has none: --advantage-scale rms"),
+        ({"advantage.estimator": "grpo", "advantage.scale": "beta"}, "is for it alone: --advantage-scale rms"),
         ({"advantage.estimator": "chen_passk", "advantage.k": 17}, "use --group-size 17 or a smaller advantage.k"),
         (
             {"advantage.estimator": "entropic_adaptive", "rollout.group_size": 2},
