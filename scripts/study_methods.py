@@ -16,6 +16,7 @@ from study_parts import (
     in_order,
     labelled,
     named,
+    of_most_seeds,
     problems_of,
     sampled_ks,
     samples_of,
@@ -32,7 +33,7 @@ from rsgrpo_cli.studies.groups import BASE, Group
 
 REFERENCES = ("grpo", "beta8")
 """What the other methods are compared with at equal pass@1: the usual method, and the best fixed beta."""
-CHOSEN = ("beta2", "beta4", "beta8", "asym_grpo", "fade", "w_reinforce")
+CHOSEN = ("beta2", "beta4", "beta8", "max_rl", "asym_grpo", "fade", "w_reinforce")
 """The methods for which the validation puzzles chose the rate of the main comparison, by the first seed or by both."""
 MOVING = ("frontier", "solve_rate", "entropy", "per_prompt", "shrunk", "fade", "curve_rl")
 """The methods that look back: the laws of beta, FADE and CurveRL."""
@@ -206,7 +207,7 @@ def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group
         figures: Where its figure goes.
     """
     wanted = {BASE, *REFERENCES, *CHOSEN}
-    main, groups = of_shared_seeds([group for group in same_rate if group.label in wanted], others)
+    main, groups = of_shared_seeds([group for group in same_rate if group.label in wanted], of_most_seeds(others))
     base, chosen = ([group for group in main if group.is_base], [group for group in main if group.label in CHOSEN])
     yield "### Each method at its own learning rate"
     yield ""

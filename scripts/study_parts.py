@@ -110,6 +110,12 @@ def shared_seeds(groups: Sequence[Group]) -> set[int]:
     return shared
 
 
+def of_most_seeds(groups: Sequence[Group]) -> list[Group]:
+    """The groups that have as many seeds as any; the others are on their way."""
+    most = max(len(group.seeds) for group in groups)
+    return [group for group in groups if len(group.seeds) == most]
+
+
 def cut(groups: Sequence[Group], seeds: Container[int]) -> list[Group]:
     """The groups without other seeds."""
     return [

@@ -67,7 +67,7 @@ def _tables(found: Listing, rows: list[Row], ks: list[int]) -> list[Table]:
     for row in rows:
         made.add_row(
             f"{row.name} *" if row.holder else row.name,
-            f"{row.steps}/{row.wanted}" if row.wanted else "base",
+            f"{row.steps}/{row.wanted}" if row.wanted else "?" if row.damage else "base",
             number(row.reward),
             *(number(row.eval_reward) for _ in graded),
             *([number(row.passed.get(k)) for k in ks] or _passed(row)[: len(passed)]),

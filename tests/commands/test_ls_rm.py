@@ -134,6 +134,7 @@ def test_a_damaged_run_hides_no_other(cli: Cli, sweep: Path) -> None:
     shown = cli("ls", "s")
     assert shown.code == 0
     assert "beta2-seed0 cannot be read: " in shown.out
+    assert re.search(r"beta2-seed0 +\?", shown.out)  # nothing says that it is a base model
     assert "beta4-seed0" in shown.out
 
 
