@@ -45,7 +45,9 @@ def prepare(
     if not exists(run):
         target, resolved = new_run(run, overrides, config, out)
     elif RunDir.open(run).has_results():
-        training.resume_config(RunDir.open(run), with_file({}, config))  # a file is for the whole run: it has to fit
+        # A file is for the whole run and has to fit, as do the settings of what comes later: these change nothing here.
+        later = {name: value for name, value in overrides.items() if not name.startswith(("prepare.", "model."))}
+        training.resume_config(RunDir.open(run), with_file(later, config))
         target, resolved = open_run(run, overrides)
         say_departures(out, target, resolved, "prepare")
     else:  # nothing depends on its settings: this is as good as starting it

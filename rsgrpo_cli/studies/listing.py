@@ -116,6 +116,8 @@ def listing(place: str | None) -> Listing:
     if RunDir.is_there(folder):
         return Listing(folder, [_row(folder)], {})
     if not folder.is_dir():
+        if place is not None and RUNS.is_dir():
+            raise MissingError(f"no run, sweep or folder at {folder}", "rsgrpo ls lists the runs here")
         where = "no runs here yet" if place is None else f"no run, sweep or folder at {folder}"
         raise MissingError(where, "start one: rsgrpo train --model toy; or change to the folder that has runs/ in it")
     rows = [_row(path) for path in _runs_in(folder)]

@@ -160,9 +160,10 @@ def test_the_demo_goes_through_its_commands(cli: Cli, monkeypatch: pytest.Monkey
 
 
 def test_a_demo_that_fails_says_so(cli: Cli) -> None:
-    Path("runs").write_text("in the way")
+    Path("runs").mkdir()
+    Path("runs/demo-grpo").write_text("in the way")
     result = cli("demo", "--steps", "1", "--samples", "1")
-    assert (result.code, "rsgrpo train ended with 1" in result.err) == (1, True)
+    assert (result.code, "rsgrpo train ended with 2" in result.err) == (1, True)
 
 
 @pytest.mark.slow

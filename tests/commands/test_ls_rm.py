@@ -129,6 +129,11 @@ def test_a_folder_of_sweeps_has_no_columns_to_sort_by(cli: Cli, sweep: Path, col
     assert "columns: name, steps, reward, beta\n" in cli("ls", "s", "--sort", column).err
 
 
+def test_what_is_not_there_is_not_to_be_started(cli: Cli, sweep: Path) -> None:
+    refused = cli("ls", "nowhere")
+    assert (refused.code, "rsgrpo ls lists the runs here" in refused.err) == (1, True)
+
+
 def test_a_damaged_run_hides_no_other(cli: Cli, sweep: Path) -> None:
     (sweep / "beta2-seed0" / "config.json").write_text("{")
     shown = cli("ls", "s")

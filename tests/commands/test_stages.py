@@ -59,6 +59,11 @@ def test_what_others_were_made_from_is_not_replaced_without_being_asked(cli: Cli
     assert artifacts(trained) == before
 
 
+def test_prepare_takes_no_setting_that_it_would_drop(cli: Cli, trained: Path) -> None:
+    refused = cli("prepare", "--run", trained, "--set", "advantage.beta=9")
+    assert (refused.code, "beta" in refused.err, "rsgrpo fork" in refused.err) == (2, True, True)
+
+
 def test_a_tag_writes_beside_and_disturbs_nothing(cli: Cli, trained: Path) -> None:
     before = artifacts(trained)
     assert cli("advantage", "--run", trained, "--step", "0", "--beta", "8", "--tag", "beta8").code == 0
@@ -71,7 +76,7 @@ def test_a_tag_writes_beside_and_disturbs_nothing(cli: Cli, trained: Path) -> No
 def test_tagged_advantages_are_not_made_of_tagged_rewards(cli: Cli, trained: Path) -> None:
     assert cli("score", "--run", trained, "--set", "score.format_weight=0.5", "--tag", "mine").code == 0
     told = cli("advantage", "--run", trained, "--tag", "mine")
-    assert "of the run's own rewards, not of those tagged mine" in told.err.replace("\n", " ")
+    assert "from the run's own rewards, not of those tagged mine" in told.err.replace("\n", " ")
     assert "tagged" not in cli("advantage", "--run", trained, "--tag", "other").err
 
 
