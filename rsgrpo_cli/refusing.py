@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import typer
@@ -13,6 +14,8 @@ from rsgrpo_cli.errors import UsageError
 _REFUSED: Any = typer.BadParameter.__base__
 """What a command line that does not fit raises; Typer has no name of its own for it."""
 
+ALIKE = 0.75
+"""How alike a flag has to be to be named: Typer's own 0.6 offers --set for --beat and --force for --nope."""
 _OF_RUNS = ("train", "prepare", "sweep", "plan", "fork")
 """Commands that all settings of a run are for."""
 
@@ -43,8 +46,8 @@ def _hint(error: Any, context: Any, words: Sequence[str]) -> str:
     unknown = error.option_name if hasattr(error, "possibilities") else None
     if unknown and (name := _setting(unknown, context)):
         return f"as a setting: --set {name}={_value(unknown, words)}"
-    if unknown and error.possibilities:
-        return f"similar ones: {', '.join(sorted(error.possibilities))}"
+    if unknown and (similar := get_close_matches(unknown, error.possibilities or (), cutoff=ALIKE)):
+        return f"similar ones: {', '.join(sorted(similar))}"
     what = "commands" if hasattr(context.command, "commands") else "options and arguments"
     return f"{context.command_path} --help lists the {what}"
 

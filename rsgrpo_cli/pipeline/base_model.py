@@ -97,10 +97,10 @@ def open_base(run: RunDir, model: str, *, accept: bool, record: bool = True) -> 
 
 
 def without_moved(run: RunDir, overrides: Overrides) -> Overrides:
-    """Settings asked of a run without the base model, where that is the run's own in another directory.
+    """The settings that are asked for, without the model's name if that is a directory with the run's own base model.
 
-    The run keeps the name, by which its policies are known, and records the directory: it is looked for there from now
-    on. That takes the very files that the run was made with; any other model stays among the settings.
+    The run keeps the name that its policies are known by, and records the directory, where the model is found from now
+    on. The files have to be those that the run was made with; any other model stays among the settings.
 
     Args:
         run: The run.

@@ -97,6 +97,8 @@ def test_runs_that_cannot_be_a_folder(cli: Cli, tmp_path: Path, trained: Path, a
         ("prepare --group-size 4", "no such option: --group-size", "as a setting: --set rollout.group_size=4"),
         ("train --compile", "no such option: --compile", "as a setting: --set model.compile=VALUE"),
         ("update --minibatch=2", "no such option: --minibatch", "similar ones: --minibatches"),
+        ("train --beat 4", "no such option: --beat", "similar ones: --beta"),
+        ("eval --nope 1", "no such option: --nope", "rsgrpo eval --help lists the options and arguments"),
         ("eval --group-size 4", "no such option: --group-size", "rsgrpo eval --help lists the options and arguments"),
         ("status --run", "option '--run' requires an argument", "rsgrpo status --help lists the options and arguments"),
         ("status a b", "got unexpected extra argument(s) (b)", "rsgrpo status --help lists the options and arguments"),
