@@ -57,9 +57,17 @@ def write_rollouts(run: RunDir, number: int, lengths: Mapping[str, Sequence[int]
     write_json(folder / "manifest.json", {"id": combined_id(parts.values()), "rows": len(table), "parts": parts})
 
 
-def write_rewards(run: RunDir, number: int, values: Mapping[str, Sequence[Any]], *, own: bool = False) -> None:
+def write_rewards(
+    run: RunDir,
+    number: int,
+    values: Mapping[str, Sequence[Any]],
+    *,
+    own: bool = False,
+    config: Mapping[str, Any] | None = None,
+) -> None:
+    """With the run's settings unless others are given."""
     made_from = read_lineage(run.rollouts(number) / "part-00000.parquet", ROLLOUTS).id
-    lineage = Lineage("score", run.config().score.decisive(), {"rollouts": made_from})
+    lineage = Lineage("score", config or run.config().score.decisive(), {"rollouts": made_from})
     write_table(run.rewards(number) / "part-00000.parquet", rewards(values, step=number, own=own), REWARDS, lineage)
 
 

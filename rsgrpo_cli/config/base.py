@@ -67,6 +67,11 @@ class StageConfig(BaseModel):
     OPTIONAL: ClassVar[frozenset[str]] = frozenset()
     FIXED: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
+    @classmethod
+    def left_out(cls) -> dict[str, Any]:
+        """The settings that `decisive` leaves out at a certain value, with that value."""
+        return {name: cls.model_fields[name].default for name in cls.OPTIONAL}
+
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the content of the stage's artifact, for its lineage."""
         fields = type(self).model_fields

@@ -81,6 +81,11 @@ class RsGrpoConfig(EstimatorConfig):
             raise ValueError("schedule_steps belongs to a linear or cosine schedule: --set advantage.schedule=linear")
         return self
 
+    @classmethod
+    def left_out(cls) -> dict[str, Any]:
+        """Those of a schedule, too, where there is none."""
+        return super().left_out() | {name: cls.model_fields[name].default for name in SCHEDULE}
+
     def decisive(self) -> dict[str, Any]:
         """Without a schedule, its settings decide nothing."""
         settings = super().decisive()

@@ -23,6 +23,7 @@ from rsgrpo_cli.pipeline import metrics as step_metrics
 from rsgrpo_cli.pipeline.session import Session
 from rsgrpo_cli.pipeline.updating import counted_limit
 from rsgrpo_cli.run.checked_steps import CheckedSteps
+from rsgrpo_cli.run.departures import ways_out
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.schemas import METRICS, SOLVED, ArtifactSchema
@@ -53,10 +54,8 @@ def check_history(session: Session, upto: int) -> CheckedSteps:
                 session.out.warn(f"{error.message}; that step is done, and it is not needed to resume")
                 continue
             if problems:
-                raise StaleError(
-                    f"{problems[0]}; what follows it is stale",
-                    f"branch off before it: rsgrpo fork NEW --run {run.path} --step {step}",
-                )
+                first, *_ = problems
+                raise StaleError(f"{first.sentence}; what follows it is stale", ways_out(run, step, {first.role}))
     return checked
 
 

@@ -169,12 +169,7 @@ def _recorded(config: RunConfig, step: Step) -> tuple[UpdateConfig, dict[str, An
             "use the version of rsgrpo that made it",
         )
     own = {name: value for name, value in recorded.items() if name in known}
-    return UpdateConfig.model_validate(config.update.model_dump(mode="json") | _defaults() | own), recorded
-
-
-def _defaults() -> dict[str, Any]:
-    """Settings that count only where they are not the default are left out of a lineage at it."""
-    return {name: UpdateConfig.model_fields[name].default for name in UpdateConfig.OPTIONAL}
+    return UpdateConfig.model_validate(config.update.model_dump(mode="json") | UpdateConfig.left_out() | own), recorded
 
 
 def _replay(

@@ -15,7 +15,7 @@ from rsgrpo_cli.artifacts import Lineage, hash_json, read_lineage, read_table, w
 from rsgrpo_cli.errors import ArtifactError
 from rsgrpo_cli.run.departures import departures
 from rsgrpo_cli.run.run_dir import RunDir
-from rsgrpo_cli.run.staleness import stale_inputs
+from rsgrpo_cli.run.staleness import Stale, stale_links
 from rsgrpo_cli.run.step_dir import Step
 from rsgrpo_cli.schemas import CHECKED, PROMPTS
 
@@ -96,17 +96,17 @@ class CheckedSteps:
         same = {*steps} - changed
         return {step for step in same if step == 0 or step - 1 in same}
 
-    def note(self, step: int) -> list[str]:
+    def note(self, step: int) -> list[Stale]:
         """Check a finished step, and remember it if all of it belongs together and has the run's own settings.
 
         Returns:
-            What of it is stale, as `stale_inputs`.
+            What of it is stale.
 
         Raises:
             MissingError, ArtifactError: If one of its files is gone or damaged.
         """
         rows = self._noted[step] = []
-        problems = stale_inputs(self.run, step)
+        problems = stale_links(self.run, step)
         if not problems and not departures(self.run, step):
             root = self.run.path / "steps"
             files = [(path.relative_to(root).as_posix(), path.stat()) for path in Step(self.run, step).files]

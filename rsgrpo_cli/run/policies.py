@@ -8,8 +8,9 @@ from itertools import count
 from pathlib import Path
 
 from rsgrpo_cli.errors import ArtifactError, MissingError, RsgrpoError, StaleError
+from rsgrpo_cli.run.departures import ways_out
 from rsgrpo_cli.run.run_dir import WHOLE, RunDir
-from rsgrpo_cli.run.staleness import stale_inputs
+from rsgrpo_cli.run.staleness import stale_links
 from rsgrpo_cli.run.step_dir import Step, has_policy
 
 
@@ -116,9 +117,11 @@ def require_whole(run: RunDir, version: int, step: int) -> None:
             "all there",
             "--checkpoint-every 1 --keep-checkpoints N keep more checkpoints",
         )
-    problems = stale_inputs(run, step)
-    if problems:
-        raise StaleError(f"policy {version} of run {run.name} cannot be rebuilt: {problems[0]}")
+    for stale in stale_links(run, step):
+        raise StaleError(
+            f"policy {version} of run {run.name} cannot be rebuilt: {stale.sentence}",
+            ways_out(run, step, {stale.role}),
+        )
 
 
 def _gone(step: Step) -> str | None:

@@ -264,6 +264,24 @@ def test_a_branch_is_the_way_out_of_all_that_is_stale(
     assert cli("verify", branch).code == 0
 
 
+@pytest.mark.parametrize(
+    "command", [ADVANTAGE, SCORE, *(pytest.param(one, marks=pytest.mark.slow) for one in (ROLLOUT, LEARN))]
+)
+def test_what_was_replaced_with_other_settings_is_made_again_as_it_was(
+    cli: Cli, trained: Path, command: tuple[str, ...]
+) -> None:
+    assert cli(*command, "--force", "--run", trained).code == 0
+    found = cli("verify", trained, "--no-load").out
+    stopped = cli("train", "--run", trained, "--steps", "3")
+    assert stopped.code == 1
+    way = r"again with the run's own settings: rsgrpo ([^;]+); or branch off before it: rsgrpo fork"
+    again, also = re.findall(way, f"{found}\n{stopped.err}")
+    assert again == also
+    assert cli(*shlex.split(again)).code == 0
+    assert cli("verify", trained).code == 0
+    assert cli("train", "--run", trained, "--steps", "3").code == 0
+
+
 @LONG
 @pytest.mark.slow
 def test_the_way_out_works(cli: Cli, pair: Path, pair_once: Path) -> None:

@@ -75,7 +75,7 @@ class Findings:
         tables: How many tables were read through.
         checkpoints: How many checkpoints were.
         at: The step that is being checked, as of `Finding`.
-        stale: What was made from something that was replaced since, by its step.
+        stale: What was made from something that was replaced since, by its step: in words, and the ways out.
         unsure: Policies whose checkpoint, or the record of whose update, is not as it should be.
         misplaced: Steps whose files are in the folder of another, or in whose folder those of another are.
     """
@@ -85,7 +85,7 @@ class Findings:
     tables: int = 0
     checkpoints: int = 0
     at: int = FIRST
-    stale: dict[int, str] = field(default_factory=dict)
+    stale: dict[int, tuple[str, str]] = field(default_factory=dict)
     unsure: set[int] = field(default_factory=set)
     misplaced: frozenset[int] = frozenset()
 
@@ -106,26 +106,26 @@ class Findings:
         """Whether there is a finding about a file already: what else is wrong with it goes with the same way out."""
         return any(finding.what.startswith(f"{path} ") for finding in self.findings)
 
-    def add_stale(self, sentence: str, step: int) -> None:
+    def add_stale(self, sentence: str, ways_out: str, step: int) -> None:
         """Note that something in a step was made from what has been replaced since. The first such step decides."""
-        self.stale.setdefault(step, sentence)
+        self.stale.setdefault(step, (sentence, ways_out))
 
     def in_order(self) -> list[Finding]:
         """All findings, each with what to do once the ones before it are done.
 
-        A run that is stale from some step on is branched off before that step. Nothing can be made again there, nor
-        need it be: the branch leaves it behind.
+        A run that is stale from some step on is branched off before that step. What is damaged there cannot be made
+        again, nor need it be: the branch leaves it behind.
         """
         if not self.stale:
             return _commands_last(self.findings)
         first, *later = sorted(self.stale)
-        fork = shlex.join(["rsgrpo", "fork", "NEW", "--run", str(self.run.path), "--step", str(first)])
+        sentence, ways_out = self.stale[first]
         also = f", and so on in {counted(len(later), 'later step')}" if later else ""
         kept = [finding for finding in self.findings if finding.step < first]
         left = [finding for finding in self.findings if finding.step >= first]
         return [
             *_commands_last(kept),
-            Finding(f"{self.stale[first]}{also}", f"branch off before it: {fork}", first),
+            Finding(f"{sentence}{also}", ways_out, first),
             *(replace(finding, hint="the branch leaves it behind") for finding in left),
         ]
 

@@ -12,7 +12,7 @@ from rsgrpo_cli.artifacts import read_json, read_lineage
 from rsgrpo_cli.errors import RsgrpoError
 from rsgrpo_cli.pipeline.verify.findings import Again, Findings, Hint, made_again
 from rsgrpo_cli.run import manifests
-from rsgrpo_cli.run.departures import own_settings
+from rsgrpo_cli.run.departures import own_settings, ways_out
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.run.staleness import stale_links
 from rsgrpo_cli.run.step_dir import CHAIN, Parts, Step, part_files, rewards_of, stage_command
@@ -242,7 +242,8 @@ class _Check:
             unknown.add("policy")
         with suppress(RsgrpoError):
             for stale in stale_links(self.run, self.number, apart_from=unknown):
-                self.found.add_stale(stale.sentence, self.number)
+                ways = ways_out(self.run, self.number, {stale.role})
+                self.found.add_stale(stale.sentence, ways, self.number)
 
     def _settings_of_update(self) -> list[str]:
         with suppress(RsgrpoError):
