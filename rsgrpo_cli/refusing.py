@@ -37,8 +37,18 @@ def told(context: Any, words: Sequence[str]) -> Iterator[None]:
     except _REFUSED as error:
         if context.resilient_parsing or type(error).__name__ == "NoArgsIsHelpError":
             raise
-        text = error.message if hasattr(error, "possibilities") else error.format_message()
-        raise UsageError(text[:1].lower() + text[1:].rstrip("."), _hint(error, context, given)) from None
+        raise UsageError(_message(error), _hint(error, context, given)) from None
+
+
+def _message(error: Any) -> str:
+    """What is wrong: of a value that does not fit, in the words that settings have for it."""
+    complaints = getattr(error.__cause__, "errors", None)
+    if complaints and error.param is not None:
+        from rsgrpo_cli.config.complaints import in_words
+
+        return f"{error.param.opts[0]}: {in_words(complaints()[0])}"
+    text: str = error.message if hasattr(error, "possibilities") else error.format_message()
+    return text[:1].lower() + text[1:].rstrip(".")
 
 
 def _hint(error: Any, context: Any, words: Sequence[str]) -> str:

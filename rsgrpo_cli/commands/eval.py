@@ -229,5 +229,5 @@ def _for_evaluation(overrides: Overrides) -> Overrides:
 
 
 def _run_of_model(model: str) -> str:
-    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", model.strip("/"))
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", model).strip(".-")
     return f"eval-{slug}"

@@ -143,7 +143,8 @@ def print_plan(
     want = Asked(**(asked or {}), measured=Measured(**found) if found else None)
     data = make_plan(config, prompt_tokens=prompt_tokens, memory=memory, asked=want, directory=directory)
     tables = [_settings_table(data), _work_table(data), _memory_table(data), *plan_time.tables(data["many"])]
-    lines = [_logits(data), *_sampler(data["sampled_at_once"]), *_positions(data["positions"])]
+    new = [f"{RunDir.locate(run)} would be a new run"] if run and not there else []
+    lines = [*new, _logits(data), *_sampler(data["sampled_at_once"]), *_positions(data["positions"])]
     lines += [*_ranks(data["ranks"]), *plan_time.lines(data["many"])]
     Output(as_json=as_json).result(data, *tables, lines=[*lines, *_verdict(data), FOOTNOTE])
 

@@ -74,7 +74,7 @@ def ks(text: str) -> tuple[int, ...]:
     except ValueError as error:
         raise UsageError(f"--k {text!r} is not a list of whole numbers", "write --k 1,32,1024") from error
     if min(values) < 1:
-        raise UsageError(f"--k {text!r}: k is 1 or more")
+        raise UsageError(f"--k {text!r}: k is 1 or more", "write --k 1,32,1024")
     return tuple(sorted(set(values)))
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from rsgrpo_cli.config.base import Flag, StageConfig
+from rsgrpo_cli.config.complaints import in_words
 from rsgrpo_cli.config.estimators import ESTIMATORS, TAGS, VARIANTS, AdvantageConfig, RsGrpoConfig
 from rsgrpo_cli.config.removed import without_removed
 from rsgrpo_cli.config.samples import at_least, at_most
@@ -294,26 +295,24 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         tags = [str(part) for part in first["loc"] if part in ESTIMATORS]
         if tags:
             own = [name for name in VARIANTS[tags[0]].model_fields if name != "estimator"]
-            hint = f"{_did_you_mean(path[-1], own, 'advantage.')}it has: {', '.join(own)}"
+            hint = f"{_did_you_mean(path[-1], own, where.removesuffix(path[-1]))}it has: {', '.join(own)}"
             return f"{where} is not a setting of estimator {tags[0]}", hint
         return f"{where} is not a setting", _nearest(path) + _real_settings(path[0])
     if first["type"] == "union_tag_invalid":
         hint = f"choose one of: {', '.join(ESTIMATORS)}; or your own as package.module:function"
         return f"unknown estimator {first['ctx']['tag']!r}", hint
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] in _PLAIN:
-        message = f"{_PLAIN[first['type']].format(**first.get('ctx', {}))}, not {first['input']!r}"
-    told = f"{where}: {message[0].lower()}{message[1:]}" if where else message
-    return told, _example([str(part) for part in first["loc"]], first["input"])
+    message = in_words(first)
+    return f"{where}: {message}" if where else message, _example([str(part) for part in first["loc"]], first["input"])
 
 
 def _example(loc: list[str], given: Any) -> str:
     """A value that a setting could have, where it was given another; empty for what is no setting or has no default."""
     name = ".".join([part for part in loc if part not in TAGS][:2])
     defaults = flat(RunConfig().model_dump(mode="json"))
+    within = "advantage." if "." in name else ""  # else it is of an estimator alone
     for variant in (VARIANTS[part] for part in loc if part in VARIANTS):
         fields = variant.model_fields.items()
-        defaults |= {f"advantage.{field}": info.default for field, info in fields if not info.is_required()}
+        defaults |= {f"{within}{field}": info.default for field, info in fields if not info.is_required()}
     fitting = defaults.get(name)
     if isinstance(fitting, str) and isinstance(given, list) and all(isinstance(one, str) for one in given):
         fitting = ",".join(given) or fitting
@@ -321,10 +320,18 @@ def _example(loc: list[str], given: Any) -> str:
 
 
 def _nearest(path: list[str]) -> str:
-    """The setting, or section, that was probably meant."""
+    """The setting, or section, that was probably meant; of any section where none was named."""
+    if len(path) == 1 and (same := [name for name in _all_settings() if name.endswith(f".{path[0]}")]):
+        return f"did you mean {' or '.join(same)}? "
     model = RunConfig.model_fields[path[0]].annotation if path[0] in RunConfig.model_fields else RunConfig
     within = f"{path[0]}." if path[0] in RunConfig.model_fields else ""
     return _did_you_mean(path[-1], getattr(model, "model_fields", ()), within)
+
+
+def _all_settings() -> list[str]:
+    """The dotted names of all settings, those of every estimator among them."""
+    of_estimators = (f"advantage.{name}" for variant in VARIANTS.values() for name in variant.model_fields)
+    return list(dict.fromkeys([*flat(RunConfig().model_dump(mode="json")), *of_estimators]))
 
 
 def _did_you_mean(name: str, names: Iterable[str], within: str = "") -> str:
@@ -343,21 +350,3 @@ def _real_settings(section: str) -> str:
 
 _EMPTY: tuple[Any, ...] = (None, "", [])
 """Values that say nothing in a message."""
-
-
-_PLAIN = {
-    "greater_than_equal": "must be at least {ge}",
-    "greater_than": "must be above {gt}",
-    "less_than_equal": "must be at most {le}",
-    "model_type": "must be a section of settings",
-    "tuple_type": "must be a list, such as [1, 32]",
-    "literal_error": "must be {expected}",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "int_type": "must be a whole number",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "bool_parsing": "must be true or false",
-    "string_type": "must be text",
-}
-"""What pydantic's commonest complaints mean."""

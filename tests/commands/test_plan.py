@@ -147,7 +147,7 @@ def test_bad_input(cli: Cli, tmp_path: Path) -> None:
     refused(cli("plan", "--model", "none/such"), 1, "model none/such is not in the local cache")
     refused(cli("plan", "--model", "nowhere"), 1, "no model at 'nowhere'")
     refused(cli("plan", "--dataset", "foo.jsonl"), 1, "no dataset file at foo.jsonl")
-    refused(cli("plan", "--memory", "-3"), 2, "invalid value for '--memory'")
+    refused(cli("plan", "--memory", "-3"), 2, "--memory: must be at least 0.001, not '-3'")
     (tmp_path / "broken").mkdir()
     shutil.copyfile(model_directory("toy") / "tokenizer.json", tmp_path / "broken" / "config.json")
     refused(cli("plan", "--model", "broken"), 1, "is not the config of a known language model")

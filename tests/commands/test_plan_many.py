@@ -154,7 +154,7 @@ def test_a_run_without_a_step_has_measured_nothing(cli: Cli, tmp_path: Path) -> 
 
 
 def test_bad_input(cli: Cli, asked: list[Any]) -> None:
-    refused(cli(*asked, "--gpus", "0"), 2, "invalid value for '--gpus'")
+    refused(cli(*asked, "--gpus", "0"), 2, "--gpus: must be at least 1, not '0'")
     refused(cli(*asked, "--ray", "auto"), 2, "--ray does not say how many samplers to plan for")
     refused(cli(*asked, "--gpus", "8", "--data-parallel", "9"), 2, "9 samplers need 9 GPUs, and --gpus is 8")
     four = ["--set", "vllm.tensor_parallel_size=4"]
