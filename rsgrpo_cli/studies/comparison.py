@@ -46,9 +46,10 @@ class Entry:
         at: k, or the solve rate; None of a reward.
         value: The mean over seeds and problems.
         low, high: Its 95% interval.
-        difference: To the baseline; None for the baseline itself.
+        difference: To the baseline, over the seeds that both have if there are any; None for the baseline itself.
         difference_low, difference_high: Its 95% interval.
         differs: Whether the interval that is widened for the number of differences excludes 0.
+        paired_seeds: How many seeds both have, over which the difference is paired; None for the baseline itself.
     """
 
     label: str
@@ -62,6 +63,7 @@ class Entry:
     difference_low: float | None = None
     difference_high: float | None = None
     differs: bool = False
+    paired_seeds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +111,26 @@ class Comparison:
         over = told_together({label: which for label, which in self.changed_over.items() if label in self.changes})
         parts = ["; ".join(counts), self.samples(), told_seeds(self.groups)]
         parts += [f"Newly solved and lost: {over}"] if over else []
+        parts += [f"Differences to {self.baseline.label}: {told}"] if (told := self.pairing()) else []
         intervals = intervals_over(self.groups)
         if len(self.groups) > 1:
             intervals += f", marked * where the interval of the difference to {self.baseline.label}"
             intervals += ", widened for the number of differences (Bonferroni)," if self.correction != "none" else ""
             intervals += " excludes 0"
         return ". ".join(part for part in [*parts, intervals] if part) + "." + ending(self.groups, self.benchmarks)
+
+    def pairing(self) -> str:
+        """Over which seeds differences are, of groups that do not have all of the baseline's and no others."""
+        told = {}
+        for group in self.groups:
+            shared = _shared_seeds(group, self.baseline)
+            if not shared:
+                told[group.label] = "not paired over seeds, as both have none in common"
+            elif len(shared) == 1 < max(len(group.seeds), len(self.baseline.seeds)):
+                told[group.label] = f"over seed {shared[0]} alone, which both have, and so over problems only"
+            elif group.seeds != self.baseline.seeds:
+                told[group.label] = f"over seeds {', '.join(map(str, shared))}, which both have"
+        return told_together(told)
 
     def unlike(self) -> list[str]:
         """What differs between the evaluations beside the settings of the groups, as sentences."""
@@ -221,13 +237,27 @@ def _entry(
     named = (group.label, place[0] if len(place) == 1 else MEAN, *column)
     if base is None:
         return Entry(*named, value, own.low, own.high)
-    paired = group.seeds == baseline.seeds
-    interval = crossed_difference_interval(mine, base, paired_seeds=paired)
-    difference = value - float(np.mean([one.mean() for one in base]))
+    shared = _shared_seeds(group, baseline)
+    mine, base = _of_seeds(mine, group, shared), _of_seeds(base, baseline, shared)
+    interval = crossed_difference_interval(mine, base, paired_seeds=bool(shared))
+    difference = float(np.mean([one.mean() for one in mine])) - float(np.mean([one.mean() for one in base]))
     wider = _quantile(1 - (1 - CONFIDENCE) / many) / _quantile(CONFIDENCE)
     low, high = (difference + wider * (end - difference) for end in (interval.low, interval.high))
     differs = low > 0 or high < 0  # a single problem has no interval
-    return Entry(*named, value, own.low, own.high, difference, interval.low, interval.high, differs)
+    return Entry(*named, value, own.low, own.high, difference, interval.low, interval.high, differs, len(shared))
+
+
+def _shared_seeds(group: Group, other: Group) -> list[int]:
+    """The seeds that both groups have."""
+    return [seed for seed in group.seeds if seed in other.seeds]
+
+
+def _of_seeds(values: list[FloatArray], group: Group, seeds: Sequence[int]) -> list[FloatArray]:
+    """The rows of some of a group's seeds in arrays of shape (S, M); all rows, if there are none of these seeds."""
+    if len(seeds) in (0, len(group.seeds)):
+        return values
+    rows = [group.seeds.index(seed) for seed in seeds]
+    return [one[rows] for one in values]
 
 
 def _quantile(confidence: float) -> float:

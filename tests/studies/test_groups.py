@@ -90,6 +90,27 @@ def test_the_table_has_means_and_paired_differences(study: str) -> None:
     assert found.changes == {"beta4": (0.5, 0.0), "grpo": (0.0, 1.0)}
 
 
+def test_a_difference_is_paired_over_the_seeds_that_both_groups_have() -> None:
+    def group(label: str, *seeds: int, more: int = 1) -> Group:
+        """Each seed has a level of its own, which no difference of the same seeds has."""
+        return Group(label, tuple(result(label, seed, [seed + more] * 4) for seed in seeds))
+
+    baseline = group("grpo", 0, 1, 2, more=0)
+    groups = [group("a", 1, 2, 3), group("b", 1), group("c", 3), group("d", 0, 1, 2), baseline]
+    table = compare_groups(groups, ["toy"], [("pass", 1)], baseline)
+    entries = [table.entry(label, "toy", ("pass", 1)) for label in "abcd"]
+    assert [entry.paired_seeds for entry in entries] == [2, 1, 0, 3]
+    assert [entry.difference for entry in (*entries[:2], entries[3])] == pytest.approx([0.25] * 3)
+    assert entries[0].difference_low == pytest.approx(0.25)  # 0.25 for each seed and problem: no noise
+    assert entries[2].difference == pytest.approx(4 / 4 - 1 / 4)  # of seed 3, and of seeds 0 to 2
+    assert ". Differences to grpo: a over seeds 1, 2, which both have; b over seed 1 alone, " in table.caption()
+    assert "; c not paired over seeds, as both have none in common. 95% intervals" in table.caption()
+    assert [entry["paired_seeds"] for entry in as_data(table)["entries"]] == [2, 1, 0, 3, None]
+    assert "difference_high,differs,paired_seeds\r\na,toy,pass,1," in as_text(table, "csv")
+    alike = compare_groups(groups[3:], ["toy"], [("pass", 1)], baseline)
+    assert "Differences" not in alike.caption()
+
+
 def test_what_is_marked_allows_for_the_number_of_differences() -> None:
     # 30 problems better by 1/4 in 6 of them: a 95% interval excludes 0, one for 40 differences does not.
     base = [result(f"a{seed}", seed, [0] * 4) for seed in range(2)]
@@ -138,7 +159,7 @@ def test_the_formats_say_the_same(study: str) -> None:
     assert markdown.count("| 0.0 | 1.0 |\n") == markdown.count("| 0.5 | 0.0 |\n") == 1
     assert r"\begin{tabular}{lrrr}" in latex
     assert latex.count(r"& 0.0 & 1.0 \\") == latex.count(r"& 0.5 & 0.0 \\") == 1
-    assert "grpo,toy,newly_solved,,0.0,,,,,,\r\ngrpo,toy,lost,,1.0,,,,,,\r\n" in csv
+    assert "grpo,toy,newly_solved,,0.0,,,,,,,\r\ngrpo,toy,lost,,1.0,,,,,,,\r\n" in csv
     assert "lost" not in as_text(found, "markdown")
     data = as_data(found)
     assert data["groups"]["grpo"] == {"seeds": [0, 1], "runs": ["grpo-seed0", "grpo-seed1"], "policy": 2}
