@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rsgrpo_cli.core.crossed_bootstrap import crossed_intervals
 from rsgrpo_cli.studies.comparable import ending, require_answers
 from rsgrpo_cli.studies.figures.inputs import Choices, about, one_benchmark, require_equal_samples, with_base
-from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
+from rsgrpo_cli.studies.figures.style import Look, canvas, clean, legend, looks, whole_steps
 from rsgrpo_cli.studies.groups import Group, intervals_over, of_one_seed
 from rsgrpo_cli.studies.results import Counts
 from rsgrpo_cli.wording import counted
@@ -116,9 +116,9 @@ def _ratios(counts: Sequence[Counts]) -> FloatArray:
 def draw(found: Diversity, path: Path) -> None:
     """A row per group; beside it, where policies were evaluated on the way, a line per group against the step."""
     on_the_way = _on_the_way(found.shares)
-    width = 10.5 + beside([one.label for one in found.shares]) if on_the_way else 6.2
-    size = (width, max(1.9 + 0.3 * len(found.shares), 3.4 if on_the_way else 0))
-    with canvas(path, found.caption, 1, 2 if on_the_way else 1, size=size) as (figure, panels):
+    size = (10.5 if on_the_way else 6.2, max(1.9 + 0.3 * len(found.shares), 3.4 if on_the_way else 0))
+    labels = [one.label for one in found.shares] if on_the_way else ()
+    with canvas(path, found.caption, 1, 2 if on_the_way else 1, size=size, labels=labels) as (figure, panels):
         chosen = looks([one.is_base for one in found.shares])
         for number, (share, look) in enumerate(zip(found.shares, chosen, strict=True)):
             _draw_row(panels[0][0], number, share, look)

@@ -21,7 +21,7 @@ from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run.run_dir import WHOLE
 from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import Choices, about, fewest_samples, one_benchmark, with_base
-from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, note
+from rsgrpo_cli.studies.figures.style import Look, canvas, clean, legend, looks, note
 from rsgrpo_cli.studies.grid import spelled
 from rsgrpo_cli.studies.groups import Group, bases_of, differing, of_one_seed
 from rsgrpo_cli.studies.results import Counts, Result
@@ -190,10 +190,8 @@ def _without(along: str, values: Mapping[str, Any], members: list[Group]) -> str
 
 def draw(found: Frontier, path: Path) -> None:
     """A line per method; the base model is a star."""
-    with canvas(path, found.caption, size=(5.6 + beside([one.label for one in found.lines]), 4.8)) as (
-        figure,
-        ((panel,),),
-    ):
+    labels = [line.label for line in found.lines]
+    with canvas(path, found.caption, size=(5.6, 4.8), labels=labels) as (figure, ((panel,),)):
         chosen = looks([line.is_base for line in found.lines])
         if any(line.pulled_back for line in found.lines):  # dots are for these alone
             chosen = [replace(look, style="-") for look in chosen]

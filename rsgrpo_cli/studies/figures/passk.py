@@ -16,7 +16,7 @@ from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import Evaluation
 from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import Choices, about, one_benchmark, with_base
-from rsgrpo_cli.studies.figures.style import beside, canvas, clean, legend, looks
+from rsgrpo_cli.studies.figures.style import canvas, clean, legend, looks
 from rsgrpo_cli.studies.groups import Group, intervals_over
 
 
@@ -112,10 +112,8 @@ def powers_of_two(samples: int) -> tuple[int, ...]:
 
 def draw(found: PassK, path: Path) -> None:
     """A line per group, with its intervals as a band; k on a logarithmic axis."""
-    with canvas(path, found.caption, size=(5.6 + beside([one.label for one in found.curves]), 4.2)) as (
-        figure,
-        ((panel,),),
-    ):
+    labels = [curve.label for curve in found.curves]
+    with canvas(path, found.caption, size=(5.6, 4.2), labels=labels) as (figure, ((panel,),)):
         shade = 0.10 if len(found.curves) < 6 else 0.04
         for curve, look in zip(found.curves, looks([one.is_base for one in found.curves]), strict=True):
             panel.plot(curve.ks, curve.values, **look.line(label=curve.label))

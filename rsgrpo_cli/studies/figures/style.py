@@ -6,17 +6,25 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import lcm
 from pathlib import Path
 from typing import Any
 
+from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.figures import BASE_COLOUR, COLOURS, check_drawable, pyplot, save
 
 MARKERS = "osD^vPX<"
 STYLES = ("-", "--", "-.", ":")
+LOOKS = lcm(len(COLOURS), len(MARKERS), len(STYLES))
+"""How many groups can be told apart; the next one looks as the first does."""
 CAPTION = 7.5
 """Points of the caption's letters."""
 _PER_INCH = 16
 """Letters of the caption that fit into an inch."""
+_LINE = 1.35 * CAPTION / 72
+"""Inches that a line of the caption takes."""
+_ENTRY = 0.178
+"""Inches that an entry of a legend takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,14 @@ def looks(are_base: Sequence[bool]) -> list[Look]:
 
 @contextmanager
 def canvas(
-    path: Path, caption: str, rows: int = 1, columns: int = 1, *, size: tuple[float, float], **options: Any
+    path: Path,
+    caption: str,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    size: tuple[float, float],
+    labels: Sequence[str] = (),
+    **options: Any,
 ) -> Iterator[tuple[Any, Any]]:
     """A figure and its panels, written to a file at the end of the block.
 
@@ -73,24 +88,29 @@ def canvas(
         caption: What stands below, in full sentences.
         rows: Of panels.
         columns: Of panels.
-        size: Width and height in inches.
+        size: Width and height of the panels in inches.
+        labels: Of the legend beside them, for which the figure is wider and, where it is long, taller.
         options: Further arguments of `pyplot.subplots`.
 
     Yields:
         The figure and an array of panels, shape (rows, columns).
 
     Raises:
-        UsageError: If the file cannot be drawn into.
+        UsageError: If the file cannot be drawn into, or the legend has more groups than can be told apart.
         DependencyError: If matplotlib is not installed.
     """
     check_drawable(path)
+    _require_told_apart(labels)
     plt = pyplot()
-    figure, panels = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+    width = size[0] + (_beside(labels) if labels else 0)
+    lines = textwrap.wrap(caption, int(width * _PER_INCH))
+    height = max(size[1], _ENTRY * len(labels) + _LINE * len(lines) + 0.4)
+    options |= {"figsize": (width, height), "layout": "constrained", "squeeze": False}
+    figure, panels = plt.subplots(rows, columns, **options)
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     try:
         yield figure, panels
-        lines = textwrap.fill(caption, int(size[0] * _PER_INCH))
-        figure.supxlabel(lines, x=0.01, ha="left", fontsize=CAPTION, color="#444444")
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=CAPTION, color="#444444")
         save(figure, path)
     finally:
         plt.close(figure)
@@ -108,9 +128,22 @@ def whole_steps(panel: Any) -> None:
     panel.xaxis.get_major_locator().set_params(integer=True)
 
 
-def beside(labels: Sequence[str]) -> float:
+def _beside(labels: Sequence[str]) -> float:
     """Inches that a legend of these labels takes."""
     return 0.9 + 0.07 * max(map(len, labels))
+
+
+def _require_told_apart(labels: Sequence[str]) -> None:
+    """Refuse a legend in which two groups look alike.
+
+    Raises:
+        UsageError: If there are too many.
+    """
+    if len(labels) > LOOKS:
+        raise UsageError(
+            f"a figure has colours and markers for {LOOKS} groups, and these are {len(labels)}",
+            "draw some of them: name their runs or files, of a sweep SWEEP/beta8* for example",
+        )
 
 
 def note(panel: Any, text: str, place: tuple[float, float], colour: str) -> None:

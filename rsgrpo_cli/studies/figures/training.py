@@ -19,7 +19,7 @@ from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run.run_commands import choose_benchmark
 from rsgrpo_cli.studies.comparable import ending, require_comparable
 from rsgrpo_cli.studies.figures.inputs import Choices, trained, with_base
-from rsgrpo_cli.studies.figures.style import Look, beside, canvas, clean, legend, looks, whole_steps
+from rsgrpo_cli.studies.figures.style import Look, canvas, clean, legend, looks, whole_steps
 from rsgrpo_cli.studies.groups import Group, of_one_seed, told_seeds
 from rsgrpo_cli.studies.results import has_grades
 from rsgrpo_cli.wording import counted
@@ -243,8 +243,8 @@ def draw(found: Training, path: Path) -> None:
     """A panel for each metric that there is, a line per group."""
     shown = _shown(found.groups)
     columns, rows = (2, 2) if len(shown) == len(PANELS) else (len(shown), 1)
-    size = (4.1 * columns + beside([one.label for one in found.groups]), 3.1 * rows)
-    with canvas(path, found.caption, rows, columns, size=size, sharex=True) as (figure, panels):
+    size, labels = (4.1 * columns, 3.1 * rows), [one.label for one in found.groups]
+    with canvas(path, found.caption, rows, columns, size=size, labels=labels, sharex=True) as (figure, panels):
         for name, panel in zip(shown, panels.flat, strict=True):
             for group, look in zip(found.groups, looks([False] * len(found.groups)), strict=True):
                 if name in group.measured:

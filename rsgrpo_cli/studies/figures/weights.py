@@ -19,7 +19,7 @@ from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.pipeline.own_estimator import require_known
 from rsgrpo_cli.pipeline.whatif import of_rewards
 from rsgrpo_cli.studies.figures.inputs import Choices, trained
-from rsgrpo_cli.studies.figures.style import beside, canvas, clean, legend, look
+from rsgrpo_cli.studies.figures.style import canvas, clean, legend, look
 from rsgrpo_cli.studies.groups import Group, of_one_seed
 from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
@@ -149,9 +149,10 @@ def draw(found: Weights, path: Path) -> None:
     Rewards other than 0/1 have no right and wrong: on the left, the advantage stands against the reward itself. The
     strips below say how many groups or completions of a step there are at each place.
     """
-    size = (8.8 + beside([method["label"] for method in found.methods]), 5.2 if found.counted else 4.2)
+    size, labels = (8.8, 5.2 if found.counted else 4.2), [method["label"] for method in found.methods]
     rows, heights = (2, (5, 1)) if found.counted else (1, (1,))
-    with canvas(path, found.caption, rows, 2, size=size, sharex="col", height_ratios=heights) as (figure, panels):
+    shape = {"sharex": "col", "height_ratios": heights}
+    with canvas(path, found.caption, rows, 2, size=size, labels=labels, **shape) as (figure, panels):
         left, right = panels[0]
         _prepare(left, right, found.methods)
         for number, method in enumerate(found.methods):

@@ -1,5 +1,7 @@
 """pass@k against k."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from rsgrpo_cli.core.crossed_bootstrap import crossed_interval
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.studies.figures import passk
 from rsgrpo_cli.studies.figures.inputs import Choices
+from rsgrpo_cli.studies.figures.style import LOOKS, canvas, legend, look
 from tests.studies.figures.made import also, base, group
 from tests.studies.test_groups import counts
 
@@ -53,3 +56,26 @@ def test_powers_of_two_end_with_the_samples() -> None:
     assert passk.powers_of_two(1) == (1,)
     assert passk.powers_of_two(6) == (1, 2, 4, 6)
     assert np.array_equal(passk.powers_of_two(8), (1, 2, 4, 8))
+
+
+@pytest.mark.parametrize("many", [3, LOOKS])
+def test_a_legend_has_its_place_whatever_its_length(tmp_path: Path, many: int) -> None:
+    labels = [f"method {number}" for number in range(many)]
+    with canvas(tmp_path / "x.png", "Words of the caption. " * 30, size=(5.6, 4.2), labels=labels) as (figure, panels):
+        for number, label in enumerate(labels):
+            panels[0][0].plot([1, 2], [1, number], **look(number).line(label=label))
+        legend(figure, panels[0][0])
+    assert (figure.get_figheight() == 4.2) == (many == 3)  # a short legend leaves the picture as it is
+    figure.draw_without_rendering()  # measures all at one resolution
+    caption = next(text for text in figure.texts if "caption" in text.get_text()).get_window_extent()
+    box, whole = figure.legends[0].get_window_extent(), figure.bbox
+    assert caption.y1 < box.y0 < box.y1 <= whole.y1
+    assert whole.x0 < box.x0 < box.x1 <= whole.x1
+
+
+def test_more_groups_than_can_be_told_apart_are_not_drawn(tmp_path: Path) -> None:
+    assert len({look(number) for number in range(LOOKS)}) == LOOKS
+    groups = [group(f"a{number}", [number % 4, 1]) for number in range(LOOKS + 1)]
+    with pytest.raises(UsageError, match="has colours and markers for 24 groups, and these are 25") as refused:
+        passk.draw(passk.collect(groups, Choices(k=(1,))), tmp_path / "x.svg")
+    assert "name their runs or files" in refused.value.hint
