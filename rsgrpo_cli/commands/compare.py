@@ -21,7 +21,9 @@ def compare(
     k: options.K = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", metavar="LABEL", help="Differences are to it.  \\[default: GRPO, or the first]"),
+        typer.Option(
+            "--baseline", metavar="LABEL", help="Differences are to it.  \\[default: plain GRPO, or the first]"
+        ),
     ] = None,
     cover: Annotated[
         str | None,

@@ -37,7 +37,7 @@ def figure(
             "--smooth",
             metavar="N",
             min=1,
-            help="Of training: running means over this many steps.  \\[default: 10]",
+            help="Of training: running means over this many steps.  \\[default: a tenth, at most 10]",
         ),
     ] = None,
     trust: Annotated[

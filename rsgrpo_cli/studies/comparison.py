@@ -19,11 +19,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rsgrpo_cli.config import RunConfig, changed_fields, decides_training
 from rsgrpo_cli.core.crossed_bootstrap import crossed_difference_interval, crossed_interval
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.studies.changes import changes
 from rsgrpo_cli.studies.comparable import ending, is_graded, require_comparable, unlike
-from rsgrpo_cli.studies.groups import FloatArray, Group, intervals_over, require_samples, told_seeds, told_together
+from rsgrpo_cli.studies.groups import (
+    FloatArray,
+    Group,
+    intervals_over,
+    labelled,
+    require_samples,
+    told_seeds,
+    told_together,
+)
 from rsgrpo_cli.wording import counted
 
 Correction = Literal["bonferroni", "none"]
@@ -307,15 +316,21 @@ def _asked(groups: Sequence[Group]) -> Sequence[int]:
 
 
 def baseline_of(groups: Sequence[Group], label: str | None) -> Group:
-    """The group that the differences are to: the one named; else the first that is GRPO; else the first.
+    """The group that the differences are to: the one named; else plain GRPO; else the first.
+
+    Of several groups with GRPO's estimator, plain is the one called grpo, or that with the fewest settings of its own:
+    others have a penalty or a bonus beside it.
 
     Raises:
         UsageError: If no group is called so.
     """
-    if label is None:
-        grpo = [g for g in groups if not g.is_base and g.members[0].config.advantage.estimator == "grpo"]
-        return grpo[0] if grpo else groups[0]
-    found = next((group for group in groups if group.label == label), None)
-    if found is None:
-        raise UsageError(f"no group is called {label}", f"groups: {', '.join(group.label for group in groups)}")
-    return found
+    if label is not None:
+        return labelled(groups, label)
+    grpo = [g for g in groups if not g.is_base and g.members[0].config.advantage.estimator == "grpo"]
+    called_so = [group for group in grpo if group.label.rpartition(" ")[2].partition("@")[0] == "grpo"]
+    return min(called_so or grpo or groups[:1], key=lambda group: len(_own_settings(group)))
+
+
+def _own_settings(group: Group) -> list[str]:
+    """The settings of a group's training that are not the defaults."""
+    return [name for name in changed_fields(RunConfig(), group.members[0].config) if decides_training(name)]

@@ -79,6 +79,23 @@ class Group:
         return np.stack([pass_at_k(one.n_M, one.correct_M, k) for one in counts])
 
 
+def labelled(groups: Sequence[Group], label: str) -> Group:
+    """The group of a label.
+
+    Raises:
+        UsageError: Naming the groups that there are; of policies, with the way to have their base model beside them.
+    """
+    found = next((group for group in groups if group.label == label), None)
+    if found is not None:
+        return found
+    hint = f"groups: {', '.join(group.label for group in groups)}"
+    of_policy = any(member.policy for group in groups for member in group.members)
+    if label == BASE and of_policy:  # @POLICY leaves a sweep's base models out
+        place = place_of([member for group in groups for member in group.members])
+        hint += f"; the base model's runs have to be named too: {place}@0"
+    raise UsageError(f"no group is called {label}", hint)
+
+
 def bases_of(group: Group, groups: Sequence[Group]) -> list[Group]:
     """The base models among groups that a group's runs may have started from: those of its seeds first."""
     model = group.members[0].config.model.name

@@ -90,6 +90,32 @@ def test_the_table_has_means_and_paired_differences(study: str) -> None:
     assert found.changes == {"beta4": (0.5, 0.0), "grpo": (0.0, 1.0)}
 
 
+def test_differences_are_to_plain_grpo_unless_told() -> None:
+    grpo: dict[str, Any] = {"advantage__estimator": "grpo"}
+    bonus = Group("bonus", (result("bonus", 0, [1], update__entropy_coef=0.01, **grpo),))
+    plain = Group("x", (result("x", 0, [1], **grpo),))
+    called_so = Group("mine grpo@40", (result("z", 0, [1], update__kl_coef=0.1, update__entropy_coef=0.01, **grpo),))
+    beta = Group("beta", (result("beta", 0, [1], advantage__beta=8),))
+    assert baseline_of([beta, bonus, plain], None) is plain
+    assert baseline_of([beta, bonus, plain, called_so], None) is called_so
+    assert baseline_of([beta, bonus, plain], "bonus") is bonus
+    assert baseline_of([beta], None) is beta
+
+
+def test_a_base_model_that_a_policy_leaves_out_is_named_by_its_place(study: str) -> None:
+    groups = find_groups([f"{study}@2"])
+    with pytest.raises(UsageError, match="no group is called base") as refused:
+        baseline_of(groups, "base")
+    assert refused.value.hint == f"groups: beta4, grpo; the base model's runs have to be named too: {study}@0"
+    with pytest.raises(UsageError) as drawn:
+        baseline_group(groups, "base", "transitions", "toy")
+    assert drawn.value.hint == refused.value.hint
+    assert baseline_of(find_groups([f"{study}@2", f"{study}@0"]), "base").is_base
+    with pytest.raises(UsageError, match="no group is called gpro") as refused:
+        baseline_of(groups, "gpro")
+    assert refused.value.hint == "groups: beta4, grpo"
+
+
 def test_a_difference_is_paired_over_the_seeds_that_both_groups_have() -> None:
     def group(label: str, *seeds: int, more: int = 1) -> Group:
         """Each seed has a level of its own, which no difference of the same seeds has."""

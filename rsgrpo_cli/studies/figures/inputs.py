@@ -9,7 +9,7 @@ from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run.run_commands import choose_benchmark, for_each, to_measure
 from rsgrpo_cli.run.run_dir import WHOLE
 from rsgrpo_cli.studies.comparable import require_comparable, shared_benchmarks
-from rsgrpo_cli.studies.groups import BASE, Group, differing, told_seeds
+from rsgrpo_cli.studies.groups import BASE, Group, differing, labelled, told_seeds
 from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
 
@@ -23,7 +23,7 @@ class Choices:
         k: Values of k; those that suit the samples unless given.
         baseline: Label of the group that others are compared with; the base model unless given.
         along: A setting; groups that differ in it alone are one line.
-        smooth: Steps that a running mean is over.
+        smooth: Steps that a running mean is over; a tenth of the training's unless given, and at most 10.
         trust: Whether functions of the user's own that only the runs name are called.
     """
 
@@ -31,7 +31,7 @@ class Choices:
     k: tuple[int, ...] = ()
     baseline: str | None = None
     along: str | None = None
-    smooth: int = 10
+    smooth: int | None = None
     trust: bool = False
 
 
@@ -91,10 +91,7 @@ def baseline_group(groups: Sequence[Group], label: str | None, kind: str, benchm
             f"{kind} needs the base model, and {members[0].name} has no evaluation of it",
             f"{to_measure(for_each('eval', flags))}; or name a group: --baseline LABEL",
         )
-    named = next((group for group in groups if group.label == label), None)
-    if named is None:
-        raise UsageError(f"no group is called {label}", f"groups: {', '.join(group.label for group in groups)}")
-    return named
+    return labelled(groups, label)
 
 
 def trained(groups: Sequence[Group], kind: str) -> list[Group]:

@@ -38,6 +38,8 @@ _PLACES = {
     "pass@G": "below",
 }
 """Where the panels are, if none is left out."""
+LONGEST_WINDOW = 10
+"""Steps that a running mean is over at most, unless told."""
 _NOT_SMOOTHED = ("cumulative_solve_rate",)
 
 
@@ -93,7 +95,8 @@ def collect(groups: Sequence[Group], choices: Choices) -> Training:
 
     Raises:
         MissingError: If a run was not trained, or has no metrics.
-        UsageError: If several benchmarks were evaluated and none is chosen.
+        UsageError: If several benchmarks were evaluated and none is chosen, or a running mean is over more steps than
+            a run has.
     """
     chosen = trained(groups, "training")
     benchmark = _benchmark(chosen, choices.benchmark)
@@ -102,10 +105,23 @@ def collect(groups: Sequence[Group], choices: Choices) -> Training:
     if measured:
         require_comparable(measured, [benchmark], newest=False, verdicts=False)
     graded = any(_has_grades(group, benchmark) for group in measured)
-    found = tuple(_trained(group, base, benchmark, choices.smooth, graded=graded) for group in chosen)
-    caption = _caption(found, benchmark, choices.smooth, told_seeds(chosen), one_seed=of_one_seed(chosen))
+    smooth = _window(chosen, choices.smooth)
+    found = tuple(_trained(group, base, benchmark, smooth, graded=graded) for group in chosen)
+    caption = _caption(found, benchmark, smooth, told_seeds(chosen), one_seed=of_one_seed(chosen))
     caption += "; grades have no pass@k" if graded or "pass@1" not in _shown(found) else ""
     return Training(found, f"{caption}.{ending(measured, [benchmark], newest=False, on_the_way=True)}")
+
+
+def _window(groups: Sequence[Group], asked: int | None) -> int:
+    """The steps of a running mean: short where a run is short, since it lags behind by half of them."""
+    shortest = min((member for group in groups for member in group.members), key=lambda member: len(member.metrics))
+    steps = len(shortest.metrics)
+    if asked is not None and 0 < steps < asked:
+        raise UsageError(
+            f"--smooth {asked} is over more steps than {shortest.name} has, which is {steps}",
+            "leave it out, or give a smaller one: a tenth of the steps lags behind little",
+        )
+    return asked or min(max(steps // 10, 1), LONGEST_WINDOW)
 
 
 def _caption(found: Sequence[Trained], benchmark: str, smooth: int, seeds: str, *, one_seed: bool) -> str:
@@ -182,7 +198,7 @@ def _line(group: Group, name: str, smooth: int) -> Band:
 
 
 def running_mean(values_T: FloatArray, steps: int) -> FloatArray:
-    """The mean of each value and those before it, `steps` in all where there are as many, of those that are known.
+    """The mean of each value and those before it, `steps` in all, of those that are known; NaN where there are fewer.
 
     Args:
         values_T: Values, NaN where unknown.
@@ -192,6 +208,7 @@ def running_mean(values_T: FloatArray, steps: int) -> FloatArray:
     sums, counts = np.cumsum(np.where(known_T, values_T, 0.0)), np.cumsum(known_T)
     sums[steps:], counts[steps:] = sums[steps:] - sums[:-steps], counts[steps:] - counts[:-steps]
     means_T: FloatArray = np.divide(sums, counts, out=np.full(len(values_T), np.nan), where=counts > 0)
+    means_T[: steps - 1] = np.nan
     return means_T
 
 

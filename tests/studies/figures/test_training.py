@@ -49,8 +49,21 @@ def test_only_several_seeds_have_a_mean_and_a_range() -> None:
 
 def test_running_means_leave_out_what_is_not_known() -> None:
     found = training.running_mean(np.array([1.0, np.nan, 3.0, 5.0]), 2)
-    assert found == pytest.approx([1.0, 1.0, 3.0, 4.0])
-    assert np.isnan(training.running_mean(np.array([np.nan, 2.0]), 3)[0])
+    assert found[1:] == pytest.approx([1.0, 3.0, 4.0])
+    assert np.isnan(found[0])  # one value is no mean of two
+    assert np.isnan(training.running_mean(np.array([np.nan, np.nan, 2.0]), 2)[1])
+
+
+@pytest.mark.parametrize(("steps", "window"), [(12, 1), (40, 4), (300, 10)])
+def test_running_means_are_as_long_as_the_training_has_room_for(steps: int, window: int) -> None:
+    several = with_metrics(group("grpo", [4, 4], [4, 0]), metrics(*range(steps)), metrics(*range(steps + 9)))
+    found = training.collect([several], Choices())
+    line = found.groups[0].lines["reward_mean"]
+    assert (line.steps[0], line.steps[-1]) == (window - 1, steps - 1)  # a line begins where its window is full
+    assert line.means[-1] == pytest.approx(steps - 1 - (window - 1) / 2)
+    assert (f"running means over {window} steps" in found.caption) == (window > 1)
+    with pytest.raises(UsageError, match=f"--smooth 500 is over more steps than grpo-seed0 has, which is {steps}"):
+        training.collect([several], Choices(smooth=500))
 
 
 def test_evaluations_start_at_the_base_model() -> None:
