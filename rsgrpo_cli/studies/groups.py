@@ -174,7 +174,7 @@ def require_samples(groups: Sequence[Group], benchmarks: Sequence[str], k: int, 
         again = for_each("eval", [(member.run, flags) for _, member, flags in few])
         raise UsageError(
             f"pass@{k} needs {k} samples per problem; {lacking.name} has {fewest}{more}",
-            then_keep_anew(f"draw more: {again}", [member for _, member, _ in few]),
+            then_keep_anew(f"draw more: {again}", [member for _, member, _ in few], f"choose k up to {fewest}"),
         )
 
 

@@ -9,6 +9,7 @@ from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.results import Counts, Result, of_run
 
 ANEW = "the sweep's command with another --keep"
+GONE = "make the runs of these files again, which are not here: the sweep's command without --keep"
 
 
 def as_it_is(run: RunDir) -> Result:
@@ -34,13 +35,16 @@ def _extends(new: Counts, kept: Counts) -> bool:
     return bool(((right_M >= 0) & (right_M <= drawn_M)).all())
 
 
-def then_keep_anew(hint: str, members: Sequence[Result]) -> str:
+def then_keep_anew(hint: str, members: Sequence[Result], instead: str = "") -> str:
     """A hint that measures what results lack; with what is left to do where they were read from kept files.
 
     Args:
         hint: The hint.
         members: The results that lack something.
+        instead: What can be done without measuring, where the runs of kept files are gone.
     """
+    if any(member.file and not RunDir.is_there(Path(member.run)) for member in members):
+        return f"{instead}; or {GONE}" if instead else GONE
     kept = [member for member in members if member.file and RunDir.is_there(Path(member.run))]
     if not kept:
         return hint

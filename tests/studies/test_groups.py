@@ -16,6 +16,7 @@ from rsgrpo_cli.studies.figures.inputs import baseline_group, with_base
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.formats import as_data, as_text, tables
 from rsgrpo_cli.studies.groups import Group, find_groups, told_together
+from rsgrpo_cli.studies.kept import GONE
 from rsgrpo_cli.studies.results import Counts, Result
 
 IDS = ("p0", "p1", "p2", "p3")
@@ -330,6 +331,10 @@ def test_a_mean_over_other_policies_is_refused(tmp_path: Path) -> None:
     mixed = find_groups([place])
     with pytest.raises(UsageError, match=r"a-seed1 was evaluated on toy up to policy 1, others of a up to 2") as caught:
         compare_groups(mixed, ["toy"], [("pass", 1.0)], mixed[0])
+    assert caught.value.hint == f"{GONE}; or compare the newest that all have, @1"
+    here = [Group("a", tuple(replace(member, file="") for member in mixed[0].members))]
+    with pytest.raises(UsageError) as caught:
+        compare_groups(here, ["toy"], [("pass", 1.0)], here[0])
     line = "rsgrpo eval --run runs/s/a-seed1 --policy 2 --benchmark toy"
     assert caught.value.hint == f"evaluate what is missing: {line}; or compare the newest that all have, @1"
     alike = find_groups([f"{place}@1"])
@@ -345,8 +350,8 @@ def test_what_several_runs_lack_is_made_by_one_line(tmp_path: Path) -> None:
     loop = 'for run in runs/s/a runs/s/b; do rsgrpo eval --run "$run"'
     with pytest.raises(MissingError, match="a and 1 other have no evaluation of policy 1; evaluated: 0, 2") as lacking:
         find_groups([f"{places[0]}@1"])
-    assert lacking.value.hint == f"measure them: {loop} --policy 1; done"
-    groups = [Group(name, (one,)) for name, one in zip("ab", find(places), strict=True)]
+    assert lacking.value.hint == GONE
+    groups = [Group(name, (replace(one, file=""),)) for name, one in zip("ab", find(places), strict=True)]
     with pytest.raises(UsageError, match=r"pass@5 needs 5 .* a has 4, the fewest of 2 runs that have too few") as few:
         compare_groups(groups, ["toy.warm"], [("pass", 1), ("pass", 5)], groups[0])
     assert few.value.hint == f"draw more: {loop} --policy 2 --benchmark toy --tag warm -n 5; done"

@@ -1,15 +1,18 @@
 """Kept files that are older than their runs."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rsgrpo_cli.errors import UsageError
+from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies import results
 from rsgrpo_cli.studies.comparison import compare_groups
+from rsgrpo_cli.studies.figures import training
+from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.groups import find_groups
 from rsgrpo_cli.studies.kept import adds_to, as_it_is
 from tests.conftest import Cli
@@ -42,6 +45,21 @@ def test_a_file_that_lacks_samples_says_what_its_run_has(run: RunDir, k: int, hi
     with pytest.raises(UsageError, match=f"pass@{k} needs {k} samples") as lacking:
         compare_groups(groups, ["puzzles"], [("pass", k)], groups[0])
     assert lacking.value.hint == hint
+
+
+def test_a_file_whose_run_is_gone_names_no_command_on_it(run: RunDir) -> None:
+    shutil.rmtree(run.path)
+    groups = find_groups(["kept/s"])
+    gone = "make the runs of these files again, which are not here: the sweep's command without --keep"
+    with pytest.raises(UsageError, match="pass@4 needs 4 samples") as lacking:
+        compare_groups(groups, ["puzzles"], [("pass", 4)], groups[0])
+    assert lacking.value.hint == f"choose k up to 2; or {gone}"
+    with pytest.raises(MissingError, match="no evaluation of policy 1; evaluated: 2") as unmeasured:
+        find_groups(["kept/s@1"])
+    assert unmeasured.value.hint == gone
+    with pytest.raises(MissingError, match="has no metrics of its training") as untrained:
+        training.collect(groups, Choices())
+    assert untrained.value.hint == gone
 
 
 def test_a_run_has_more_only_if_it_has_all_that_was_kept(run: RunDir) -> None:

@@ -10,6 +10,7 @@ from rsgrpo_cli.run.run_commands import choose_benchmark, for_each, to_measure
 from rsgrpo_cli.run.run_dir import WHOLE
 from rsgrpo_cli.studies.comparable import require_comparable, shared_benchmarks
 from rsgrpo_cli.studies.groups import BASE, Group, differing, labelled, told_seeds
+from rsgrpo_cli.studies.kept import then_keep_anew
 from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
 
@@ -89,7 +90,7 @@ def baseline_group(groups: Sequence[Group], label: str | None, kind: str, benchm
         flags = [(one.run, one.as_measured(0, benchmark)) for one in each.values()]
         raise MissingError(
             f"{kind} needs the base model, and {members[0].name} has no evaluation of it",
-            f"{to_measure(for_each('eval', flags))}; or name a group: --baseline LABEL",
+            f"{then_keep_anew(to_measure(for_each('eval', flags)), members)}; or name a group: --baseline LABEL",
         )
     return labelled(groups, label)
 
@@ -132,7 +133,7 @@ def require_equal_samples(groups: Sequence[Group], benchmark: str, what: str) ->
         raise UsageError(
             f"{what} can only be compared at equal numbers of samples: {_policy(fewer, policy)} has {few} per problem, "
             f"{_policy(more, other)} has {many}",
-            f"draw more: {fewer.eval_command(policy, benchmark, '-n', str(many))}",
+            then_keep_anew(f"draw more: {fewer.eval_command(policy, benchmark, '-n', str(many))}", [fewer]),
         )
     return next(iter(sizes))
 

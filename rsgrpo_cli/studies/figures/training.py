@@ -21,6 +21,7 @@ from rsgrpo_cli.studies.comparable import ending, require_comparable
 from rsgrpo_cli.studies.figures.inputs import Choices, trained, with_base
 from rsgrpo_cli.studies.figures.style import Look, canvas, clean, legend, looks, whole_steps
 from rsgrpo_cli.studies.groups import Group, of_one_seed, told_seeds
+from rsgrpo_cli.studies.kept import then_keep_anew
 from rsgrpo_cli.studies.results import has_grades
 from rsgrpo_cli.wording import counted
 
@@ -187,7 +188,8 @@ def _line(group: Group, name: str, smooth: int) -> Band:
     rows = []
     for member in group.members:
         if not member.metrics:
-            raise MissingError(f"{member.name} has no metrics of its training", f"train it: {member.command('train')}")
+            hint = then_keep_anew(f"train it: {member.command('train')}", [member])
+            raise MissingError(f"{member.name} has no metrics of its training", hint)
         rows.append([np.nan if row[name] is None else row[name] for row in member.metrics])
     length = min(map(len, rows))
     values_ST = np.stack([running_mean(np.array(row[:length], dtype=float), smooth) for row in rows])
