@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -243,14 +243,17 @@ def _together(found: Sequence[Result]) -> dict[str, str]:
     for result in found:
         of_kind = kinds.setdefault(json.dumps(_deciding(result), sort_keys=True), {})
         of_kind.setdefault(_label(result), []).append(result.config.seed)
-    shared: dict[str, str] = {}
+    starts: list[tuple[Collection[str], str]] = []
     for labels in kinds.values():
         seeds = [seed for each in labels.values() for seed in each]
         if len(labels) > 1 and len(seeds) == len({*seeds}):
             alike = takewhile(lambda letters: len({*letters}) == 1, zip(*labels, strict=False))
-            start = "".join(letters[0] for letters in alike).rstrip("0123456789-_. ")
-            others = {_label(result) for result in found} - {*labels}
-            shared |= dict.fromkeys(labels, " / ".join(labels) if start in ("", *others) else start)
+            starts.append((labels, "".join(letters[0] for letters in alike).rstrip("0123456789-_. ")))
+    shared: dict[str, str] = {}
+    for names, start in starts:
+        others = {_label(result) for result in found} - {*names}
+        taken = ["", *others, *(other for those, other in starts if those is not names)]
+        shared |= dict.fromkeys(names, " / ".join(names) if start in taken else start)
     return shared
 
 

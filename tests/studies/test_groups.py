@@ -207,6 +207,20 @@ def test_what_cannot_be_one_group_is_refused(study: str, tmp_path: Path) -> None
         find_groups([str(tmp_path / "empty")])
 
 
+def test_two_kinds_of_runs_do_not_get_one_name(tmp_path: Path) -> None:
+    # Each kind has two names, as runs of two sweeps do, and these share no more than "beta".
+    place = keep(
+        tmp_path / "s",
+        *(result(f"beta{beta}-rate1-seed0", 0, [1, 1], advantage__beta=beta) for beta in (2, 4)),
+        *(result(f"beta{beta}-seed1", 1, [1, 1], advantage__beta=beta) for beta in (2, 4)),
+    )
+    groups = find_groups([place])
+    assert [(group.label, group.seeds) for group in groups] == [
+        ("beta2-rate1 / beta2", (0, 1)),
+        ("beta4-rate1 / beta4", (0, 1)),
+    ]
+
+
 def test_a_policy_with_a_tag_is_of_a_single_run(study: str) -> None:
     for fraction, hint in (
         ("0.5", f"weights at 0.5 on the line to policy 2: {study}@2at0.5"),
