@@ -167,12 +167,15 @@ def introduction(groups: Sequence[Group], results: Path) -> Iterator[str]:
     yield ""
     yield (
         "A study on the bundled puzzles with a model of 0.34 M parameters, written by `scripts/study.py` from the "
-        f"results under `{where}/` (right answers per problem, metrics per step, settings). Every number can be made "
-        "again from there, and every result with `rsgrpo sweep --config docs/study/NAME.toml`; `make study` makes all. "
-        f"All methods get the same rollouts: {settings.train.steps} steps of {settings.rollout.prompts_per_step} "
-        f"prompts with {settings.rollout.group_size} completions. The advantages of every step are scaled to RMS 1 "
-        "(`--advantage-scale rms`), so that a learning rate is the same size of step for every method. Intervals are "
-        "95%, over problems and seeds ([how](sweeps.md#tables)). Differences are taken before rounding."
+        f"results under `{where}/` (right answers per problem, metrics per step, settings). Every number of "
+        "a table can be made again from there, and every result with `rsgrpo sweep --config docs/study/NAME.toml`; "
+        "`make study` makes all. "
+        f"Unless said, all methods get as many rollouts: {settings.train.steps} steps of "
+        f"{settings.rollout.prompts_per_step} prompts with {settings.rollout.group_size} completions. The advantages "
+        "of every step are scaled to RMS 1 (`--advantage-scale rms`), so that a learning rate is the same size of step "
+        "for every method. Intervals are 95%, over problems and seeds ([how](sweeps.md#tables)). Differences are taken "
+        "before rounding. Two are called *level* where they cannot be told apart: the interval of their difference has "
+        "0 in it."
     )
     yield ""
 
@@ -298,7 +301,8 @@ def equal_section(
     yield (
         "Each method's last policy against GRPO *where GRPO has the same pass@1*: on its way there (evaluated every "
         f"{grpo.members[0].config.train.eval_every} steps), and on the line between the base model's weights and "
-        "GRPO's. Positive: better than the other at equal pass@1."
+        "GRPO's. Positive: better than the other at equal pass@1. Not reached: GRPO never has as much, and its nearest "
+        "policy is meant."
     )
     yield ""
     yield "| method | pass@1 | GRPO's | " + " | ".join(f"pass@{k}" for k in ks) + " |"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, permutations
 from math import comb
 
 import numpy as np
@@ -29,12 +29,23 @@ def what_changes(benchmark: str, groups: Sequence[Group], to_base: Comparison) -
     for group in groups:
         distinct = np.mean([one.distinct_M.mean() for one in group.counts(benchmark)])
         entropy = "" if group.is_base else f"{last_entropy(group):.2f}"
-        new, lost = to_base.changes.get(named(group.label), (None, None))
-        cells = ("", "") if new is None else (f"{new:.1f}", f"{lost:.1f}")
-        yield f"| {named(group.label)} | {entropy} | {distinct:.1f} | {cells[0]} | {cells[1]} |"
+        changes = (by_chance(group, benchmark),) * 2 if group.is_base else to_base.changes.get(named(group.label), ())
+        cells = [f"{change:.1f}" for change in changes] or ["", ""]
+        yield f"| {named(group.label)} | {entropy} | {distinct:.1f} | {' | '.join(cells)} |"
     yield ""
-    yield "Newly solved and lost: problems per seed, against the base model with as many samples."
+    yield (
+        "Newly solved and lost: problems per seed, against the base model with as many samples. The base model's own "
+        "are against its samples of another seed: what chance alone does. So only the difference of the two says "
+        "something."
+    )
     yield ""
+
+
+def by_chance(base: Group, benchmark: str) -> float:
+    """Problems that samples of one seed solve and those of another do not, on average over all pairs of seeds."""
+    solved_SM = np.stack([one.correct_M > 0 for one in base.counts(benchmark)])
+    pairs = permutations(solved_SM, 2)
+    return float(np.mean([(one_M & ~other_M).sum() for one_M, other_M in pairs]))
 
 
 def on_which_problems(benchmark: str, groups: Sequence[Group], base: Group, ks: Sequence[int]) -> Iterator[str]:
@@ -51,9 +62,9 @@ def on_which_problems(benchmark: str, groups: Sequence[Group], base: Group, ks: 
     yield ""
     yield (
         "Problems by how often the base model solves them, over all seeds. *Share of |A|*: what part of all absolute "
-        f"advantages falls on them when the base model samples groups of {size}, which is what the gradient of the "
-        "first step is weighted with. In brackets: the difference to the base model on these problems, and its 95% "
-        "interval over problems and seeds, paired."
+        f"advantages falls on them when the base model samples groups of {size}: on training problems, that is what "
+        "the gradient of the first step is weighted with. In brackets: the difference to the base model on these "
+        "problems, and its 95% interval over problems and seeds, paired."
     )
     yield ""
     yield f"| base model | problems | method | share of \\|A\\| | {' | '.join(f'pass@{k}' for k in ks)} |"

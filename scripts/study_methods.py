@@ -25,26 +25,34 @@ from study_parts import (
     with_its_rate,
 )
 
+from rsgrpo_cli.core.intervals import Interval
 from rsgrpo_cli.studies.comparison import compare_groups
+from rsgrpo_cli.studies.equal import Path as Way
 from rsgrpo_cli.studies.equal import at_equal, points
 from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.formats import as_text
-from rsgrpo_cli.studies.groups import BASE, Group
+from rsgrpo_cli.studies.groups import BASE, Group, intervals_over
 
 REFERENCES = ("grpo", "beta8")
 """What the other methods are compared with at equal pass@1: the usual method, and the best fixed beta."""
-CHOSEN = ("beta2", "beta4", "beta8", "max_rl", "asym_grpo", "fade", "w_reinforce")
-"""The methods for which the validation puzzles chose the rate of the main comparison, by the first seed or by both."""
+CHOSEN = ("grpo", "beta2", "beta4", "beta8", "max_rl", "asym_grpo", "fade", "w_reinforce")
+"""The methods for which the validation puzzles chose the rate of the main comparison, by the first seed or by both; and
+GRPO, for which they nearly did."""
 MOVING = ("frontier", "solve_rate", "entropy", "per_prompt", "shrunk", "fade", "curve_rl")
 """The methods that look back: the laws of beta, FADE and CurveRL."""
 DRAWN = (BASE, "grpo_own", "beta4_own", "beta8_own")
 """What the figure of the methods at their own rates has."""
+WAYS: dict[Way, str] = {
+    "steps": "on its way",
+    "line": "on the line from the base model's weights to its last policy's",
+}
+"""The paths along which equal pass@1 is looked for, in words."""
 SETTINGS = {
-    "group4": "groups of 4, 128 prompts a step",
-    "group64": "groups of 64, 8 prompts a step",
-    "long": "360 steps",
-    "unscaled": "advantages not scaled",
-    "graded": "less reward for longer answers",
+    "group4-": "groups of 4, 128 prompts a step",
+    "group64-": "groups of 64, 8 prompts a step",
+    "long-": "360 steps",
+    "unscaled-": "advantages not scaled",
+    "graded-": "less reward for longer answers",
 }
 """What the labels of another setting's groups begin with, and what it is."""
 
@@ -72,13 +80,14 @@ REPEATS = (
     Repeat(
         "hard-samples",
         "1,024 samples",
-        "The same policies, with four times as many samples of each puzzle.",
+        "The same settings and seeds, with four times as many samples of each puzzle. The runs were made again; GRPO's "
+        "of seed 0, which differs by 1e-7 at first, is another one from step 28 on.",
     ),
     Repeat(
         "hard-spread",
         "A base model that is less peaked",
         "It has learned from solutions with all operators equally often (`python data/toy/build.py --spread "
-        "runs/spread`): it solves as much in one try, and far more in many.",
+        "runs/spread`): it solves nearly as much in one try, and far more in many.",
         halfway=True,
     ),
     Repeat(
@@ -121,15 +130,17 @@ def other_methods(benchmark: str, main: Sequence[Group], others: Sequence[Group]
     yield from halfway(benchmark, main, groups)
 
 
-def equal_tables(benchmark: str, main: Sequence[Group], groups: Sequence[Group]) -> Iterator[str]:
-    """Differences at equal pass@1 to each of the references."""
+def equal_tables(benchmark: str, main: Sequence[Group], groups: Sequence[Group], path: Way = "steps") -> Iterator[str]:
+    """Differences at equal pass@1 to each of the references, which are followed along one of their paths."""
     by_label = {group.label: group for group in main}
     base = next(group for group in main if group.is_base)
     yield "#### At equal pass@1"
     yield ""
     yield (
-        "Each method's last policy against GRPO, and against beta 8, where that has the same pass@1 on its way. Each "
-        "interval for itself, none corrected for their number."
+        f"Each method's last policy against GRPO, and against beta 8, where that has the same pass@1 {WAYS[path]}. "
+        "Each interval for itself, none corrected for their number. †: the other never has as much pass@1. So the "
+        "method is followed instead, on the line from the weights of its last policy to the base model's, to where it "
+        "has the pass@1 of the other's last policy."
     )
     yield ""
     ks = sampled_ks([*main, *groups], benchmark)[1:]
@@ -139,11 +150,20 @@ def equal_tables(benchmark: str, main: Sequence[Group], groups: Sequence[Group])
     for group in [by_label["beta8"], *groups]:
         cells = []
         for label in REFERENCES:
-            found = [at_equal(group, by_label[label], base, benchmark, k) for k in ks]
-            cells += [""] * len(found) if group.label == label else list(map(difference, found))
-            cells[-len(found)] += "" if found[0].reached else " (not reached)"
+            same = group.label == label
+            cells += ["" if same else equal_cell(group, by_label[label], base, benchmark, k, path) for k in ks]
         yield f"| {named(group.label)} | {group.passed(benchmark, 1).mean():.3f} | {' | '.join(cells)} |"
     yield ""
+
+
+def equal_cell(group: Group, other: Group, base: Group, benchmark: str, k: int, path: Way) -> str:
+    """A difference at equal pass@1; where the other never has as much, at what the other has in the end."""
+    found = at_equal(group, other, base, benchmark, k, path)
+    if found.reached:
+        return difference(found)
+    reverse = at_equal(other, group, base, benchmark, k, "line")
+    interval = Interval(-reverse.interval.high, -reverse.interval.low)
+    return f"{difference(replace(reverse, difference=-reverse.difference, interval=interval))} †"
 
 
 def halfway(benchmark: str, main: Sequence[Group], groups: Sequence[Group]) -> Iterator[str]:
@@ -151,9 +171,9 @@ def halfway(benchmark: str, main: Sequence[Group], groups: Sequence[Group]) -> I
     base = next(group for group in main if group.is_base)
     yield "#### Pulled halfway back"
     yield ""
-    yield "In brackets: the difference to the base model, and its 95% interval over problems and seeds, paired."
-    yield ""
     trained = [group for group in in_order(main) if not group.is_base] + list(groups)
+    yield f"In brackets: the difference to the base model, paired. {intervals_over(trained)}."
+    yield ""
     ks = sampled_ks([base, *trained], benchmark)
     yield "| method | " + " | ".join(f"pass@{k}" for k in ks) + " |"
     yield "|---" * (1 + len(ks)) + "|"
@@ -213,12 +233,14 @@ def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group
     yield ""
     yield (
         "The rates that the validation puzzles chose, by the first seed and by both where that is another; "
-        f"{told_rate(chosen[0])} where no other is named. {counted(groups[0].seeds).capitalize()}."
+        f"{told_rate(chosen[0])} where no other is named; beta 8 also at GRPO's, 1e-5. "
+        f"{counted(groups[0].seeds).capitalize()}."
     )
     yield ""
     methods = in_order([*chosen, *groups])
     grpo = next(group for group in methods if group.label == "grpo_own")
     yield table_against(with_its_rate(grpo).label, benchmark, [*base, *map(with_its_rate, methods)])
+    yield from above_at_every_k(benchmark, [*base, *map(with_its_rate, methods)])
     drawn = [with_its_rate(group) for group in [*base, *methods] if group.label in DRAWN]
     alt = "pass@k against k of the base model, GRPO and RS-GRPO, each at its own learning rate"
     yield from figure("passk", "hard-rates-passk", drawn, figures, Choices(benchmark=benchmark), alt)
@@ -226,23 +248,46 @@ def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group
     yield from equal_tables(benchmark, main, beside)
 
 
-def headline(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group]) -> str:
-    """The table of the README: the base model, GRPO and beta 8, each at its own rate; arguments as of `own_rates`."""
-    chosen = [*labelled(same_rate, BASE), *labelled(others, "grpo_own", "beta8_own")]
-    base, grpo, beta8 = cut(chosen, shared_seeds(chosen))
-    ks = sampled_ks([base, grpo, beta8], benchmark)
-    found = compare_groups([base, grpo, beta8], [benchmark], [("pass", float(k)) for k in ks], grpo, "none")
-    rows = [
-        [with_its_rate(group).label, *(f"{found.entry(group.label, benchmark, ('pass', k)).value:.3f}" for k in ks)]
-        for group in (base, grpo, beta8)
-    ]
-    against = [found.entry(beta8.label, benchmark, ("pass", k)) for k in ks]
-    rows.append(
-        ["RS-GRPO minus GRPO, paired"]
-        + [f"{one.difference:+z.3f} [{one.difference_low:+z.3f}, {one.difference_high:+z.3f}]" for one in against]
+def above_at_every_k(benchmark: str, groups: Sequence[Group]) -> Iterator[str]:
+    """A sentence: which methods end above the base model, the first of the groups, at every k."""
+    base, *methods = groups
+    ks = sampled_ks(groups, benchmark)
+    found = compare_groups(groups, [benchmark], [("pass", float(k)) for k in ks], base, "none")
+    above_it = []
+    for group in methods:
+        changes = [found.entry(group.label, benchmark, ("pass", k)) for k in ks]
+        if all(change.difference_low is not None and change.difference_low > 0 for change in changes):
+            last = changes[-1]
+            interval = f"[{last.difference_low:+z.3f}, {last.difference_high:+z.3f}]"
+            above_it.append(f"{group.label} ({last.difference:+z.3f} {interval} at {ks[-1]})")
+    yield (
+        f"Above the base model at k = {', '.join(map(str, ks))}, with no interval of the difference that has 0 in it, "
+        f"each for itself: {'; '.join(above_it) or 'none'}."
     )
+    yield ""
+
+
+def headline(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group]) -> str:
+    """The table of the README: the base model, GRPO and beta 8, each at its own rate; arguments as of `own_rates`.
+
+    GRPO at the rate of the main comparison is there, too: the validation puzzles nearly chose it.
+    """
+    chosen = [*labelled(same_rate, BASE, "grpo"), *labelled(others, "grpo_own", "beta8_own")]
+    base, usual, own, beta8 = map(with_its_rate, cut(chosen, shared_seeds(chosen)))
+    usual = replace(usual, label=f"{usual.label}, {told_rate(usual)}")
+    groups = [base, own, usual, beta8]
+    columns = [("pass", float(k)) for k in sampled_ks(groups, benchmark)]
+    against = {other.label: compare_groups(groups, [benchmark], columns, other, "none") for other in (own, usual)}
+    found = against[own.label]
+    rows = [
+        [group.label, *(f"{found.entry(group.label, benchmark, one).value:.3f}" for one in columns)] for group in groups
+    ]
+    for label, found in against.items():
+        entries = [found.entry(beta8.label, benchmark, one) for one in columns]
+        cells = [f"{one.difference:+z.3f} [{one.difference_low:+z.3f}, {one.difference_high:+z.3f}]" for one in entries]
+        rows.append([f"RS-GRPO minus {label}, paired", *cells])
     puzzles = f"{problems_of(base, benchmark)} held-out puzzles, {samples_of(base, benchmark)} samples each"
-    return table([f"{puzzles}, {counted(grpo.seeds)}", *(f"pass@{k}" for k in ks)], rows)
+    return table([f"{puzzles}, {counted(own.seeds)}", *(f"pass@{k:g}" for _, k in columns)], rows)
 
 
 def repeated(repeat: Repeat, groups: Sequence[Group], heading: str = "###") -> Iterator[str]:
@@ -253,11 +298,14 @@ def repeated(repeat: Repeat, groups: Sequence[Group], heading: str = "###") -> I
     yield ""
     yield table_against("grpo", repeat.benchmark, in_order(groups))
     if repeat.halfway:
+        references = [group for group in groups if group.label in {BASE, *REFERENCES}]
+        others = [group for group in in_order(groups) if group not in references]
+        yield from equal_tables(repeat.benchmark, references, others, "line")
         yield from halfway(repeat.benchmark, groups, [])
 
 
 def other_settings(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
-    """Each setting's methods, and what they are above GRPO at the same setting.
+    """Each setting's methods, and what they are above GRPO at the same setting; the usual one on the same seeds, too.
 
     Args:
         benchmark: What all were evaluated on.
@@ -274,15 +322,23 @@ def other_settings(benchmark: str, main: Sequence[Group], others: Sequence[Group
     ks = sampled_ks([*main, *others], benchmark)
     yield "| setting | seeds | method | " + " | ".join(f"pass@{k}" for k in ks) + " |"
     yield "|---" * (3 + len(ks)) + "|"
-    usual = {group.label: group for group in main}
-    yield from rows_of_setting("as above", {name: usual[name] for name in ("grpo", "beta4", "beta8")}, benchmark, ks)
-    for start, told in SETTINGS.items():
-        methods = {
-            group.label.removeprefix(f"{start}-"): group for group in others if group.label.startswith(f"{start}-")
-        }
+    found = {
+        told: {group.label.removeprefix(start): group for group in others if group.label.startswith(start)}
+        for start, told in SETTINGS.items()
+    }
+    usual = labelled(main, "grpo", "beta4", "beta8")
+    seeds = [shared_seeds([*usual, *methods.values()]) for methods in found.values() if methods]
+    for shown in unique([shared_seeds(usual), *seeds]):
+        yield from rows_of_setting("as above", {group.label: group for group in cut(usual, shown)}, benchmark, ks)
+    for told, methods in found.items():
         if methods:
             yield from rows_of_setting(told, methods, benchmark, ks)
     yield ""
+
+
+def unique(sets: Sequence[set[int]]) -> list[set[int]]:
+    """The sets without those that are there before."""
+    return [one for place, one in enumerate(sets) if one not in sets[:place]]
 
 
 def rows_of_setting(told: str, methods: Mapping[str, Group], benchmark: str, ks: Sequence[int]) -> Iterator[str]:

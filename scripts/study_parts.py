@@ -32,6 +32,7 @@ NAMES = {
     "beta4_own": "RS-GRPO, beta 4",
     "beta8": "RS-GRPO, beta 8",
     "beta8_own": "RS-GRPO, beta 8",
+    "beta8_low": "RS-GRPO, beta 8",
     "beta16": "RS-GRPO, beta 16",
     "beta16_own": "RS-GRPO, beta 16",
     "grpo_small": "GRPO, half the learning rate",
@@ -63,7 +64,8 @@ NAMES = {
     "per_prompt": "beta per prompt",
     "shrunk": "beta 4, earlier visits counted",
 }
-"""Labels of the sweeps' groups, in the order of the tables. What ends in _own is at a learning rate of its own."""
+"""Labels of the sweeps' groups, in the order of the tables. What ends in _own is at a learning rate of its own, what
+ends in _low at GRPO's."""
 
 
 def in_order(groups: Sequence[Group]) -> list[Group]:
@@ -179,7 +181,7 @@ def above(after: FloatArray, before: FloatArray) -> str:
 
 def with_its_rate(group: Group) -> Group:
     """A group that is called by its method and, where that is its own, its learning rate: GRPO, 1e-5."""
-    own = f", {told_rate(group)}" if group.label.endswith("_own") else ""
+    own = f", {told_rate(group)}" if group.label.endswith(("_own", "_low")) else ""
     return replace(group, label=named(group.label) + own)
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from rsgrpo_cli.config import Overrides, resolve
 from rsgrpo_cli.studies import results
+from rsgrpo_cli.studies.groups import Group
 from rsgrpo_cli.studies.results import Counts, Result
 
 ROOT = Path(__file__).parents[2]
@@ -121,10 +123,28 @@ def test_further_sweeps_of_a_tier_are_compared_with_its_own(study: Path) -> None
     page = write_page(study)
     # (12 + 16) / 128 against (8 + 16) / 128 of GRPO; halfway (7 + 16) / 128 against (2 + 16) / 128 of the base model.
     assert "| MaxRL | 0.219 (+0.031 [" in page
+    # More than GRPO ever has: it is MaxRL that is followed, back to where it has GRPO's .188. All solve 6 in 16 tries.
+    assert "| MaxRL | 0.219 | +0.000 [+0.000, +0.000] † | +0.000 [+0.000, +0.000] † |" in page
     assert "| MaxRL | 0.180 (+0.039 [" in page
     assert "| as above | 2 | GRPO | 0.188 |" in page
     assert "| groups of 4, 128 prompts a step | 2 | GRPO | 0.164 |" in page
     assert "| | | RS-GRPO, beta 8 | 0.180 (+0.016 [" in page
+
+
+def test_methods_at_their_own_rates_stand_beside_those_at_one(study: Path) -> None:
+    two_sweeps(study, ("hard-validation", "toy-hard-validation"), ("hard", "toy-hard"))
+    for seed in (0, 1):
+        keep(study / "hard-rates", f"base-seed{seed}-0000", {"seed": seed}, [counts(0, 2, "toy-hard")], steps=0)
+        for arm, right, more in (("grpo", 5, 0), ("beta8", 7, 3)):
+            found = replace(counts(4, right, "toy-hard"), correct_M=np.array([right, 8, 4, 2, 1, 1, more, more]))
+            settings = ARMS[arm] | {"seed": seed, "update.learning_rate": 1e-5}
+            keep(study / "hard-rates", f"{arm}_own-seed{seed}", settings, [found])
+    section = write_page(study).partition("### Each method at its own learning rate")[2]
+    # (7 + 6 + 16) / 128 against (5 + 16) / 128; the other rates are those of the main comparison.
+    assert "| RS-GRPO, beta 8, 1e-5 | 0.227 (+0.062 [" in section
+    assert "| RS-GRPO, beta 8 | 0.188 (+0.023 [" in section
+    # Solved in 16 tries: all 8 problems, where the base model and GRPO solve 6. Intervals over few problems are wide.
+    assert "each for itself: " in section
 
 
 def test_a_beta_that_moves_is_compared_on_the_seeds_of_both_sweeps(study: Path) -> None:
@@ -150,6 +170,20 @@ def test_a_real_language_model_has_a_part_of_its_own(study: Path) -> None:
     assert "| GRPO | 0.164 |" in part
     assert "| RS-GRPO, beta 8 | 0.180 (+0.016 [" in part
     assert "test: 8 problems. 2 seeds." in part
+
+
+def test_what_is_newly_solved_by_chance_is_told_by_the_base_models_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from study_how import by_chance
+
+    # The first solves one problem that the second does not, the second solves two that the first does not.
+    seeds = [
+        Result(
+            "base", "s", resolve({"seed": seed}), {}, [], [replace(counts(0, 0, "toy"), correct_M=np.array(right))], 0
+        )
+        for seed, right in enumerate(([1, 5, 3, 0, 0, 0, 0, 0], [0, 2, 9, 1, 4, 0, 0, 0]))
+    ]
+    assert by_chance(Group("base", tuple(seeds)), "toy") == 1.5
 
 
 def test_how_many_of_a_group_are_right_is_as_for_a_draw_without_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
