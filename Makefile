@@ -36,7 +36,7 @@ demo: $(INSTALLED)
 # docs/study.md from its sweeps: about a day on two cores; kill it whenever you like. JOBS= is how many runs at a time.
 JOBS ?= 1
 study: $(INSTALLED) runs/larger runs/spread
-	for name in validation puzzles hard-validation hard hard-rates hard-methods hard-laws hard-confirm hard-settings hard-unscaled hard-samples hard-spread hard-larger; do \
+	for name in validation puzzles hard-validation hard-validation-low hard hard-rates hard-methods hard-laws hard-confirm hard-settings hard-unscaled hard-samples hard-spread hard-larger; do \
 	  $(BIN)/rsgrpo sweep --config docs/study/$$name.toml --keep docs/study/results --jobs $(JOBS) || exit 1; done
 	$(BIN)/python scripts/study.py
 
