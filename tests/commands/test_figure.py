@@ -74,9 +74,9 @@ def test_a_figure_has_a_name_unless_one_is_given(cli: Cli, tmp_path: Path, study
         (["passk", "study/", "--out", "a.gif"], "cannot draw into a.gif", ".svg, .png or .pdf"),
         (["passk", "study/", "--smooth", "3"], "--smooth does nothing to this figure", "it is for training"),
         (["passk", "none"], "no run, sweep or results at none", "rsgrpo ls"),
-        (["passk", "study/", "--k", "1,8"], "pass@8 needs 8 samples", "rsgrpo eval"),
+        (["passk", "study/", "--k", "1,8"], "pass@8 needs 8 samples", "choose k up to 4"),
         (["frontier", "study/", "--k", "1"], "frontier draws one k against another", "--k 1,256"),
-        (["transitions", "study/beta4-seed0.parquet"], "beta4-seed0 has no evaluation of it", "--policy 0"),
+        (["transitions", "study/beta4-seed0.parquet"], "beta4-seed0 has no evaluation of it", "--baseline LABEL"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(
