@@ -14,8 +14,8 @@ from rsgrpo_cli.wording import counted
 TRUNCATED, CAPPED = 0.2, 0.01
 """Shares that deserve a warning: of completions that are cut off, of tokens with a capped ratio."""
 MOST_UNJUDGED = 0.01
-"""Share of completions on which a verifier may fail. Above it, training goes on with a warning, since little is lost;
-an evaluation fails, since its result would be too low."""
+"""The largest share of completions that may stay without a verdict. Beyond it training warns and goes on, since little
+is lost; an evaluation fails, because its result would be too low."""
 LEAST_ENTROPY = 0.1
 """The same for the entropy, as a share of that of the first step."""
 MOST_DIFFERENCE = 0.1

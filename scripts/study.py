@@ -30,6 +30,7 @@ from study_parts import (
     above,
     counted,
     difference,
+    difference_at_equal,
     figure,
     groups_in,
     in_order,
@@ -285,10 +286,8 @@ def verdicts(found: Comparison, benchmark: str, label: str, other: str) -> str:
     told = []
     for metric, k in found.columns:
         entry = found.entry(label, benchmark, (metric, k))
-        assert entry.difference is not None
-        interval = f"[{entry.difference_low:+z.3f}, {entry.difference_high:+z.3f}]"
         star = r"\*" if entry.differs else ""
-        told.append(f"{entry.difference:+z.3f} {interval}{star} at k = {k:g}")
+        told.append(f"{difference(entry)}{star} at k = {k:g}")
     return f"{label} minus {other}: {', '.join(told)}."
 
 
@@ -313,7 +312,7 @@ def equal_section(
         for path, name in (("steps", "way"), ("line", "line")):
             found = [at_equal(group, grpo, base, benchmark, k, path) for k in ks]  # type: ignore[arg-type]
             note = "" if found[0].reached else " (not reached)"
-            cells = " | ".join(map(difference, found))
+            cells = " | ".join(map(difference_at_equal, found))
             yield f"| {named(group.label)} | {found[0].reference:.3f}{note} | {name} | {cells} |"
     yield ""
 

@@ -12,6 +12,7 @@ from study_parts import (
     counted,
     cut,
     difference,
+    difference_at_equal,
     figure,
     in_order,
     labelled,
@@ -21,11 +22,11 @@ from study_parts import (
     sampled_ks,
     samples_of,
     shared_seeds,
+    signed,
     told_rate,
     with_its_rate,
 )
 
-from rsgrpo_cli.core.intervals import Interval
 from rsgrpo_cli.studies.comparison import compare_groups
 from rsgrpo_cli.studies.equal import Path as Way
 from rsgrpo_cli.studies.equal import at_equal, points
@@ -80,8 +81,8 @@ REPEATS = (
     Repeat(
         "hard-samples",
         "1,024 samples",
-        "The same settings and seeds, with four times as many samples of each puzzle. The runs were made again; GRPO's "
-        "of seed 0, which differs by 1e-7 at first, is another one from step 28 on.",
+        "The same settings and seeds, with four times as many samples of each puzzle. The runs were made again. GRPO's "
+        "with seed 0 differs from the first one by 1e-7 at the start, and goes another way from step 28 on.",
     ),
     Repeat(
         "hard-spread",
@@ -160,10 +161,9 @@ def equal_cell(group: Group, other: Group, base: Group, benchmark: str, k: int, 
     """A difference at equal pass@1; where the other never has as much, at what the other has in the end."""
     found = at_equal(group, other, base, benchmark, k, path)
     if found.reached:
-        return difference(found)
+        return difference_at_equal(found)
     reverse = at_equal(other, group, base, benchmark, k, "line")
-    interval = Interval(-reverse.interval.high, -reverse.interval.low)
-    return f"{difference(replace(reverse, difference=-reverse.difference, interval=interval))} †"
+    return f"{signed(-reverse.difference, -reverse.interval.high, -reverse.interval.low)} †"
 
 
 def halfway(benchmark: str, main: Sequence[Group], groups: Sequence[Group]) -> Iterator[str]:
@@ -231,10 +231,12 @@ def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group
     base, chosen = ([group for group in main if group.is_base], [group for group in main if group.label in CHOSEN])
     yield "### Each method at its own learning rate"
     yield ""
+    tried = [with_its_rate(group).label for group in groups if group.label.endswith("_low")]
     yield (
-        "The rates that the validation puzzles chose, by the first seed and by both where that is another; "
-        f"{told_rate(chosen[0])} where no other is named; beta 8 also at GRPO's, 1e-5. "
-        f"{counted(groups[0].seeds).capitalize()}."
+        "The rates that the validation puzzles chose: by the first seed, and by both seeds where that is another; "
+        f"{told_rate(chosen[0])} where none is named. GRPO is there at both of the rates that were close. "
+        + "".join(f"{label} was not chosen: it is there for comparison at GRPO's rate. " for label in tried)
+        + f"{counted(groups[0].seeds).capitalize()}."
     )
     yield ""
     methods = in_order([*chosen, *groups])
@@ -257,9 +259,7 @@ def above_at_every_k(benchmark: str, groups: Sequence[Group]) -> Iterator[str]:
     for group in methods:
         changes = [found.entry(group.label, benchmark, ("pass", k)) for k in ks]
         if all(change.difference_low is not None and change.difference_low > 0 for change in changes):
-            last = changes[-1]
-            interval = f"[{last.difference_low:+z.3f}, {last.difference_high:+z.3f}]"
-            above_it.append(f"{group.label} ({last.difference:+z.3f} {interval} at {ks[-1]})")
+            above_it.append(f"{group.label} ({difference(changes[-1])} at {ks[-1]})")
     yield (
         f"Above the base model at k = {', '.join(map(str, ks))}, with no interval of the difference that has 0 in it, "
         f"each for itself: {'; '.join(above_it) or 'none'}."
@@ -284,8 +284,7 @@ def headline(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group]
     ]
     for label, found in against.items():
         entries = [found.entry(beta8.label, benchmark, one) for one in columns]
-        cells = [f"{one.difference:+z.3f} [{one.difference_low:+z.3f}, {one.difference_high:+z.3f}]" for one in entries]
-        rows.append([f"RS-GRPO minus {label}, paired", *cells])
+        rows.append([f"RS-GRPO minus {label}, paired", *map(difference, entries)])
     puzzles = f"{problems_of(base, benchmark)} held-out puzzles, {samples_of(base, benchmark)} samples each"
     return table([f"{puzzles}, {counted(own.seeds)}", *(f"pass@{k:g}" for _, k in columns)], rows)
 
@@ -328,17 +327,12 @@ def other_settings(benchmark: str, main: Sequence[Group], others: Sequence[Group
     }
     usual = labelled(main, "grpo", "beta4", "beta8")
     seeds = [shared_seeds([*usual, *methods.values()]) for methods in found.values() if methods]
-    for shown in unique([shared_seeds(usual), *seeds]):
+    for shown in dict.fromkeys(map(frozenset, [shared_seeds(usual), *seeds])):
         yield from rows_of_setting("as above", {group.label: group for group in cut(usual, shown)}, benchmark, ks)
     for told, methods in found.items():
         if methods:
             yield from rows_of_setting(told, methods, benchmark, ks)
     yield ""
-
-
-def unique(sets: Sequence[set[int]]) -> list[set[int]]:
-    """The sets without those that are there before."""
-    return [one for place, one in enumerate(sets) if one not in sets[:place]]
 
 
 def rows_of_setting(told: str, methods: Mapping[str, Group], benchmark: str, ks: Sequence[int]) -> Iterator[str]:

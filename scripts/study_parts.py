@@ -10,6 +10,7 @@ import numpy as np
 
 from rsgrpo_cli.core.crossed_bootstrap import FloatArray, crossed_difference_interval
 from rsgrpo_cli.errors import RsgrpoError
+from rsgrpo_cli.studies.comparison import Entry
 from rsgrpo_cli.studies.equal import AtEqual
 from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.figures.kinds import kind_of
@@ -168,15 +169,28 @@ def figure(kind: str, name: str, groups: Sequence[Group], folder: Path, choices:
     yield ""
 
 
-def difference(found: AtEqual) -> str:
+def signed(difference: float, low: float, high: float) -> str:
     """+0.012 [-0.003, +0.027]."""
-    return f"{found.difference:+z.3f} [{found.interval.low:+z.3f}, {found.interval.high:+z.3f}]"
+    return f"{difference:+z.3f} [{low:+z.3f}, {high:+z.3f}]"
+
+
+def difference(entry: Entry) -> str:
+    """The difference that a table's entry has to the baseline."""
+    assert entry.difference is not None
+    assert entry.difference_low is not None
+    assert entry.difference_high is not None
+    return signed(entry.difference, entry.difference_low, entry.difference_high)
+
+
+def difference_at_equal(found: AtEqual) -> str:
+    """The difference at equal pass@1."""
+    return signed(found.difference, found.interval.low, found.interval.high)
 
 
 def above(after: FloatArray, before: FloatArray) -> str:
     """The mean of pass@k of shape (S, M), and its difference to another."""
     change, interval = (after - before).mean(), crossed_difference_interval([after], [before])
-    return f"{after.mean():.3f} ({change:+z.3f} [{interval.low:+z.3f}, {interval.high:+z.3f}])"
+    return f"{after.mean():.3f} ({signed(change, interval.low, interval.high)})"
 
 
 def with_its_rate(group: Group) -> Group:

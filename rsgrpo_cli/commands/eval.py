@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -229,5 +230,5 @@ def _for_evaluation(overrides: Overrides) -> Overrides:
 
 
 def _run_of_model(model: str) -> str:
-    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", model).strip(".-")
-    return f"eval-{slug}"
+    parts = [part for part in Path(model).parts if part not in ("/", "..")]
+    return "-".join(["eval", *(re.sub(r"[^A-Za-z0-9_.-]+", "-", part) for part in parts)])

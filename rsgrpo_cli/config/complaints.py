@@ -35,5 +35,5 @@ def in_words(complaint: Mapping[str, Any]) -> str:
 
 
 def _short(given: Any) -> Any:
-    """A number without a point that nothing follows."""
-    return int(given) if isinstance(given, float) and given.is_integer() else given
+    """A number without a point that nothing follows; a huge one stays 1e+300."""
+    return int(given) if isinstance(given, float) and given.is_integer() and abs(given) < 1e15 else given

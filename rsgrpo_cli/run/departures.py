@@ -44,8 +44,8 @@ def own_settings(run: RunDir, step: int, what: str) -> list[str]:
 def ways_out(run: RunDir, step: int, replaced: Collection[str]) -> str:
     """What to do about a step of which something was made from what has been replaced since.
 
-    What was replaced by one with other settings than the run's own is made again with these: then it is most likely
-    what it was.
+    Where what is there now has other settings than the run's own, making it again with the run's own most likely
+    restores what was there before.
 
     Args:
         run: The run.

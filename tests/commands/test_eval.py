@@ -205,3 +205,18 @@ def test_k_beyond_the_samples_of_a_comparison(cli: Cli, trained: Path) -> None:
         assert cli("eval", "--run", trained, "--policy", policy, "-n", samples, "--k", "1").code == 0
     result = cli("compare", f"{trained}@0", f"{trained}@2", "--k", "4")
     assert (result.code, "pass@4 needs 4 samples per problem; there are 2" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "run"),
+    [
+        ("toy", "eval-toy"),
+        ("owner/name@v1", "eval-owner-name-v1"),
+        ("./nodir", "eval-nodir"),
+        ("../my models/./a/", "eval-my-models-a"),
+        ("/data/b", "eval-data-b"),
+    ],
+)
+def test_a_run_that_only_evaluates_is_called_after_its_model(cli: Cli, model: str, run: str) -> None:
+    # None of them but toy is there; the name is told before that is noticed.
+    assert f"runs/{run}\n" in cli("eval", "--model", model, "--benchmark", "toy", "-n", "1", "--k", "1").err

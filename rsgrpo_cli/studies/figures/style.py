@@ -16,7 +16,7 @@ from rsgrpo_cli.report.figures import BASE_COLOUR, COLOURS, check_drawable, pypl
 MARKERS = "osD^vPX<"
 STYLES = ("-", "--", "-.", ":")
 LOOKS = lcm(len(COLOURS), len(MARKERS), len(STYLES))
-"""How many groups can be told apart; the next one looks as the first does."""
+"""How many groups can be told apart: the next one would look like the first."""
 CAPTION = 7.5
 """Points of the caption's letters."""
 _PER_INCH = 16
@@ -96,7 +96,7 @@ def canvas(
         The figure and an array of panels, shape (rows, columns).
 
     Raises:
-        UsageError: If the file cannot be drawn into, or the legend has more groups than can be told apart.
+        UsageError: If the name's ending is not a picture's, or the legend has groups that would look alike.
         DependencyError: If matplotlib is not installed.
     """
     check_drawable(path)
