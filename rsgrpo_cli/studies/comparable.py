@@ -16,8 +16,9 @@ from rsgrpo_cli.report.comparison import SAMPLING, graded_otherwise, reward_for_
 from rsgrpo_cli.report.evaluations import load
 from rsgrpo_cli.run.run_commands import for_each, on_the_same, to_measure, trust_of
 from rsgrpo_cli.run.run_dir import RunDir
-from rsgrpo_cli.studies.groups import Group, place_of, spelled_policy
+from rsgrpo_cli.studies.groups import Group, place_of
 from rsgrpo_cli.studies.kept import then_keep_anew
+from rsgrpo_cli.studies.labels import spelled_policy
 from rsgrpo_cli.studies.results import Counts, Result
 from rsgrpo_cli.wording import verb
 

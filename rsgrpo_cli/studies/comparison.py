@@ -29,6 +29,7 @@ from rsgrpo_cli.studies.groups import (
     Group,
     intervals_over,
     labelled,
+    of_one_problem,
     require_samples,
     told_seeds,
     told_together,
@@ -121,11 +122,12 @@ class Comparison:
         parts = ["; ".join(counts), self.samples(), told_seeds(self.groups)]
         parts += [f"Newly solved and lost: {over}"] if over else []
         parts += [f"Differences to {self.baseline.label}: {told}"] if (told := self.pairing()) else []
-        intervals = intervals_over(self.groups)
-        if len(self.groups) > 1:
+        intervals = intervals_over(self.groups, self.benchmarks)
+        intervals = intervals[:1].upper() + intervals[1:]
+        if len(self.groups) > 1 and not of_one_problem(self.groups, self.benchmarks):
             intervals += f", marked * where the interval of the difference to {self.baseline.label}"
             intervals += ", widened for the number of differences (Bonferroni)," if self.correction != "none" else ""
-            intervals += " excludes 0"
+            intervals += " excludes 0, for better or worse"
         return ". ".join(part for part in [*parts, intervals] if part) + "." + ending(self.groups, self.benchmarks)
 
     def pairing(self) -> str:

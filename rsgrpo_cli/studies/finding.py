@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +75,7 @@ def _with_base(result: Result, bases: Sequence[Result]) -> Result:
     mine = [base for base in bases if (base.config.seed, base.config.model.name) == start]
     if result.is_base or not all(one.policy for one in result.evaluations):
         return result
+    mine = [base for base in mine if base.config.eval == result.config.eval] or mine
     own = [one for base in mine for one in base.evaluations]
     stale = {place: error for base in mine for place, error in base.stale.items()}
     return replace(result, evaluations=[*own, *result.evaluations], stale={**stale, **result.stale})
@@ -145,7 +146,7 @@ def _at(place: str) -> list[Result]:
 
 def _in_folder(folder: Path) -> list[Result]:
     files = sorted(folder.rglob("*.parquet")) if not any(folder.glob("*/config.json")) else []
-    found = _each_once([result for file in files for result in read(file)]) if files else list(_runs_in(folder))
+    found = _each_once([result for file in files for result in read(file)] if files else list(_runs_in(folder)))
     if not found and any(RunDir.is_there(path) for path in folder.glob("[!.]*/")):
         raise MissingError(
             f"no run in {folder} was evaluated yet", f"let it finish; rsgrpo ls {folder} says how far it is"
@@ -169,16 +170,21 @@ def not_trained(places: Sequence[str]) -> str:
 
 
 def _each_once(found: Sequence[Result]) -> list[Result]:
-    """Without base models measured twice alike: a version with one more setting calls them by another name."""
+    """Without base models measured twice alike: as of cells that differ in rollout.group_size, or in a new setting."""
     kept, seen = [], set()
     for result in found:
-        counts = tuple((one.benchmark_id, one.n_M.tobytes(), one.correct_M.tobytes()) for one in result.evaluations)
-        measured = (result.sweep, result.config.seed, counts)
+        measured = (result.sweep, as_measured(result))
         if result.is_base and measured in seen:
             continue
         kept.append(result)
         seen.add(measured)
     return kept
+
+
+def as_measured(result: Result) -> Hashable:
+    """What two results of one base model share that were measured alike: their seed, and every count."""
+    counts = [(one.benchmark_id, one.n_M.tobytes(), one.correct_M.tobytes()) for one in result.evaluations]
+    return result.config.seed, result.config.model.name, tuple(counts)
 
 
 def _runs_in(folder: Path) -> Iterable[Result]:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 Format = Literal["terminal", "markdown", "latex", "csv"]
 SUM = "sum"
 """The benchmark of a number that is added up over several."""
-_SPECIAL = re.compile(r"([&%$#_{}~^\\])")
-_COMMANDS = {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+_SPECIAL = re.compile(r"([&%$#_{}~^\\[*])")
+_COMMANDS = {
+    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"},
+    **{"[": "{[}", "*": "{*}"},  # at the start of a row these would belong to the end of the one before
+}
 
 
 def as_text(found: Comparison, form: Format, *, changes: bool = False) -> str:
@@ -129,11 +132,17 @@ def _latex(found: Comparison) -> str:
         value = f"{scale * entry.value:.{digits}f}"
         value = rf"\textbf{{{value}}}" if entry.differs else value
         if len(found.groups) == 1 and not math.isnan(entry.low):
-            ends = ", ".join(f"{scale * end:.{digits}f}" for end in (entry.low, entry.high))
-            return rf"{value}\,{{\scriptsize $[{ends}]$}}"
+            return rf"{value}\,{{\scriptsize ${ends(entry.low, entry.high)}$}}"
         if entry.difference is None:
             return value
-        return rf"{value}\,{{\scriptsize ${scale * entry.difference:+z.{digits}f}$}}"
+        small = f"{scale * entry.difference:+z.{digits}f}"
+        if (interval := _interval(entry)) is not None:
+            small += rf"\ {ends(*interval, sign='+')}"
+        return rf"{value}\,{{\scriptsize ${small}$}}"
+
+    def ends(low: float, high: float, sign: str = "") -> str:
+        """[-1.2, +3.4]."""
+        return f"[{scale * low:{sign}z.{digits}f}, {scale * high:{sign}z.{digits}f}]"
 
     columns = len(found.columns)
     places = found.shown_benchmarks()
@@ -181,9 +190,16 @@ def _with_interval(entry: Entry) -> str:
 
 
 def _bare(entry: Entry) -> str:
-    if entry.difference_low is None or math.isnan(entry.difference_low):  # of a single problem
+    interval = _interval(entry)
+    if interval is None:
         return f"{entry.difference:+z.3f}"
-    return f"{entry.difference:+z.3f} [{entry.difference_low:+z.3f}, {entry.difference_high:+z.3f}]"
+    return f"{entry.difference:+z.3f} [{interval[0]:+z.3f}, {interval[1]:+z.3f}]"
+
+
+def _interval(entry: Entry) -> tuple[float, float] | None:
+    """Of the difference; of a single problem there is none."""
+    low, high = entry.difference_low, entry.difference_high
+    return None if low is None or high is None or math.isnan(low) else (low, high)
 
 
 def _caption(found: Comparison) -> str:

@@ -14,7 +14,7 @@ from rsgrpo_cli.config.samples import named_benchmarks
 from rsgrpo_cli.config.sources import flat, load_toml
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.run.run_dir import WHOLE, is_on_line
-from rsgrpo_cli.studies.groups import BASE
+from rsgrpo_cli.studies.labels import BASE
 from rsgrpo_cli.tasks.sample_counts import check_names
 from rsgrpo_cli.tasks.sources import has_held_out_problems
 

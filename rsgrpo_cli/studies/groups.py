@@ -5,33 +5,27 @@ Shape suffixes: S seeds, M problems of a benchmark.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rsgrpo_cli.config import decides_training
-from rsgrpo_cli.config.sources import flat
 from rsgrpo_cli.core.passk import pass_at_k
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.report.evaluations import split_label, split_line, split_place
 from rsgrpo_cli.run.run_commands import for_each, trust_of
 from rsgrpo_cli.run.run_dir import WHOLE
 from rsgrpo_cli.studies.canary import alike
-from rsgrpo_cli.studies.finding import find
+from rsgrpo_cli.studies.finding import as_measured, find
 from rsgrpo_cli.studies.kept import then_keep_anew
+from rsgrpo_cli.studies.labels import BASE, apart_by, differing, label_of, spelled_policy, together
 from rsgrpo_cli.studies.results import Counts, Result
 from rsgrpo_cli.wording import counted, plural
 
 FloatArray = NDArray[np.float64]
-_SEED = re.compile(r"[-_.]?seed[-_]?[0-9]+$")
-BASE = "base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +91,13 @@ def labelled(groups: Sequence[Group], label: str) -> Group:
 
 
 def bases_of(group: Group, groups: Sequence[Group]) -> list[Group]:
-    """The base models among groups that a group's runs may have started from: those of its seeds first."""
-    model = group.members[0].config.model.name
-    found = [one for one in groups if one.is_base and one.members[0].config.model.name == model]
-    return sorted(found, key=lambda base: -len({*base.seeds} & {*group.seeds}))
+    """The base models among groups that a group's runs may have started from: first what was evaluated as it was."""
+    config = group.members[0].config
+    found = [one for one in groups if one.is_base and one.members[0].config.model.name == config.model.name]
+    return sorted(
+        found,
+        key=lambda base: (base.members[0].config.eval != config.eval, -len({*base.seeds} & {*group.seeds})),
+    )
 
 
 def told_seeds(groups: Sequence[Group]) -> str:
@@ -148,10 +145,17 @@ def of_one_seed(groups: Sequence[Group]) -> bool:
     return all(len(group.members) == 1 for group in groups)
 
 
-def intervals_over(groups: Sequence[Group]) -> str:
-    """What the intervals of groups are over, in words."""
+def of_one_problem(groups: Sequence[Group], benchmarks: Sequence[str]) -> bool:
+    """Whether no benchmark has several problems, so that there are no intervals."""
+    return all(len(groups[0].counts(name)[0].n_M) == 1 for name in benchmarks)
+
+
+def intervals_over(groups: Sequence[Group], benchmarks: Sequence[str], shown_as: str = "") -> str:
+    """What the intervals of groups are over, in words, behind what shows them: bands: 95% intervals over problems."""
+    if of_one_problem(groups, benchmarks):
+        return "no intervals, as there is a single problem"
     over = "problems (bootstrap)" if of_one_seed(groups) else "problems and seeds (pigeonhole bootstrap)"
-    return f"95% intervals over {over}"
+    return f"{shown_as}95% intervals over {over}"
 
 
 def require_samples(groups: Sequence[Group], benchmarks: Sequence[str], k: int, policy: int | None = None) -> None:
@@ -193,16 +197,23 @@ def find_groups(places: Sequence[str]) -> list[Group]:
     found = []
     for place in places:
         label, where = split_label(place)
+        label = " ".join(label.split())  # a table has it on one line
         there = find([where])
         several = len({result.is_base for result in there}) > 1 or bool(differing(there))
         policy = spelled_policy(*split_line(split_place(where)[1]))
-        found += [(f"{label} {_label(result)}" if label and several else label, policy, result) for result in there]
-    return _grouped(_by_policy(found))
+        found += [(f"{label} {label_of(result)}" if label and several else label, policy, result) for result in there]
+    return _grouped(_by_policy(_each_base_once(found)))
 
 
-def spelled_policy(policy: str, at: float) -> str:
-    """A policy and a place on the line to it, in one spelling: 4at0.5."""
-    return policy if at == WHOLE else f"{policy}at{at:g}"
+def _each_base_once(found: Sequence[tuple[str, str, Result]]) -> list[tuple[str, str, Result]]:
+    """Labels, policies and results, without the base models that a sweep shares with one named before it."""
+    kept: list[tuple[str, str, Result]] = []
+    sweeps: dict[Hashable, str] = {}
+    for label, policy, result in found:
+        known = sweeps.setdefault(as_measured(result), result.sweep) if result.is_base and not label else result.sweep
+        if known == result.sweep:
+            kept.append((label, policy, result))
+    return kept
 
 
 def _by_policy(found: Sequence[tuple[str, str, Result]]) -> list[tuple[str, Result]]:
@@ -210,12 +221,12 @@ def _by_policy(found: Sequence[tuple[str, str, Result]]) -> list[tuple[str, Resu
     named: dict[str, set[str]] = {}
     for label, policy, result in found:
         if not label and not result.is_base:
-            named.setdefault(_label(result), set()).add(policy)
+            named.setdefault(label_of(result), set()).add(policy)
     several = {
         name for name, of in named.items() if len(of) > 1 or any(split_line(policy)[1] != WHOLE for policy in of)
     }
     return [
-        (f"{name}@{policy or result.steps}" if not label and (name := _label(result)) in several else label, result)
+        (f"{name}@{policy or result.steps}" if not label and (name := label_of(result)) in several else label, result)
         for label, policy, result in found
     ]
 
@@ -227,45 +238,14 @@ def group_results(found: Sequence[Result]) -> list[Group]:
 
 def _grouped(found: Sequence[tuple[str, Result]]) -> list[Group]:
     made: dict[str, list[Result]] = {}
-    apart = differing([result for label, result in found if not label and result.is_base])
-    together = _together([result for label, result in found if not label and not result.is_base])
+    apart = apart_by([result for label, result in found if not label and result.is_base])
+    shared = together([result for label, result in found if not label and not result.is_base])
     for label, result in found:
-        name = label or _label(result, apart)
-        made.setdefault(name if label else together.get(name, name), []).append(result)
+        name = label or label_of(result, apart)
+        made.setdefault(name if label else shared.get(name, name), []).append(result)
     groups = [_group(label, members) for label, members in made.items()]
     _require_alike_code([member for group in groups for member in group.members])
     return sorted(groups, key=lambda group: not group.is_base)
-
-
-def _together(found: Sequence[Result]) -> dict[str, str]:
-    """Labels of runs of the same settings and other seeds -> what all of these are called: what their names share."""
-    kinds: dict[str, dict[str, list[int]]] = {}
-    for result in found:
-        of_kind = kinds.setdefault(json.dumps(_deciding(result), sort_keys=True), {})
-        of_kind.setdefault(_label(result), []).append(result.config.seed)
-    starts: list[tuple[Collection[str], str]] = []
-    for labels in kinds.values():
-        seeds = [seed for each in labels.values() for seed in each]
-        if len(labels) > 1 and len(seeds) == len({*seeds}):
-            alike = takewhile(lambda letters: len({*letters}) == 1, zip(*labels, strict=False))
-            starts.append((labels, "".join(letters[0] for letters in alike).rstrip("0123456789-_. ")))
-    shared: dict[str, str] = {}
-    for names, start in starts:
-        others = {_label(result) for result in found} - {*names}
-        taken = ["", *others, *(other for those, other in starts if those is not names)]
-        shared |= dict.fromkeys(names, " / ".join(names) if start in taken else start)
-    return shared
-
-
-def _label(result: Result, apart: Iterable[str] = ()) -> str:
-    """What its group is called: as its runs are, without their seeds; as its sweep, where they have nothing else.
-
-    A base model's has the settings in which base models of several kinds differ.
-    """
-    if result.is_base:
-        own = _deciding(result)
-        return " ".join([BASE, *(f"{name.rpartition('.')[2]}={own.get(name)}" for name in apart)])
-    return _SEED.sub("", result.name) or result.sweep or result.name
 
 
 def _group(label: str, found: Sequence[Result]) -> Group:
@@ -282,9 +262,10 @@ def _group(label: str, found: Sequence[Result]) -> Group:
             name, (old, new) = next(iter(changed.items()))
             if name == "policy":  # all else is equal: one of them has not come as far
                 raise _other_lengths(label, members)
+            this, that = _told_apart(first, other)
             raise UsageError(
-                f"{label}: {first.name} has {name} {old}, and {other.name} {new}",
-                "runs of one group differ in their seed alone; give each group a label: LABEL=RUN",
+                f"{label}: {this} has {name} {old}, and {that} {new}",
+                f"runs of one group differ in their seed alone; {_labels_for(first, other)}",
             )
     seeds = [member.config.seed for member in members]
     twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
@@ -323,27 +304,23 @@ def _same_seed(label: str, found: Sequence[Result], seed: int) -> UsageError:
     one, other = found[:2]
     if one.run == other.run:
         return UsageError(f"{label}: {one.run} is named twice", "name each run once; in two groups: LABEL=RUN")
-    names = (one.name, other.name) if one.name != other.name else (one.run, other.run)
     return UsageError(
-        f"{label}: {' and '.join(names)} both have seed {seed}, and a group has each seed once",
-        "leave one of them out; to compare them: LABEL=RUN for each",
+        f"{label}: {' and '.join(_told_apart(one, other))} both have seed {seed}, and a group has each seed once",
+        f"leave one of them out; to compare them, {_labels_for(one, other)}",
     )
 
 
-def differing(found: Sequence[Result]) -> dict[str, tuple[Any, ...]]:
-    """The settings that decide training and differ between results, the seed left out; and their values."""
-    settings = [_deciding(result) for result in found]
-    names = dict.fromkeys(name for one in settings for name in one)
-    values = {name: tuple(one.get(name) for one in settings) for name in names}
-    return {name: all_of for name, all_of in values.items() if len({json.dumps(value) for value in all_of}) > 1}
+def _told_apart(one: Result, other: Result) -> tuple[str, str]:
+    """The names of two results; with their folders, where they have the same."""
+    return (one.name, other.name) if one.name != other.name else (one.run, other.run)
 
 
-def _deciding(result: Result) -> dict[str, Any]:
-    settings = flat(result.config.model_dump(mode="json"))
-    if result.is_base:  # nothing was trained: the rest of its settings decided nothing
-        return {name: value for name, value in settings.items() if name.startswith("model.") and decides_training(name)}
-    kept = {name: value for name, value in settings.items() if name != "seed" and decides_training(name)}
-    return kept | {"policy": result.steps if result.at == WHOLE else spelled_policy(str(result.steps), result.at)}
+def _labels_for(one: Result, other: Result) -> str:
+    """How to say that two results are of two groups: a label for each sweep, where they are of two."""
+    if one.sweep and other.sweep and one.sweep != other.sweep:
+        labelled = [shlex.quote(f"{result.sweep}={place_of([result])}") for result in (one, other)]
+        return f"give each sweep a label: {' '.join(labelled)}"
+    return "give each group a label: LABEL=RUN"
 
 
 def _require_alike_code(found: Sequence[Result]) -> None:

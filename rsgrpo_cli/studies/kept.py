@@ -9,7 +9,7 @@ from rsgrpo_cli.run.run_dir import RunDir
 from rsgrpo_cli.studies.results import Counts, Result, of_run
 
 ANEW = "the sweep's command with another --keep"
-GONE = "make the runs of these files again, which are not here: the sweep's command without --keep"
+GONE = "make the runs again (only their results are here): the sweep's command without --keep"
 
 
 def as_it_is(run: RunDir) -> Result:

@@ -268,7 +268,7 @@ def test_grades_are_compared_by_their_mean_reward() -> None:
     assert found.entry("b", "toy", ("reward", None)).difference == pytest.approx(0.2)  # of the seed that both have
     assert (found.changes, found.caption().partition(". ")[0]) == ({}, "toy: 2 problems")
     assert "|  | reward |\n" in as_text(found, "markdown")
-    assert r"b & \textbf{0.750}\,{\scriptsize $+0.200$} \\" in as_text(found, "latex")
+    assert r"b & \textbf{0.750}\,{\scriptsize $+0.200\ [+0.100, +0.300]$} \\" in as_text(found, "latex")
     assert "b,toy,reward,,0.75" in as_text(found, "csv")
 
 

@@ -15,7 +15,7 @@ from rsgrpo_cli.studies.comparison import baseline_of, compare_groups, left_out,
 from rsgrpo_cli.studies.figures.inputs import baseline_group, with_base
 from rsgrpo_cli.studies.finding import find
 from rsgrpo_cli.studies.formats import as_data, as_text, tables
-from rsgrpo_cli.studies.groups import Group, find_groups, told_together
+from rsgrpo_cli.studies.groups import Group, bases_of, find_groups, told_together
 from rsgrpo_cli.studies.kept import GONE
 from rsgrpo_cli.studies.results import Counts, Result
 
@@ -178,7 +178,9 @@ def test_the_formats_say_the_same(study: str) -> None:
     groups = find_groups([study])
     found = compare_groups(groups, ["toy"], [("pass", 1)], groups[0])
     assert "| grpo | 0.438 (+0.250 [" in as_text(found, "markdown")
-    assert r"grpo & 43.8\,{\scriptsize $+25.0$} \\" in as_text(found, "latex")
+    grpo = found.entry("grpo", "toy", ("pass", 1))
+    ends = f"[{100 * (grpo.difference_low or 0):+.1f}, {100 * (grpo.difference_high or 0):+.1f}]"
+    assert rf"grpo & 43.8\,{{\scriptsize $+25.0\ {ends}$}} \\" in as_text(found, "latex")
     assert "grpo,toy,pass,1,0.4375," in as_text(found, "csv").replace("pass,1.0", "pass,1")
     # Against the base, which solves the first three: GRPO loses one of them, beta 4 wins one with one of two seeds.
     markdown, latex, csv = (as_text(found, form, changes=True) for form in ("markdown", "latex", "csv"))
@@ -191,6 +193,14 @@ def test_the_formats_say_the_same(study: str) -> None:
     data = as_data(found)
     assert data["groups"]["grpo"] == {"seeds": [0, 1], "runs": ["grpo-seed0", "grpo-seed1"], "policy": 2}
     assert "Bonferroni" in data["caption"]
+
+
+def test_a_label_stays_in_its_row(study: str) -> None:
+    groups = find_groups([f"[a]={study}/grpo-seed0.parquet", f"*b\nc={study}/beta4-seed0.parquet"])
+    found = compare_groups(groups, ["toy"], [("pass", 1)], groups[0])
+    latex = as_text(found, "latex").splitlines()
+    assert [line.partition(" & ")[0] for line in latex if line.endswith(r"\\")][2:] == ["{[}a]", "{*}b c"]
+    assert "| *b c |" in as_text(found, "markdown")
 
 
 def test_what_cannot_be_one_group_is_refused(study: str, tmp_path: Path) -> None:
@@ -212,13 +222,60 @@ def test_two_kinds_of_runs_do_not_get_one_name(tmp_path: Path) -> None:
     place = keep(
         tmp_path / "s",
         *(result(f"beta{beta}-rate1-seed0", 0, [1, 1], advantage__beta=beta) for beta in (2, 4)),
-        *(result(f"beta{beta}-seed1", 1, [1, 1], advantage__beta=beta) for beta in (2, 4)),
+        *(result(f"beta{beta}0-seed1", 1, [1, 1], advantage__beta=beta) for beta in (2, 4)),
     )
     groups = find_groups([place])
     assert [(group.label, group.seeds) for group in groups] == [
-        ("beta2-rate1 / beta2", (0, 1)),
-        ("beta4-rate1 / beta4", (0, 1)),
+        ("beta2-rate1 / beta20", (0, 1)),
+        ("beta4-rate1 / beta40", (0, 1)),
     ]
+
+
+def test_a_name_that_the_other_begins_with_is_what_both_are_called(tmp_path: Path) -> None:
+    place = keep(tmp_path / "s", result("beta2-seed1", 1, [1, 1]), result("beta2-rate1-seed0", 0, [1, 1]))
+    assert [(group.label, group.seeds) for group in find_groups([place])] == [("beta2", (0, 1))]
+
+
+def of_sweep(name: str, *found: Result) -> list[Result]:
+    return [replace(one, sweep=name) for one in found]
+
+
+def test_two_sweeps_share_their_base_models(study: str, tmp_path: Path) -> None:
+    base = result("base-seed0-9f9f", 0, [1, 1, 1, 0], steps=0)
+    other = keep(tmp_path / "other", *of_sweep("other", base, result("fade-seed0", 0, [4, 4, 1, 0])))
+    groups = find_groups([study, other])
+    assert [(group.label, group.seeds) for group in groups][:2] == [("base", (0, 1)), ("beta4", (0, 1))]
+    assert groups[-1].label == "fade"
+    with_more = replace(base, evaluations=[counts(0, [2, 1, 1, 0], n=8)])
+    keep(tmp_path / "other", *of_sweep("other", with_more))
+    with pytest.raises(UsageError, match="base-seed0-1a2b and base-seed0-9f9f both have seed 0") as refused:
+        find_groups([study, other])
+    assert refused.value.hint.endswith(f"give each sweep a label: s={study} other={other}")
+    assert len(find_groups([f"s={study}", f"other={other}"])) == 5
+
+
+def test_base_models_that_were_measured_otherwise_stand_beside_each_other(tmp_path: Path) -> None:
+    # As of a sweep over rollout.group_size, whose base models are measured alike, and over eval.temperature.
+    size: dict[str, Any] = {"rollout__group_size": 4}
+    alike = [result("base-seed0-1a2b", 0, [1, 1], steps=0), result("base-seed0-3c4d", 0, [1, 1], steps=0, **size)]
+    (group,) = find_groups([keep(tmp_path / "alike", *alike)])
+    assert (group.label, group.seeds) == ("base", (0,))
+    cool: dict[str, Any] = {"eval__temperature": 0.5}
+    other = [result("base-seed0-5e6f", 0, [2, 1], steps=0, **cool), result("cool-seed0", 0, [3, 1], **cool)]
+    groups = find_groups([keep(tmp_path / "other", alike[0], result("warm-seed0", 0, [2, 2]), *other)])
+    assert [group.label for group in groups] == ["base temperature=1.0", "base temperature=0.5", "cool", "warm"]
+    bases = [bases_of(group, groups)[0].label for group in groups[2:]]
+    assert bases == ["base temperature=0.5", "base temperature=1.0"]
+
+
+def test_runs_of_one_name_in_two_sweeps_are_told_by_their_folders(study: str, tmp_path: Path) -> None:
+    other = keep(tmp_path / "other", *of_sweep("other", result("beta4-seed0", 0, [1, 1, 1, 0], advantage__beta=8)))
+    with pytest.raises(
+        UsageError, match=r"runs/s/beta4-seed0 has advantage.beta 4.0, and runs/other/beta4-seed0 8.0"
+    ) as refused:
+        find_groups([study, other])
+    assert refused.value.hint.endswith(f"give each sweep a label: s={study} other={other}")
+    assert len(find_groups([f"s={study}", f"other={other}"])) == 4
 
 
 def test_a_policy_with_a_tag_is_of_a_single_run(study: str) -> None:
@@ -420,6 +477,13 @@ def test_one_group_alone_has_no_difference_in_its_caption(study: str) -> None:
     one = [Group("grpo", found[0].members[:1])]
     caption = compare_groups(one, ["toy"], [("pass", 1)], one[0]).caption()
     assert caption.endswith("1 seed. 95% intervals over problems (bootstrap).")
+
+
+def test_a_single_problem_has_no_interval_and_no_star(tmp_path: Path) -> None:
+    groups = find_groups([keep(tmp_path, result("a", 0, [4]), result("b", 0, [0], advantage__beta=4))])
+    found = compare_groups(groups, ["toy"], [("pass", 1)], groups[0])
+    assert found.caption() == "toy: 1 problem. 1 seed. No intervals, as there is a single problem."
+    assert "| b | 0.000 (-1.000) |\n" in as_text(found, "markdown")
 
 
 def test_one_group_alone_is_shown_with_its_own_interval(study: str) -> None:

@@ -50,7 +50,7 @@ def test_a_file_that_lacks_samples_says_what_its_run_has(run: RunDir, k: int, hi
 def test_a_file_whose_run_is_gone_names_no_command_on_it(run: RunDir) -> None:
     shutil.rmtree(run.path)
     groups = find_groups(["kept/s"])
-    gone = "make the runs of these files again, which are not here: the sweep's command without --keep"
+    gone = "make the runs again (only their results are here): the sweep's command without --keep"
     with pytest.raises(UsageError, match="pass@4 needs 4 samples") as lacking:
         compare_groups(groups, ["puzzles"], [("pass", 4)], groups[0])
     assert lacking.value.hint == f"choose k up to 2; or {gone}"

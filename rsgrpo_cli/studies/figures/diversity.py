@@ -80,7 +80,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Diversity:
 
 def _caption(groups: Sequence[Group], shares: Sequence[Share], benchmark: str, samples: int) -> str:
     parts = [about(groups, benchmark), f"different answers per problem over its {counted(samples, 'sample')}"]
-    parts += [f"bars: {intervals_over(groups)}"]
+    parts += [intervals_over(groups, [benchmark], "bars: ")]
     means = "" if of_one_seed(groups) else "means over seeds "
     parts += ["hollow: single seeds"] if means else []
     parts += [f"right: {means}against the step"] if _on_the_way(shares) else []

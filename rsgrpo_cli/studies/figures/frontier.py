@@ -23,7 +23,8 @@ from rsgrpo_cli.studies.comparable import ending
 from rsgrpo_cli.studies.figures.inputs import Choices, about, fewest_samples, one_benchmark, with_base
 from rsgrpo_cli.studies.figures.style import Look, canvas, clean, legend, looks, note
 from rsgrpo_cli.studies.grid import spelled
-from rsgrpo_cli.studies.groups import Group, bases_of, differing, of_one_seed
+from rsgrpo_cli.studies.groups import Group, bases_of, of_one_seed
+from rsgrpo_cli.studies.labels import differing
 from rsgrpo_cli.studies.results import Counts, Result
 
 LARGEST = 256

@@ -9,8 +9,9 @@ from rsgrpo_cli.errors import MissingError, UsageError
 from rsgrpo_cli.run.run_commands import choose_benchmark, for_each, to_measure
 from rsgrpo_cli.run.run_dir import WHOLE
 from rsgrpo_cli.studies.comparable import require_comparable, shared_benchmarks
-from rsgrpo_cli.studies.groups import BASE, Group, differing, labelled, told_seeds
+from rsgrpo_cli.studies.groups import Group, labelled, told_seeds
 from rsgrpo_cli.studies.kept import then_keep_anew
+from rsgrpo_cli.studies.labels import BASE, differing
 from rsgrpo_cli.studies.results import Result
 from rsgrpo_cli.wording import counted
 

@@ -63,7 +63,8 @@ def collect(groups: Sequence[Group], choices: Choices) -> PassK:
     groups = with_base(groups)
     benchmark = one_benchmark(groups, choices.benchmark)
     curves = tuple(_curve(group, benchmark, choices.k) for group in groups)
-    return PassK(curves, f"{about(groups, benchmark)}; bands: {intervals_over(groups)}.{ending(groups, [benchmark])}")
+    bands = intervals_over(groups, [benchmark], "bands: ")
+    return PassK(curves, f"{about(groups, benchmark)}; {bands}.{ending(groups, [benchmark])}")
 
 
 def _curve(group: Group, benchmark: str, asked: tuple[int, ...]) -> Curve:

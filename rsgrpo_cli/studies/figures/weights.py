@@ -65,7 +65,7 @@ def collect(groups: Sequence[Group], choices: Choices) -> Weights:
     methods = [_method(_label(alike), alike[0].members[0], size) for (_, size), alike in found.items()]
     sizes = " or ".join(map(str, sorted({size for _, size in found})))
     caption = f"Groups of {sizes} with every number of right answers, rewards 0 and 1, before any scaling of a step."
-    caption += _told_moving(shown)
+    caption += _told_scaled(shown) + _told_moving(shown)
     left_out = [group.label for group in groups if not group.is_base and group not in shown]
     if left_out:
         caption += f" Left out, since they depend on the steps before: {', '.join(left_out)}."
@@ -107,6 +107,15 @@ def _told_moving(groups: Sequence[Group]) -> str:
     told = ", ".join(f"{label} {beta:g}" for label, beta in betas.items() if beta is not None)
     of = "" if of_one_seed(groups) else " of the first seed"
     return f" A beta that moves is that of the last step{of}: {told}." if told else ""
+
+
+def _told_scaled(groups: Sequence[Group]) -> str:
+    """Which runs scale the advantages of a step, which this does not show, as a sentence; "" where none does."""
+    scaled = [group.label for group in groups if group.members[0].config.advantage.scale != "none"]
+    if not scaled:
+        return ""
+    these = "all of these" if len(scaled) == len(groups) else ", ".join(scaled)
+    return f" In {these} the advantages of every step are scaled: compare the shapes of the lines, not their heights."
 
 
 def _label(alike: Sequence[Group]) -> str:

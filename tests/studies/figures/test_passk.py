@@ -32,8 +32,9 @@ def test_the_band_is_the_interval_of_the_table() -> None:
 
 
 def test_a_single_problem_has_no_band() -> None:
-    (curve,) = passk.collect([group("one", [2])], Choices()).curves
-    assert (curve.lows, curve.highs) == ((), ())
+    found = passk.collect([group("one", [2])], Choices())
+    assert (found.curves[0].lows, found.curves[0].highs) == ((), ())
+    assert found.caption.endswith("; no intervals, as there is a single problem.")
 
 
 def test_the_interval_of_one_seed_is_over_problems_alone() -> None:

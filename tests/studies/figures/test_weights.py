@@ -32,6 +32,9 @@ def test_groups_of_one_estimator_are_one_line_whatever_the_learning_rate() -> No
     ]
     found = weights.collect([base([1, 1]), *groups], Choices())
     assert [(method["label"], method["beta"]) for method in found.methods] == [("beta4", 4.0), ("beta8", 8.0)]
+    assert " In beta8 the advantages of every step are scaled: " in found.caption
+    assert " In all of these the " in weights.collect(groups[-1:], Choices()).caption
+    assert "scaled" not in weights.collect(groups[:-1], Choices()).caption
 
 
 def test_a_schedule_has_the_beta_of_the_last_step() -> None:
