@@ -13,18 +13,7 @@ from pathlib import Path
 
 from page_writer import fill
 from study_how import on_which_problems, what_changes
-from study_methods import (
-    REAL,
-    REPEATS,
-    Repeat,
-    confirmed,
-    headline,
-    moving,
-    other_methods,
-    other_settings,
-    own_rates,
-    repeated,
-)
+from study_methods import confirmed, headline, held_back, moving, other_methods, own_rates
 from study_parts import (
     NAMES,
     above,
@@ -42,18 +31,21 @@ from study_parts import (
     samples_of,
     uncut,
 )
+from study_repeats import REAL, REPEATS, Repeat, other_settings, repeated
+from study_short import answers
 
 from rsgrpo_cli.studies.comparison import Comparison, compare_groups
 from rsgrpo_cli.studies.equal import at_equal, points
 from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.formats import as_text
-from rsgrpo_cli.studies.groups import BASE, Group
+from rsgrpo_cli.studies.groups import Group
+from rsgrpo_cli.studies.labels import BASE
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "study" / "results"
 README = ROOT / "README.md"
 SHORT, NOTES = (ROOT / "docs" / "study" / name for name in ("short.md", "notes.md"))
-"""What the results say, written by hand: the answers, and how they come about."""
+"""What the results say, written by hand but for a table: the answers, and how they come about."""
 CHOOSE_BY = 16
 
 
@@ -109,7 +101,7 @@ def main() -> None:
     results, figures = arguments.results, arguments.out.with_suffix("")
     whole = results == RESULTS  # what is said of the whole study says nothing of other results
     parts = [*introduction(groups_in(results / TIERS[0].test[0]), results)]
-    parts += SHORT.read_text().splitlines() if whole else []
+    parts += short(results) if whole else []
     for tier in TIERS:
         parts += of_tier(tier, results, figures)
     if (results / REAL.sweep).is_dir():
@@ -138,6 +130,13 @@ def of_tier(tier: Tier, results: Path, figures: Path) -> Iterator[str]:
             yield from repeated(repeat, groups_in(results / repeat.sweep))
 
 
+def short(results: Path) -> list[str]:
+    """The answers that the page begins with, whose table is written into their file, too."""
+    easy, hard = TIERS
+    SHORT.write_text(fill(SHORT.read_text(), "differences", answers(results, easy.test, hard.test, hard.rates)))
+    return [line for line in SHORT.read_text().splitlines() if not line.startswith("<!-- ")]
+
+
 def in_short(results: Path) -> str:
     """The table of the README."""
     tier = TIERS[1]
@@ -155,6 +154,7 @@ def further(tier: Tier, results: Path, figures: Path) -> Iterator[str]:
     for name, section in ((tier.methods, other_methods), (tier.confirm, confirmed)):
         if name in found:
             yield from section(benchmark, found[main], found[name])
+    yield from held_back(benchmark, same_rate)
     yield from moving(benchmark, same_rate)
     if tier.settings in found:
         yield from other_settings(benchmark, found[main], found[tier.settings])

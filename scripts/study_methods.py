@@ -1,9 +1,9 @@
-"""The sections of docs/study.md about the other methods, a beta that moves, and other settings."""
+"""The sections of docs/study.md about the other methods, their own learning rates, and a beta that moves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from page_writer import table
@@ -32,7 +32,8 @@ from rsgrpo_cli.studies.equal import Path as Way
 from rsgrpo_cli.studies.equal import at_equal, points
 from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.formats import as_text
-from rsgrpo_cli.studies.groups import BASE, Group, intervals_over
+from rsgrpo_cli.studies.groups import Group, intervals_over
+from rsgrpo_cli.studies.labels import BASE
 
 REFERENCES = ("grpo", "beta8")
 """What the other methods are compared with at equal pass@1: the usual method, and the best fixed beta."""
@@ -41,6 +42,8 @@ CHOSEN = ("grpo", "beta2", "beta4", "beta8", "max_rl", "asym_grpo", "fade", "w_r
 GRPO, for which they nearly did."""
 MOVING = ("frontier", "solve_rate", "entropy", "per_prompt", "shrunk", "fade", "curve_rl")
 """The methods that look back: the laws of beta, FADE and CurveRL."""
+HELD_BACK = ("grpo_small", "grpo_kl", "grpo_entropy", "grpo_entropy_kept")
+"""GRPO with something that keeps it near the base model, or its entropy high."""
 DRAWN = (BASE, "grpo_own", "beta4_own", "beta8_own")
 """What the figure of the methods at their own rates has."""
 WAYS: dict[Way, str] = {
@@ -48,65 +51,6 @@ WAYS: dict[Way, str] = {
     "line": "on the line from the base model's weights to its last policy's",
 }
 """The paths along which equal pass@1 is looked for, in words."""
-SETTINGS = {
-    "group4-": "groups of 4, 128 prompts a step",
-    "group64-": "groups of 64, 8 prompts a step",
-    "long-": "360 steps",
-    "unscaled-": "advantages not scaled",
-    "graded-": "less reward for longer answers",
-}
-"""What the labels of another setting's groups begin with, and what it is."""
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """A sweep that has the main comparison again: with another base model, otherwise measured, on other problems.
-
-    Args:
-        sweep: Its name.
-        title: Of its section.
-        told: What is other.
-        halfway: Whether the weights halfway to the base model were evaluated, too.
-        benchmark: What it evaluates on.
-    """
-
-    sweep: str
-    title: str
-    told: str
-    halfway: bool = False
-    benchmark: str = "toy-hard"
-
-
-REPEATS = (
-    Repeat(
-        "hard-samples",
-        "1,024 samples",
-        "The same settings and seeds, with four times as many samples of each puzzle. The runs were made again. GRPO's "
-        "with seed 0 differs from the first one by 1e-7 at the start, and goes another way from step 28 on.",
-    ),
-    Repeat(
-        "hard-spread",
-        "A base model that is less peaked",
-        "It has learned from solutions with all operators equally often (`python data/toy/build.py --spread "
-        "runs/spread`): it solves nearly as much in one try, and far more in many.",
-        halfway=True,
-    ),
-    Repeat(
-        "hard-larger",
-        "A model of 4.0 M parameters",
-        "Taught until it solves about as much (`python data/toy/build.py --larger runs/larger`). It is three times as "
-        "wide, and has a third of the learning rate, 1e-5; no rate was chosen for it.",
-        halfway=True,
-    ),
-)
-REAL = Repeat(
-    "smollm2",
-    "One-step word problems: a real language model",
-    "SmolLM2-135M-Instruct through vLLM on the CPU, in float32, at a learning rate of 2e-5, which was not tuned. 12 "
-    "steps of 8 prompts with 16 completions of up to 32 tokens; 50 held-out problems, 32 samples each (`make "
-    "study-real`).",
-    benchmark="test",
-)
 
 
 def other_methods(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
@@ -172,7 +116,7 @@ def halfway(benchmark: str, main: Sequence[Group], groups: Sequence[Group]) -> I
     yield "#### Pulled halfway back"
     yield ""
     trained = [group for group in in_order(main) if not group.is_base] + list(groups)
-    yield f"In brackets: the difference to the base model, paired. {intervals_over(trained)}."
+    yield f"In brackets: the difference to the base model, paired. {intervals_over(trained, [benchmark])}."
     yield ""
     ks = sampled_ks([base, *trained], benchmark)
     yield "| method | " + " | ".join(f"pass@{k}" for k in ks) + " |"
@@ -196,25 +140,42 @@ def confirmed(benchmark: str, main: Sequence[Group], others: Sequence[Group]) ->
 
 
 def moving(benchmark: str, groups: Sequence[Group]) -> Iterator[str]:
-    """What moves with the training against the best fixed beta, on every seed that all of these have.
+    """What moves with the training against the best fixed beta; arguments as of `on_more_seeds`."""
+    title = "Is a beta that moves better than the best fixed one?"
+    yield from on_more_seeds(title, benchmark, groups, MOVING, "beta8")
+
+
+def held_back(benchmark: str, groups: Sequence[Group]) -> Iterator[str]:
+    """GRPO held back by other means, against it and beta 8; arguments as of `on_more_seeds`."""
+    title = "Is it GRPO with a smaller step, a KL term or an entropy bonus?"
+    yield from on_more_seeds(title, benchmark, groups, HELD_BACK, "grpo")
+
+
+def on_more_seeds(
+    title: str, benchmark: str, groups: Sequence[Group], labels: Collection[str], baseline: str
+) -> Iterator[str]:
+    """A section of some of the other methods, on every seed that all of these have.
 
     Args:
+        title: Its heading.
         benchmark: What all were evaluated on.
         groups: All groups at the rate of the main comparison, the base model among them.
+        labels: The methods.
+        baseline: What its table is against.
     """
-    moved = [group for group in groups if group.label in MOVING]
-    if not moved:
+    some = [group for group in groups if group.label in labels]
+    if not some:
         return
-    main, moved = of_shared_seeds([group for group in groups if group.label in {BASE, *REFERENCES}], moved)
-    yield "### Is a beta that moves better than the best fixed one?"
+    main, some = of_shared_seeds([group for group in groups if group.label in {BASE, *REFERENCES}], some)
+    yield f"### {title}"
     yield ""
     yield (
-        f"{counted(moved[0].seeds).capitalize()}, those of the two sections above among them; the same learning rate "
-        "and size of step for all."
+        f"{counted(some[0].seeds).capitalize()}, those of the sections above among them; the same learning rate and "
+        "size of step unless said."
     )
     yield ""
-    yield table_against("beta8", benchmark, [*in_order(main), *moved])
-    yield from equal_tables(benchmark, main, moved)
+    yield table_against(baseline, benchmark, [*in_order(main), *some])
+    yield from equal_tables(benchmark, main, some)
 
 
 def own_rates(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group], figures: Path) -> Iterator[str]:
@@ -287,64 +248,6 @@ def headline(benchmark: str, same_rate: Sequence[Group], others: Sequence[Group]
         rows.append([f"RS-GRPO minus {label}, paired", *map(difference, entries)])
     puzzles = f"{problems_of(base, benchmark)} held-out puzzles, {samples_of(base, benchmark)} samples each"
     return table([f"{puzzles}, {counted(own.seeds)}", *(f"pass@{k:g}" for _, k in columns)], rows)
-
-
-def repeated(repeat: Repeat, groups: Sequence[Group], heading: str = "###") -> Iterator[str]:
-    """The comparison once more, with something else than usual; its base model is among the groups."""
-    yield f"{heading} {repeat.title}"
-    yield ""
-    yield f"{repeat.told} {counted(groups[0].seeds).capitalize()}."
-    yield ""
-    yield table_against("grpo", repeat.benchmark, in_order(groups))
-    if repeat.halfway:
-        references = [group for group in groups if group.label in {BASE, *REFERENCES}]
-        others = [group for group in in_order(groups) if group not in references]
-        yield from equal_tables(repeat.benchmark, references, others, "line")
-        yield from halfway(repeat.benchmark, groups, [])
-
-
-def other_settings(benchmark: str, main: Sequence[Group], others: Sequence[Group]) -> Iterator[str]:
-    """Each setting's methods, and what they are above GRPO at the same setting; the usual one on the same seeds, too.
-
-    Args:
-        benchmark: What all were evaluated on.
-        main: The groups of the usual setting.
-        others: The groups of the other settings, SETTING-METHOD, and the base model.
-    """
-    yield "### Other group sizes, more steps, other scales"
-    yield ""
-    yield (
-        "The learning rate is the same. In brackets: the difference to GRPO at the same setting, and its 95% interval "
-        "over problems and seeds, paired."
-    )
-    yield ""
-    ks = sampled_ks([*main, *others], benchmark)
-    yield "| setting | seeds | method | " + " | ".join(f"pass@{k}" for k in ks) + " |"
-    yield "|---" * (3 + len(ks)) + "|"
-    found = {
-        told: {group.label.removeprefix(start): group for group in others if group.label.startswith(start)}
-        for start, told in SETTINGS.items()
-    }
-    usual = labelled(main, "grpo", "beta4", "beta8")
-    seeds = [shared_seeds([*usual, *methods.values()]) for methods in found.values() if methods]
-    for shown in dict.fromkeys(map(frozenset, [shared_seeds(usual), *seeds])):
-        yield from rows_of_setting("as above", {group.label: group for group in cut(usual, shown)}, benchmark, ks)
-    for told, methods in found.items():
-        if methods:
-            yield from rows_of_setting(told, methods, benchmark, ks)
-    yield ""
-
-
-def rows_of_setting(told: str, methods: Mapping[str, Group], benchmark: str, ks: Sequence[int]) -> Iterator[str]:
-    """Table rows of one setting, on the seeds that its methods share: GRPO's, and each one's difference to it."""
-    seeds = shared_seeds(list(methods.values()))
-    methods = dict(zip(methods, cut(list(methods.values()), seeds), strict=True))
-    grpo = [methods["grpo"].passed(benchmark, k) for k in ks]
-    yield f"| {told} | {len(seeds)} | {named('grpo')} | {' | '.join(f'{one.mean():.3f}' for one in grpo)} |"
-    for label, group in methods.items():
-        if label != "grpo":
-            cells = [above(group.passed(benchmark, k), other) for k, other in zip(ks, grpo, strict=True)]
-            yield f"| | | {named(label)} | {' | '.join(cells)} |"
 
 
 def of_shared_seeds(main: Sequence[Group], others: Sequence[Group]) -> tuple[list[Group], list[Group]]:

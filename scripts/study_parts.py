@@ -15,7 +15,8 @@ from rsgrpo_cli.studies.equal import AtEqual
 from rsgrpo_cli.studies.figures.inputs import Choices
 from rsgrpo_cli.studies.figures.kinds import kind_of
 from rsgrpo_cli.studies.finding import find
-from rsgrpo_cli.studies.groups import BASE, Group, group_results
+from rsgrpo_cli.studies.groups import Group, group_results
+from rsgrpo_cli.studies.labels import BASE
 from rsgrpo_cli.studies.results import Result
 
 KS = (1, 16, 64, 256, 1024)
@@ -38,7 +39,9 @@ NAMES = {
     "beta16_own": "RS-GRPO, beta 16",
     "grpo_small": "GRPO, half the learning rate",
     "grpo_kl": "GRPO, KL penalty 0.1",
+    "grpo_kl_own": "GRPO, KL penalty 0.1",
     "grpo_entropy": "GRPO, entropy bonus 0.01",
+    "grpo_entropy_own": "GRPO, entropy bonus 0.01",
     "grpo_entropy_kept": "GRPO, entropy kept at 0.6",
     "max_rl": "MaxRL",
     "max_rl_own": "MaxRL",
