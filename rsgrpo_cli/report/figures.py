@@ -44,9 +44,21 @@ def check_drawable(path: Path) -> None:
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure, with nothing in the file that would differ the next time."""
+    _take_literally(figure)
     drawn = BytesIO()
     figure.savefig(drawn, format=path.suffix[1:], dpi=160, metadata=_UNDATED.get(path.suffix, {}))
     write_atomically(path, lambda file: file.write(drawn.getbuffer()))
+
+
+def _take_literally(figure: Any) -> None:
+    """Draw every dollar sign as one, which a label may have: only the ticks of logarithmic axes are formulas."""
+    from matplotlib.text import Text
+
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis) if axis.get_scale() != "linear"]
+    ticks = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if text not in ticks:
+            text.set_parse_math(False)
 
 
 _UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}

@@ -94,7 +94,14 @@ def ending(groups: Sequence[Group], benchmarks: Sequence[str], *, newest: bool =
         if on_the_way and name in benchmarks
     ]
     left_out = f" Left out, as stale: {', '.join(dict.fromkeys(stale))}." if stale else ""
-    return (f" Different: {'; '.join(told)}." if told else "") + left_out
+    return _told_asked(groups, on_the_way) + (f" Different: {'; '.join(told)}." if told else "") + left_out
+
+
+def _told_asked(groups: Sequence[Group], on_the_way: bool) -> str:
+    """The one policy that was asked for of all that were trained, as a sentence; "" where it is each one's newest."""
+    trained = [member for member in _members(groups) if not member.is_base]
+    asked = {spelled_policy(str(member.policy), member.at) for member in trained if member.policy is not None}
+    return f" {'Up to' if on_the_way else 'At'} policy {asked.pop()}." if len(asked) == 1 else ""
 
 
 def unlike(

@@ -154,8 +154,11 @@ def intervals_over(groups: Sequence[Group], benchmarks: Sequence[str], shown_as:
     """What the intervals of groups are over, in words, behind what shows them: bands: 95% intervals over problems."""
     if of_one_problem(groups, benchmarks):
         return "no intervals, as there is a single problem"
-    over = "problems (bootstrap)" if of_one_seed(groups) else "problems and seeds (pigeonhole bootstrap)"
-    return f"{shown_as}95% intervals over {over}"
+    if of_one_seed(groups):
+        return f"{shown_as}95% intervals over problems (bootstrap)"
+    alone = ", ".join(group.label for group in groups if len(group.members) == 1)
+    of_one = f", of {alone} over problems alone" if alone else ""
+    return f"{shown_as}95% intervals over problems and seeds (pigeonhole bootstrap){of_one}"
 
 
 def require_samples(groups: Sequence[Group], benchmarks: Sequence[str], k: int, policy: int | None = None) -> None:
@@ -178,7 +181,9 @@ def require_samples(groups: Sequence[Group], benchmarks: Sequence[str], k: int, 
         again = for_each("eval", [(member.run, flags) for _, member, flags in few])
         raise UsageError(
             f"pass@{k} needs {k} samples per problem; {lacking.name} has {fewest}{more}",
-            then_keep_anew(f"draw more: {again}", [member for _, member, _ in few], f"choose k up to {fewest}"),
+            then_keep_anew(
+                f"draw more: {again}", [member for _, member, _ in few], f"choose k up to {fewest}", f"-n {k}"
+            ),
         )
 
 

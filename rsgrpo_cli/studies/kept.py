@@ -35,16 +35,18 @@ def _extends(new: Counts, kept: Counts) -> bool:
     return bool(((right_M >= 0) & (right_M <= drawn_M)).all())
 
 
-def then_keep_anew(hint: str, members: Sequence[Result], instead: str = "") -> str:
+def then_keep_anew(hint: str, members: Sequence[Result], instead: str = "", flags: str = "") -> str:
     """A hint that measures what results lack; with what is left to do where they were read from kept files.
 
     Args:
         hint: The hint.
         members: The results that lack something.
         instead: What can be done without measuring, where the runs of kept files are gone.
+        flags: What the sweep's command has to have beside, where they are made again.
     """
     if any(member.file and not RunDir.is_there(Path(member.run)) for member in members):
-        return f"{instead}; or {GONE}" if instead else GONE
+        gone = f"{GONE}, with {flags}" if flags else GONE
+        return f"{instead}; or {gone}" if instead else gone
     kept = [member for member in members if member.file and RunDir.is_there(Path(member.run))]
     if not kept:
         return hint

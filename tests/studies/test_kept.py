@@ -53,7 +53,7 @@ def test_a_file_whose_run_is_gone_names_no_command_on_it(run: RunDir) -> None:
     gone = "make the runs again (only their results are here): the sweep's command without --keep"
     with pytest.raises(UsageError, match="pass@4 needs 4 samples") as lacking:
         compare_groups(groups, ["puzzles"], [("pass", 4)], groups[0])
-    assert lacking.value.hint == f"choose k up to 2; or {gone}"
+    assert lacking.value.hint == f"choose k up to 2; or {gone}, with -n 4"
     with pytest.raises(MissingError, match="no evaluation of policy 1; evaluated: 2") as unmeasured:
         find_groups(["kept/s@1"])
     assert unmeasured.value.hint == gone

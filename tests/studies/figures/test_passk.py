@@ -74,6 +74,17 @@ def test_a_legend_has_its_place_whatever_its_length(tmp_path: Path, many: int) -
     assert whole.x0 < box.x0 < box.x1 <= whole.x1
 
 
+def test_a_dollar_sign_in_a_label_is_a_dollar_sign(tmp_path: Path) -> None:
+    path = tmp_path / "x.svg"
+    passk.draw(passk.collect([group(r"$\foo_{$", [2, 1])], Choices()), path)
+    assert r"<!-- $\foo_{$ -->" in path.read_text()
+
+
+def test_of_a_group_with_one_seed_the_caption_promises_less() -> None:
+    caption = passk.collect([group("one", [2, 1]), group("two", [2, 1], [1, 1])], Choices()).caption
+    assert caption.endswith("over problems and seeds (pigeonhole bootstrap), of one over problems alone.")
+
+
 def test_more_groups_than_can_be_told_apart_are_not_drawn(tmp_path: Path) -> None:
     assert len({look(number) for number in range(LOOKS)}) == LOOKS
     groups = [group(f"a{number}", [number % 4, 1]) for number in range(LOOKS + 1)]

@@ -50,6 +50,7 @@ def test_a_group_that_has_no_seed_of_the_base_is_compared_with_its_first() -> No
 
 def test_a_policy_of_a_sweep_is_drawn_from_the_base_models_of_the_sweep(study: str) -> None:
     found = transitions.collect(find_groups([f"{study}@2"]), Choices())
+    assert found.caption.endswith(" At policy 2.")
     whole = transitions.collect(find_groups([study]), Choices())
     assert found.baseline == "base"
     assert found.panels == whole.panels
