@@ -47,13 +47,15 @@ class Look:
             "color": self.colour,
             "marker": self.marker,
             "linestyle": self.style,
-            "markersize": 7 if self.marker == "*" else 4.5,
+            "markersize": 7 if self.colour == BASE_COLOUR else 4.5,
             "linewidth": 1.4,
             **other,
         }
 
 
-BASE_LOOK = Look(BASE_COLOUR, "*", "--")
+BASE_LOOKS = tuple(
+    Look(BASE_COLOUR, marker, style) for marker, style in zip("*phd", ("--", ":", "-.", "-"), strict=True)
+)
 
 
 def look(number: int) -> Look:
@@ -62,11 +64,11 @@ def look(number: int) -> Look:
 
 
 def looks(are_base: Sequence[bool]) -> list[Look]:
-    """A look for each group: grey for the base model, the others in order."""
-    made, number = [], 0
+    """A look for each group: grey for the base models, each with a marker of its own, the others in order."""
+    made, number, bases = [], 0, 0
     for is_base in are_base:
-        made.append(BASE_LOOK if is_base else look(number))
-        number += not is_base
+        made.append(BASE_LOOKS[bases % len(BASE_LOOKS)] if is_base else look(number))
+        number, bases = number + (not is_base), bases + is_base
     return made
 
 

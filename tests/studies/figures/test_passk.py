@@ -9,7 +9,7 @@ from rsgrpo_cli.core.crossed_bootstrap import crossed_interval
 from rsgrpo_cli.errors import UsageError
 from rsgrpo_cli.studies.figures import passk
 from rsgrpo_cli.studies.figures.inputs import Choices
-from rsgrpo_cli.studies.figures.style import LOOKS, canvas, legend, look
+from rsgrpo_cli.studies.figures.style import LOOKS, canvas, legend, look, looks
 from tests.studies.figures.made import also, base, group
 from tests.studies.test_groups import counts
 
@@ -72,6 +72,13 @@ def test_a_legend_has_its_place_whatever_its_length(tmp_path: Path, many: int) -
     box, whole = figure.legends[0].get_window_extent(), figure.bbox
     assert caption.y1 < box.y0 < box.y1 <= whole.y1
     assert whole.x0 < box.x0 < box.x1 <= whole.x1
+
+
+def test_base_models_are_told_apart() -> None:
+    first, policy, second = looks([True, False, True])
+    assert first.colour == second.colour != policy.colour
+    assert first.marker != second.marker
+    assert first.style != second.style
 
 
 def test_a_dollar_sign_in_a_label_is_a_dollar_sign(tmp_path: Path) -> None:
