@@ -40,7 +40,7 @@ REFERENCES = ("grpo", "beta8")
 CHOSEN = ("grpo", "beta2", "beta4", "beta8", "max_rl", "asym_grpo", "fade", "w_reinforce")
 """The methods for which the validation puzzles chose the rate of the main comparison, by the first seed or by both; and
 GRPO, for which they nearly did."""
-MOVING = ("frontier", "solve_rate", "entropy", "per_prompt", "shrunk", "fade", "curve_rl")
+MOVING = ("frontier", "frontier_sign", "solve_rate", "entropy", "per_prompt", "shrunk", "fade", "curve_rl")
 """The methods that look back: the laws of beta, FADE and CurveRL."""
 HELD_BACK = ("grpo_small", "grpo_kl", "grpo_entropy", "grpo_entropy_kept")
 """GRPO with something that keeps it near the base model, or its entropy high."""
