@@ -1,4 +1,4 @@
-"""The sections of docs/study.md that have the comparison again: other settings, samples, base models, a real model."""
+"""The sections of docs/study.md that repeat the comparison: other settings, samples, base models, a real model."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Repeat:
-    """A sweep that has the main comparison again: with another base model, otherwise measured, on other problems.
+    """A sweep that repeats the main comparison with another base model, more samples, or other problems.
 
     Args:
         sweep: Its name.
         title: Of its section.
-        told: What is other.
+        told: What differs.
         halfway: Whether the weights halfway to the base model were evaluated, too.
         benchmark: What it evaluates on.
     """
@@ -86,7 +86,7 @@ REAL = Repeat(
 
 
 def repeated(repeat: Repeat, groups: Sequence[Group], heading: str = "###") -> Iterator[str]:
-    """The comparison once more, with something else than usual; its base model is among the groups."""
+    """The section of one repeat; its base model is among the groups."""
     yield f"{heading} {repeat.title}"
     yield ""
     yield f"{repeat.told} {counted(groups[0].seeds).capitalize()}."
@@ -94,7 +94,7 @@ def repeated(repeat: Repeat, groups: Sequence[Group], heading: str = "###") -> I
     shown = [with_its_rate(group) for group in in_order(groups)]
     yield table_against("grpo", repeat.benchmark, shown)
     yield from above_at_every_k(repeat.benchmark, shown)
-    yield from below_at_the_last(repeat.benchmark, shown)
+    yield from against_base_at_largest_k(repeat.benchmark, shown)
     if repeat.halfway:
         references = [group for group in groups if group.label in {BASE, *REFERENCES}]
         others = [group for group in in_order(groups) if group not in references]
@@ -102,8 +102,8 @@ def repeated(repeat: Repeat, groups: Sequence[Group], heading: str = "###") -> I
         yield from halfway(repeat.benchmark, groups, [])
 
 
-def below_at_the_last(benchmark: str, groups: Sequence[Group]) -> Iterator[str]:
-    """A sentence: where the methods end beside the base model, the first of the groups, at the largest k."""
+def against_base_at_largest_k(benchmark: str, groups: Sequence[Group]) -> Iterator[str]:
+    """A sentence: the difference of each method to the base model, the first of the groups, at the largest k."""
     base, *methods = groups
     last = ("pass", float(sampled_ks(groups, benchmark)[-1]))
     found = compare_groups(groups, [benchmark], [last], base, "none")

@@ -20,10 +20,8 @@ Format = Literal["terminal", "markdown", "latex", "csv"]
 SUM = "sum"
 """The benchmark of a number that is added up over several."""
 _SPECIAL = re.compile(r"([&%$#_{}~^\\[*])")
-_COMMANDS = {
-    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"},
-    **{"[": "{[}", "*": "{*}"},  # at the start of a row these would belong to the end of the one before
-}
+_COMMANDS = {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "[": "{[}", "*": "{*}"}
+"""A bare [ or * at the start of a row would belong to the line break before it."""
 
 
 def as_text(found: Comparison, form: Format, *, changes: bool = False) -> str:

@@ -16,7 +16,7 @@ from rsgrpo_cli.report.figures import BASE_COLOUR, COLOURS, check_drawable, pypl
 MARKERS = "osD^vPX<"
 STYLES = ("-", "--", "-.", ":")
 LOOKS = lcm(len(COLOURS), len(MARKERS), len(STYLES))
-"""How many groups can be told apart: the next one would look like the first."""
+"""The number of different looks. One more group would repeat the first."""
 CAPTION = 7.5
 """Points of the caption's letters."""
 _PER_INCH = 16
